@@ -1,0 +1,33 @@
+//! The nouns of Lifeboat as types: what every other crate talks about.
+//!
+//! No I/O, no async, no bytes-on-disk, no SQL and no buckets live here; `docs/glossary.md` defines
+//! each word. Everything is a typed id or plain data, because the incident Lifeboat exists for
+//! began when one kind of id was taken for another.
+
+mod commit;
+mod entry;
+mod fault;
+mod id;
+mod path;
+mod point;
+mod receipt;
+mod site_state;
+mod snapshot;
+mod time;
+
+pub use commit::{Commit, Run, RunOutcome, RunSite, RunSource};
+pub use entry::{ChunkRef, Entry, EntryKind, EntryMetadata, Extent, FileTime, Xattr};
+pub use fault::{Fault, Faulty, worst_exit_code};
+pub use id::{
+    ChunkId, Generation, HoldId, IdError, KeyNumber, ObjectId, RestoreId, RunNumber, SiteHandle, SiteId, SnapshotId,
+    SourceName,
+};
+pub use path::{EntryPath, PathError};
+pub use point::{Mark, PointInTime, PointParseError, PointState};
+pub use receipt::{Check, PartReceipt, Receipt};
+pub use site_state::{
+    CommitEvent, Hold, HoldReason, IndexRef, ManifestRef, RestoreIntent, RestoreOutcome, SiteState, StateError,
+    WriterIdentity,
+};
+pub use snapshot::{PartIdentity, PartProblem, PartRecord, PartStatus, Position, SnapshotRecord, SourceKind};
+pub use time::{TimeError, Timestamp};

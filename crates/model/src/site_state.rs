@@ -1,0 +1,246 @@
+//! The state of a site in the repository, and the events that change it.
+//!
+//! Every commit of a site's sequence carries the event that happened *and* the state after it, so
+//! that reading the newest commit alone answers every question, and reading them all proves it:
+//! `apply(state before, event) == state after` for each.
+
+use crate::{
+    Generation, HoldId, KeyNumber, Mark, ObjectId, PointState, RestoreId, SiteId, SnapshotId, SnapshotRecord,
+    SourceName, Timestamp,
+};
+
+/// Everything that must not be lost about one site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteState {
+    pub site: SiteId,
+    /// The key that seals new objects.
+    pub key: KeyNumber,
+    /// Oldest first, undo snapshots among them.
+    pub snapshots: Vec<SnapshotRecord>,
+    pub holds: Vec<Hold>,
+    /// The restore that is open on this site, if one is.
+    pub intent: Option<RestoreIntent>,
+    /// Index segments, oldest first: which chunks are stored where. Only backups read them.
+    pub indexes: Vec<IndexRef>,
+}
+
+/// One change of a site's state.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CommitEvent {
+    /// A snapshot (or an undo) starts to exist, with the index of the chunks it added.
+    Published {
+        snapshot: Box<SnapshotRecord>,
+        index: Option<IndexRef>,
+    },
+    /// A snapshot was read back, or proven by a restore.
+    StateChanged {
+        snapshot: SnapshotId,
+        state: PointState,
+    },
+    /// A person or a check thinks otherwise of a snapshot.
+    Marked {
+        snapshot: SnapshotId,
+        mark: Mark,
+        reason: String,
+    },
+    HoldPlaced(Hold),
+    HoldReleased {
+        hold: HoldId,
+    },
+    RestoreOpened(RestoreIntent),
+    RestoreClosed {
+        restore: RestoreId,
+        outcome: RestoreOutcome,
+    },
+    /// Many index segments became one.
+    IndexCompacted {
+        index: IndexRef,
+    },
+}
+
+/// Keeps a site's points from being forgotten until it is released.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Hold {
+    pub id: HoldId,
+    pub reason: HoldReason,
+    /// For a person: what happened, or who asked.
+    pub note: String,
+    pub placed_at: Timestamp,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum HoldReason {
+    /// The site shrank beyond its limit.
+    Shrank,
+    /// The site vanished from a source.
+    Vanished,
+    /// A person asked.
+    Asked,
+}
+
+/// A restore that is open: until it closes, no other one may write this site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestoreIntent {
+    pub restore: RestoreId,
+    pub snapshot: SnapshotId,
+    /// The parts it writes.
+    pub parts: Vec<SourceName>,
+    pub opened_at: Timestamp,
+    pub owner: WriterIdentity,
+    /// The open restore that this one replaced.
+    pub takes_over: Option<RestoreId>,
+}
+
+/// The process behind a commit, precise enough to tell on the same machine whether it still runs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WriterIdentity {
+    /// For a person.
+    pub host: String,
+    /// `/etc/machine-id`, hashed.
+    pub machine: String,
+    /// `/proc/sys/kernel/random/boot_id`
+    pub boot: String,
+    pub pid: u32,
+    /// Start time of the process in clock ticks after boot (`/proc/<pid>/stat`, field 22).
+    pub started: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum RestoreOutcome {
+    /// Verified and open.
+    Completed,
+    /// Given up with the target as it was.
+    Abandoned,
+}
+
+/// Where a manifest is, and where in it the head.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ManifestRef {
+    pub id: ObjectId,
+    /// Bytes of the whole object.
+    pub len: u64,
+    /// Byte offset and length of the head's frame.
+    pub head_offset: u64,
+    pub head_len: u32,
+}
+
+/// An index segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IndexRef {
+    pub id: ObjectId,
+    /// Bytes of the whole object.
+    pub len: u64,
+    /// Chunks it names.
+    pub chunks: u64,
+}
+
+/// Why an event does not follow from a state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum StateError {
+    #[error("another restore of the site is open: restore=`{}`, host=`{}`, pid=`{}`, since=`{}`", .0.restore, .0.owner.host, .0.owner.pid, .0.opened_at)]
+    RestoreOpen(Box<RestoreIntent>),
+    #[error("the restore is not the open one: restore=`{0}`")]
+    NotTheOpenRestore(RestoreId),
+    #[error("a snapshot taken while a restore is open cannot be good: snapshot=`{0}`")]
+    GoodDuringRestore(SnapshotId),
+    #[error("no such snapshot: snapshot=`{0}`")]
+    NoSuchSnapshot(SnapshotId),
+    #[error("the snapshot exists already: snapshot=`{0}`")]
+    SnapshotExists(SnapshotId),
+    #[error("no such hold: hold=`{0}`")]
+    NoSuchHold(HoldId),
+}
+
+impl SiteState {
+    pub fn new(site: SiteId, key: KeyNumber) -> Self {
+        Self { site, key, snapshots: Vec::new(), holds: Vec::new(), intent: None, indexes: Vec::new() }
+    }
+
+    /// The state after `event`, which the commit `generation` records.
+    pub fn apply(&self, event: &CommitEvent, generation: Generation) -> Result<Self, StateError> {
+        let mut next = self.clone();
+        match event {
+            CommitEvent::Published { snapshot, index } => next.publish(snapshot, *index, generation)?,
+            CommitEvent::StateChanged { snapshot, state } => {
+                let record = next.snapshot_mut(*snapshot)?;
+                record.state = record.state.max(*state);
+            }
+            CommitEvent::Marked { snapshot, mark, reason } => {
+                let record = next.snapshot_mut(*snapshot)?;
+                record.mark = *mark;
+                record.mark_reason = Some(reason.clone());
+            }
+            CommitEvent::HoldPlaced(hold) => next.holds.push(hold.clone()),
+            CommitEvent::HoldReleased { hold } => {
+                let at = next.holds.iter().position(|held| held.id == *hold).ok_or(StateError::NoSuchHold(*hold))?;
+                next.holds.remove(at);
+            }
+            CommitEvent::RestoreOpened(intent) => next.open_restore(intent)?,
+            CommitEvent::RestoreClosed { restore, .. } => {
+                if next.intent.as_ref().is_none_or(|open| open.restore != *restore) {
+                    return Err(StateError::NotTheOpenRestore(*restore));
+                }
+                next.intent = None;
+            }
+            CommitEvent::IndexCompacted { index } => next.indexes = vec![*index],
+        }
+        Ok(next)
+    }
+
+    /// The newest good snapshot: the only one that is ever `latest`.
+    pub fn latest(&self) -> Option<&SnapshotRecord> {
+        self.snapshots.iter().rev().find(|record| record.mark == Mark::Good)
+    }
+
+    /// The newest good snapshot whose cut was complete at or before `time`.
+    pub fn latest_at(&self, time: Timestamp) -> Option<&SnapshotRecord> {
+        let good = self.snapshots.iter().filter(|record| record.mark == Mark::Good && record.cut_till <= time);
+        good.max_by_key(|record| record.cut_till)
+    }
+
+    pub fn snapshot(&self, id: SnapshotId) -> Option<&SnapshotRecord> {
+        self.snapshots.iter().find(|record| record.id == id)
+    }
+
+    /// The undo that a restore kept; the newest one when it was resumed.
+    pub fn undo_of(&self, restore: RestoreId) -> Option<&SnapshotRecord> {
+        self.snapshots.iter().rev().find(|record| record.mark == Mark::Undo && record.restore == Some(restore))
+    }
+
+    fn snapshot_mut(&mut self, id: SnapshotId) -> Result<&mut SnapshotRecord, StateError> {
+        self.snapshots.iter_mut().find(|record| record.id == id).ok_or(StateError::NoSuchSnapshot(id))
+    }
+
+    fn publish(
+        &mut self,
+        snapshot: &SnapshotRecord,
+        index: Option<IndexRef>,
+        generation: Generation,
+    ) -> Result<(), StateError> {
+        if self.snapshot(snapshot.id).is_some() {
+            return Err(StateError::SnapshotExists(snapshot.id));
+        }
+        if self.intent.is_some() && snapshot.mark == Mark::Good {
+            return Err(StateError::GoodDuringRestore(snapshot.id));
+        }
+        self.snapshots.push(SnapshotRecord { generation, ..snapshot.clone() });
+        self.indexes.extend(index);
+        Ok(())
+    }
+
+    fn open_restore(&mut self, intent: &RestoreIntent) -> Result<(), StateError> {
+        match &self.intent {
+            Some(open) if intent.takes_over != Some(open.restore) && intent.restore != open.restore => {
+                Err(StateError::RestoreOpen(Box::new(open.clone())))
+            }
+            _ => {
+                self.intent = Some(intent.clone());
+                Ok(())
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

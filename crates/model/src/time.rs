@@ -1,0 +1,77 @@
+//! Points on the clock, as microseconds since 1970-01-01T00:00:00Z.
+
+use std::fmt;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Microseconds since the Unix epoch, UTC. Shown and read as RFC 3339.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub i64);
+
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum TimeError {
+    #[error("a time needs a zone: time=`{0}`")]
+    NoZone(String),
+    #[error("not a time in RFC 3339: time=`{0}`")]
+    NotATime(String),
+}
+
+impl Timestamp {
+    pub fn now() -> Self {
+        Self::from(SystemTime::now())
+    }
+
+    /// Reads RFC 3339 with a zone (`Z` or an offset); a time without one is refused, because at
+    /// 3 a.m. nobody knows which zone the writer had in mind.
+    pub fn parse(text: &str) -> Result<Self, TimeError> {
+        if let Ok(timestamp) = text.parse::<jiff::Timestamp>() {
+            return Ok(Self(timestamp.as_microsecond()));
+        }
+        match text.parse::<jiff::civil::DateTime>() {
+            Ok(_) => Err(TimeError::NoZone(text.to_owned())),
+            Err(_) => Err(TimeError::NotATime(text.to_owned())),
+        }
+    }
+
+    pub fn saturating_sub(self, duration: Duration) -> Self {
+        Self(self.0.saturating_sub(i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)))
+    }
+
+    /// How long after `earlier` this is; zero when it is not after it.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_micros(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+impl From<SystemTime> for Timestamp {
+    fn from(time: SystemTime) -> Self {
+        let micros = |duration: Duration| i64::try_from(duration.as_micros()).unwrap_or(i64::MAX);
+        Self(match time.duration_since(UNIX_EPOCH) {
+            Ok(after) => micros(after),
+            Err(before) => -micros(before.duration()),
+        })
+    }
+}
+
+impl fmt::Display for Timestamp {
+    /// RFC 3339 in UTC with milliseconds dropped when zero, e.g. `2022-04-05T07:38:00Z`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match jiff::Timestamp::from_microsecond(self.0) {
+            Ok(timestamp) => timestamp.fmt(f),
+            Err(_) => write!(f, "{}us", self.0),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_without_a_zone_is_refused() {
+        assert_eq!(Timestamp::parse("2022-04-05T07:38:00Z").map(|t| t.to_string()), Ok("2022-04-05T07:38:00Z".into()));
+        assert_eq!(Timestamp::parse("2022-04-05T09:38:00+02:00"), Timestamp::parse("2022-04-05T07:38:00Z"));
+        assert_eq!(Timestamp::parse("2022-04-05T07:38:00"), Err(TimeError::NoZone("2022-04-05T07:38:00".into())));
+        assert!(matches!(Timestamp::parse("yesterday"), Err(TimeError::NotATime(_))));
+    }
+}

@@ -1,0 +1,60 @@
+//! What can go wrong with an operator's system.
+
+use lifeboat_model::{Fault, Faulty};
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The source as a whole is not there or not itself: nothing may be concluded from it.
+    #[error("the source has failed: source=`{source_name}`, {detail}")]
+    SourceFailed { source_name: String, detail: String, hint: String },
+    #[error("the site id cannot stand in a path: site=`{site}`, template=`{template}`")]
+    UnsafeSiteId { site: String, template: String },
+    #[error("{action}: path=`{path}`: {io}")]
+    Io { action: &'static str, path: String, io: std::io::Error },
+    /// What is stored there is damaged at the source itself.
+    #[error("the source is damaged: path=`{path}`, {detail}")]
+    Damaged { path: String, detail: String, hint: String },
+    /// Somebody else uses it in a way that rules the operation out for now.
+    #[error("in use: path=`{path}`, {detail}")]
+    Busy { path: String, detail: String, hint: String },
+    #[error("{detail}: path=`{path}`")]
+    Conflict { path: String, detail: String, hint: String },
+    #[error("bad source configuration: source=`{source_name}`, {detail}")]
+    BadConfig { source_name: String, detail: String, hint: String },
+    #[error("cancelled")]
+    Cancelled,
+}
+
+impl Faulty for Error {
+    fn fault(&self) -> Fault {
+        match self {
+            Error::SourceFailed { .. } | Error::Busy { .. } | Error::Conflict { .. } | Error::Damaged { .. } => {
+                Fault::Operator
+            }
+            Error::Io { .. } => Fault::Operator,
+            Error::UnsafeSiteId { .. } | Error::BadConfig { .. } => Fault::Usage,
+            Error::Cancelled => Fault::Cancelled,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::SourceFailed { hint, .. }
+            | Error::Damaged { hint, .. }
+            | Error::Busy { hint, .. }
+            | Error::Conflict { hint, .. }
+            | Error::BadConfig { hint, .. } => Some(hint.clone()),
+            Error::UnsafeSiteId { .. } => {
+                Some("map the site to a safe name with `site = \"slug\"` in the source's configuration".into())
+            }
+            Error::Io { io, .. } if io.kind() == std::io::ErrorKind::StorageFull => {
+                Some("free some space there, then run the same command again".into())
+            }
+            Error::Io { io, .. } if io.kind() == std::io::ErrorKind::PermissionDenied => {
+                Some("run as a user who may read and write there; docs/operations lists what is needed".into())
+            }
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The operator's systems: read one site's part, and write it back behind a fence.
+//!
+//! A source lists sites and reads parts; a target writes one part of one site and can reach
+//! nothing else. Everything here blocks: the engine calls it from its own threads.
+//!
+//! What is not here: chunks, packs, repositories, plans.
+
+mod error;
+mod part;
+
+pub use error::Error;
+pub use part::{Content, ContentCheck, Discovery, PartReader, PartSummary, Read, Source};
