@@ -26,6 +26,8 @@ pub enum EntryKind {
         to: EntryPath,
     },
     Fifo,
+    /// Nothing is at this path: only in an undo, where it says that a restore added the entry.
+    Absent,
     /// An SQLite database, as its pages at one read transaction, WAL included.
     Database {
         /// Bytes a page.
