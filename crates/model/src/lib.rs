@@ -10,6 +10,7 @@ mod fault;
 mod id;
 mod path;
 mod point;
+mod progress;
 mod receipt;
 mod site_state;
 mod snapshot;
@@ -24,6 +25,7 @@ pub use id::{
 };
 pub use path::{EntryPath, PathError};
 pub use point::{Mark, PointInTime, PointParseError, PointState};
+pub use progress::{NoProgress, ProgressEvent, ProgressPhase, ProgressSink};
 pub use receipt::{Check, PartReceipt, Receipt};
 pub use site_state::{
     CommitEvent, Hold, HoldReason, IndexRef, ManifestRef, RestoreIntent, RestoreOutcome, SiteState, StateError,
