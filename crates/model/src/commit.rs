@@ -1,7 +1,8 @@
 //! The entries of a site's commit sequence, and of the repository's run sequence.
 
 use crate::{
-    CommitEvent, Generation, ObjectId, RunNumber, SiteId, SiteState, SnapshotId, SourceName, Timestamp, WriterIdentity,
+    CommitEvent, Generation, ObjectId, PartIdentity, RunNumber, SiteId, SiteState, SnapshotId, SourceName, Timestamp,
+    WriterIdentity,
 };
 
 /// One create-if-absent entry of a site's sequence.
@@ -38,6 +39,8 @@ pub struct RunSource {
     pub source: SourceName,
     /// Sites it listed.
     pub sites: u64,
+    /// Where its root was; another file system beneath it next time means that it has failed.
+    pub root: Option<PartIdentity>,
     /// Why nothing was published from it.
     pub failure: Option<String>,
 }

@@ -177,12 +177,7 @@ impl SiteState {
                 next.holds.remove(at);
             }
             CommitEvent::RestoreOpened(intent) => next.open_restore(intent)?,
-            CommitEvent::RestoreClosed { restore, .. } => {
-                if next.intent.as_ref().is_none_or(|open| open.restore != *restore) {
-                    return Err(StateError::NotTheOpenRestore(*restore));
-                }
-                next.intent = None;
-            }
+            CommitEvent::RestoreClosed { restore, outcome } => next.close_restore(*restore, *outcome)?,
             CommitEvent::IndexCompacted { index } => next.indexes = vec![*index],
         }
         Ok(next)
@@ -226,6 +221,16 @@ impl SiteState {
         }
         self.snapshots.push(SnapshotRecord { generation, ..snapshot.clone() });
         self.indexes.extend(index);
+        Ok(())
+    }
+
+    /// A completed restore proves the snapshot it was made from.
+    fn close_restore(&mut self, restore: RestoreId, outcome: RestoreOutcome) -> Result<(), StateError> {
+        let intent =
+            self.intent.take_if(|open| open.restore == restore).ok_or(StateError::NotTheOpenRestore(restore))?;
+        if outcome == RestoreOutcome::Completed && self.snapshot(intent.snapshot).is_some() {
+            self.snapshot_mut(intent.snapshot)?.state = PointState::Proven;
+        }
         Ok(())
     }
 
