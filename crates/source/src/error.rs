@@ -22,8 +22,34 @@ pub enum Error {
     Conflict { path: String, detail: String, hint: String },
     #[error("bad source configuration: source=`{source_name}`, {detail}")]
     BadConfig { source_name: String, detail: String, hint: String },
+    /// It was listed and is no longer there: nothing to read, and nothing wrong.
+    #[error("no longer there: path=`{path}`")]
+    Gone { path: String },
     #[error("cancelled")]
     Cancelled,
+}
+
+impl Error {
+    /// What the operating system answered to `action` on `path` (raw bytes, shown escaped).
+    pub(crate) fn io(action: &'static str, path: impl AsRef<[u8]>, io: impl Into<std::io::Error>) -> Self {
+        Error::Io { action, path: shown(path.as_ref()), io: io.into() }
+    }
+}
+
+/// Bytes of a path as text: UTF-8 as it is, anything else and control characters as `\xNN`.
+pub(crate) fn shown(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for character in chunk.valid().chars() {
+            if character.is_control() || character == '\\' {
+                text.extend(character.escape_default());
+            } else {
+                text.push(character);
+            }
+        }
+        text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
+    }
+    text
 }
 
 impl Faulty for Error {
@@ -34,6 +60,7 @@ impl Faulty for Error {
             }
             Error::Io { .. } => Fault::Operator,
             Error::UnsafeSiteId { .. } | Error::BadConfig { .. } => Fault::Usage,
+            Error::Gone { .. } => Fault::Retry,
             Error::Cancelled => Fault::Cancelled,
         }
     }
@@ -48,7 +75,9 @@ impl Faulty for Error {
             Error::UnsafeSiteId { .. } => {
                 Some("map the site to a safe name with `site = \"slug\"` in the source's configuration".into())
             }
-            Error::Io { io, .. } if io.kind() == std::io::ErrorKind::StorageFull => {
+            Error::Io { io, .. }
+                if matches!(io.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) =>
+            {
                 Some("free some space there, then run the same command again".into())
             }
             Error::Io { io, .. } if io.kind() == std::io::ErrorKind::PermissionDenied => {

@@ -5,8 +5,14 @@
 //!
 //! What is not here: chunks, packs, repositories, plans.
 
+mod beneath;
 mod error;
+pub mod identity;
 mod part;
+mod place;
+mod template;
 
 pub use error::Error;
 pub use part::{Content, ContentCheck, Discovery, PartReader, PartSummary, Read, Source};
+pub use place::Place;
+pub use template::{Expected, PathTemplate, TemplateError};

@@ -42,6 +42,9 @@ pub trait PartReader: Send {
 
     /// Opens the content of a [`lifeboat_model::EntryKind::File`] or `Database` entry. The handle
     /// is independent of the reader and may be read on another thread.
+    ///
+    /// [`Error::Gone`]: the entry vanished since it was listed; leave it out, nothing is wrong. A
+    /// hard link whose first name was left out may be opened itself: its content is then a file's.
     fn open_content(&mut self, entry: &Entry) -> Result<Box<dyn Content>, Error>;
 
     /// How many bytes a chunk of this part has at most when chunks are cut at fixed places;
