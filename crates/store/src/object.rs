@@ -9,7 +9,9 @@ use bytes::Bytes;
 use crate::Error;
 
 /// The name of an object relative to the repository's root: `/`-separated segments of
-/// `[a-z0-9._-]`, none of them empty, `.` or `..`. Safe as an S3 key and as a relative path.
+/// `[a-z0-9._-]`, at most 255 bytes each, none of them empty, `.` or `..`. Safe as an S3 key and as
+/// a relative path. The first segment is not `tmp`, which a directory keeps for unfinished files.
+/// No name may go on where another ends (`a` and `a/b`): a directory could not hold both.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ObjectName(String);
 
@@ -21,9 +23,10 @@ impl ObjectName {
     pub fn new(text: impl Into<String>) -> Result<Self, NameError> {
         let text = text.into();
         let plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || matches!(b, b'.' | b'_' | b'-');
-        let good =
-            |segment: &str| !segment.is_empty() && segment != "." && segment != ".." && segment.bytes().all(plain);
-        if text.len() > 512 || !text.split('/').all(good) {
+        let good = |segment: &str| {
+            (1..=255).contains(&segment.len()) && segment != "." && segment != ".." && segment.bytes().all(plain)
+        };
+        if text.len() > 512 || !text.split('/').all(good) || text.split('/').next() == Some("tmp") {
             return Err(NameError(text.escape_debug().to_string()));
         }
         Ok(Self(text))
@@ -38,6 +41,13 @@ impl fmt::Display for ObjectName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
+}
+
+/// Whether any object name can begin with `prefix`: a listing under another is empty, and never
+/// reaches a file system or a server.
+pub(crate) fn is_prefix(prefix: &str) -> bool {
+    debug_assert!(prefix.is_empty() || prefix.ends_with('/'), "a prefix ends with `/`: prefix=`{prefix}`");
+    prefix.is_empty() || prefix.strip_suffix('/').is_some_and(|name| ObjectName::new(name).is_ok())
 }
 
 /// One object of a listing.
@@ -72,4 +82,66 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// The store as a person would name it, without secrets: for messages.
     fn describe(&self) -> String;
+}
+
+#[async_trait]
+impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
+    async fn create(&self, name: &ObjectName, body: Bytes) -> Result<(), Error> {
+        (**self).create(name, body).await
+    }
+
+    async fn get(&self, name: &ObjectName) -> Result<Bytes, Error> {
+        (**self).get(name).await
+    }
+
+    async fn get_range(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes, Error> {
+        (**self).get_range(name, range).await
+    }
+
+    async fn list(&self, prefix: &str, after: Option<&ObjectName>, limit: usize) -> Result<Vec<Listed>, Error> {
+        (**self).list(prefix, after, limit).await
+    }
+
+    async fn delete(&self, name: &ObjectName) -> Result<(), Error> {
+        (**self).delete(name).await
+    }
+
+    fn describe(&self) -> String {
+        (**self).describe()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_is_safe_as_a_key_and_as_a_path() {
+        let check = |text: &str, want: bool| assert_eq!(ObjectName::new(text).is_ok(), want, "{text:?}");
+        check("lifeboat.json", true);
+        check("sites/0a/x_y-z.1/commit/0", true);
+        check("a/tmp", true);
+        check("...", true);
+        check(&"a".repeat(255), true);
+        check(&"a".repeat(256), false);
+        check(&["a".repeat(200), "b".repeat(200), "c".repeat(111)].join("/"), false);
+        for bad in
+            ["", "/", "/a", "a/", "a//b", ".", "..", "a/../b", "a/./b", "A", "a b", "a\\b", "a\0", "\u{e9}", "a%2f"]
+        {
+            check(bad, false);
+        }
+        check("tmp", false);
+        check("tmp/a", false);
+        check("tmp.a", true);
+    }
+
+    #[test]
+    fn only_what_a_name_can_begin_with_is_a_prefix() {
+        let check = |text: &str, want: bool| assert_eq!(is_prefix(text), want, "{text:?}");
+        check("", true);
+        check("sites/", true);
+        check("../", false);
+        check("/", false);
+        check("tmp/", false);
+    }
 }
