@@ -1,0 +1,69 @@
+//! Filling the catalog anew from what the bucket says.
+
+use lifeboat_model::RunNumber;
+use rusqlite::TransactionBehavior;
+
+use super::rows::{write_head, write_run};
+use super::{Catalog, Head, RunSeen, SiteHead, SiteRow};
+use crate::Error;
+
+/// Everything that was read from the bucket.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Content {
+    pub sites: Vec<SiteHead>,
+    pub runs: Vec<RunSeen>,
+}
+
+/// A high-water mark that the bucket no longer reaches.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lost {
+    /// The bucket has an older head of the site, another one of the same generation, or none.
+    Site { row: Box<SiteRow>, found: Option<Head> },
+    /// The newest run is gone.
+    Run { known: RunNumber, found: Option<RunNumber> },
+}
+
+impl Catalog {
+    /// Which marks `content` does not reach: each is damage of the bucket, to be told and settled
+    /// before [`Catalog::replace`] forgets it.
+    pub fn lost(&self, content: &Content) -> Result<Vec<Lost>, Error> {
+        let mut lost = Vec::new();
+        for row in self.sites()? {
+            let found = content.sites.iter().find(|site| site.handle == row.handle).map(|site| site.head);
+            let reached = found.is_some_and(|found| found.generation > row.head.generation || found == row.head);
+            if !reached {
+                lost.push(Lost::Site { row: Box::new(row), found });
+            }
+        }
+        if let Some(known) = self.last_run()? {
+            let found = content.runs.iter().map(|run| run.number).max();
+            if found.is_none_or(|found| found < known) {
+                lost.push(Lost::Run { known, found });
+            }
+        }
+        Ok(lost)
+    }
+
+    /// Puts `content` in the place of everything, in one transaction.
+    pub fn replace(&mut self, content: &Content) -> Result<(), Error> {
+        let file = self.file.clone();
+        self.try_replace(content).map_err(|error| Error::of_sqlite(&file, error))
+    }
+
+    /// Forgets everything.
+    pub fn clear(&mut self) -> Result<(), Error> {
+        self.replace(&Content::default())
+    }
+
+    fn try_replace(&mut self, content: &Content) -> rusqlite::Result<()> {
+        let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        transaction.execute_batch("DELETE FROM site; DELETE FROM run; DELETE FROM site_run")?;
+        for site in &content.sites {
+            write_head(&transaction, site)?;
+        }
+        for run in &content.runs {
+            write_run(&transaction, run)?;
+        }
+        transaction.commit()
+    }
+}

@@ -1,0 +1,76 @@
+//! The tables, and whose they are.
+//!
+//! A changed schema raises `VERSION`; there are no migrations, because a catalog of another version
+//! is moved aside and filled anew from the bucket.
+
+use std::time::Duration;
+
+use rusqlite::{Connection, OptionalExtension};
+
+use super::Refusal;
+
+/// "LBCT": tells our file from any other SQLite database.
+const APPLICATION_ID: i64 = 0x4c42_4354;
+const VERSION: i64 = 1;
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+const TABLES: &str = "
+CREATE TABLE repository (identity TEXT NOT NULL);
+CREATE TABLE site (
+  handle BLOB PRIMARY KEY, site TEXT NOT NULL UNIQUE, generation INTEGER NOT NULL, hash BLOB NOT NULL,
+  latest BLOB, latest_at INTEGER, logical_bytes INTEGER NOT NULL, entries INTEGER NOT NULL,
+  good INTEGER NOT NULL, incomplete INTEGER NOT NULL, suspect INTEGER NOT NULL, undo INTEGER NOT NULL,
+  holds INTEGER NOT NULL, has_intent INTEGER NOT NULL
+) WITHOUT ROWID, STRICT;
+CREATE TABLE run (number INTEGER PRIMARY KEY, finished_at INTEGER NOT NULL) STRICT;
+CREATE TABLE site_run (
+  handle BLOB PRIMARY KEY, run INTEGER NOT NULL, seen_at INTEGER NOT NULL, snapshot BLOB,
+  outcome INTEGER NOT NULL, reason TEXT
+) WITHOUT ROWID, STRICT;
+";
+
+/// Makes the tables in an empty database, and refuses one that is not ours. True when it was empty.
+pub(super) fn prepare(connection: &Connection, repository: &str) -> Result<bool, Refusal> {
+    let refused = |error| Refusal::of(std::path::Path::new(""), error);
+    connection.busy_timeout(BUSY_TIMEOUT).map_err(refused)?;
+    connection.execute_batch("BEGIN IMMEDIATE").map_err(refused)?;
+    let prepared = prepare_inside(connection, repository);
+    let end = if prepared.is_ok() { "COMMIT" } else { "ROLLBACK" };
+    let ended = connection.execute_batch(end).map_err(refused);
+    let is_new = prepared?;
+    ended?;
+    // Not before: a file that is not ours stays as it is. On a file system without shared memory,
+    // or while others are at work, the mode stays as it is too, which is as right and slower.
+    let _ = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get::<_, String>(0));
+    // A power loss may take the newest marks: the bucket has them.
+    connection.execute_batch("PRAGMA synchronous = NORMAL").map_err(refused)?;
+    Ok(is_new)
+}
+
+/// Inside a write transaction: two processes that start at once make the tables once.
+fn prepare_inside(connection: &Connection, repository: &str) -> Result<bool, Refusal> {
+    let refused = |error| Refusal::of(std::path::Path::new(""), error);
+    let number = |pragma: &str| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).map_err(refused);
+    let tables = number("SELECT count(*) FROM sqlite_schema")?;
+    let (application, version) = (number("PRAGMA application_id")?, number("PRAGMA user_version")?);
+    if tables == 0 && application == 0 {
+        connection.execute_batch(TABLES).map_err(refused)?;
+        connection
+            .execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}"))
+            .map_err(refused)?;
+        connection.execute("INSERT INTO repository (identity) VALUES (?1)", [repository]).map_err(refused)?;
+        return Ok(true);
+    }
+    if application != APPLICATION_ID {
+        return Err(Refusal::Foreign("it is another program's database".into()));
+    }
+    if version != VERSION {
+        return Err(Refusal::Foreign(format!("it is of version {version}, this Lifeboat uses {VERSION}")));
+    }
+    let identity: Option<String> =
+        connection.query_row("SELECT identity FROM repository", [], |row| row.get(0)).optional().map_err(refused)?;
+    if identity.as_deref() != Some(repository) {
+        return Err(Refusal::Foreign("it belongs to another repository".into()));
+    }
+    Ok(false)
+}

@@ -1,0 +1,259 @@
+//! The catalog as the bucket's memory, and as a file that anything may happen to.
+
+use std::os::unix::fs::MetadataExt;
+
+use super::*;
+
+const REPOSITORY: &str = "repository-1";
+
+fn open(directory: &Path) -> Opened {
+    Catalog::open(directory, REPOSITORY).unwrap()
+}
+
+fn site(name: &str) -> SiteId {
+    SiteId::new(name).unwrap()
+}
+
+fn handle(byte: u8) -> SiteHandle {
+    SiteHandle([byte; 16])
+}
+
+fn head(generation: u64, byte: u8) -> Head {
+    Head { generation: Generation(generation), hash: [byte; 32] }
+}
+
+fn summary() -> SiteSummary {
+    SiteSummary {
+        latest: Some(SnapshotId([7; 8])),
+        latest_at: Some(Timestamp(1_700_000_000_000_000)),
+        logical_bytes: 123,
+        entries: 4,
+        good: 3,
+        incomplete: 2,
+        suspect: 1,
+        undo: 5,
+        holds: 6,
+        has_intent: true,
+    }
+}
+
+fn site_head(name: &str, number: u8, head: Head) -> SiteHead {
+    SiteHead { site: site(name), handle: handle(number), head, summary: summary() }
+}
+
+fn run_seen(number: u64, sites: Vec<(SiteHandle, RunSite)>) -> RunSeen {
+    RunSeen { number: RunNumber(number), finished_at: Timestamp(9), sites }
+}
+
+fn run_site(name: &str, outcome: RunOutcome) -> RunSite {
+    RunSite {
+        site: site(name),
+        generation: Generation(1),
+        snapshot: Some(SnapshotId([9; 8])),
+        seen_at: Timestamp(5),
+        outcome,
+    }
+}
+
+#[test]
+fn what_is_noted_is_there_after_a_reopen() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lifeboat.catalog");
+    let opened = open(&path);
+    assert!(opened.is_new && opened.set_aside.is_none());
+    let mut catalog = opened.catalog;
+    assert_eq!(catalog.note_head(&site_head("acme", 1, head(3, 3))).unwrap(), Noted::Current);
+    catalog.note_head(&site_head("globex", 2, head(1, 1))).unwrap();
+    let failed = RunOutcome::Failed { reason: "no".into() };
+    catalog.note_run(&run_seen(4, vec![(handle(1), run_site("acme", failed.clone()))])).unwrap();
+    drop(catalog);
+
+    let opened = open(&path);
+    assert!(!opened.is_new);
+    let catalog = opened.catalog;
+    assert_eq!(catalog.head(handle(1)).unwrap(), Some(head(3, 3)));
+    assert_eq!(catalog.head(handle(9)).unwrap(), None);
+    assert_eq!(catalog.last_run().unwrap(), Some(RunNumber(4)));
+    let rows = catalog.sites().unwrap();
+    assert_eq!(rows.iter().map(|row| row.site.as_str()).collect::<Vec<_>>(), ["acme", "globex"]);
+    let run = SiteRun { run: RunNumber(4), seen_at: Timestamp(5), snapshot: Some(SnapshotId([9; 8])), outcome: failed };
+    let want =
+        SiteRow { site: site("acme"), handle: handle(1), head: head(3, 3), summary: summary(), last_run: Some(run) };
+    assert_eq!(rows[0], want);
+    assert_eq!(catalog.site(&site("acme")).unwrap(), Some(want));
+    assert_eq!(rows[1].last_run, None);
+    assert_eq!(catalog.site(&site("none")).unwrap(), None);
+}
+
+#[test]
+fn a_high_water_mark_never_sinks() {
+    let mut catalog = Catalog::in_memory(REPOSITORY).unwrap();
+    let mut check = |noted: Head, want: Noted, after: Head| {
+        assert_eq!(catalog.note_head(&site_head("acme", 1, noted)).unwrap(), want, "{noted:?}");
+        assert_eq!(catalog.head(handle(1)).unwrap(), Some(after));
+    };
+    check(head(5, 1), Noted::Current, head(5, 1));
+    check(head(4, 2), Noted::Older { known: head(5, 1) }, head(5, 1));
+    check(head(5, 2), Noted::Forked { known: head(5, 1) }, head(5, 1));
+    check(head(5, 1), Noted::Current, head(5, 1));
+    check(head(6, 2), Noted::Current, head(6, 2));
+}
+
+#[test]
+fn an_older_run_never_replaces_a_newer_one() {
+    let mut catalog = Catalog::in_memory(REPOSITORY).unwrap();
+    catalog.note_head(&site_head("acme", 1, head(1, 1))).unwrap();
+    let note = |catalog: &mut Catalog, number: u64, outcome: RunOutcome| {
+        catalog.note_run(&run_seen(number, vec![(handle(1), run_site("acme", outcome))])).unwrap();
+    };
+    note(&mut catalog, 7, RunOutcome::Unchanged);
+    note(&mut catalog, 6, RunOutcome::Published);
+    let run = catalog.sites().unwrap()[0].last_run.clone().unwrap();
+    assert_eq!((run.run, run.outcome), (RunNumber(7), RunOutcome::Unchanged));
+    assert_eq!(catalog.last_run().unwrap(), Some(RunNumber(7)));
+}
+
+#[test]
+fn nobody_else_can_read_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lifeboat.catalog");
+    let mut catalog = open(&path).catalog;
+    catalog.note_head(&site_head("acme", 1, head(1, 1))).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().mode() & 0o777, 0o700);
+    for file in std::fs::read_dir(&path).unwrap() {
+        let file = file.unwrap();
+        assert_eq!(file.metadata().unwrap().mode() & 0o777, 0o600, "{:?}", file.path());
+    }
+}
+
+#[test]
+fn whatever_is_there_instead_is_moved_aside_and_begun_anew() {
+    let check = |name: &str, spoil: &dyn Fn(&Path), reason: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lifeboat.catalog");
+        let mut catalog = open(&path).catalog;
+        catalog.note_head(&site_head("acme", 1, head(1, 1))).unwrap();
+        drop(catalog);
+        spoil(&path.join(FILE));
+        let spoilt = std::fs::read(path.join(FILE)).unwrap();
+        for number in 1..=2 {
+            let opened = open(&path);
+            let aside = opened.set_aside.unwrap_or_else(|| panic!("{name}: was not set aside"));
+            assert!(aside.reason.contains(reason), "{name}: {}", aside.reason);
+            assert!(aside.to.ends_with(format!("catalog.sqlite.aside-{number}")), "{:?}", aside.to);
+            assert!(std::fs::read(&aside.to).unwrap() == spoilt, "{name}: it was changed");
+            assert!(opened.is_new && opened.catalog.sites().unwrap().is_empty());
+            drop(opened.catalog);
+            assert!(open(&path).set_aside.is_none(), "{name}: the new one is good");
+            std::fs::write(path.join(FILE), &spoilt).unwrap();
+        }
+    };
+    let sql = |file: &Path, sql: &str| {
+        let connection = Connection::open(file).unwrap();
+        connection.execute_batch(sql).unwrap();
+        connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA journal_mode = DELETE").unwrap();
+    };
+    check("garbage", &|file| std::fs::write(file, [0x5a; 5000]).unwrap(), "not a database");
+    check(
+        "a torn file",
+        &|file| {
+            truncate(file, 100);
+        },
+        "",
+    );
+    check("newer", &|file| sql(file, "PRAGMA user_version = 99"), "it is of version 99");
+    check("foreign", &|file| sql(file, "PRAGMA application_id = 7"), "another program's database");
+    check("another repository", &|file| sql(file, "UPDATE repository SET identity = 'x'"), "another repository");
+    check("no owner", &|file| sql(file, "DROP TABLE repository"), "no such table");
+}
+
+fn truncate(file: &Path, len: u64) {
+    std::fs::OpenOptions::new().write(true).open(file).unwrap().set_len(len).unwrap();
+}
+
+#[test]
+fn a_page_of_garbage_is_an_error_or_harmless_and_never_a_panic() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lifeboat.catalog");
+    let mut catalog = open(&path).catalog;
+    for number in 0..100 {
+        catalog.note_head(&site_head(&format!("site-{number}"), number, head(1, 1))).unwrap();
+    }
+    drop(catalog);
+    let good = std::fs::read(path.join(FILE)).unwrap();
+    for at in (0..good.len()).step_by(257) {
+        let mut bytes = good.clone();
+        let end = (at + 64).min(bytes.len());
+        bytes[at..end].fill(0xff);
+        std::fs::write(path.join(FILE), &bytes).unwrap();
+        let _ = std::fs::remove_file(path.join("catalog.sqlite-wal"));
+        if let Ok(opened) = Catalog::open(&path, REPOSITORY) {
+            let mut catalog = opened.catalog;
+            let _ = catalog.sites();
+            let _ = catalog.note_head(&site_head("acme", 200, head(1, 1)));
+        }
+    }
+}
+
+#[test]
+fn what_is_in_the_way_is_an_error_and_not_a_loss() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lifeboat.catalog");
+    std::fs::write(&path, "a file").unwrap();
+    assert!(matches!(Catalog::open(&path, REPOSITORY), Err(Error::Unusable { .. })));
+    assert_eq!(std::fs::read(&path).unwrap(), b"a file");
+    let inside = dir.path().join("none/lifeboat.catalog");
+    let error = Catalog::open(&inside, REPOSITORY).err().unwrap();
+    assert!(error.to_string().contains("none/lifeboat.catalog"), "{error}");
+}
+
+#[test]
+fn two_processes_share_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lifeboat.catalog");
+    let threads: Vec<_> = (0..8u8)
+        .map(|number| {
+            let path = path.clone();
+            std::thread::spawn(move || {
+                for round in 1..=20 {
+                    let mut catalog = Catalog::open(&path, REPOSITORY).unwrap().catalog;
+                    catalog.note_head(&site_head(&format!("site-{number}"), number, head(round, 1))).unwrap();
+                }
+            })
+        })
+        .collect();
+    for thread in threads {
+        thread.join().unwrap();
+    }
+    let rows = open(&path).catalog.sites().unwrap();
+    assert_eq!((rows.len(), rows.iter().all(|row| row.head.generation == Generation(20))), (8, true));
+}
+
+#[test]
+fn a_rebuild_names_the_marks_that_the_bucket_no_longer_reaches() {
+    let mut catalog = Catalog::in_memory(REPOSITORY).unwrap();
+    for (number, name) in ["a", "b", "c", "d"].into_iter().enumerate() {
+        catalog.note_head(&site_head(name, number as u8, head(5, 1))).unwrap();
+    }
+    catalog.note_run(&run_seen(3, vec![])).unwrap();
+    let content = Content {
+        sites: vec![site_head("a", 0, head(6, 2)), site_head("b", 1, head(4, 1)), site_head("c", 2, head(5, 9))],
+        runs: vec![run_seen(2, vec![(handle(0), run_site("a", RunOutcome::Published))])],
+    };
+    let lost: Vec<String> = catalog
+        .lost(&content)
+        .unwrap()
+        .into_iter()
+        .map(|lost| match lost {
+            Lost::Site { row, found } => format!("{} {:?}", row.site, found.map(|found| found.generation.0)),
+            Lost::Run { known, found } => format!("run {known} {:?}", found.map(|found| found.0)),
+        })
+        .collect();
+    assert_eq!(lost, ["b Some(4)", "c Some(5)", "d None", "run 3 Some(2)"]);
+    catalog.replace(&content).unwrap();
+    assert_eq!(catalog.lost(&content).unwrap(), []);
+    assert_eq!(catalog.sites().unwrap().len(), 3);
+    assert!(catalog.sites().unwrap()[0].last_run.is_some());
+    catalog.clear().unwrap();
+    assert_eq!((catalog.sites().unwrap().len(), catalog.last_run().unwrap()), (0, None));
+}

@@ -1,0 +1,72 @@
+//! What can go wrong with the catalog.
+
+use lifeboat_model::{Fault, Faulty};
+
+/// A failure of the catalog stops no verb: whoever gets one warns and goes on without it.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// The file is not what was written. It holds nothing of value.
+    #[error("the catalog is damaged: file=`{file}`, reason=`{reason}`")]
+    Damaged { file: String, reason: String },
+    #[error("no space left for the catalog: file=`{file}`")]
+    Full { file: String },
+    /// Another process keeps it for itself.
+    #[error("the catalog is in use: file=`{file}`")]
+    Busy { file: String },
+    #[error("cannot use the catalog: file=`{file}`, reason=`{reason}`")]
+    Unusable { file: String, reason: String },
+}
+
+impl Error {
+    pub(crate) fn of_sqlite(file: &std::path::Path, error: rusqlite::Error) -> Self {
+        use rusqlite::ErrorCode;
+        let (file, reason) = (file.display().to_string(), error.to_string());
+        match error {
+            rusqlite::Error::SqliteFailure(failure, _) => match failure.code {
+                ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt => Self::Damaged { file, reason },
+                ErrorCode::DiskFull => Self::Full { file },
+                ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked => Self::Busy { file },
+                // A table or column that is not there: somebody else's database, or a torn one.
+                ErrorCode::Unknown => Self::Damaged { file, reason },
+                _ => Self::Unusable { file, reason },
+            },
+            // A value that cannot be what we wrote.
+            rusqlite::Error::FromSqlConversionFailure(..)
+            | rusqlite::Error::IntegralValueOutOfRange(..)
+            | rusqlite::Error::InvalidColumnType(..) => Self::Damaged { file, reason },
+            _ => Self::Unusable { file, reason },
+        }
+    }
+
+    pub(crate) fn of_io(file: &std::path::Path, error: &std::io::Error) -> Self {
+        let file_text = file.display().to_string();
+        match error.kind() {
+            std::io::ErrorKind::StorageFull => Self::Full { file: file_text },
+            _ => Self::Unusable { file: file_text, reason: error.to_string() },
+        }
+    }
+}
+
+impl Faulty for Error {
+    fn fault(&self) -> Fault {
+        match self {
+            Self::Busy { .. } => Fault::Retry,
+            // Never `Damage`: that is said of the repository only.
+            _ => Fault::Operator,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        Some(match self {
+            Self::Damaged { .. } => "run `lifeboat catalog rebuild`; nothing is lost, the bucket has everything".into(),
+            Self::Full { .. } => {
+                "free some space there; until then, a bucket that loses its newest commits goes unseen".into()
+            }
+            Self::Busy { .. } => "run the same command again when the other one is done".into(),
+            Self::Unusable { .. } => {
+                "make its directory writable, or name another one with `repository.catalog`".into()
+            }
+        })
+    }
+}
