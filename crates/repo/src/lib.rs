@@ -1,1 +1,39 @@
-//! Placeholder.
+//! The repository inside a store: one ledger a site, and the chunks it names.
+//!
+//!   ingest ──▶ packs ──▶ index ──▶ manifest ──▶ commit      each arrow: "is durable before"
+//!   commit ──▶ manifest ──▶ ranged reads ──▶ verified chunks   a restore loads no index
+//!
+//! Invariant (commit-last): no commit names an object that is not durable and read back.
+//! What is not here: where bytes come from and go to (`lifeboat-source`), what to do and in which
+//! order (`lifeboat-engine`), the bytes of the format (`lifeboat-format`).
+
+mod chunker;
+mod error;
+mod fetch;
+mod index;
+mod ingest;
+mod keyring;
+mod manifest;
+mod repository;
+mod run;
+mod site;
+mod upload;
+
+pub use chunker::Chunker;
+pub use error::Error;
+pub use fetch::{ChunkDamage, Delivery, FetchLimits, FetchStats, Wanted};
+pub use ingest::{ChunkNumber, FreshExtent, Ingest, IngestOptions, NewPart, NewSnapshot, Prepared, StoredContent};
+pub use keyring::{Credential, NewKeys};
+pub use manifest::Manifest;
+pub use repository::{KnownHead, Repository};
+pub use site::{CommitOutcome, Site};
+
+/// Random bytes for a new id, from the operating system.
+pub(crate) fn random_id<const LEN: usize>() -> Result<[u8; LEN], Error> {
+    let mut bytes = [0u8; LEN];
+    getrandom::fill(&mut bytes).map_err(|error| Error::Bug(format!("no random bytes: {error}")))?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests;

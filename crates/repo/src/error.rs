@@ -1,0 +1,80 @@
+//! What can go wrong with a repository.
+
+use lifeboat_model::{Fault, Faulty, Generation, SiteId, StateError};
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error(transparent)]
+    Store(#[from] lifeboat_store::Error),
+    #[error("object=`{object}`: {source}")]
+    Object { object: String, source: lifeboat_format::Error },
+    #[error(transparent)]
+    Format(#[from] lifeboat_format::Error),
+    #[error(transparent)]
+    State(#[from] StateError),
+    #[error("there is no repository here: store=`{store}`")]
+    NoRepository { store: String },
+    #[error("there is a repository here already: store=`{store}`")]
+    RepositoryExists { store: String },
+    #[error("the place for the repository is not empty: store=`{store}`, found=`{found}`")]
+    NotEmpty { store: String, found: String },
+    #[error("the key does not open this repository: store=`{store}`, key id=`{key}`")]
+    WrongKey { store: String, key: String },
+    #[error("a stored object is damaged: object=`{object}`, {detail}")]
+    Damaged { object: String, detail: String },
+    #[error("the store has lost its newest commits: site=`{site}`, newest there=`{found}`, seen before=`{known}`")]
+    RolledBack { site: SiteId, found: u64, known: Generation },
+    #[error("the store gave back other bytes than it was given: object=`{object}`")]
+    NotReadBack { object: String },
+    #[error("cancelled")]
+    Cancelled,
+    #[error("internal: {0}")]
+    Bug(String),
+}
+
+impl Error {
+    /// Names the object an error of the format crate is about.
+    pub(crate) fn of_object(object: impl ToString) -> impl FnOnce(lifeboat_format::Error) -> Self {
+        move |source| Self::Object { object: object.to_string(), source }
+    }
+}
+
+impl Faulty for Error {
+    fn fault(&self) -> Fault {
+        match self {
+            Error::Store(error) => error.fault(),
+            Error::Object { source, .. } | Error::Format(source) => source.fault(),
+            Error::State(StateError::RestoreOpen(_) | StateError::NotTheOpenRestore(_)) => Fault::Fenced,
+            Error::State(_) | Error::Bug(_) => Fault::Bug,
+            Error::NoRepository { .. } | Error::RepositoryExists { .. } | Error::NotEmpty { .. } => Fault::Operator,
+            Error::WrongKey { .. } => Fault::Operator,
+            Error::Damaged { .. } | Error::RolledBack { .. } | Error::NotReadBack { .. } => Fault::Damage,
+            Error::Cancelled => Fault::Cancelled,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Store(error) => error.hint(),
+            Error::Object { source, .. } | Error::Format(source) => source.hint(),
+            Error::State(StateError::RestoreOpen(open)) => Some(format!(
+                "wait for it, or, when its process is surely dead, run again with --take-over (restore {} on {})",
+                open.restore, open.owner.host
+            )),
+            Error::NoRepository { .. } => Some("check repository.url, or make a repository there with `lifeboat init`".into()),
+            Error::RepositoryExists { .. } => Some("nothing was changed; point repository.url elsewhere, or use the repository as it is".into()),
+            Error::NotEmpty { .. } => Some("choose an empty place or another prefix; nothing was changed".into()),
+            Error::WrongKey { .. } => {
+                Some("check repository.key; every key that opens it is listed by `lifeboat key verify`, and the recovery key opens it too".into())
+            }
+            Error::Damaged { .. } | Error::NotReadBack { .. } => {
+                Some("run `lifeboat check --read-data` to list all damage; older points and other sites may be whole".into())
+            }
+            Error::RolledBack { .. } => Some(
+                "the bucket was rolled back or lost objects: stop backups and prunes, and bring the missing objects back from the store's own versions or copies".into(),
+            ),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! Storing one site's content: chunks in, packs and a manifest out.
+//!
+//!   submit ─bounded queue▸ workers: name ▸ known? ▸ compress ▸ encrypt ▸ pack ─full▸ upload, read back
+//!   finish ─▶ last packs ─▶ index segment ─▶ manifest          the caller commits
+//!
+//! Each worker fills a pack of its own, so that none waits for another. A site whose content is
+//! tiny gets no pack: its chunks lie in the manifest, and are never a source of dedup.
+//!
+//! What is not here: reading content and cutting it (`lifeboat-engine`), the commit (`site`).
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+
+use crossbeam_channel::{Receiver, Sender};
+use lifeboat_format::{ManifestHead, ManifestPart};
+use lifeboat_model::{ChunkId, Entry, Extent, IndexRef, Mark, RestoreId, SnapshotId, SnapshotRecord, Timestamp};
+
+use crate::{Error, Site};
+
+mod finish;
+mod pack;
+mod shared;
+
+use pack::Packer;
+use shared::{Claim, Shared};
+
+#[derive(Debug, Clone, Copy)]
+pub struct IngestOptions {
+    /// Threads that hash, compress and encrypt.
+    pub workers: usize,
+    /// Packs under upload at once.
+    pub uploads_max: usize,
+}
+
+impl Default for IngestOptions {
+    fn default() -> Self {
+        Self { workers: std::thread::available_parallelism().map_or(2, usize::from), uploads_max: 4 }
+    }
+}
+
+/// The place of a submitted chunk in the order of submission.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChunkNumber(u64);
+
+/// Where the content of an entry comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StoredContent {
+    /// The entry has no content.
+    None,
+    /// As the parent snapshot has it.
+    Same(Vec<Extent>),
+    /// As submitted.
+    Fresh(Vec<FreshExtent>),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum FreshExtent {
+    Chunk(ChunkNumber),
+    Hole { len: u64 },
+}
+
+/// One part of the snapshot to be made. `record.entries` and `record.logical_bytes` are counted here.
+pub struct NewPart {
+    pub part: ManifestPart,
+    /// In path order, extents empty.
+    pub entries: Vec<(Entry, StoredContent)>,
+}
+
+/// What the caller decides of the snapshot to be made.
+pub struct NewSnapshot {
+    pub id: SnapshotId,
+    pub mark: Mark,
+    pub mark_reason: Option<String>,
+    pub cut_from: Timestamp,
+    pub cut_till: Timestamp,
+    pub parent: Option<SnapshotId>,
+    pub restore: Option<RestoreId>,
+    pub parts: Vec<NewPart>,
+}
+
+/// Everything is durable and read back; only the commit is missing.
+#[derive(Debug, Clone)]
+pub struct Prepared {
+    pub record: SnapshotRecord,
+    pub index: Option<IndexRef>,
+}
+
+struct Job {
+    number: u64,
+    bytes: Vec<u8>,
+}
+
+/// A running ingest. Dropping it without `finish` leaves only objects that no commit names.
+pub struct Ingest {
+    shared: Arc<Shared>,
+    jobs: Sender<Job>,
+    next: AtomicU64,
+    workers: Vec<JoinHandle<Vec<(u64, ChunkId)>>>,
+}
+
+impl Ingest {
+    /// Loads what the site has already and starts the workers.
+    pub async fn start(site: &Site, options: IngestOptions) -> Result<Self, Error> {
+        let shared = Arc::new(Shared::new(site, site.known_chunks().await?, options.uploads_max));
+        // Two chunks a worker: one under work, one waiting. A chunk is 4 MiB at most.
+        let (jobs, queue) = crossbeam_channel::bounded(2 * options.workers.max(1));
+        let workers = (0..options.workers.max(1)).map(|_| start_worker(shared.clone(), queue.clone())).collect();
+        Ok(Self { shared, jobs, next: AtomicU64::new(0), workers })
+    }
+
+    /// Lets entries with [`StoredContent::Same`] refer to what this manifest's packs hold.
+    pub fn adopt(&self, parent: &ManifestHead) {
+        self.shared.adopt(&parent.packs);
+    }
+
+    /// Queues one chunk; blocks while the workers are behind.
+    pub fn submit(&self, bytes: Vec<u8>) -> Result<ChunkNumber, Error> {
+        self.shared.check()?;
+        let number = self.next.fetch_add(1, Ordering::Relaxed);
+        self.jobs.send(Job { number, bytes }).map_err(|_| self.shared.take_failure())?;
+        Ok(ChunkNumber(number))
+    }
+
+    /// Bytes that this ingest has added to the store so far.
+    pub fn added_bytes(&self) -> u64 {
+        self.shared.added_bytes()
+    }
+}
+
+fn start_worker(shared: Arc<Shared>, queue: Receiver<Job>) -> JoinHandle<Vec<(u64, ChunkId)>> {
+    std::thread::spawn(move || {
+        let mut named = Vec::new();
+        let mut packer = match Packer::new(shared.clone()) {
+            Ok(packer) => packer,
+            Err(error) => {
+                shared.fail(error);
+                queue.iter().for_each(drop);
+                return named;
+            }
+        };
+        for job in queue {
+            if shared.has_failed() {
+                continue; // drain, so that no submitter blocks for ever
+            }
+            let id = shared.keys.chunk_id(&job.bytes);
+            named.push((job.number, id));
+            let stored = match shared.claim(id, job.bytes) {
+                Claim::Known | Claim::Kept => Ok(()),
+                Claim::Store(chunks) => chunks.iter().try_for_each(|(id, bytes)| packer.store(id, bytes)),
+            };
+            if let Err(error) = stored {
+                shared.fail(error);
+            }
+        }
+        if let Err(error) = packer.close() {
+            shared.fail(error);
+        }
+        named
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,203 @@
+//! One site's commit sequence: read at its newest entry, extended by create-if-absent.
+//!
+//!   LIST newest ─▶ GET commit ─▶ state      one commit answers every question
+//!   decide(state) ─▶ event ─▶ create n+1 ─ lost ─▶ read what came first ─▶ decide again
+//!
+//! Invariant (one-sequence): of two writers of commit n+1 one wins, and the other decides again
+//! knowing what the winner did.
+
+use bytes::Bytes;
+use lifeboat_format::{ObjectHeader, SiteKeys, commit_hash, decode_commit, encode_commit, names};
+use lifeboat_model::{
+    Commit, CommitEvent, Generation, KeyNumber, ObjectId, SiteHandle, SiteId, SiteState, Timestamp, WriterIdentity,
+};
+
+use crate::upload::{object_name, read_back};
+use crate::{Error, KnownHead, Repository, random_id};
+
+/// One site, as its newest commit says.
+pub struct Site {
+    pub(crate) repository: Repository,
+    pub(crate) keys: SiteKeys,
+    generation: Generation,
+    /// SHA-256 of the newest commit's object; zeros before the first.
+    hash: [u8; 32],
+    state: SiteState,
+    /// When the newest commit was written.
+    written_at: Option<Timestamp>,
+    /// Commits that others made since this was opened.
+    seen: Vec<Commit>,
+}
+
+/// What a commit led to.
+#[derive(Debug, Clone)]
+pub struct CommitOutcome {
+    pub generation: Generation,
+    pub event: CommitEvent,
+}
+
+impl Site {
+    pub(crate) async fn open(
+        repository: Repository,
+        id: &SiteId,
+        known: Option<KnownHead>,
+    ) -> Result<Option<Self>, Error> {
+        let handle = repository.handle_of(id);
+        let site = Self::open_handle(repository, handle).await?;
+        if let Some(known) = known {
+            let found = site.as_ref().map_or(Generation(0), |site| site.generation);
+            let forked =
+                site.as_ref().is_some_and(|site| site.generation == known.generation && site.hash != known.hash);
+            if found < known.generation || forked {
+                return Err(Error::RolledBack { site: id.clone(), found: found.0, known: known.generation });
+            }
+        }
+        match site {
+            Some(site) if site.id() != id => Err(Error::Damaged {
+                object: names::commit(&handle, site.generation),
+                detail: format!("it belongs to another site: site=`{}`", site.id()),
+            }),
+            other => Ok(other),
+        }
+    }
+
+    pub(crate) async fn open_handle(repository: Repository, handle: SiteHandle) -> Result<Option<Self>, Error> {
+        // The first key is nearly always the right one: it is read while the newest commit is found.
+        let first_key = repository.site_keys(handle, KeyNumber(1));
+        let (newest, first_key) = futures_util::future::join(newest_commit(&repository, handle), first_key).await;
+        let Some(generation) = newest? else { return Ok(None) };
+        let name = object_name(names::commit(&handle, generation))?;
+        let body = repository.store().get(&name).await?;
+        let number = ObjectHeader::parse(&body).map_err(Error::of_object(&name))?.key;
+        let keys = if number == KeyNumber(1) { first_key? } else { repository.site_keys(handle, number).await? };
+        let commit = decode_commit(&keys, generation, &body).map_err(Error::of_object(&name))?;
+        Ok(Some(Self {
+            repository,
+            keys,
+            generation,
+            hash: commit_hash(&body),
+            written_at: Some(commit.written_at),
+            state: commit.state,
+            seen: Vec::new(),
+        }))
+    }
+
+    pub(crate) async fn create(repository: Repository, id: &SiteId) -> Result<Self, Error> {
+        let handle = repository.handle_of(id);
+        let keys = repository.make_site_keys(handle, KeyNumber(1)).await?;
+        let state = SiteState::new(id.clone(), KeyNumber(1));
+        Ok(Self {
+            repository,
+            keys,
+            generation: Generation(0),
+            hash: [0; 32],
+            state,
+            written_at: None,
+            seen: Vec::new(),
+        })
+    }
+
+    pub fn id(&self) -> &SiteId {
+        &self.state.site
+    }
+
+    pub fn handle(&self) -> SiteHandle {
+        self.keys.handle()
+    }
+
+    pub fn repository(&self) -> &Repository {
+        &self.repository
+    }
+
+    pub fn keys(&self) -> &SiteKeys {
+        &self.keys
+    }
+
+    pub fn state(&self) -> &SiteState {
+        &self.state
+    }
+
+    /// When the newest commit was written; `None` before the first.
+    pub fn written_at(&self) -> Option<Timestamp> {
+        self.written_at
+    }
+
+    /// What to remember of this site, so that a store that loses its newest commits is found out.
+    pub fn head(&self) -> KnownHead {
+        KnownHead { generation: self.generation, hash: self.hash }
+    }
+
+    /// Extends the sequence by one commit.
+    ///
+    /// `decide` sees the newest state and every commit that others made since the site was opened,
+    /// and says what is to happen; it is asked again whenever another writer was first.
+    pub async fn commit(
+        &mut self,
+        writer: &WriterIdentity,
+        mut decide: impl FnMut(&SiteState, &[Commit]) -> Result<CommitEvent, Error>,
+    ) -> Result<CommitOutcome, Error> {
+        loop {
+            let event = decide(&self.state, &self.seen)?;
+            let generation = self.generation.next();
+            let state = self.state.apply(&event, generation)?;
+            let commit = Commit {
+                generation,
+                previous: self.hash,
+                nonce: ObjectId(random_id()?),
+                written_at: Timestamp::now(),
+                writer: writer.clone(),
+                event,
+                state,
+            };
+            let body: Bytes = encode_commit(&self.keys, &commit)?.into();
+            let name = object_name(names::commit(&self.handle(), generation))?;
+            match self.repository.store().create(&name, body.clone()).await {
+                Ok(()) => {
+                    read_back(self.repository.store().as_ref(), &name, &body).await?;
+                    self.hash = commit_hash(&body);
+                    self.generation = generation;
+                    self.written_at = Some(commit.written_at);
+                    self.state = commit.state;
+                    return Ok(CommitOutcome { generation, event: commit.event });
+                }
+                Err(lifeboat_store::Error::AlreadyExists { .. }) => self.refresh().await?,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
+    /// Reads the commits that others made since, each proven to follow from the one before.
+    pub async fn refresh(&mut self) -> Result<(), Error> {
+        let newest = newest_commit(&self.repository, self.handle()).await?.unwrap_or(Generation(0));
+        if newest < self.generation {
+            return Err(Error::RolledBack { site: self.id().clone(), found: newest.0, known: self.generation });
+        }
+        while self.generation < newest {
+            let generation = self.generation.next();
+            let name = object_name(names::commit(&self.handle(), generation))?;
+            let body = self.repository.store().get(&name).await?;
+            let commit = decode_commit(&self.keys, generation, &body).map_err(Error::of_object(&name))?;
+            if commit.previous != self.hash {
+                let detail = "it does not follow from the commit before it".to_owned();
+                return Err(Error::Damaged { object: name.to_string(), detail });
+            }
+            self.hash = commit_hash(&body);
+            self.generation = generation;
+            self.written_at = Some(commit.written_at);
+            self.state = commit.state.clone();
+            self.seen.push(commit);
+        }
+        Ok(())
+    }
+}
+
+/// The newest generation of a site, by one listing of one name.
+pub(crate) async fn newest_commit(repository: &Repository, handle: SiteHandle) -> Result<Option<Generation>, Error> {
+    let prefix = names::commits_prefix(&handle);
+    let Some(listed) = repository.store().list(&prefix, None, 1).await?.into_iter().next() else {
+        return Ok(None);
+    };
+    names::parse_commit(listed.name.as_str())
+        .map(|(_, generation)| Some(generation))
+        .ok_or_else(|| Error::Damaged { object: listed.name.to_string(), detail: "no commit has such a name".into() })
+}
