@@ -10,6 +10,7 @@
 //! What is not here: formatting and lints (`cargo fmt`, `cargo clippy`), licences (`deny.toml`), and
 //! whether `docs/cli.md` equals the real `--help`, which the command line's own tests compare.
 
+mod commands;
 mod docs;
 mod invariants;
 mod manifests;
@@ -96,6 +97,16 @@ fn every_promised_page_is_there() {
 #[test]
 fn every_local_link_leads_somewhere() {
     expect_none(docs::links(&Tree::read()));
+}
+
+#[test]
+fn every_command_named_exists() {
+    expect_none(commands::exist(&Tree::read()));
+}
+
+#[test]
+fn every_command_has_its_page() {
+    expect_none(commands::documented(&Tree::read()));
 }
 
 #[test]

@@ -7,6 +7,8 @@ const FILE_LINES_MAX: usize = 600;
 /// Tests are tables: they may be longer than what they test.
 const TEST_FILE_LINES_MAX: usize = 900;
 const FUNCTION_LINES_MAX: usize = 70;
+/// A test may be one long table; beyond this it is several.
+const TEST_FUNCTION_LINES_MAX: usize = 120;
 
 pub fn file_lengths(tree: &Tree) -> Vec<String> {
     let length = |(file, text): (&File, &str)| {
@@ -20,14 +22,17 @@ pub fn file_lengths(tree: &Tree) -> Vec<String> {
 }
 
 pub fn function_lengths(tree: &Tree) -> Vec<String> {
-    let long = |(file, text): (&File, &str)| {
-        let path = file.path.clone();
-        let found = functions(&code_only(text)).into_iter().filter(|f| f.lines > FUNCTION_LINES_MAX);
-        found.map(move |f| {
-            format!("{path}:{}: `{}` has {} lines, at most {FUNCTION_LINES_MAX}: let it name its steps and move each into a function", f.line, f.name, f.lines)
-        })
-    };
-    tree.rust().flat_map(long).collect()
+    let mut faults = Vec::new();
+    for (file, text) in tree.rust() {
+        let max = if file.is_test() { TEST_FUNCTION_LINES_MAX } else { FUNCTION_LINES_MAX };
+        for f in functions(&code_only(text)).into_iter().filter(|f| f.lines > max) {
+            faults.push(format!(
+                "{}:{}: `{}` has {} lines, at most {max}: let it name its steps and move each into a function",
+                file.path, f.line, f.name, f.lines
+            ));
+        }
+    }
+    faults
 }
 
 pub fn openings(tree: &Tree) -> Vec<String> {
@@ -128,7 +133,9 @@ pub fn words(tree: &Tree) -> Vec<String> {
             let found = forbidden.iter().find(|(word, _)| line.contains(word.as_str()));
             let found = found.map(|(word, mend)| format!("`{word}`: {mend}"));
             let place = format!("{}:{}", file.path, at + 1);
-            faults.extend(found.or_else(|| secret(line)).map(|fault| format!("{place}: {fault}")));
+            // Tests of what happens to a secret need one that looks real.
+            let secret = || secret(line).filter(|_| !file.is_test());
+            faults.extend(found.or_else(secret).map(|fault| format!("{place}: {fault}")));
         }
     }
     faults

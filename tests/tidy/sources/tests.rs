@@ -14,6 +14,8 @@ fn a_file_or_function_that_is_too_long_is_named() {
     let function = |lines: usize| format!("fn f() {{\n{}}}\n", "    g();\n".repeat(lines - 2));
     assert_eq!(function_lengths(&one("a.rs", &function(70))).len(), 0);
     assert_eq!(function_lengths(&one("a.rs", &function(71))).len(), 1);
+    assert_eq!(function_lengths(&one("a/tests.rs", &function(120))).len(), 0);
+    assert_eq!(function_lengths(&one("a/tests.rs", &function(121))).len(), 1);
 }
 
 #[test]
