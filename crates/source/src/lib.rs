@@ -10,6 +10,7 @@ mod error;
 pub mod identity;
 mod part;
 mod place;
+pub mod sqlite;
 mod template;
 
 pub use error::Error;

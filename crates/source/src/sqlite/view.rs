@@ -1,0 +1,172 @@
+//! Choosing how to read a database, and reading it.
+//!
+//! | the file | way | whom it hinders |
+//! |---|---|---|
+//! | closed and quiet | *cold*: immutable, no locks; stats compared at the end | nobody; a write means to read again |
+//! | write-ahead log | *streamed* from one read transaction | no writer; the log grows until the end |
+//! | rollback mode, in use | *spooled* in one go into a scratch database, then read from there | writers wait while it is copied, at disk speed |
+//!
+//! In rollback mode a reader's lock stops every commit. Streaming would hold it for as long as the
+//! upload takes, so the copy is made first; it costs the size of the database in SQLite's temporary
+//! directory. A database that is in rollback mode but idle is read cold, without any of this.
+
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+use rusqlite::backup::{Backup, StepResult};
+
+use super::check::{Depth, Findings, check};
+use super::connect::{
+    READ_PATIENCE, failure, is_busy, needs_rollback, open_immutable, open_read_only, open_scratch, open_to_read,
+};
+use super::pages::Pages;
+use super::stat::{DatabaseStat, racy_stamp};
+use crate::Error;
+
+/// How often a file that was just written is given time to become quiet.
+const SETTLE_ROUNDS: u32 = 2;
+
+/// One consistent state of a database, being read.
+pub(super) struct View {
+    path: PathBuf,
+    pages: Pages,
+    is_cold: bool,
+    stat: DatabaseStat,
+    stamp: Vec<u8>,
+}
+
+impl View {
+    /// `None`: no database is there. `may_be_cold` is false once a cold read was overtaken by a
+    /// writer.
+    pub fn open(path: &Path, may_be_cold: bool) -> Result<Option<Self>, Error> {
+        if may_be_cold {
+            for _ in 0..=SETTLE_ROUNDS {
+                let Some(stat) = DatabaseStat::take(path)? else { return Ok(None) };
+                if !stat.is_closed() {
+                    break;
+                }
+                let wait = stat.settles_in();
+                if wait.is_zero() {
+                    if let Some(view) = Self::open_cold(path, stat)? {
+                        return Ok(Some(view));
+                    }
+                    break;
+                }
+                std::thread::sleep(wait);
+            }
+        }
+        Self::open_shared(path)
+    }
+
+    /// `None`: somebody began to write; read it the ordinary way.
+    fn open_cold(path: &Path, stat: DatabaseStat) -> Result<Option<Self>, Error> {
+        let pages = open_immutable(path).and_then(Pages::begin);
+        let is_same = DatabaseStat::take(path)?.is_some_and(|now| now.is_same(&stat));
+        match pages {
+            _ if !is_same => Ok(None),
+            Ok(pages) => {
+                let stamp = stat.stamp();
+                Ok(Some(Self { path: path.to_owned(), pages, is_cold: true, stat, stamp }))
+            }
+            Err(error) => Err(failure("cannot open the database", path, &error)),
+        }
+    }
+
+    fn open_shared(path: &Path) -> Result<Option<Self>, Error> {
+        let Some(before) = DatabaseStat::take(path)? else { return Ok(None) };
+        let opened = || -> rusqlite::Result<Pages> {
+            // Beside the operator's log or journal: read only, so that neither is touched. Without
+            // them the right to write lets SQLite take its own empty log away again.
+            if before.is_closed() {
+                return Pages::begin(open_to_read(path)?);
+            }
+            match Pages::begin(open_read_only(path)?) {
+                Err(error) if needs_rollback(&error) => {
+                    // The file is torn, and only its journal makes it whole. Rolling back is what
+                    // the application's own next open would do; there is nothing else to read.
+                    tracing::warn!(path = %path.display(), "rolling back the journal of a crashed writer");
+                    Pages::begin(open_to_read(path)?)
+                }
+                other => other,
+            }
+        };
+        let pages = opened().map_err(|error| failure("cannot open the database", path, &error))?;
+        let Some(after) = DatabaseStat::take(path)? else { return Ok(None) };
+        let stamp = if after.is_same(&before) { before.stamp() } else { racy_stamp() };
+        let pages = if is_wal(pages.connection()).map_err(|error| failure("cannot read the database", path, &error))? {
+            pages
+        } else {
+            spool(pages)
+                .map_err(|error| failure("cannot copy the database to SQLite's temporary directory", path, &error))?
+        };
+        Ok(Some(Self { path: path.to_owned(), pages, is_cold: false, stat: after, stamp }))
+    }
+
+    pub fn pages(&self) -> &Pages {
+        &self.pages
+    }
+
+    pub fn stat(&self) -> &DatabaseStat {
+        &self.stat
+    }
+
+    /// The change detector of what is read here.
+    pub fn stamp(&self) -> &[u8] {
+        &self.stamp
+    }
+
+    pub fn read(&mut self, buffer: &mut [u8]) -> rusqlite::Result<usize> {
+        self.pages.read(buffer)
+    }
+
+    pub fn digest(&mut self) -> rusqlite::Result<[u8; 32]> {
+        self.pages.digest()
+    }
+
+    pub fn check(&self, depth: Depth) -> rusqlite::Result<Findings> {
+        check(self.pages.connection(), depth)
+    }
+
+    /// Whether everything read so far is one state of the database.
+    pub fn is_unchanged(&self) -> Result<bool, Error> {
+        Ok(!self.is_cold || DatabaseStat::take(&self.path)?.is_some_and(|now| now.is_same(&self.stat)))
+    }
+}
+
+pub(super) fn is_wal(connection: &Connection) -> rusqlite::Result<bool> {
+    let mode: String = connection.query_row("PRAGMA main.journal_mode", [], |row| row.get(0))?;
+    Ok(mode.eq_ignore_ascii_case("wal"))
+}
+
+/// Copies the pages of the running read transaction into a scratch database and ends it.
+fn spool(pages: Pages) -> rusqlite::Result<Pages> {
+    if pages.page_count() == 0 {
+        return Ok(pages);
+    }
+    // The backup counts up the schema cookie and change counter of its copy: keep the real page 1.
+    let first = pages.page(1)?;
+    let source = pages.into_connection();
+    let mut scratch = open_scratch()?;
+    copy_all(&source, &mut scratch, READ_PATIENCE)?;
+    drop(source);
+    Ok(Pages::begin(scratch)?.with_first(Some(first)))
+}
+
+/// Copies one database over another in one step, so that no writer can make it start again.
+pub(super) fn copy_all(source: &Connection, target: &mut Connection, patience: Duration) -> rusqlite::Result<()> {
+    let deadline = Instant::now() + patience;
+    let busy = || {
+        let code = rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_BUSY);
+        rusqlite::Error::SqliteFailure(code, Some("database is locked".into()))
+    };
+    let backup = Backup::new(source, target)?;
+    loop {
+        match backup.step(-1) {
+            Ok(StepResult::Done) => return Ok(()),
+            Err(error) if !is_busy(&error) => return Err(error),
+            _ if Instant::now() >= deadline => return Err(busy()),
+            _ => std::thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
