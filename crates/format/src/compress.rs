@@ -56,7 +56,7 @@ impl Decompressor {
             return Err(damaged(format!("too long: raw_len=`{raw_len}`")));
         }
         out.clear();
-        out.reserve(raw_len as usize);
+        out.reserve_exact(raw_len as usize);
         let len = self.0.decompress_to_buffer(compressed, out).map_err(|error| {
             out.clear();
             damaged(format!("zstd: {error}"))

@@ -130,10 +130,6 @@ impl ManifestWriter {
             if part != page.part || page.is_full() {
                 self.seal_page(compressor)?;
             }
-        } else if let Some(sealed) = self.pages.last()
-            && (part < sealed.part || (part == sealed.part && entry.path <= sealed.first))
-        {
-            return Err(Error::misuse(format!("an entry out of order: entry=`{}`", entry.path)));
         }
         self.append(part, entry);
         Ok(())
