@@ -1,2 +1,7 @@
-//! Entry point.
-fn main() {}
+//! The `lifeboat` program: everything is in the library beside this file.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    lifeboat_cli::main()
+}

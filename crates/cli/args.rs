@@ -1,0 +1,175 @@
+//! The arguments: the whole contract of the command line, as clap reads it.
+//!
+//! Names, flags and exit codes are a contract (`docs/cli.md` is made from what is here). Verbs that
+//! a later version brings are known by name, so that asking for one says "not in this version"
+//! and not "no such command".
+//!
+//! What is not here: what a verb does (`verbs`), and how a wrong argument is told (`usage`).
+
+mod later;
+mod restore;
+mod site;
+
+use std::path::PathBuf;
+
+use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+
+pub use later::LaterVerb;
+pub use restore::{ApprovalArgs, OnlyArg, RestoreArgs, UndoArgs, VerifyDepth};
+pub use site::{
+    BackupArgs, CatArgs, CheckArgs, DiffArgs, EntrySpec, EntrySpecError, LsArgs, PointsArgs, SitesArgs, SourcesCommand,
+};
+
+/// Backs up every tenant on its own, and puts one - or hundreds - back in place, verified, with
+/// nobody else touched.
+#[derive(Debug, Parser)]
+#[command(
+    name = "lifeboat",
+    bin_name = "lifeboat",
+    version,
+    propagate_version = false,
+    disable_help_subcommand = true,
+    max_term_width = 100,
+    after_help = AFTER_HELP
+)]
+pub struct Cli {
+    #[command(flatten)]
+    pub global: GlobalArgs,
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const AFTER_HELP: &str = "\
+Not in this version: capture, find-damage, recover, drill, status, forget, undelete, prune, hold, shred, audit, run, bench.
+
+Data goes to stdout, talk and progress bars to stderr. With --json, stdout has one JSON object a line; \
+the last one is {\"event\":\"done\",…} or {\"event\":\"error\",…}.
+
+Exit codes: 0 ok · 1 bug · 2 usage · 3 partly done · 4 objective breached · 10 operator must act · \
+11 try again · 12 fenced by another owner · 20 damage · 130 cancelled.
+
+Start with `lifeboat demo`, then `lifeboat init`.";
+
+/// Under which the help lists what every command takes.
+const GLOBAL: &str = "Global options";
+
+/// What every command takes.
+#[derive(Debug, Clone, Args)]
+pub struct GlobalArgs {
+    /// The configuration file; ./lifeboat.toml when it is not given
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FILE", env = "LIFEBOAT_CONFIG", hide_env_values = true)]
+    pub config: Option<PathBuf>,
+    /// One JSON object a line on stdout
+    #[arg(long, global = true, help_heading = GLOBAL)]
+    pub json: bool,
+    /// Say more on stderr (twice: everything)
+    #[arg(short, long, global = true, help_heading = GLOBAL, action = ArgAction::Count, conflicts_with = "quiet")]
+    pub verbose: u8,
+    /// Say nothing but results and errors
+    #[arg(short, long, global = true, help_heading = GLOBAL)]
+    pub quiet: bool,
+    /// How log lines on stderr look
+    #[arg(long, global = true, help_heading = GLOBAL, value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, ValueEnum)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// The verbs.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Show the whole story on local files: back up, lose, restore, prove, undo
+    Demo(DemoArgs),
+    /// Make a repository, its keys and a lifeboat.toml; never overwrites
+    Init(InitArgs),
+    /// Prove the recovery key, or change master keys
+    #[command(subcommand)]
+    Key(KeyCommand),
+    /// What the configured sources hold, and what is not covered
+    #[command(subcommand)]
+    Sources(SourcesCommand),
+    /// List the fleet, or one site's parts, size and last point
+    Sites(SitesArgs),
+    /// Take snapshots of sites
+    Backup(BackupArgs),
+    /// List a site's restorable points, with mark and state
+    Points(PointsArgs),
+    /// List what a site held at a point
+    Ls(LsArgs),
+    /// Write one entry of a site at a point to stdout
+    Cat(CatArgs),
+    /// Compare the live site with a point
+    Diff(DiffArgs),
+    /// Put a site back: in place, beside, or exported
+    Restore(RestoreArgs),
+    /// Put back what a restore replaced or removed
+    Undo(UndoArgs),
+    /// Verify what is stored
+    Check(CheckArgs),
+    /// The local cache of what the bucket says
+    #[command(subcommand)]
+    Catalog(CatalogCommand),
+    /// Print a completion script for a shell
+    Completions(CompletionsArgs),
+    #[command(flatten)]
+    Later(LaterVerb),
+}
+
+#[derive(Debug, Args)]
+pub struct DemoArgs {
+    /// Leave everything in this new directory, to look around
+    #[arg(long, value_name = "DIR")]
+    pub keep: Option<PathBuf>,
+    /// Not in this version
+    #[arg(long, value_name = "URL", hide = true)]
+    pub postgres: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub struct InitArgs {
+    /// Where the repository is: file:///DIR or s3://BUCKET/PREFIX?endpoint=URL&region=NAME
+    /// [default: the configuration's, else file:// of ./lifeboat-repository]
+    #[arg(long, value_name = "URL")]
+    pub repo: Option<String>,
+    /// Write the recovery key into this new file instead of showing it
+    #[arg(long, value_name = "FILE")]
+    pub recovery_key_file: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
+pub enum KeyCommand {
+    /// Read the recovery key and prove that it opens every site
+    Verify {
+        /// The file that holds the recovery key [default: ask on the terminal, or read stdin]
+        #[arg(long, value_name = "FILE")]
+        recovery_key_file: Option<PathBuf>,
+    },
+    /// Make one more master key, beside those that open the repository already
+    Add {
+        /// The new key's file; must not exist
+        #[arg(value_name = "NEW-KEY-FILE")]
+        to: PathBuf,
+    },
+    /// Make a new master key that takes the place of the one in use
+    Rotate {
+        /// The new key's file; must not exist
+        #[arg(value_name = "NEW-KEY-FILE")]
+        to: PathBuf,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub enum CatalogCommand {
+    /// Read everything anew from the bucket
+    Rebuild,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    pub shell: clap_complete::Shell,
+}

@@ -1,0 +1,68 @@
+//! Verbs of later versions: known by name, hidden from the help, refused with a clear text.
+
+use std::ffi::OsString;
+
+use clap::{Args, Subcommand};
+
+use crate::CliError;
+
+// Whatever else was typed; it is not looked at.
+#[derive(Debug, Args)]
+#[command(disable_help_flag = true)]
+pub struct AnyArgs {
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+    pub rest: Vec<OsString>,
+}
+
+// A plain comment: a doc comment would become the help of the whole program.
+#[derive(Debug, Subcommand)]
+pub enum LaterVerb {
+    #[command(hide = true)]
+    Capture(AnyArgs),
+    #[command(hide = true)]
+    FindDamage(AnyArgs),
+    #[command(hide = true)]
+    Recover(AnyArgs),
+    #[command(hide = true)]
+    Drill(AnyArgs),
+    #[command(hide = true)]
+    Status(AnyArgs),
+    #[command(hide = true)]
+    Forget(AnyArgs),
+    #[command(hide = true)]
+    Undelete(AnyArgs),
+    #[command(hide = true)]
+    Prune(AnyArgs),
+    #[command(hide = true)]
+    Hold(AnyArgs),
+    #[command(hide = true)]
+    Shred(AnyArgs),
+    #[command(hide = true)]
+    Audit(AnyArgs),
+    #[command(hide = true)]
+    Run(AnyArgs),
+    #[command(hide = true)]
+    Bench(AnyArgs),
+}
+
+impl LaterVerb {
+    /// The refusal, with what to do instead today.
+    pub fn refuse(&self) -> CliError {
+        let (verb, instead) = match self {
+            Self::Capture(_) => ("capture", "take snapshots with `lifeboat backup --all`"),
+            Self::FindDamage(_) => ("find-damage", "compare a site with a point: `lifeboat diff SITE --at T`"),
+            Self::Recover(_) => ("recover", "restore one site at a time: `lifeboat restore SITE --at T`"),
+            Self::Drill(_) => ("drill", "rehearse with `lifeboat restore SITE --export DIR`"),
+            Self::Status(_) => ("status", "see `lifeboat sites` for every site's last point"),
+            Self::Forget(_) => ("forget", "nothing is forgotten in this version: every point stays restorable"),
+            Self::Undelete(_) => ("undelete", "nothing is forgotten in this version: every point stays restorable"),
+            Self::Prune(_) => ("prune", "nothing is deleted in this version: every point stays restorable"),
+            Self::Hold(_) => ("hold", "nothing is forgotten in this version: every point stays restorable"),
+            Self::Shred(_) => ("shred", "nothing is erased in this version"),
+            Self::Audit(_) => ("audit", "see `lifeboat points SITE` for what happened to a site"),
+            Self::Run(_) => ("run", "use the systemd timer in config/systemd for a nightly `lifeboat backup --all`"),
+            Self::Bench(_) => ("bench", "run `cargo bench` in a clone of the sources"),
+        };
+        CliError::not_in_this_version("verb", verb).with_hint(instead)
+    }
+}

@@ -1,0 +1,118 @@
+//! Arguments of the verbs that write to a site.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use clap::{ArgGroup, Args, ValueEnum};
+use lifeboat_model::{EntryPath, IdError, RestoreId, SiteId, SourceName};
+
+use super::site::{EntrySpecError, site_id, split_part};
+use crate::CliError;
+
+#[derive(Debug, Args)]
+#[command(group(ArgGroup::new("target").args(["beside", "export"])))]
+pub struct RestoreArgs {
+    /// The site to put back
+    #[arg(value_parser = site_id)]
+    pub site: SiteId,
+    /// The moment: RFC 3339 with a zone, `latest`, `snapshot:ID`, or a duration ago such as `2h`
+    /// [default: latest]
+    #[arg(long, value_name = "T")]
+    pub at: Option<String>,
+    /// Only this part, or this entry of it and what is below; may be repeated
+    #[arg(long, value_name = "PART[/ENTRY]")]
+    pub only: Vec<OnlyArg>,
+    /// Write beside the live site, under NAME in place of the site id
+    #[arg(long, value_name = "NAME", value_parser = site_id)]
+    pub beside: Option<SiteId>,
+    /// Write self-contained files into this new or empty directory
+    #[arg(long, value_name = "DIR")]
+    pub export: Option<PathBuf>,
+    /// Read everything back from disk after writing it
+    #[arg(long, value_name = "DEPTH")]
+    pub verify: Option<VerifyDepth>,
+    /// Leave out what is damaged in the repository, and name it (never zeros)
+    #[arg(long)]
+    pub skip_damaged: bool,
+    /// Replace a restore of this site that is open; its next switch fails
+    #[arg(long)]
+    pub take_over: bool,
+    /// Not in this version
+    #[arg(long, hide = true)]
+    pub keep_later: bool,
+    /// Not in this version
+    #[arg(long, value_name = "N", hide = true)]
+    pub without_xid: Option<String>,
+    /// Not in this version
+    #[arg(long, hide = true)]
+    pub exact: bool,
+    #[command(flatten)]
+    pub approval: ApprovalArgs,
+}
+
+impl RestoreArgs {
+    /// Refuses what only later versions can do.
+    pub fn check_version(&self) -> Result<(), CliError> {
+        let later =
+            [(self.keep_later, "--keep-later"), (self.without_xid.is_some(), "--without-xid"), (self.exact, "--exact")];
+        match later.into_iter().find(|(given, _)| *given) {
+            Some((_, flag)) => Err(CliError::not_in_this_version("flag", flag)
+                .with_hint("leave the flag out; `--dry-run` shows what the restore would do")),
+            None => Ok(()),
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub struct UndoArgs {
+    /// The restore to undo, as its receipt names it (`restore_id`)
+    #[arg(value_parser = restore_id)]
+    pub restore: RestoreId,
+    /// Replace a restore of this site that is open; its next switch fails
+    #[arg(long)]
+    pub take_over: bool,
+    #[command(flatten)]
+    pub approval: ApprovalArgs,
+}
+
+fn restore_id(text: &str) -> Result<RestoreId, IdError> {
+    RestoreId::parse(text)
+}
+
+/// How a destructive command is approved.
+#[derive(Debug, Clone, Args)]
+#[command(group(ArgGroup::new("approval").args(["dry_run", "yes", "plan"])))]
+pub struct ApprovalArgs {
+    /// Show the plan and its hash, and do nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Run the plan without asking, unless it has conflicts
+    #[arg(short, long)]
+    pub yes: bool,
+    /// Run the plan only if it is the one with this hash; also approves its conflicts
+    #[arg(long, value_name = "HASH")]
+    pub plan: Option<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum VerifyDepth {
+    // No help of its own: `--verify` says it.
+    Read,
+}
+
+/// `PART` or `PART/ENTRY`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OnlyArg {
+    pub source: SourceName,
+    /// The root means the whole part.
+    pub entry: EntryPath,
+}
+
+impl FromStr for OnlyArg {
+    type Err = EntrySpecError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (source, entry) = split_part(text)?;
+        Ok(Self { source, entry })
+    }
+}

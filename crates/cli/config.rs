@@ -1,0 +1,87 @@
+//! The configuration: `lifeboat.toml`, read once, typed and checked as a whole.
+//!
+//!   text ──toml──▶ spanned tables (`reader`) ──▶ sections ──▶ [`Config`] ──▶ rules across sections (`overlap`)
+//!
+//! Every complaint names the key, the line, the form that is expected and the nearest known key,
+//! because it is read by somebody tired. Keys that a later version acts on are accepted and noted.
+//!
+//! What is not here: opening what the configuration names.
+
+mod error;
+mod hooks;
+mod overlap;
+mod policy;
+mod reader;
+mod repository;
+mod sources;
+mod values;
+
+#[cfg(test)]
+mod tests;
+
+use std::path::{Path, PathBuf};
+
+use lifeboat_model::{SiteId, SourceName};
+
+pub use error::ConfigError;
+pub use hooks::HooksConfig;
+pub use policy::{KeepCounts, NamedPolicy, Policy};
+pub use repository::{KeyRef, RepositoryConfig};
+pub use sources::{FilesConfig, InnerDatabase, SourceConfig, SourceSettings, SqliteConfig};
+
+use reader::Document;
+
+/// The file's name when nobody says otherwise.
+pub const DEFAULT_FILE: &str = "lifeboat.toml";
+
+/// Everything `lifeboat.toml` says, with defaults filled in and paths made absolute.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The file it was read from.
+    pub path: PathBuf,
+    pub repository: RepositoryConfig,
+    /// In the order of the file.
+    pub sources: Vec<SourceConfig>,
+    pub hooks: Option<HooksConfig>,
+    /// What holds for a site that no named policy matches.
+    pub policy: Policy,
+    /// In the order of the file; the first that matches a site is the site's policy.
+    pub policies: Vec<NamedPolicy>,
+    /// Keys that were accepted and are not acted on in this version, each with a reason.
+    pub notes: Vec<String>,
+}
+
+impl Config {
+    /// Reads and checks the file; relative paths in it are relative to its directory.
+    pub fn load(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path).map_err(|io| ConfigError::unreadable(path, &io))?;
+        let path = std::path::absolute(path).map_err(|io| ConfigError::unreadable(path, &io))?;
+        Self::parse(&path, &text)
+    }
+
+    /// Checks `text` as the content of the file at the absolute `path`.
+    pub fn parse(path: &Path, text: &str) -> Result<Self, ConfigError> {
+        let document = Document::parse(path, text)?;
+        let mut root = document.root()?;
+        let mut notes = Vec::new();
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        let repository = repository::read(&mut root, directory)?;
+        let mut sources = sources::read(&mut root, directory)?;
+        let hooks = hooks::read(&mut root)?;
+        let policy = policy::read_base(&mut root, &mut notes)?;
+        let policies = policy::read_named(&mut root, &policy, &mut notes)?;
+        root.finish()?;
+        overlap::resolve(&document, &repository, &mut sources)?;
+        Ok(Self { path: path.to_owned(), repository, sources, hooks, policy, policies, notes })
+    }
+
+    /// The policy of one site: the first named one with a pattern that matches, else `[policy]`.
+    pub fn policy_of(&self, site: &SiteId) -> &Policy {
+        let named = self.policies.iter().find(|named| named.matches(site));
+        named.map_or(&self.policy, |named| &named.policy)
+    }
+
+    pub fn source(&self, name: &SourceName) -> Option<&SourceConfig> {
+        self.sources.iter().find(|source| source.name == *name)
+    }
+}

@@ -1,0 +1,123 @@
+//! Paths that lie in one another: found out before anything is read.
+//!
+//! Paths are compared as they are written, component by component, `{site}` being equal to itself
+//! only: what a link or another mount brings together is not seen here.
+//!
+//! Rules: a database inside a files source is left out of the files part (a raw copy of a live
+//! database is no backup); two sources never own the same path (a restore of one would remove the
+//! other's files as extra); neither the repository nor the catalog may look like a site.
+
+use std::path::Path;
+
+use super::ConfigError;
+use super::reader::Document;
+use super::repository::RepositoryConfig;
+use super::sources::{InnerDatabase, SourceConfig, SourceSettings};
+use super::values::SITE;
+
+pub(super) fn resolve(
+    document: &Document<'_>,
+    repository: &RepositoryConfig,
+    sources: &mut [SourceConfig],
+) -> Result<(), ConfigError> {
+    for outer in 0..sources.len() {
+        for inner in 0..sources.len() {
+            if outer == inner {
+                continue;
+            }
+            let Some(rest) = relative(sources[outer].path(), sources[inner].path()) else { continue };
+            match (&sources[outer].settings, &sources[inner].settings) {
+                (SourceSettings::Files(_), SourceSettings::Sqlite(_)) if !rest.is_empty() => {
+                    let source = sources[inner].name.clone();
+                    if let SourceSettings::Files(files) = &mut sources[outer].settings {
+                        files.databases.push(InnerDatabase { source, path: rest });
+                    }
+                }
+                (SourceSettings::Files(files), SourceSettings::Files(_)) if is_excluded(&rest, &files.exclude) => {}
+                _ => return Err(shared_path(document, &sources[outer], &sources[inner], &rest)),
+            }
+        }
+    }
+    for source in sources.iter() {
+        let ours = [("repository", repository.directory()), ("catalog", Some(repository.catalog.as_path()))];
+        for (what, path) in ours {
+            if path.is_some_and(|path| covers(source.path(), path)) {
+                return Err(document.error(
+                    source.offset,
+                    format!("the {what} lies inside a site of a source: source=`{}`", source.name),
+                    format!("move the {what}, or give the source a path that does not match it"),
+                ));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What is left of `inner` below `outer`; empty when they are equal.
+fn relative(outer: &str, inner: &str) -> Option<String> {
+    Path::new(inner).strip_prefix(outer).ok()?.to_str().map(str::to_owned)
+}
+
+/// Whether the outer source leaves `rest` out by a pattern that names exactly it.
+fn is_excluded(rest: &str, exclude: &[String]) -> bool {
+    exclude.iter().any(|pattern| {
+        let pattern = pattern.trim_start_matches('/').trim_end_matches("/**").trim_end_matches('/');
+        !rest.is_empty() && Path::new(rest).starts_with(pattern)
+    })
+}
+
+fn shared_path(document: &Document<'_>, outer: &SourceConfig, inner: &SourceConfig, rest: &str) -> ConfigError {
+    let later = outer.offset.max(inner.offset);
+    if rest.is_empty() {
+        return document.error(
+            later,
+            format!("two sources have the same path: source=`{}`, other=`{}`", outer.name, inner.name),
+            "take one of them out: a restore of one would undo the other",
+        );
+    }
+    document.error(
+        later,
+        format!("a source lies inside another: source=`{}`, inside=`{}`", inner.name, outer.name),
+        format!("write `exclude = [\"{rest}\"]` in [sources.{}], or take one of them out", outer.name),
+    )
+}
+
+/// Whether `path` is, or lies in, what `template` calls a site.
+fn covers(template: &str, path: &Path) -> bool {
+    let mut components = path.components().map(|component| component.as_os_str().to_string_lossy());
+    Path::new(template).components().all(|wanted| {
+        let wanted = wanted.as_os_str().to_string_lossy();
+        components.next().is_some_and(|found| component_matches(&wanted, &found))
+    })
+}
+
+fn component_matches(wanted: &str, found: &str) -> bool {
+    match wanted.split_once(SITE) {
+        None => wanted == found,
+        // A second `{site}` in one component is rare; matching its ends errs on the safe side.
+        Some((head, tail)) => {
+            let tail = tail.rsplit(SITE).next().unwrap_or(tail);
+            found.len() > head.len() + tail.len() && found.starts_with(head) && found.ends_with(tail)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_covers_what_it_would_take_for_a_site() {
+        let check = |template: &str, path: &str, want: bool| {
+            assert_eq!(covers(template, Path::new(path)), want, "{template} {path}");
+        };
+        check("/srv/{site}", "/srv/backup", true);
+        check("/srv/{site}", "/srv/backup/lifeboat", true);
+        check("/srv/{site}", "/srv", false);
+        check("/srv/{site}", "/var/backup", false);
+        check("/srv/{site}/files", "/srv/backup", false);
+        check("/srv/s-{site}.d", "/srv/s-x.d", true);
+        check("/srv/s-{site}.d", "/srv/s-.d", false);
+        check("/srv/s-{site}.d", "/srv/lifeboat", false);
+    }
+}

@@ -1,0 +1,160 @@
+//! `[sources.NAME]`: the systems that hold parts of sites.
+
+use std::path::Path;
+
+use lifeboat_model::SourceName;
+
+use super::ConfigError;
+use super::reader::{Field, Table};
+use super::values;
+use crate::suggest::{either, nearest};
+
+const KINDS: [&str; 2] = ["files", "sqlite"];
+const LATER_KINDS: [&str; 3] = ["postgres", "objects", "command"];
+
+/// One source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceConfig {
+    /// Its identity in the repository.
+    pub name: SourceName,
+    /// The name it had before: its snapshots are still found under it.
+    pub was: Option<SourceName>,
+    pub settings: SourceSettings,
+    /// Line and key, for complaints that concern several sources.
+    pub(super) offset: usize,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum SourceSettings {
+    Files(FilesConfig),
+    Sqlite(SqliteConfig),
+}
+
+/// A directory per site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FilesConfig {
+    /// Absolute, with `{site}` in it.
+    pub path: String,
+    /// Patterns, relative to a site's directory, of what is left out.
+    pub exclude: Vec<String>,
+    /// Databases of other sources inside a site's directory, relative to it, `{site}` possibly in
+    /// it: found by comparing the paths, left out together with their `-wal`, `-shm` and `-journal`.
+    pub databases: Vec<InnerDatabase>,
+}
+
+/// An SQLite database that lies in the tree of a files source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InnerDatabase {
+    /// The sqlite source that covers it.
+    pub source: SourceName,
+    /// Relative to the site's directory; may hold `{site}`.
+    pub path: String,
+}
+
+/// A database file per site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SqliteConfig {
+    /// Absolute, with `{site}` in it.
+    pub path: String,
+}
+
+impl SourceConfig {
+    /// The absolute path with `{site}` in it.
+    pub fn path(&self) -> &str {
+        match &self.settings {
+            SourceSettings::Files(files) => &files.path,
+            SourceSettings::Sqlite(sqlite) => &sqlite.path,
+        }
+    }
+}
+
+pub(super) fn read(root: &mut Table<'_, '_>, directory: &Path) -> Result<Vec<SourceConfig>, ConfigError> {
+    let Some(mut table) = root.take_table("sources")? else { return Ok(Vec::new()) };
+    let mut sources: Vec<SourceConfig> = Vec::new();
+    for (name, field) in table.take_rest() {
+        let name = SourceName::new(name).map_err(|error| {
+            field.error(error.to_string(), "the name is the source's identity in the repository, e.g. [sources.notes]")
+        })?;
+        sources.push(read_one(name, field, directory)?);
+    }
+    check_renames(&sources, root)?;
+    Ok(sources)
+}
+
+fn read_one(name: SourceName, field: Field<'_, '_>, directory: &Path) -> Result<SourceConfig, ConfigError> {
+    let offset = field.offset;
+    let mut table = field.table()?;
+    let kind = table.require("kind", "\"files\"")?;
+    let kind_text = kind.text("a kind of source", "\"files\"")?;
+    let was = table.take("was").map(|field| former_name(&field)).transpose()?;
+    let settings = match kind_text {
+        "files" => SourceSettings::Files(FilesConfig {
+            path: values::template(
+                &table.require("path", "\"/srv/sites/{site}/attachments\"")?,
+                directory,
+                "\"/srv/sites/{site}/attachments\"",
+            )?,
+            exclude: exclude(&mut table)?,
+            databases: Vec::new(),
+        }),
+        "sqlite" => SourceSettings::Sqlite(SqliteConfig {
+            path: values::template(
+                &table.require("path", "\"/srv/sites/{site}/notes.db\"")?,
+                directory,
+                "\"/srv/sites/{site}/notes.db\"",
+            )?,
+        }),
+        other => return Err(bad_kind(&kind, other)),
+    };
+    if matches!(settings, SourceSettings::Sqlite(_))
+        && let Some(field) = table.take("exclude")
+    {
+        return Err(field.error(
+            format!("a sqlite source has nothing to exclude: key=`{}`", field.key),
+            "take the key out; it belongs to sources of kind \"files\"",
+        ));
+    }
+    table.finish()?;
+    Ok(SourceConfig { name, was, settings, offset })
+}
+
+fn bad_kind(field: &Field<'_, '_>, kind: &str) -> ConfigError {
+    if LATER_KINDS.contains(&kind) {
+        return field.error(
+            format!("not in this version: kind=`{kind}`, key=`{}`", field.key),
+            "this version knows the kinds files and sqlite; take the section out to go on without it",
+        );
+    }
+    let hint = match either(&nearest(kind, KINDS.into_iter().chain(LATER_KINDS))) {
+        Some(names) => format!("did you mean {names}?"),
+        None => "use files (a directory a site) or sqlite (a database file a site)".into(),
+    };
+    field.error(format!("no such kind of source: kind=`{kind}`, key=`{}`", field.key), hint)
+}
+
+fn former_name(field: &Field<'_, '_>) -> Result<SourceName, ConfigError> {
+    let text = field.text("the source's former name", "\"old-name\"")?;
+    SourceName::new(text).map_err(|error| field.error(error.to_string(), "give the name the source had before"))
+}
+
+fn exclude(table: &mut Table<'_, '_>) -> Result<Vec<String>, ConfigError> {
+    let example = "[\"cache/**\", \"*.tmp\"]";
+    table.take("exclude").map_or(Ok(Vec::new()), |field| field.texts("a list of patterns", example))
+}
+
+/// A former name must not be somebody's present one, and belongs to one source only.
+fn check_renames(sources: &[SourceConfig], root: &Table<'_, '_>) -> Result<(), ConfigError> {
+    for (at, source) in sources.iter().enumerate() {
+        let Some(was) = &source.was else { continue };
+        let present = sources.iter().any(|other| other.name == *was);
+        let twice = sources[..at].iter().any(|other| other.was.as_ref() == Some(was));
+        if present || twice {
+            return Err(root.document().error(
+                source.offset,
+                format!("a former name is taken by another source: key=`sources.{}.was`, name=`{was}`", source.name),
+                "a name stands for one source for ever: take `was` out, or name the other source differently",
+            ));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,415 @@
+//! What a tired person sees for every kind of mistake, and what a right file means.
+
+use super::*;
+
+const FILE: &str = "/etc/lifeboat.toml";
+const REPOSITORY: &str = "[repository]\nurl = \"file:///var/backups/lifeboat\"\nkey = \"file:lifeboat.key\"\n";
+
+fn parse(text: &str) -> Result<Config, ConfigError> {
+    Config::parse(Path::new(FILE), text)
+}
+
+fn with_repository(rest: &str) -> Result<Config, ConfigError> {
+    parse(&format!("{REPOSITORY}{rest}"))
+}
+
+#[track_caller]
+fn refused(got: Result<Config, ConfigError>, line: usize, message: &str, hint: &str) {
+    let error = got.expect_err("the configuration was accepted");
+    assert_eq!(error.to_string(), format!("{message}: file=`{FILE}`, line=`{line}`"));
+    assert_eq!(error.hint, hint);
+    assert_eq!(error.fault, lifeboat_model::Fault::Usage);
+}
+
+#[test]
+fn a_wrong_repository_is_told() {
+    let check = |text: &str, line: usize, message: &str, hint: &str| refused(parse(text), line, message, hint);
+    check("", 1, "a section is missing: section=`repository`", "write the section [repository] with url and key");
+    check(
+        "[repository]\nkey = \"file:k\"\n",
+        1,
+        "a key is missing: key=`repository.url`",
+        "write `url = \"file:///var/backups/lifeboat\"` in [repository]",
+    );
+    check("[repository]\nulr = \"file:///x\"\n", 2, "unknown key: key=`repository.ulr`", "did you mean `url`?");
+    check("[repositroy]\nurl = \"file:///x\"\n", 1, "unknown key: key=`repositroy`", "did you mean `repository`?");
+    check(
+        "[repository]\nurl = \"file:///x\"\nkey = \"file:k\"\ncolour = 1\n",
+        4,
+        "unknown key: key=`repository.colour`",
+        "known keys in [repository]: url, key, catalog",
+    );
+    check(
+        "repository = 3\n",
+        1,
+        "an integer instead of a section: key=`repository`",
+        "write it as a section: [repository]",
+    );
+    let url = |url: &str| parse(&format!("[repository]\nurl = {url}\nkey = \"file:k\"\n"));
+    refused(
+        url("7"),
+        2,
+        "an integer instead of an address: key=`repository.url`",
+        "for example `url = \"file:///var/backups/lifeboat\"`",
+    );
+    refused(
+        url("\"/var/backups\""),
+        2,
+        "not an address of a repository: key=`repository.url`",
+        "use file:///var/backups/lifeboat or s3://bucket/prefix?region=us-east-1",
+    );
+    for relative in ["\"file://backups\"", "\"file:///\"", "\"file://\""] {
+        refused(
+            url(relative),
+            2,
+            "a file address needs an absolute directory: key=`repository.url`",
+            "three slashes and a directory: file:///var/backups/lifeboat",
+        );
+    }
+    refused(
+        url("\"s3://AKIA:secret@bucket/p\""),
+        2,
+        "the address holds credentials: key=`repository.url`",
+        "leave them out; they come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or an AWS profile",
+    );
+    refused(
+        url("\"s3:///p\""),
+        2,
+        "the address names no bucket: key=`repository.url`",
+        "use file:///var/backups/lifeboat or s3://bucket/prefix?region=us-east-1",
+    );
+}
+
+#[test]
+fn a_secret_in_the_file_is_refused_and_not_repeated() {
+    let secret = "q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA=";
+    for value in [format!("\"{secret}\""), format!("\"base64:{secret}\""), format!("\"env:{secret}\"")] {
+        let error = parse(&format!("[repository]\nurl = \"file:///x\"\nkey = {value}\n")).unwrap_err();
+        assert_eq!(error.line, Some(3));
+        assert!(error.to_string().contains("key=`repository.key`"), "{error}");
+        assert!(!format!("{error} {}", error.hint).contains(secret), "{error}");
+    }
+    refused(
+        parse(&format!("[repository]\nurl = \"file:///x\"\nkey = \"{secret}\"\n")),
+        3,
+        "a secret must not stand in the configuration: key=`repository.key`",
+        "put the key into a file of mode 0600 and write key = \"file:lifeboat.key\", or key = \"env:NAME\"",
+    );
+    refused(
+        parse("[repository]\nurl = \"file:///x\"\nkey = \"file:\"\n"),
+        3,
+        "`file:` names no file: key=`repository.key`",
+        "write key = \"file:lifeboat.key\"",
+    );
+    // Broken text near a secret is not shown either.
+    let error = parse(&format!("[repository]\nkey = {secret}\n")).unwrap_err();
+    assert!(!error.to_string().contains(secret), "{error}");
+}
+
+#[test]
+fn broken_toml_is_told_by_its_line() {
+    let check = |text: &str, line: usize| {
+        let error = parse(text).unwrap_err();
+        assert!(error.detail.starts_with("not valid TOML: "), "{error}");
+        assert_eq!((error.line, error.to_string().lines().count()), (Some(line), 1), "{error}");
+    };
+    check("[repository]\nurl = file:///x\n", 2);
+    check("[repository\n", 1);
+    check("[repository]\nurl = \"a\"\nurl = \"b\"\n", 3);
+    check("a = \"x\n", 1);
+}
+
+#[test]
+fn a_wrong_source_is_told() {
+    let check = |text: &str, line: usize, message: &str, hint: &str| {
+        // Lines are counted behind the repository's three.
+        refused(with_repository(text), line + 3, message, hint);
+    };
+    check(
+        "[sources.Notes]\nkind = \"sqlite\"\n",
+        1,
+        "a source name is lower-case letters, digits, `-` and `_`, starting with a letter or digit: name=`Notes`",
+        "the name is the source's identity in the repository, e.g. [sources.notes]",
+    );
+    check("[sources.a]\n", 1, "a key is missing: key=`sources.a.kind`", "write `kind = \"files\"` in [sources.a]");
+    check(
+        "[sources.a]\nkind = \"file\"\n",
+        2,
+        "no such kind of source: kind=`file`, key=`sources.a.kind`",
+        "did you mean `files`?",
+    );
+    check(
+        "[sources.a]\nkind = \"mysql\"\n",
+        2,
+        "no such kind of source: kind=`mysql`, key=`sources.a.kind`",
+        "use files (a directory a site) or sqlite (a database file a site)",
+    );
+    for kind in ["postgres", "objects", "command"] {
+        check(
+            &format!("[sources.a]\nkind = \"{kind}\"\nurl = \"env:X\"\ntenancy = \"column\"\n"),
+            2,
+            &format!("not in this version: kind=`{kind}`, key=`sources.a.kind`"),
+            "this version knows the kinds files and sqlite; take the section out to go on without it",
+        );
+    }
+    let path = |path: &str| format!("[sources.a]\nkind = \"files\"\npath = {path}\n");
+    check(
+        &path("\"/srv/acme\""),
+        3,
+        "the path does not say where the site id goes: key=`sources.a.path`",
+        "put {site} in it, for example `path = \"/srv/sites/{site}/attachments\"`",
+    );
+    check(
+        &path("\"/srv/{site}/{tenant}\""),
+        3,
+        "the path has braces that are not {site}: key=`sources.a.path`",
+        "only {site} is filled in, for example `path = \"/srv/sites/{site}/attachments\"`",
+    );
+    check(
+        &path("\"/srv/{site}/../x\""),
+        3,
+        "the path climbs with `..`: key=`sources.a.path`",
+        "write the path without `..`",
+    );
+    check(
+        &path("[\"/srv/{site}\"]"),
+        3,
+        "a list instead of a path with {site} in it: key=`sources.a.path`",
+        "for example `path = \"/srv/sites/{site}/attachments\"`",
+    );
+    check(
+        "[sources.a]\nkind = \"files\"\npath = \"/srv/{site}\"\nexcludes = []\n",
+        4,
+        "unknown key: key=`sources.a.excludes`",
+        "did you mean `exclude`?",
+    );
+    check(
+        "[sources.a]\nkind = \"files\"\npath = \"/srv/{site}\"\nexclude = \"*.tmp\"\n",
+        4,
+        "a text of another form instead of a list of patterns: key=`sources.a.exclude`",
+        "for example `exclude = [\"cache/**\", \"*.tmp\"]`",
+    );
+    check(
+        "[sources.a]\nkind = \"sqlite\"\npath = \"/srv/{site}.db\"\nexclude = [\"x\"]\n",
+        4,
+        "a sqlite source has nothing to exclude: key=`sources.a.exclude`",
+        "take the key out; it belongs to sources of kind \"files\"",
+    );
+    check(
+        "[sources.a]\nkind = \"files\"\npath = \"/a/{site}\"\nwas = \"b\"\n[sources.b]\nkind = \"files\"\npath = \"/b/{site}\"\n",
+        1,
+        "a former name is taken by another source: key=`sources.a.was`, name=`b`",
+        "a name stands for one source for ever: take `was` out, or name the other source differently",
+    );
+}
+
+#[test]
+fn wrong_hooks_and_policies_are_told() {
+    let check = |text: &str, line: usize, message: &str, hint: &str| {
+        refused(with_repository(text), line + 3, message, hint);
+    };
+    check(
+        "[hooks]\nfreeze = \"maintenance on\"\n",
+        2,
+        "a text of another form instead of a list of a program and its arguments (no shell): key=`hooks.freeze`",
+        "for example `freeze = [\"/usr/local/bin/maintenance\", \"on\", \"{site}\"]`",
+    );
+    check(
+        "[hooks]\nfreeze = [\"f\"]\n",
+        2,
+        "the hook does not say which site: key=`hooks.freeze`",
+        "put {site} where the site id goes, for example `freeze = [\"/usr/local/bin/maintenance\", \"on\", \"{site}\"]`",
+    );
+    check(
+        "[hooks]\nfreeze = [\"f\", \"{site}\"]\n",
+        1,
+        "freeze and thaw come together: key=`hooks.thaw`",
+        "write thaw = [\"/usr/local/bin/maintenance\", \"off\", \"{site}\"]",
+    );
+    check("[hooks]\nthwa = []\n", 2, "unknown key: key=`hooks.thwa`", "did you mean `thaw`?");
+    let duration = "a duration (a whole number and s, m, h, d or w)";
+    check(
+        "[policy]\nrpo = 24\n",
+        2,
+        &format!("an integer instead of {duration}: key=`policy.rpo`"),
+        "for example `rpo = \"24h\"`",
+    );
+    check(
+        "[policy]\nundo = \"two weeks\"\n",
+        2,
+        &format!("a text of another form instead of {duration}: key=`policy.undo`"),
+        "for example `undo = \"14d\"`",
+    );
+    check(
+        "[policy]\nshrink_limit = \"0%\"\n",
+        2,
+        "a text of another form instead of a share (a whole number from 1 to 100 and %): key=`policy.shrink_limit`",
+        "for example `shrink_limit = \"30%\"`",
+    );
+    check(
+        "[policy]\nshrink_limit = 0.3\n",
+        2,
+        "a fraction instead of a share (a whole number from 1 to 100 and %): key=`policy.shrink_limit`",
+        "for example `shrink_limit = \"30%\"`",
+    );
+    check(
+        "[policy]\ncapture = \"yes\"\n",
+        2,
+        "a text of another form instead of true or false: key=`policy.capture`",
+        "for example `capture = true`",
+    );
+    check(
+        "[policy]\nkeep = { daily = -1 }\n",
+        2,
+        "an integer instead of a whole number from 0: key=`policy.keep.daily`",
+        "for example `daily = 14`",
+    );
+    check("[policy]\nkeep = { dayly = 1 }\n", 2, "unknown key: key=`policy.keep.dayly`", "did you mean `daily`?");
+    check(
+        "[policy]\nkeep = 14\n",
+        2,
+        "an integer instead of a section: key=`policy.keep`",
+        "write it as a section: [policy.keep]",
+    );
+    check(
+        "[policy]\nschedule = \"nightly\"\n",
+        2,
+        "a text of another form instead of a cron schedule (minute, hour, day, month, weekday): key=`policy.schedule`",
+        "for example `schedule = \"0 2 * * *\"`",
+    );
+    check(
+        "[policy]\nretention = \"1d\"\n",
+        2,
+        "unknown key: key=`policy.retention`",
+        "known keys in [policy]: schedule, timezone, rpo, rto, window, undo, capture, keep, shrink_limit",
+    );
+    check(
+        "[policies.gold]\nrpo = \"1h\"\n",
+        1,
+        "a key is missing: key=`policies.gold.sites`",
+        "write `sites = [\"acme\", \"tier-1-*\"]` in [policies.gold]",
+    );
+    check(
+        "[policies.gold]\nsites = []\n",
+        2,
+        "the policy matches no site: key=`policies.gold.sites`",
+        "name at least one, for example `sites = [\"acme\", \"tier-1-*\"]`",
+    );
+}
+
+#[test]
+fn a_whole_file_means_what_it_says() {
+    let config = with_repository(
+        r#"
+        catalog = "cache"
+        [sources.notes]
+        kind = "sqlite"
+        path = "data/{site}/notes.db"
+        [sources.attachments]
+        kind = "files"
+        path = "/srv/sites/{site}/attachments/"
+        exclude = ["*.tmp"]
+        was = "uploads"
+        [hooks]
+        freeze = ["/usr/local/bin/maintenance", "on", "{site}"]
+        thaw = ["/usr/local/bin/maintenance", "off", "{site}"]
+        timeout = "5m"
+        [policy]
+        schedule = "0 2 * * *"
+        timezone = "Europe/Berlin"
+        rpo = "12h"
+        capture = true
+        keep = { daily = 7 }
+        shrink_limit = "50%"
+        [policies.gold]
+        sites = ["acme", "tier-1-*"]
+        rpo = "1h"
+        [policies.all]
+        sites = ["*"]
+        undo = "1d"
+        "#,
+    )
+    .unwrap();
+    assert_eq!(config.repository.key, KeyRef::File("/etc/lifeboat.key".into()));
+    assert_eq!(config.repository.catalog, Path::new("/etc/cache"));
+    assert_eq!(config.repository.directory(), Some(Path::new("/var/backups/lifeboat")));
+    let names: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
+    assert_eq!(names, ["notes", "attachments"], "the order of the file");
+    assert_eq!(config.sources[0].path(), "/etc/data/{site}/notes.db");
+    assert_eq!(config.sources[1].path(), "/srv/sites/{site}/attachments");
+    assert_eq!(config.sources[1].was.as_ref().map(SourceName::as_str), Some("uploads"));
+    assert_eq!(config.hooks.as_ref().unwrap().timeout.as_secs(), 300);
+    assert_eq!((config.policy.keep.daily, config.policy.keep.weekly), (7, 0), "keep is taken as a whole");
+    assert_eq!(config.policy.shrink_limit, 50);
+    assert_eq!(config.notes, ["capture is not in this version, snapshots only: key=`policy.capture`"]);
+    let policy = |site: &str| config.policy_of(&SiteId::new(site).unwrap());
+    assert_eq!((policy("acme").rpo.as_secs(), policy("acme").shrink_limit), (3600, 50));
+    assert_eq!((policy("tier-1-x").rpo.as_secs(), policy("tier-1-x").undo.as_secs()), (3600, 14 * 86_400));
+    assert_eq!((policy("globex").rpo.as_secs(), policy("globex").undo.as_secs()), (12 * 3600, 86_400));
+    let config = with_repository("").unwrap();
+    assert_eq!((config.policy, config.hooks, config.sources.len()), (Policy::default(), None, 0));
+    assert_eq!(config.repository.catalog, Path::new("/etc/lifeboat.catalog"));
+}
+
+#[test]
+fn a_database_inside_a_tree_is_left_out_of_the_files() {
+    let source =
+        |name: &str, kind: &str, path: &str| format!("[sources.{name}]\nkind = \"{kind}\"\npath = \"{path}\"\n");
+    let two = |a: &str, b: &str| with_repository(&format!("{a}{b}"));
+    let config =
+        two(&source("files", "files", "/srv/{site}"), &source("db", "sqlite", "/srv/{site}/data/{site}.db")).unwrap();
+    let SourceSettings::Files(files) = &config.sources[0].settings else { panic!("not files") };
+    assert_eq!(files.databases.len(), 1);
+    assert_eq!((files.databases[0].source.as_str(), files.databases[0].path.as_str()), ("db", "data/{site}.db"));
+    // Beside, not inside.
+    let config = two(&source("files", "files", "/srv/{site}"), &source("db", "sqlite", "/srv/{site}.db")).unwrap();
+    let SourceSettings::Files(files) = &config.sources[0].settings else { panic!("not files") };
+    assert_eq!(files.databases, []);
+    refused(
+        two(&source("a", "files", "/srv/{site}"), &source("b", "files", "/srv/{site}/b")),
+        7,
+        "a source lies inside another: source=`b`, inside=`a`",
+        "write `exclude = [\"b\"]` in [sources.a], or take one of them out",
+    );
+    refused(
+        two(&source("a", "sqlite", "/srv/{site}"), &source("b", "files", "/srv/{site}")),
+        7,
+        "two sources have the same path: source=`a`, other=`b`",
+        "take one of them out: a restore of one would undo the other",
+    );
+    let excluded = format!("{}exclude = [\"b\"]\n", source("a", "files", "/srv/{site}"));
+    assert!(two(&excluded, &source("b", "files", "/srv/{site}/b")).is_ok());
+}
+
+#[test]
+fn the_repository_is_never_taken_for_a_site() {
+    let source = "[sources.a]\nkind = \"files\"\npath = \"/var/{site}\"\n";
+    refused(
+        with_repository(source),
+        4,
+        "the repository lies inside a site of a source: source=`a`",
+        "move the repository, or give the source a path that does not match it",
+    );
+    let text = "[repository]\nurl = \"s3://b/p\"\nkey = \"env:K\"\n[sources.a]\nkind = \"files\"\npath = \"{site}\"\n";
+    refused(
+        parse(text),
+        4,
+        "the catalog lies inside a site of a source: source=`a`",
+        "move the catalog, or give the source a path that does not match it",
+    );
+}
+
+#[test]
+fn no_text_makes_the_reader_panic() {
+    let whole = format!("{REPOSITORY}[sources.a]\nkind = \"files\"\npath = \"/x/{{site}}\"\n[policy]\nrpo = \"1h\"\n");
+    for at in 0..whole.len() {
+        let _ = parse(&whole[..at]);
+        for byte in ["\"", "[", "=", "\n", "é", "{", "0"] {
+            let mut text = whole.clone();
+            text.replace_range(at..=at, byte);
+            let _ = parse(&text);
+        }
+    }
+    let deep = format!("a = {}{}", "[".repeat(10_000), "]".repeat(10_000));
+    assert!(parse(&deep).is_err());
+}

@@ -1,0 +1,204 @@
+//! Progress bars: bytes, rate and time left, for each site at work and for all of them.
+//!
+//! On a terminal only; anywhere else the reports go nowhere. One bar for the whole, and one for
+//! each of the first few sites at work: a fleet must not scroll the plan off the screen.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, PoisonError};
+
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use lifeboat_model::{ProgressEvent, ProgressPhase, ProgressSink, SiteId};
+
+use crate::output::Output;
+
+/// Sites with a bar of their own at one time.
+const SITE_BARS_MAX: usize = 8;
+/// Characters of a site id that a bar shows.
+const NAME_CHARS_MAX: usize = 20;
+
+const WHOLE: &str = "{prefix:20} {bar:20} {bytes:>10} of {total_bytes:10} {bytes_per_sec:>12} eta {eta:4} {msg}";
+const WHOLE_UNSIZED: &str = "{prefix:20} {spinner} {bytes:>10} {bytes_per_sec:>12} {elapsed:>5} {msg}";
+
+/// Bars on stderr, fed by the engine.
+pub struct Bars {
+    bars: MultiProgress,
+    state: Mutex<State>,
+}
+
+struct State {
+    overall: Option<ProgressBar>,
+    sites_planned: u64,
+    sites_done: u64,
+    sites: HashMap<SiteId, SiteBar>,
+}
+
+struct SiteBar {
+    bar: Option<ProgressBar>,
+    bytes_planned: u64,
+}
+
+impl Bars {
+    pub fn new(output: &Output) -> Self {
+        let state = State { overall: None, sites_planned: 0, sites_done: 0, sites: HashMap::new() };
+        Self { bars: output.bars().clone(), state: Mutex::new(state) }
+    }
+}
+
+impl Drop for Bars {
+    fn drop(&mut self) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        for (_, site) in state.sites.drain() {
+            site.finish();
+        }
+        if let Some(bar) = state.overall.take() {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+impl ProgressSink for Bars {
+    fn report(&self, event: ProgressEvent) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match event {
+            ProgressEvent::SitesPlanned { sites } => state.plan(sites, &self.bars),
+            ProgressEvent::SiteStarted { site } => state.start(site, &self.bars),
+            ProgressEvent::SiteSized { site, bytes, .. } => state.size(&site, bytes),
+            ProgressEvent::PhaseChanged { site, phase } => {
+                if let Some(bar) = state.bar(&site) {
+                    bar.set_message(phase_name(phase));
+                }
+            }
+            ProgressEvent::BytesDone { site, bytes } => {
+                for bar in state.overall.iter().chain(state.bar(&site)) {
+                    bar.inc(bytes);
+                }
+            }
+            ProgressEvent::EntryDone { .. } => {}
+            ProgressEvent::SiteFinished { site, .. } => state.finish(&site),
+        }
+    }
+}
+
+impl State {
+    fn plan(&mut self, sites: u64, bars: &MultiProgress) {
+        self.sites_planned = sites;
+        if sites > 1 && self.overall.is_none() {
+            self.overall = Some(bars.add(new_bar("all sites")));
+        }
+        self.count();
+    }
+
+    fn start(&mut self, site: SiteId, bars: &MultiProgress) {
+        let room = self.sites.values().filter(|site| site.bar.is_some()).count() < SITE_BARS_MAX;
+        let bar = room.then(|| match &self.overall {
+            Some(overall) => bars.insert_before(overall, new_bar(&short_name(&site))),
+            None => bars.add(new_bar(&short_name(&site))),
+        });
+        self.sites.insert(site, SiteBar { bar, bytes_planned: 0 });
+    }
+
+    fn size(&mut self, site: &SiteId, bytes: u64) {
+        let Some(known) = self.sites.get_mut(site) else { return };
+        let before = std::mem::replace(&mut known.bytes_planned, bytes);
+        if let Some(bar) = &known.bar {
+            set_len(bar, bytes);
+        }
+        if let Some(overall) = &self.overall {
+            let planned = overall.length().unwrap_or(0).saturating_sub(before).saturating_add(bytes);
+            set_len(overall, planned);
+        }
+    }
+
+    fn finish(&mut self, site: &SiteId) {
+        if let Some(site) = self.sites.remove(site) {
+            site.finish();
+        }
+        self.sites_done += 1;
+        self.count();
+    }
+
+    fn count(&self) {
+        if let Some(bar) = &self.overall {
+            bar.set_message(format!("{}/{} sites", self.sites_done, self.sites_planned));
+        }
+    }
+
+    fn bar(&self, site: &SiteId) -> Option<&ProgressBar> {
+        self.sites.get(site)?.bar.as_ref()
+    }
+}
+
+impl SiteBar {
+    fn finish(self) {
+        if let Some(bar) = self.bar {
+            bar.finish_and_clear();
+        }
+    }
+}
+
+fn new_bar(name: &str) -> ProgressBar {
+    let bar = ProgressBar::no_length().with_prefix(name.to_owned());
+    bar.set_style(style(WHOLE_UNSIZED));
+    bar
+}
+
+fn set_len(bar: &ProgressBar, bytes: u64) {
+    if bar.length().is_none() {
+        bar.set_style(style(WHOLE));
+    }
+    bar.set_length(bytes);
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates are constants; the default style is as good should one ever be wrong.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}
+
+fn short_name(site: &SiteId) -> String {
+    let text = site.as_str();
+    if text.chars().count() <= NAME_CHARS_MAX {
+        return text.to_owned();
+    }
+    text.chars().take(NAME_CHARS_MAX - 1).chain(['…']).collect()
+}
+
+fn phase_name(phase: ProgressPhase) -> &'static str {
+    match phase {
+        ProgressPhase::BackingUp => "backing up",
+        ProgressPhase::Planning => "planning",
+        ProgressPhase::KeepingUndo => "keeping undo",
+        ProgressPhase::Staging => "staging",
+        ProgressPhase::Verifying => "verifying",
+        ProgressPhase::Switching => "switching",
+        ProgressPhase::Checking => "checking",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::output::Manner;
+    use crate::testing::captured;
+
+    #[test]
+    fn every_order_of_reports_is_borne() {
+        let (streams, _captured) = captured("");
+        let bars = Bars::new(&Output::new(streams, Manner::default()));
+        let site = |name: &str| SiteId::new(name).unwrap();
+        bars.report(ProgressEvent::BytesDone { site: site("never-started"), bytes: 1 });
+        bars.report(ProgressEvent::SitesPlanned { sites: 20 });
+        for number in 0..20 {
+            let site = site(&format!("site-{number}"));
+            bars.report(ProgressEvent::SiteStarted { site: site.clone() });
+            bars.report(ProgressEvent::SiteSized { site: site.clone(), bytes: 10, entries: 1 });
+            bars.report(ProgressEvent::PhaseChanged { site: site.clone(), phase: ProgressPhase::Staging });
+            bars.report(ProgressEvent::BytesDone { site: site.clone(), bytes: 20 });
+            bars.report(ProgressEvent::SiteSized { site, bytes: 5, entries: 1 });
+        }
+        let shown = bars.state.lock().unwrap().sites.values().filter(|site| site.bar.is_some()).count();
+        assert_eq!(shown, SITE_BARS_MAX);
+        bars.report(ProgressEvent::SiteFinished { site: site("site-3"), ok: false });
+        assert_eq!(bars.state.lock().unwrap().overall.as_ref().unwrap().length(), Some(100));
+        assert_eq!(short_name(&site(&"é".repeat(30))).chars().count(), NAME_CHARS_MAX);
+    }
+}
