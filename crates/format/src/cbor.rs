@@ -72,6 +72,12 @@ pub(crate) fn unknown<T>(what: &str, code: u64) -> WireResult<T> {
 }
 
 impl WireError {
+    pub fn detail(self) -> String {
+        match self {
+            Self::Malformed(detail) | Self::Unknown(detail) => detail,
+        }
+    }
+
     pub fn into_error(self, what: &'static str) -> Error {
         match self {
             Self::Malformed(detail) => Error::damaged(what, detail),

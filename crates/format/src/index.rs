@@ -56,7 +56,7 @@ impl IndexSegment {
         self.chunks.sort_by_key(|row| row.chunk);
         self.chunks.dedup_by_key(|row| row.chunk);
         for row in &self.chunks {
-            self.check_row(row).map_err(|error| Error::misuse(format!("{error:?}")))?;
+            self.check_row(row).map_err(|error| Error::misuse(error.detail()))?;
         }
         let mut object = ObjectWriter::new(keys, ObjectKind::Index, id)?;
         let mut tables = Vec::new();

@@ -28,6 +28,9 @@ mod keys;
 mod manifest;
 pub mod names;
 mod opener;
+#[cfg(test)]
+#[path = "../../../tests/format/sample.rs"]
+mod sample;
 mod scan;
 mod secret;
 mod site_keys;

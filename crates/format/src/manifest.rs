@@ -19,6 +19,7 @@ use lifeboat_model::{
 };
 
 use crate::cbor::{self, In, WireResult, emit, malformed, wire_lists, wire_map};
+use crate::table::check_place;
 use crate::wire::{Refs, check_entry, put_entry, take_entry};
 use crate::{
     Compressor, Decompressor, Error, FRAME_LEN_MIN, FrameKind, HEADER_LEN, ObjectKind, ObjectOpener, ObjectWriter,
@@ -82,6 +83,8 @@ pub struct ManifestWriter {
     page: Option<OpenPage>,
     /// Packs by number less one, in order of first mention.
     packs: Vec<ObjectId>,
+    /// How far into each of them a chunk reaches.
+    ends: Vec<u64>,
     numbers: HashMap<ObjectId, u32>,
 }
 
@@ -97,7 +100,7 @@ struct OpenPage {
 impl ManifestWriter {
     pub fn new(keys: &SiteKeys, id: ObjectId) -> Result<Self> {
         let object = ObjectWriter::new(keys, ObjectKind::Manifest, id)?;
-        Ok(Self { object, pages: Vec::new(), page: None, packs: Vec::new(), numbers: HashMap::new() })
+        Ok(Self { object, pages: Vec::new(), page: None, packs: Vec::new(), ends: Vec::new(), numbers: HashMap::new() })
     }
 
     pub fn id(&self) -> ObjectId {
@@ -122,6 +125,9 @@ impl ManifestWriter {
     /// Appends an entry of a part; parts ascend, and within a part paths do.
     pub fn push_entry(&mut self, part: u32, entry: &Entry, compressor: &mut Compressor) -> Result<()> {
         check_entry(entry).map_err(Error::misuse)?;
+        for ChunkRef { offset, stored_len, raw_len, .. } in entry.chunks() {
+            check_place(*offset, *stored_len, *raw_len).map_err(|error| Error::misuse(error.detail()))?;
+        }
         if let Some(page) = &self.page {
             if part < page.part || (part == page.part && entry.path <= page.last) {
                 let detail = format!("an entry out of order: entry=`{}`, after=`{}`", entry.path, page.last);
@@ -136,7 +142,7 @@ impl ManifestWriter {
     }
 
     fn append(&mut self, part: u32, entry: &Entry) {
-        let Self { page, packs, numbers, object, .. } = self;
+        let Self { page, packs, ends, numbers, object, .. } = self;
         let own = object.id();
         let page = page.get_or_insert_with(|| OpenPage {
             part,
@@ -145,14 +151,18 @@ impl ManifestWriter {
             last: entry.path.clone(),
             items: Vec::new(),
         });
-        put_entry(entry, &mut minicbor::Encoder::new(&mut page.items), |pack| {
-            if *pack == own {
+        put_entry(entry, &mut minicbor::Encoder::new(&mut page.items), |chunk| {
+            if chunk.pack == own {
                 return 0;
             }
-            *numbers.entry(*pack).or_insert_with(|| {
-                packs.push(*pack);
+            let number = *numbers.entry(chunk.pack).or_insert_with(|| {
+                packs.push(chunk.pack);
+                ends.push(0);
                 packs.len() as u32
-            })
+            });
+            let end = &mut ends[number as usize - 1];
+            *end = (*end).max(chunk.offset + u64::from(chunk.stored_len));
+            number
         });
         page.entries += 1;
         page.last.clone_from(&entry.path);
@@ -183,12 +193,12 @@ impl ManifestWriter {
             return Err(Error::misuse(format!("entries of a part that is not in the head: part=`{}`", page.part)));
         }
         let rows: HashMap<ObjectId, PackRow> = rows.into_iter().map(|row| (row.id, row)).collect();
-        let row = |id| {
-            rows.get(id)
-                .copied()
-                .ok_or_else(|| Error::misuse(format!("no row for a pack that entries name: pack=`{id}`")))
+        let row = |(id, end): (&ObjectId, &u64)| match rows.get(id) {
+            Some(row) if *end <= row.len => Ok(*row),
+            Some(_) => Err(Error::misuse(format!("an entry names a chunk beyond the end of its pack: pack=`{id}`"))),
+            None => Err(Error::misuse(format!("no row for a pack that entries name: pack=`{id}`"))),
         };
-        let packs = self.packs.iter().map(row).collect::<Result<_>>()?;
+        let packs = self.packs.iter().zip(&self.ends).map(row).collect::<Result<_>>()?;
         let head = ManifestHead { site, snapshot, parts, pages: self.pages, packs };
         let placed = self.object.push_frame(FrameKind::Head, &cbor::to_bytes(&head), Some(compressor))?;
         let (bytes, own) = self.object.finish()?;

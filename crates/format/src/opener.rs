@@ -206,3 +206,6 @@ impl<'f> OpenedFrame<'f> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -64,3 +64,6 @@ macro_rules! wire_codes {
     };
 }
 use wire_codes;
+
+#[cfg(test)]
+mod tests;

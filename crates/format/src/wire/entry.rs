@@ -64,8 +64,8 @@ pub(crate) fn check_entry(entry: &Entry) -> Result<(), String> {
     }
 }
 
-/// Appends an entry; `number` gives the number of a pack.
-pub(crate) fn put_entry(entry: &Entry, out: &mut Out<'_>, mut number: impl FnMut(&ObjectId) -> u32) {
+/// Appends an entry; `number` gives the number of a chunk's pack.
+pub(crate) fn put_entry(entry: &Entry, out: &mut Out<'_>, mut number: impl FnMut(&ChunkRef) -> u32) {
     let EntryMetadata { mode, uid, gid, modified, changed, inode, size, xattrs } = &entry.metadata;
     emit(out.array(13));
     entry.path.put(out);
@@ -84,7 +84,7 @@ pub(crate) fn put_entry(entry: &Entry, out: &mut Out<'_>, mut number: impl FnMut
         match extent {
             Extent::Hole { len } => len.put(out),
             Extent::Chunk(chunk) => {
-                let pack = number(&chunk.pack);
+                let pack = number(chunk);
                 put_chunk(chunk, pack, out);
             }
         }
