@@ -49,6 +49,18 @@ impl S3Store {
         Ok(Self { client, address, options })
     }
 
+    /// Makes the bucket; one that is there and ours is no error. For demos and tests: an operator's
+    /// bucket has rules that only the operator knows.
+    pub async fn create_bucket(&self) -> Result<(), Error> {
+        let request = self.client.create_bucket().bucket(&self.address.bucket).send();
+        let asked = self.asked("create bucket", "");
+        match tokio::time::timeout(self.patience(0), request).await {
+            Ok(Err(error)) if error.code() == Some("BucketAlreadyOwnedByYou") => Ok(()),
+            Ok(answer) => answer.map(|_| ()).map_err(|error| asked.fault(&error)),
+            Err(_) => Err(asked.broken("no answer in time")),
+        }
+    }
+
     fn client(&self) -> &Client {
         &self.client
     }
