@@ -14,6 +14,7 @@
 //! What is not here: reading the bucket (the engine does, and tells the catalog).
 
 mod rebuild;
+mod record;
 mod rows;
 mod schema;
 #[cfg(test)]
@@ -23,7 +24,9 @@ use std::fs::DirBuilder;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-use lifeboat_model::{Generation, RunNumber, RunOutcome, RunSite, SiteHandle, SiteId, SnapshotId, Timestamp};
+use lifeboat_model::{
+    Generation, RunNumber, RunOutcome, RunSite, SiteHandle, SiteId, SnapshotId, SnapshotRecord, Timestamp,
+};
 use rusqlite::Connection;
 
 use crate::Error;
@@ -96,6 +99,16 @@ pub struct RunSeen {
     pub number: RunNumber,
     pub finished_at: Timestamp,
     pub sites: Vec<(SiteHandle, RunSite)>,
+}
+
+/// A site that has not changed: as long as its head and the digest of its sources stay the same,
+/// the snapshot still is the site, and nothing of it has to be read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteFingerprint {
+    pub head: Head,
+    /// Over everything that change detection compares.
+    pub digest: [u8; 32],
+    pub snapshot: SnapshotRecord,
 }
 
 /// What became of a head that was told to the catalog.
@@ -182,6 +195,15 @@ impl Catalog {
     /// Remembers a run and what it found at each site; an older run never replaces a newer one.
     pub fn note_run(&mut self, run: &RunSeen) -> Result<(), Error> {
         rows::note_run(&mut self.connection, run).map_err(|error| Error::of_sqlite(&self.file, error))
+    }
+
+    /// What the site's sources looked like when its newest good snapshot was found to be the site.
+    pub fn fingerprint(&self, handle: SiteHandle) -> Result<Option<SiteFingerprint>, Error> {
+        rows::fingerprint(&self.connection, handle).map_err(|error| self.failed(error))
+    }
+
+    pub fn note_fingerprint(&self, handle: SiteHandle, fingerprint: &SiteFingerprint) -> Result<(), Error> {
+        rows::note_fingerprint(&self.connection, handle, fingerprint).map_err(|error| self.failed(error))
     }
 
     /// Every site it knows, by id.

@@ -3,7 +3,7 @@
 use lifeboat_model::{Generation, RunNumber, RunOutcome, SiteHandle, SiteId, SnapshotId, Timestamp};
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
-use super::{Head, Noted, RunSeen, SiteHead, SiteRow, SiteRun, SiteSummary};
+use super::{Head, Noted, RunSeen, SiteFingerprint, SiteHead, SiteRow, SiteRun, SiteSummary, record};
 
 pub(super) fn head(connection: &Connection, handle: SiteHandle) -> rusqlite::Result<Option<Head>> {
     let sql = "SELECT generation, hash FROM site WHERE handle = ?1";
@@ -23,6 +23,31 @@ pub(super) fn sites(connection: &Connection) -> rusqlite::Result<Vec<SiteRow>> {
 pub(super) fn site(connection: &Connection, site: &SiteId) -> rusqlite::Result<Option<SiteRow>> {
     let mut statement = connection.prepare_cached(&format!("{SELECT_SITES} WHERE site.site = ?1"))?;
     statement.query_row([site.as_str()], row_of).optional()
+}
+
+pub(super) fn fingerprint(connection: &Connection, handle: SiteHandle) -> rusqlite::Result<Option<SiteFingerprint>> {
+    let sql = "SELECT generation, hash, digest, snapshot FROM fingerprint WHERE handle = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let found = statement.query_row([handle.0], |row| {
+        let snapshot = record::from_text(row.get_ref(3)?.as_str()?);
+        Ok(snapshot.map(|snapshot| (head_of(row, 0), row.get(2), snapshot)))
+    });
+    let Some((head, digest, snapshot)) = found.optional()?.flatten() else { return Ok(None) };
+    Ok(Some(SiteFingerprint { head: head?, digest: digest?, snapshot }))
+}
+
+pub(super) fn note_fingerprint(
+    connection: &Connection,
+    handle: SiteHandle,
+    fingerprint: &SiteFingerprint,
+) -> rusqlite::Result<()> {
+    let SiteFingerprint { head, digest, snapshot } = fingerprint;
+    let Some(snapshot) = record::to_text(snapshot) else { return Ok(()) };
+    let mut statement = connection.prepare_cached(
+        "INSERT OR REPLACE INTO fingerprint (handle, generation, hash, digest, snapshot) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
+    statement.execute(params![handle.0, head.generation.0.cast_signed(), head.hash, digest, snapshot])?;
+    Ok(())
 }
 
 /// In a write transaction of its own: what was compared is what is replaced.

@@ -27,6 +27,10 @@ CREATE TABLE site_run (
   handle BLOB PRIMARY KEY, run INTEGER NOT NULL, seen_at INTEGER NOT NULL, snapshot BLOB,
   outcome INTEGER NOT NULL, reason TEXT
 ) WITHOUT ROWID, STRICT;
+CREATE TABLE fingerprint (
+  handle BLOB PRIMARY KEY, generation INTEGER NOT NULL, hash BLOB NOT NULL, digest BLOB NOT NULL,
+  snapshot TEXT NOT NULL
+) WITHOUT ROWID, STRICT;
 ";
 
 /// Makes the tables in an empty database, and refuses one that is not ours. True when it was empty.

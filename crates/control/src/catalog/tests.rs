@@ -2,6 +2,10 @@
 
 use std::os::unix::fs::MetadataExt;
 
+use lifeboat_model::{
+    ManifestRef, Mark, ObjectId, PartRecord, PartStatus, PointState, RestoreId, SourceKind, SourceName,
+};
+
 use super::*;
 
 const REPOSITORY: &str = "repository-1";
@@ -111,6 +115,51 @@ fn an_older_run_never_replaces_a_newer_one() {
     let run = catalog.sites().unwrap()[0].last_run.clone().unwrap();
     assert_eq!((run.run, run.outcome), (RunNumber(7), RunOutcome::Unchanged));
     assert_eq!(catalog.last_run().unwrap(), Some(RunNumber(7)));
+}
+
+#[test]
+fn a_fingerprint_comes_back_as_it_was_or_not_at_all() {
+    let mut catalog = Catalog::in_memory(REPOSITORY).unwrap();
+    let part = |kind, status| PartRecord {
+        source: SourceName::new("notes").unwrap(),
+        kind,
+        status,
+        entries: 1,
+        logical_bytes: u64::MAX,
+        cut_from: Timestamp(-3),
+        cut_till: Timestamp(4),
+    };
+    let snapshot = SnapshotRecord {
+        id: SnapshotId([1; 8]),
+        generation: Generation(u64::MAX),
+        manifest: ManifestRef { id: ObjectId([2; 16]), len: 3, head_offset: 4, head_len: 5 },
+        mark: Mark::Good,
+        mark_reason: Some("\"no\"".into()),
+        state: PointState::Proven,
+        cut_from: Timestamp(1),
+        cut_till: Timestamp(2),
+        parent: None,
+        entries: 6,
+        logical_bytes: 7,
+        added_bytes: 8,
+        parts: vec![
+            part(SourceKind::Sqlite, PartStatus::Complete),
+            part(SourceKind::Files, PartStatus::Incomplete { problems: 9 }),
+            part(SourceKind::Files, PartStatus::Failed { reason: "x".into() }),
+            part(SourceKind::Files, PartStatus::Absent),
+        ],
+        restore: Some(RestoreId([3; 8])),
+    };
+    let fingerprint = SiteFingerprint { head: head(5, 1), digest: [4; 32], snapshot };
+    assert_eq!(catalog.fingerprint(handle(1)).unwrap(), None);
+    catalog.note_fingerprint(handle(1), &fingerprint).unwrap();
+    assert_eq!(catalog.fingerprint(handle(1)).unwrap().as_ref(), Some(&fingerprint));
+    let later = SiteFingerprint { head: head(6, 1), ..fingerprint };
+    catalog.note_fingerprint(handle(1), &later).unwrap();
+    assert_eq!(catalog.fingerprint(handle(1)).unwrap(), Some(later));
+    catalog.connection.execute("UPDATE fingerprint SET snapshot = '{}'", []).unwrap();
+    assert_eq!(catalog.fingerprint(handle(1)).unwrap(), None);
+    catalog.clear().unwrap();
 }
 
 #[test]
