@@ -1,1 +1,29 @@
-//! Placeholder.
+//! The verbs: back up, restore, undo, look, check. Plan first, then act.
+//!
+//! The top function of each verb reads like the runbook it replaces. Plans are plain data and pure
+//! to compute; executors make no choices.
+//!
+//! What is not here: calendars, the catalog's tables, HTTP, how things look on a terminal.
+
+mod backup;
+mod context;
+mod error;
+mod fleet;
+mod hooks;
+mod look;
+mod points;
+mod process;
+mod restore;
+
+pub use backup::{BackupReport, BackupRequest, SiteBackup, SiteOutcome, backup};
+pub use context::{Engine, Fingerprint, HeadMemory, NoMemory, Policy, Usage};
+pub use error::Error;
+pub use fleet::{AnySource, Fleet, SourceHealth};
+pub use hooks::Hooks;
+pub use look::{DiffLine, EntryLine, cat, diff, list, nearest};
+pub use points::{Point, choose_point, points};
+pub use process::{is_gone, this_process};
+pub use restore::{
+    Approval, Change, Conflict, Only, PartPlan, Planned, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget,
+    find_undo, plan_restore, restore,
+};

@@ -67,4 +67,6 @@ pub enum RunOutcome {
     Failed {
         reason: String,
     },
+    /// The sources are well and list it no more; its points are held.
+    Vanished,
 }

@@ -31,11 +31,14 @@ pub struct IngestOptions {
     pub workers: usize,
     /// Packs under upload at once.
     pub uploads_max: usize,
+    /// Whether the chunks of a tiny site may lie in its manifest, where no other snapshot can name
+    /// them.
+    pub inline: bool,
 }
 
 impl Default for IngestOptions {
     fn default() -> Self {
-        Self { workers: std::thread::available_parallelism().map_or(2, usize::from), uploads_max: 4 }
+        Self { workers: std::thread::available_parallelism().map_or(2, usize::from), uploads_max: 4, inline: true }
     }
 }
 
@@ -102,7 +105,7 @@ pub struct Ingest {
 impl Ingest {
     /// Loads what the site has already and starts the workers.
     pub async fn start(site: &Site, options: IngestOptions) -> Result<Self, Error> {
-        let shared = Arc::new(Shared::new(site, site.known_chunks().await?, options.uploads_max));
+        let shared = Arc::new(Shared::new(site, site.known_chunks().await?, &options));
         // Two chunks a worker: one under work, one waiting. A chunk is 4 MiB at most.
         let (jobs, queue) = crossbeam_channel::bounded(2 * options.workers.max(1));
         let workers = (0..options.workers.max(1)).map(|_| start_worker(shared.clone(), queue.clone())).collect();

@@ -58,13 +58,14 @@ impl Wire for CommitEvent {
     }
 }
 
-/// `[0]` published, `[1]` unchanged, `[2, reason]` failed.
+/// `[0]` published, `[1]` unchanged, `[2, reason]` failed, `[3]` vanished.
 impl Wire for RunOutcome {
     fn put(&self, out: &mut Out<'_>) {
         match self {
             Self::Published => put_variant(out, 0, &[]),
             Self::Unchanged => put_variant(out, 1, &[]),
             Self::Failed { reason } => put_variant(out, 2, &[reason]),
+            Self::Vanished => put_variant(out, 3, &[]),
         }
     }
 
@@ -74,6 +75,7 @@ impl Wire for RunOutcome {
             0 => Self::Published,
             1 => Self::Unchanged,
             2 => Self::Failed { reason: variant.field(input)? },
+            3 => Self::Vanished,
             other => return cbor::unknown("run outcome", other.into()),
         };
         variant.end(input)?;

@@ -11,7 +11,7 @@ use lifeboat_model::{ChunkId, ChunkRef, ObjectId};
 use lifeboat_store::{ObjectName, Store};
 use tokio::sync::Semaphore;
 
-use super::lock;
+use super::{IngestOptions, lock};
 use crate::index::KnownChunks;
 use crate::upload::create_and_read_back;
 use crate::{Error, Site};
@@ -48,8 +48,8 @@ pub(super) struct Shared {
 }
 
 impl Shared {
-    pub(super) fn new(site: &Site, known: KnownChunks, uploads_max: usize) -> Self {
-        let uploads_max = u32::try_from(uploads_max.clamp(1, 64)).unwrap_or(1);
+    pub(super) fn new(site: &Site, known: KnownChunks, options: &IngestOptions) -> Self {
+        let uploads_max = u32::try_from(options.uploads_max.clamp(1, 64)).unwrap_or(1);
         Self {
             keys: site.keys.clone(),
             store: site.repository.store().clone(),
@@ -57,7 +57,7 @@ impl Shared {
             chunks: Mutex::new(known.chunks.into_iter().map(|(id, place)| (id, Some(place))).collect()),
             packs: Mutex::new(known.packs),
             fresh: Mutex::new(Vec::new()),
-            tiny: Mutex::new(Some(Vec::new())),
+            tiny: Mutex::new(options.inline.then(Vec::new)),
             uploads: Arc::new(Semaphore::new(uploads_max as usize)),
             uploads_max,
             added: AtomicU64::new(0),

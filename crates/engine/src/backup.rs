@@ -1,0 +1,235 @@
+//! Backing up: look at the sources, read what changed, publish site by site, record the run.
+//!
+//! One site's failure never stops another; what happened to each is data in the report.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lifeboat_model::{
+    CommitEvent, Fault, Faulty, Hold, HoldId, HoldReason, Mark, ObjectId, ProgressEvent, Run, RunNumber, RunOutcome,
+    RunSite, RunSource, SiteId, SnapshotRecord, SourceName, Timestamp,
+};
+
+use crate::fleet::all_sites;
+use crate::{Engine, Error, SourceHealth, this_process};
+
+mod fingerprint;
+mod judge;
+mod probe;
+mod read;
+mod site;
+
+pub(crate) use read::{Parent, PartIngest};
+
+use site::back_up_site;
+
+/// What to back up.
+#[derive(Debug, Clone, Default)]
+pub struct BackupRequest {
+    /// These sites; empty: every site that a healthy source lists.
+    pub sites: Vec<SiteId>,
+    /// The operator says that lost sites and shrunken data are meant.
+    pub accept_loss: bool,
+}
+
+/// What a run did.
+#[derive(Debug)]
+pub struct BackupReport {
+    pub run: RunNumber,
+    pub sources: Vec<SourceHealth>,
+    pub sites: Vec<SiteBackup>,
+}
+
+#[derive(Debug)]
+pub struct SiteBackup {
+    pub site: SiteId,
+    pub outcome: SiteOutcome,
+}
+
+#[derive(Debug)]
+pub enum SiteOutcome {
+    Published(Box<SnapshotRecord>),
+    /// Nothing changed since this snapshot.
+    Unchanged(Box<SnapshotRecord>),
+    /// No healthy source lists it any more; its points are held.
+    Vanished,
+    Failed(Error),
+}
+
+impl SiteBackup {
+    /// Whether the site has a good point of this run.
+    pub fn is_good(&self) -> bool {
+        match &self.outcome {
+            SiteOutcome::Published(record) | SiteOutcome::Unchanged(record) => record.mark == Mark::Good,
+            SiteOutcome::Vanished | SiteOutcome::Failed(_) => false,
+        }
+    }
+}
+
+/// Backs up the asked sites and records the run.
+pub async fn backup(engine: &Engine, request: &BackupRequest) -> Result<BackupReport, Error> {
+    let started_at = Timestamp::now();
+    let last = last_run(engine).await?;
+    let last_sources = last.as_ref().map(|run| by_source(&run.sources)).unwrap_or_default();
+    let health = engine.fleet.look(&last_sources, request.accept_loss);
+    let (sites, vanished) = select(engine, request, &health, last.as_ref())?;
+
+    engine.progress.report(ProgressEvent::SitesPlanned { sites: sites.len() as u64 });
+    let mut done = Vec::with_capacity(sites.len());
+    let mut seen = Vec::with_capacity(sites.len());
+    for site in sites {
+        engine.progress.report(ProgressEvent::SiteStarted { site: site.clone() });
+        let seen_at = Timestamp::now();
+        let outcome = match engine.check_cancelled() {
+            Ok(()) => back_up_site(engine, &site, &health, request).await,
+            Err(error) => Err(error),
+        };
+        engine.progress.report(ProgressEvent::SiteFinished { site: site.clone(), ok: outcome.is_ok() });
+        let outcome = outcome.unwrap_or_else(SiteOutcome::Failed);
+        let cancelled = matches!(&outcome, SiteOutcome::Failed(error) if error.fault() == Fault::Cancelled);
+        seen.push(run_site(engine, &site, &outcome, seen_at));
+        done.push(SiteBackup { site, outcome });
+        if cancelled {
+            break;
+        }
+    }
+    for site in vanished {
+        let outcome = hold_vanished(engine, &site).await.unwrap_or_else(SiteOutcome::Failed);
+        seen.push(run_site(engine, &site, &outcome, Timestamp::now()));
+        done.push(SiteBackup { site, outcome });
+    }
+    let run = record_run(engine, started_at, &health, &last_sources, carry_over(seen, last, request)).await?;
+    Ok(BackupReport { run, sources: health, sites: done })
+}
+
+/// The newest run, by the remembered number where there is one.
+async fn last_run(engine: &Engine) -> Result<Option<Run>, Error> {
+    if let Some(number) = engine.memory.newest_run() {
+        match engine.repository.run(number).await {
+            Ok(run) => return Ok(Some(run)),
+            Err(error) if error.fault() == Fault::Damage => {
+                return Err(Error::Conflict {
+                    detail: format!("the store has lost a run that was recorded there: run=`{number}`: {error}"),
+                    hint: "the bucket was rolled back or damaged: run `lifeboat check`, and look at the store's own versions".into(),
+                });
+            }
+            Err(error) => return Err(error.into()),
+        }
+    }
+    let newest = engine.repository.newest_run().await?;
+    Ok(match newest {
+        Some(number) => Some(engine.repository.run(number).await?),
+        None => None,
+    })
+}
+
+fn by_source(sources: &[RunSource]) -> BTreeMap<SourceName, RunSource> {
+    sources.iter().map(|source| (source.source.clone(), source.clone())).collect()
+}
+
+/// The sites to back up, and those that are gone from healthy sources since the last run.
+fn select(
+    engine: &Engine,
+    request: &BackupRequest,
+    health: &[SourceHealth],
+    last: Option<&Run>,
+) -> Result<(Vec<SiteId>, Vec<SiteId>), Error> {
+    let listed = all_sites(health);
+    if request.sites.is_empty() {
+        let all_well = health.iter().all(|source| source.failure.is_none());
+        let before: BTreeSet<SiteId> =
+            last.map(|run| run.sites.iter().map(|site| site.site.clone()).collect()).unwrap_or_default();
+        // With a source down nobody can say that a site is gone.
+        let vanished = if all_well { before.difference(&listed).cloned().collect() } else { Vec::new() };
+        return Ok((listed.into_iter().collect(), vanished));
+    }
+    if health.iter().all(|source| source.failure.is_some())
+        && let Some((detail, hint)) = health.iter().find_map(|source| source.failure.clone())
+    {
+        return Err(Error::Conflict { detail, hint });
+    }
+    for site in &request.sites {
+        if !listed.contains(site) && engine.memory.known_head(site).is_none() {
+            return Err(Error::NoSuchSite { site: site.clone(), hint: nearest_hint(site, &listed) });
+        }
+    }
+    let unique: BTreeSet<&SiteId> = request.sites.iter().collect();
+    Ok((unique.into_iter().cloned().collect(), Vec::new()))
+}
+
+fn nearest_hint(site: &SiteId, listed: &BTreeSet<SiteId>) -> String {
+    let near = crate::look::nearest(site, listed.iter());
+    match near {
+        Some(near) => format!("did you mean `{near}`? `lifeboat sites` lists all of them"),
+        None => "no source lists it; `lifeboat sites` lists all of them".into(),
+    }
+}
+
+fn run_site(engine: &Engine, site: &SiteId, outcome: &SiteOutcome, seen_at: Timestamp) -> RunSite {
+    let generation = engine.memory.known_head(site).map_or(lifeboat_model::Generation(0), |head| head.generation);
+    let (generation, snapshot, outcome) = match outcome {
+        SiteOutcome::Published(record) => (generation.max(record.generation), Some(record.id), RunOutcome::Published),
+        SiteOutcome::Unchanged(record) => (generation.max(record.generation), Some(record.id), RunOutcome::Unchanged),
+        SiteOutcome::Vanished => (generation, None, RunOutcome::Vanished),
+        SiteOutcome::Failed(error) => (generation, None, RunOutcome::Failed { reason: error.to_string() }),
+    };
+    RunSite { site: site.clone(), generation, snapshot, seen_at, outcome }
+}
+
+/// A run over a few sites repeats what the last one knew of the others, so that the newest run
+/// alone tells how far every sequence had come.
+fn carry_over(mut seen: Vec<RunSite>, last: Option<Run>, request: &BackupRequest) -> Vec<RunSite> {
+    if !request.sites.is_empty() {
+        let now: BTreeSet<SiteId> = seen.iter().map(|site| site.site.clone()).collect();
+        seen.extend(last.into_iter().flat_map(|run| run.sites).filter(|site| !now.contains(&site.site)));
+    }
+    seen.sort_by(|a, b| a.site.cmp(&b.site));
+    seen
+}
+
+/// Keeps the points of a site that nobody lists any more.
+async fn hold_vanished(engine: &Engine, id: &SiteId) -> Result<SiteOutcome, Error> {
+    let Some(mut site) = engine.repository.site(id, engine.memory.known_head(id)).await? else {
+        return Ok(SiteOutcome::Vanished);
+    };
+    site::hold_once(&mut site, HoldReason::Vanished, "no source lists the site any more").await?;
+    engine.memory.note_site(&site);
+    Ok(SiteOutcome::Vanished)
+}
+
+async fn record_run(
+    engine: &Engine,
+    started_at: Timestamp,
+    health: &[SourceHealth],
+    last: &BTreeMap<SourceName, RunSource>,
+    sites: Vec<RunSite>,
+) -> Result<RunNumber, Error> {
+    let sources = health.iter().map(|source| match (&source.failure, last.get(&source.source)) {
+        // A failed source is remembered as it was when it was well: the next run compares with that.
+        (Some((reason, _)), Some(last)) => RunSource { failure: Some(reason.clone()), ..last.clone() },
+        (failure, _) => RunSource {
+            source: source.source.clone(),
+            sites: source.sites.len() as u64,
+            root: source.root.clone(),
+            failure: failure.as_ref().map(|(reason, _)| reason.clone()),
+        },
+    });
+    let mut run = Run {
+        number: RunNumber(0),
+        nonce: ObjectId([0; 16]),
+        started_at,
+        finished_at: Timestamp::now(),
+        writer: this_process(),
+        sources: sources.collect(),
+        sites,
+    };
+    let guess = engine.memory.newest_run().map(RunNumber::next);
+    run.number = engine.repository.record_run(run.clone(), guess).await?;
+    engine.memory.note_run(&run);
+    Ok(run.number)
+}
+
+/// A new hold's id.
+pub(crate) fn new_hold(reason: HoldReason, note: &str) -> Result<CommitEvent, Error> {
+    let id = HoldId(crate::process::random_id()?);
+    Ok(CommitEvent::HoldPlaced(Hold { id, reason, note: note.to_owned(), placed_at: Timestamp::now() }))
+}

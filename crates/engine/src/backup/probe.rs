@@ -1,0 +1,60 @@
+//! Whether a site has changed, by metadata alone: no content is read and no database opened.
+
+use lifeboat_model::{Entry, SiteId};
+
+use super::fingerprint::Fingerprinter;
+use crate::fleet::AnySource;
+use crate::{Engine, Error, SourceHealth};
+
+/// The digest of the site's sources as they are now; `None` when a source has failed or an entry
+/// cannot be read, so that nothing can be concluded.
+pub(super) fn fingerprint_now(
+    engine: &Engine,
+    site: &SiteId,
+    health: &[SourceHealth],
+) -> Result<Option<[u8; 32]>, Error> {
+    if health.iter().any(|source| source.failure.is_some()) {
+        return Ok(None);
+    }
+    let mut digest = Fingerprinter::default();
+    for source in engine.fleet.sources() {
+        engine.check_cancelled()?;
+        match source {
+            AnySource::Sqlite(sqlite) => match sqlite.stamp(site) {
+                Ok(stamp) => {
+                    digest.part(source.name(), stamp.is_some());
+                    stamp.iter().for_each(|stamp| digest.database(stamp));
+                }
+                Err(_) => return Ok(None),
+            },
+            AnySource::Files(_) => {
+                let Ok(reader) = source.as_source().open(site) else { return Ok(None) };
+                digest.part(source.name(), reader.is_some());
+                let Some(mut reader) = reader else { continue };
+                loop {
+                    match reader.next_entry() {
+                        Ok(Some(entry)) => digest.entry(&entry),
+                        Ok(None) => break,
+                        Err(_) => return Ok(None),
+                    }
+                }
+                if !reader.finish().is_ok_and(|summary| summary.problems.is_empty()) {
+                    return Ok(None);
+                }
+            }
+        }
+    }
+    Ok(Some(digest.finish()))
+}
+
+/// The digest that the sources had when a snapshot was taken, from its entries.
+pub(super) fn fingerprint_of<'e>(
+    parts: impl IntoIterator<Item = (&'e lifeboat_model::SourceName, bool, &'e [Entry])>,
+) -> [u8; 32] {
+    let mut digest = Fingerprinter::default();
+    for (source, present, entries) in parts {
+        digest.part(source, present);
+        entries.iter().for_each(|entry| digest.entry(entry));
+    }
+    digest.finish()
+}

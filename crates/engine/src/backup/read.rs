@@ -1,0 +1,347 @@
+//! Reading one part into the repository: unchanged entries by reference, the others by content.
+
+use std::collections::{HashMap, HashSet};
+
+use lifeboat_format::ManifestPart;
+use lifeboat_model::{
+    Entry, EntryKind, EntryPath, PartProblem, PartRecord, PartStatus, ProgressEvent, SiteId, Timestamp,
+};
+use lifeboat_repo::{Chunker, FreshExtent, Ingest, NewPart, StoredContent};
+use lifeboat_source::{Content, ContentCheck, PartReader, PartSummary, Read, Source};
+
+use crate::{Engine, Error};
+
+/// A file that is written to while it is read is read again this often before it is reported.
+const ATTEMPTS_MAX: usize = 3;
+
+/// Everything needed to read parts of one site.
+pub(crate) struct PartIngest<'a> {
+    pub engine: &'a Engine,
+    pub site: &'a SiteId,
+    pub ingest: &'a Ingest,
+    pub gear: &'a [u64; 256],
+}
+
+/// Entries of the parent snapshot whose chunks may be named again.
+#[derive(Default)]
+pub(crate) struct Parent {
+    by_path: HashMap<EntryPath, Entry>,
+}
+
+impl Parent {
+    pub(crate) fn new(entries: Vec<Entry>) -> Self {
+        Self { by_path: entries.into_iter().map(|entry| (entry.path.clone(), entry)).collect() }
+    }
+
+    /// The parent's entry, if nothing says that its content was written to since.
+    fn unchanged(&self, entry: &Entry) -> Option<&Entry> {
+        let before = self.by_path.get(&entry.path)?;
+        let same = match (&before.kind, &entry.kind) {
+            (EntryKind::File, EntryKind::File) => {
+                let (then, now) = (&before.metadata, &entry.metadata);
+                then.size == now.size
+                    && then.modified == now.modified
+                    && then.changed == now.changed
+                    && then.inode == now.inode
+            }
+            (EntryKind::Database { stamp: then, .. }, EntryKind::Database { stamp: now, .. }) => then == now,
+            _ => false,
+        };
+        same.then_some(before)
+    }
+}
+
+impl PartIngest<'_> {
+    /// Reads one part of the site, or records why it could not be read.
+    pub(crate) fn read_source(&self, source: &dyn Source, parent: &Parent) -> Result<NewPart, Error> {
+        let cut_from = Timestamp::now();
+        let read = match source.open(self.site) {
+            Ok(Some(reader)) => self.read_part(reader, parent).map(Some),
+            Ok(None) => Ok(None),
+            Err(error) => Err(Error::Source(error)),
+        };
+        let (entries, summary, status) = match read {
+            Ok(Some((entries, summary))) => {
+                let problems = summary.problems.len() as u64;
+                let status = if problems == 0 { PartStatus::Complete } else { PartStatus::Incomplete { problems } };
+                (entries, summary, status)
+            }
+            Ok(None) => (Vec::new(), empty_summary(source, self.site)?, PartStatus::Absent),
+            Err(Error::Source(error)) => {
+                let status = PartStatus::Failed { reason: error.to_string() };
+                (Vec::new(), empty_summary(source, self.site)?, status)
+            }
+            Err(error) => return Err(error),
+        };
+        let record = PartRecord {
+            source: source.name().clone(),
+            kind: source.kind(),
+            status,
+            entries: 0,       // counted when the manifest is made
+            logical_bytes: 0, // counted when the manifest is made
+            cut_from,
+            cut_till: Timestamp::now(),
+        };
+        let PartSummary { position, identity, problems, left_out } = summary;
+        Ok(NewPart { part: ManifestPart { record, identity, position, problems, left_out }, entries })
+    }
+
+    /// A part of a source that has failed: recorded as missing, so that the snapshot says so.
+    pub(crate) fn failed_source(&self, source: &dyn Source, reason: &str) -> Result<NewPart, Error> {
+        let now = Timestamp::now();
+        let record = PartRecord {
+            source: source.name().clone(),
+            kind: source.kind(),
+            status: PartStatus::Failed { reason: reason.to_owned() },
+            entries: 0,
+            logical_bytes: 0,
+            cut_from: now,
+            cut_till: now,
+        };
+        let PartSummary { position, identity, problems, left_out } = empty_summary(source, self.site)?;
+        Ok(NewPart { part: ManifestPart { record, identity, position, problems, left_out }, entries: Vec::new() })
+    }
+
+    /// Reads every entry of an open part.
+    pub(crate) fn read_part(
+        &self,
+        mut reader: Box<dyn PartReader>,
+        parent: &Parent,
+    ) -> Result<(Vec<(Entry, StoredContent)>, PartSummary), Error> {
+        let mut entries = Vec::new();
+        let mut problems = Vec::new();
+        let mut gone: HashSet<EntryPath> = HashSet::new();
+        while let Some(entry) = reader.next_entry()? {
+            self.engine.check_cancelled()?;
+            let path = entry.path.clone();
+            let content = match entry.kind {
+                EntryKind::File | EntryKind::Database { .. } => match parent.unchanged(&entry) {
+                    Some(before) => {
+                        self.progress(entry.metadata.size);
+                        let same = StoredContent::Same(before.extents.clone());
+                        // Page size and size of a database are known only when it is opened.
+                        let entry = Entry { extents: Vec::new(), ..same_content(entry, before) };
+                        Some((entry, same))
+                    }
+                    None => self.read_entry(reader.as_mut(), entry, &mut problems)?,
+                },
+                // Its first name vanished while it was being read: this one holds the content then.
+                EntryKind::HardLink { ref to } if gone.contains(to) => {
+                    let entry = Entry { kind: EntryKind::File, ..entry };
+                    self.read_entry(reader.as_mut(), entry, &mut problems)?
+                }
+                _ => Some((entry, StoredContent::None)),
+            };
+            if content.is_none() {
+                gone.insert(path);
+            }
+            self.engine.progress.report(ProgressEvent::EntryDone { site: self.site.clone() });
+            entries.extend(content);
+        }
+        let mut summary = reader.finish()?;
+        summary.problems.extend(problems);
+        Ok((entries, summary))
+    }
+
+    /// Reads one entry's content until one read saw one state of it; `None` when it is gone.
+    pub(crate) fn read_entry(
+        &self,
+        reader: &mut dyn PartReader,
+        entry: Entry,
+        problems: &mut Vec<PartProblem>,
+    ) -> Result<Option<(Entry, StoredContent)>, Error> {
+        let mut last = None;
+        for _ in 0..ATTEMPTS_MAX {
+            let mut content = match reader.open_content(&entry) {
+                Err(lifeboat_source::Error::Gone { .. }) => return Ok(None),
+                opened => opened?,
+            };
+            let extents = self.read_content(content.as_mut(), reader.fixed_chunk_len())?;
+            let size = extents.size;
+            match content.check()? {
+                ContentCheck::Stable(stable) if stable.metadata.size == size => {
+                    return Ok(Some((Entry { extents: Vec::new(), ..*stable }, StoredContent::Fresh(extents.extents))));
+                }
+                ContentCheck::Stable(_) | ContentCheck::Changed => last = Some(extents),
+            }
+        }
+        problems.push(PartProblem {
+            entry: entry.path.to_string(),
+            reason: "it was written to while it was read, each time".into(),
+        });
+        Ok(last.map(|content| {
+            let mut entry = entry;
+            entry.metadata.size = content.size;
+            (entry, StoredContent::Fresh(content.extents))
+        }))
+    }
+
+    /// Reads a file that is no part's entry: a database that SQLite cannot read, as raw bytes.
+    pub(crate) fn read_raw(&self, mut content: Box<dyn Content>) -> Result<(Entry, StoredContent), Error> {
+        let read = self.read_content(content.as_mut(), None)?;
+        match content.check()? {
+            ContentCheck::Stable(entry) if entry.metadata.size == read.size => {
+                Ok((Entry { extents: Vec::new(), ..*entry }, StoredContent::Fresh(read.extents)))
+            }
+            _ => Err(Error::Conflict {
+                detail: "the live file was written to while it was being kept for an undo".into(),
+                hint: "nothing was changed; stop writes to the site (hooks.freeze), then run the same command again"
+                    .into(),
+            }),
+        }
+    }
+
+    fn read_content(&self, content: &mut dyn Content, fixed: Option<u32>) -> Result<ReadContent, Error> {
+        let mut read = ReadContent { extents: Vec::new(), size: 0 };
+        let mut cutter = Cutter::new(self.gear, fixed);
+        loop {
+            self.engine.check_cancelled()?;
+            let outcome = content.read(cutter.room())?;
+            match outcome {
+                Read::Data(len) => {
+                    cutter.filled(len);
+                    read.size += len as u64;
+                    self.progress(len as u64);
+                    while let Some(chunk) = cutter.next_full() {
+                        read.extents.push(FreshExtent::Chunk(self.ingest.submit(chunk)?));
+                    }
+                }
+                Read::Hole(_) | Read::End => {
+                    while let Some(chunk) = cutter.next_last() {
+                        read.extents.push(FreshExtent::Chunk(self.ingest.submit(chunk)?));
+                    }
+                    match outcome {
+                        Read::Hole(len) => {
+                            read.size += len;
+                            read.extents.push(FreshExtent::Hole { len });
+                        }
+                        _ => return Ok(read),
+                    }
+                }
+            }
+        }
+    }
+
+    fn progress(&self, bytes: u64) {
+        self.engine.progress.report(ProgressEvent::BytesDone { site: self.site.clone(), bytes });
+    }
+}
+
+struct ReadContent {
+    extents: Vec<FreshExtent>,
+    size: u64,
+}
+
+/// The live entry with what only the parent knows of the same content.
+fn same_content(mut entry: Entry, before: &Entry) -> Entry {
+    if let EntryKind::Database { .. } = entry.kind {
+        entry.kind = before.kind.clone();
+        entry.metadata.size = before.metadata.size;
+    }
+    entry
+}
+
+fn empty_summary(source: &dyn Source, site: &SiteId) -> Result<PartSummary, Error> {
+    Ok(PartSummary {
+        position: lifeboat_model::Position(String::new()),
+        identity: source.identity(site)?,
+        problems: Vec::new(),
+        left_out: Vec::new(),
+    })
+}
+
+/// Cuts a stream into chunks: at fixed places, or where the content says.
+struct Cutter<'a> {
+    chunker: Chunker<'a>,
+    fixed: Option<usize>,
+    buffer: Vec<u8>,
+    /// Bytes of the buffer that hold content: `start..end`.
+    start: usize,
+    end: usize,
+}
+
+impl<'a> Cutter<'a> {
+    fn new(gear: &'a [u64; 256], fixed: Option<u32>) -> Self {
+        Self { chunker: Chunker::new(gear), fixed: fixed.map(|len| len as usize), buffer: Vec::new(), start: 0, end: 0 }
+    }
+
+    /// Free room at the end of the buffer, which grows from small: most files are.
+    fn room(&mut self) -> &mut [u8] {
+        const FIRST: usize = 64 << 10;
+        let need = self.fixed.unwrap_or(Chunker::LEN_MAX);
+        if self.end == self.buffer.len() {
+            if self.start > 0 {
+                self.buffer.copy_within(self.start..self.end, 0);
+                self.end -= self.start;
+                self.start = 0;
+            }
+            let grown = (self.buffer.len() * 4).clamp(FIRST, (2 * need).max(FIRST));
+            if grown > self.buffer.len() {
+                self.buffer.resize(grown, 0);
+            }
+        }
+        &mut self.buffer[self.end..]
+    }
+
+    fn filled(&mut self, len: usize) {
+        self.end += len;
+    }
+
+    /// The next chunk that cannot grow any more.
+    fn next_full(&mut self) -> Option<Vec<u8>> {
+        let held = self.end - self.start;
+        let len = match self.fixed {
+            Some(fixed) => (held >= fixed).then_some(fixed)?,
+            None => (held >= Chunker::LEN_MAX).then(|| self.chunker.cut(&self.buffer[self.start..self.end]))?,
+        };
+        Some(self.take(len))
+    }
+
+    /// The next chunk when nothing more comes.
+    fn next_last(&mut self) -> Option<Vec<u8>> {
+        let held = &self.buffer[self.start..self.end];
+        if held.is_empty() {
+            return None;
+        }
+        let len = self.fixed.map_or_else(|| self.chunker.cut(held), |fixed| fixed.min(held.len()));
+        Some(self.take(len))
+    }
+
+    fn take(&mut self, len: usize) -> Vec<u8> {
+        let chunk = self.buffer[self.start..self.start + len].to_vec();
+        self.start += len;
+        if self.start == self.end {
+            (self.start, self.end) = (0, 0);
+        }
+        chunk
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_cutter_loses_nothing_however_the_content_arrives() {
+        let gear: [u64; 256] = std::array::from_fn(|n| (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+        let content: Vec<u8> = (0..9_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
+        for (fixed, step) in [(None, 100_000), (None, 9_000_000), (Some(65_536), 70_001), (Some(65_536), 1_000_000)] {
+            let mut cutter = Cutter::new(&gear, fixed);
+            let mut chunks: Vec<Vec<u8>> = Vec::new();
+            let mut rest = &content[..];
+            while !rest.is_empty() {
+                let room = cutter.room();
+                let len = room.len().min(step).min(rest.len());
+                room[..len].copy_from_slice(&rest[..len]);
+                rest = &rest[len..];
+                cutter.filled(len);
+                chunks.extend(std::iter::from_fn(|| cutter.next_full()));
+            }
+            chunks.extend(std::iter::from_fn(|| cutter.next_last()));
+            assert!(chunks.concat() == content, "{fixed:?} {step}");
+            if let Some(fixed) = fixed {
+                assert!(chunks.iter().rev().skip(1).all(|chunk| chunk.len() == fixed as usize));
+            }
+        }
+    }
+}

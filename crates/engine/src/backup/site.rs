@@ -1,0 +1,212 @@
+//! One site of a backup: unchanged, or read and published.
+
+use lifeboat_model::{CommitEvent, HoldReason, Mark, PointState, SiteId, SnapshotId, SnapshotRecord, Timestamp};
+use lifeboat_repo::{Ingest, Manifest, NewPart, NewSnapshot, Site};
+
+use super::judge::{NewSizes, judge, overlapped};
+use super::probe::{fingerprint_now, fingerprint_of};
+use super::read::{Parent, PartIngest};
+use super::{BackupRequest, SiteOutcome, new_hold};
+use crate::context::Fingerprint;
+use crate::process::random_id;
+use crate::{Engine, Error, SourceHealth, this_process};
+
+/// Backs up one site, or finds that its newest snapshot still is what it is.
+pub(super) async fn back_up_site(
+    engine: &Engine,
+    id: &SiteId,
+    health: &[SourceHealth],
+    request: &BackupRequest,
+) -> Result<SiteOutcome, Error> {
+    let now = tokio::task::block_in_place(|| fingerprint_now(engine, id, health))?;
+    if let Some(record) = remembered(engine, id, now).await? {
+        return Ok(SiteOutcome::Unchanged(Box::new(record)));
+    }
+    let mut site = engine.repository.site_for_backup(id, engine.memory.known_head(id)).await?;
+    engine.memory.note_site(&site);
+    let parent = ParentSnapshot::load(&site).await?;
+    if let Some(parent) = &parent
+        && now == Some(parent.fingerprint)
+        && site.state().intent.is_none()
+    {
+        let record = settle(&mut site, &parent.record, request).await?;
+        remember(engine, &site, &record, parent.fingerprint);
+        return Ok(SiteOutcome::Unchanged(Box::new(record)));
+    }
+    let record = publish(engine, &mut site, parent, health, request).await?;
+    engine.memory.note_site(&site);
+    Ok(SiteOutcome::Published(Box::new(record)))
+}
+
+/// Keeps a site's points, unless they are held for this reason already.
+pub(super) async fn hold_once(site: &mut Site, reason: HoldReason, note: &str) -> Result<(), Error> {
+    if site.state().holds.iter().any(|hold| hold.reason == reason) {
+        return Ok(());
+    }
+    let hold = new_hold(reason, note)?;
+    site.commit(&this_process(), |_, _| Ok(hold.clone())).await?;
+    Ok(())
+}
+
+/// The good snapshot that the site still is, by one listing and what this host remembers.
+async fn remembered(engine: &Engine, id: &SiteId, now: Option<[u8; 32]>) -> Result<Option<SnapshotRecord>, Error> {
+    let (Some(now), Some(then)) = (now, engine.memory.fingerprint(id)) else { return Ok(None) };
+    if then.digest != now || engine.memory.known_head(id) != Some(then.head) {
+        return Ok(None);
+    }
+    let newest = engine.repository.newest_generation(id).await?;
+    if newest < then.head.generation {
+        return Err(Error::Repo(lifeboat_repo::Error::RolledBack {
+            site: id.clone(),
+            found: newest.0,
+            known: then.head.generation,
+        }));
+    }
+    Ok((newest == then.head.generation).then_some(then.snapshot))
+}
+
+fn remember(engine: &Engine, site: &Site, record: &SnapshotRecord, digest: [u8; 32]) {
+    if record.mark == Mark::Good && site.state().intent.is_none() {
+        let fingerprint = Fingerprint { head: site.head(), snapshot: record.clone(), digest };
+        engine.memory.note_site(site);
+        engine.memory.note_fingerprint(site.id(), &fingerprint);
+    }
+}
+
+/// The snapshot to compare with, and its entries.
+struct ParentSnapshot {
+    record: SnapshotRecord,
+    manifest: Manifest,
+    parts: Vec<Vec<lifeboat_model::Entry>>,
+    fingerprint: [u8; 32],
+}
+
+impl ParentSnapshot {
+    async fn load(site: &Site) -> Result<Option<Self>, Error> {
+        let whole = |record: &&SnapshotRecord| matches!(record.mark, Mark::Good | Mark::Suspect);
+        let Some(record) = site.state().snapshots.iter().rev().find(whole).cloned() else { return Ok(None) };
+        let manifest = site.manifest(&record.manifest).await?;
+        let mut parts = Vec::new();
+        for number in 0..manifest.head().parts.len() {
+            parts.push(manifest.entries(site, number).await?);
+        }
+        let heads = manifest.head().parts.iter().zip(&parts);
+        let fingerprint = fingerprint_of(heads.map(|(part, entries)| {
+            (&part.record.source, part.record.status != lifeboat_model::PartStatus::Absent, entries.as_slice())
+        }));
+        Ok(Some(Self { record, manifest, parts, fingerprint }))
+    }
+}
+
+/// An unchanged site whose snapshot is suspect becomes good when the operator says so.
+async fn settle(site: &mut Site, record: &SnapshotRecord, request: &BackupRequest) -> Result<SnapshotRecord, Error> {
+    if record.mark == Mark::Suspect && request.accept_loss {
+        let (snapshot, reason) = (record.id, "the operator accepted the loss".to_owned());
+        site.commit(&this_process(), |_, _| {
+            Ok(CommitEvent::Marked { snapshot, mark: Mark::Good, reason: reason.clone() })
+        })
+        .await?;
+        release_shrink_holds(site).await?;
+    }
+    Ok(site.state().snapshot(record.id).cloned().unwrap_or_else(|| record.clone()))
+}
+
+async fn release_shrink_holds(site: &mut Site) -> Result<(), Error> {
+    let holds = site.state().holds.iter().filter(|hold| hold.reason == HoldReason::Shrank).map(|hold| hold.id);
+    for hold in holds.collect::<Vec<_>>() {
+        site.commit(&this_process(), |_, _| Ok(CommitEvent::HoldReleased { hold })).await?;
+    }
+    Ok(())
+}
+
+/// Reads the site under one cut and publishes the snapshot.
+async fn publish(
+    engine: &Engine,
+    site: &mut Site,
+    parent: Option<ParentSnapshot>,
+    health: &[SourceHealth],
+    request: &BackupRequest,
+) -> Result<SnapshotRecord, Error> {
+    let ingest = Ingest::start(site, engine.ingest).await?;
+    let parent_id = parent.as_ref().map(|parent| parent.record.id);
+    let cut_from = Timestamp::now();
+    let parts = tokio::task::block_in_place(|| read_parts(engine, site, &ingest, parent, health))?;
+    let cut_till = Timestamp::now();
+    let new = NewSnapshot {
+        id: SnapshotId(random_id()?),
+        mark: Mark::Incomplete, // judged below, when its size is known
+        mark_reason: None,
+        cut_from,
+        cut_till,
+        parent: parent_id,
+        restore: None,
+        parts,
+    };
+    let prepared = ingest.finish(site, new).await?;
+    let limit = (!request.accept_loss).then(|| (engine.policy)(site.id()).shrink_limit);
+    let outcome = site
+        .commit(&this_process(), |state, seen| {
+            let mut snapshot = Box::new(prepared.record.clone());
+            (snapshot.mark, snapshot.mark_reason) = judge(&NewSizes::of(&prepared.record), state.latest(), limit);
+            if let Some(reason) = overlapped(state, seen) {
+                (snapshot.mark, snapshot.mark_reason) = (Mark::Incomplete, Some(reason));
+            }
+            debug_assert_eq!(snapshot.state, PointState::ReadBack);
+            Ok(CommitEvent::Published { snapshot, index: prepared.index })
+        })
+        .await?;
+    let record = site.state().snapshot(prepared.record.id).cloned();
+    let record = record.ok_or_else(|| Error::Bug(format!("commit {} lost its snapshot", outcome.generation)))?;
+    match record.mark {
+        Mark::Suspect => {
+            let note = record.mark_reason.clone().unwrap_or_default();
+            hold_once(site, HoldReason::Shrank, &note).await?;
+        }
+        Mark::Good if request.accept_loss => release_shrink_holds(site).await?,
+        _ => {}
+    }
+    site.compact_index(&this_process()).await?;
+    Ok(record)
+}
+
+/// Reads every part: databases first, then files, the site frozen meanwhile where it can be.
+fn read_parts(
+    engine: &Engine,
+    site: &Site,
+    ingest: &Ingest,
+    parent: Option<ParentSnapshot>,
+    health: &[SourceHealth],
+) -> Result<Vec<NewPart>, Error> {
+    let frozen = if engine.hooks.can_freeze() { Some(engine.hooks.freeze(site.id())?) } else { None };
+    let gear = site.keys().gear_table();
+    let reading = PartIngest { engine, site: site.id(), ingest, gear };
+    let mut parents = usable_parents(ingest, parent);
+    let mut parts = Vec::new();
+    for source in engine.fleet.sources() {
+        let name = source.name();
+        let failed = health.iter().find(|health| health.source == *name).and_then(|health| health.failure.as_ref());
+        let parent = parents.remove(name).unwrap_or_default();
+        parts.push(match failed {
+            Some((reason, _)) => reading.failed_source(source.as_source(), reason)?,
+            None => reading.read_source(source.as_source(), &parent)?,
+        });
+    }
+    if let Some(frozen) = frozen {
+        frozen.thaw()?;
+    }
+    Ok(parts)
+}
+
+/// The parent's entries by source; none when its chunks lie in its manifest, which the next one
+/// cannot name.
+fn usable_parents(
+    ingest: &Ingest,
+    parent: Option<ParentSnapshot>,
+) -> std::collections::HashMap<lifeboat_model::SourceName, Parent> {
+    let Some(parent) = parent.filter(|parent| !parent.parts.iter().any(|part| parent.manifest.is_inline(part))) else {
+        return Default::default();
+    };
+    ingest.adopt(parent.manifest.head());
+    let names = parent.manifest.head().parts.iter().map(|part| part.record.source.clone());
+    names.zip(parent.parts.into_iter().map(Parent::new)).collect()
+}

@@ -1,0 +1,75 @@
+//! What can go wrong with a verb.
+
+use lifeboat_model::{Fault, Faulty, SiteId};
+
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    #[error(transparent)]
+    Repo(#[from] lifeboat_repo::Error),
+    #[error(transparent)]
+    Source(#[from] lifeboat_source::Error),
+    #[error("no such site: site=`{site}`")]
+    NoSuchSite { site: SiteId, hint: String },
+    #[error("{detail}")]
+    NoSuchThing { detail: String, hint: String },
+    #[error("no restorable point at or before the asked time: site=`{site}`, asked=`{asked}`")]
+    NoPoint { site: SiteId, asked: String, hint: String },
+    /// A person must look and decide; nothing was changed.
+    #[error("{detail}")]
+    Conflict { detail: String, hint: String },
+    #[error("the world has changed since the plan was approved: approved=`{approved}`, now=`{now}`")]
+    PlanChanged { approved: String, now: String },
+    #[error("another restore of this site took over: site=`{site}`")]
+    TakenOver { site: SiteId },
+    #[error("stored data of the site is damaged: site=`{site}`, {detail}")]
+    Damaged { site: SiteId, detail: String },
+    #[error("the restored data is not what the snapshot holds: site=`{site}`, {detail}")]
+    NotVerified { site: SiteId, detail: String },
+    #[error("a hook failed: hook=`{hook}`, {detail}")]
+    Hook { hook: &'static str, detail: String },
+    #[error("cancelled")]
+    Cancelled,
+    #[error("internal: {0}")]
+    Bug(String),
+}
+
+impl Faulty for Error {
+    fn fault(&self) -> Fault {
+        match self {
+            Error::Repo(error) => error.fault(),
+            Error::Source(error) => error.fault(),
+            Error::NoSuchSite { .. } | Error::NoSuchThing { .. } => Fault::Usage,
+            Error::NoPoint { .. } | Error::Conflict { .. } | Error::PlanChanged { .. } | Error::Hook { .. } => {
+                Fault::Operator
+            }
+            Error::TakenOver { .. } => Fault::Fenced,
+            Error::Damaged { .. } | Error::NotVerified { .. } => Fault::Damage,
+            Error::Cancelled => Fault::Cancelled,
+            Error::Bug(_) => Fault::Bug,
+        }
+    }
+
+    fn hint(&self) -> Option<String> {
+        match self {
+            Error::Repo(error) => error.hint(),
+            Error::Source(error) => error.hint(),
+            Error::NoSuchSite { hint, .. }
+            | Error::NoSuchThing { hint, .. }
+            | Error::NoPoint { hint, .. }
+            | Error::Conflict { hint, .. } => Some(hint.clone()),
+            Error::PlanChanged { .. } => Some("look at the new plan with --dry-run, and approve that one".into()),
+            Error::Damaged { site, .. } => Some(format!(
+                "nothing was changed; an older point may be whole (`lifeboat points {site}`), or restore what is whole with --skip-damaged"
+            )),
+            Error::NotVerified { .. } => Some("nothing was opened; run the same command again".into()),
+            Error::TakenOver { .. } => Some(
+                "nothing more was changed by this one; see `lifeboat points` for the restore that is open now".into(),
+            ),
+            Error::Hook { .. } => {
+                Some("see what the command printed; hooks are set in [hooks] of the configuration".into())
+            }
+            Error::Cancelled | Error::Bug(_) => None,
+        }
+    }
+}

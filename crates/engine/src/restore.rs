@@ -1,0 +1,197 @@
+//! Restoring one site.
+//!
+//!   gather facts ▸ plan (printed, approved) ▸ freeze ▸ open the intent ▸ facts still hold? ▸ keep undo
+//!     ▸ stage ▸ verify ▸ switch (add files ▸ databases ▸ remove extras) ▸ thaw ▸ receipt ▸ close
+//!
+//! Invariant (plan-first): nothing is written before a plan is approved, and only that plan runs.
+//! Invariant (undo-first): what a restore replaces or removes is in the repository, committed and
+//! read back, before the switch.
+//! Invariant (verified-or-not-done): the switch takes a [`Verified`], which only checking makes.
+//! What is not here: how files and databases are written (`lifeboat-source`).
+
+use std::time::Instant;
+
+use lifeboat_model::{ProgressEvent, ProgressPhase, Receipt};
+
+use crate::{Engine, Error};
+
+mod database;
+mod facts;
+mod files;
+mod intent;
+mod keep;
+mod part;
+mod plan;
+mod request;
+mod stage;
+mod undo;
+
+pub use facts::Facts;
+pub use plan::{Change, Conflict, PartPlan, RestorePlan};
+pub use request::{Only, RestorePoint, RestoreRequest, RestoreTarget};
+pub use undo::find_undo;
+
+use part::PartWork;
+
+/// A plan and the facts it was made from.
+pub struct Planned {
+    pub plan: RestorePlan,
+    pub(crate) facts: Facts,
+}
+
+/// How a person agreed to a plan.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Approval {
+    /// To this plan, whatever it says, by its hash; conflicts included.
+    Hash(String),
+    /// To a plan without conflicts.
+    Yes,
+}
+
+/// Every staged byte was checked; only this opens.
+pub(crate) struct Verified(());
+
+/// Gathers the facts, read-only, and says what a restore would do.
+pub async fn plan_restore(engine: &Engine, request: &RestoreRequest) -> Result<Planned, Error> {
+    let facts = facts::gather(engine, request).await?;
+    let plan = plan::plan(&facts, request);
+    Ok(Planned { plan, facts })
+}
+
+/// Runs an approved plan and returns the proof.
+pub async fn restore(
+    engine: &Engine,
+    request: &RestoreRequest,
+    planned: Planned,
+    approval: &Approval,
+) -> Result<Receipt, Error> {
+    let started = Instant::now();
+    let usage = (engine.usage)();
+    planned.plan.check_approval(approval)?;
+    let site = planned.plan.site.clone();
+    engine.progress.report(ProgressEvent::SiteStarted { site: site.clone() });
+    let outcome = match request.target {
+        RestoreTarget::InPlace => in_place(engine, request, planned).await,
+        RestoreTarget::Beside(_) | RestoreTarget::Export(_) => elsewhere(engine, request, planned).await,
+    };
+    engine.progress.report(ProgressEvent::SiteFinished { site, ok: outcome.is_ok() });
+    let mut receipt = outcome?;
+    let now = (engine.usage)();
+    receipt.requests = now.requests.saturating_sub(usage.requests);
+    receipt.bytes_read = now.bytes_read.saturating_sub(usage.bytes_read);
+    receipt.duration = started.elapsed();
+    Ok(receipt)
+}
+
+/// Into the live parts, under the same ids, with an undo.
+async fn in_place(engine: &Engine, request: &RestoreRequest, planned: Planned) -> Result<Receipt, Error> {
+    let frozen = match engine.hooks.can_freeze() {
+        true => Some(tokio::task::block_in_place(|| engine.hooks.freeze(&planned.plan.site))?),
+        false => None,
+    };
+    let Planned { plan, mut facts } = planned;
+    let intent = intent::open(engine, &mut facts.site, &plan, request).await?;
+    let worked = write_in_place(engine, request, &plan, &mut facts, &intent).await;
+    let receipt = match worked {
+        Ok(receipt) => receipt,
+        Err(Failure { error, switched: false }) => {
+            intent::abandon(engine, &mut facts.site, &intent).await;
+            return Err(error);
+        }
+        // The intent stays open: the same command, run again, goes on from here.
+        Err(Failure { error, switched: true }) => return Err(error),
+    };
+    if let Some(frozen) = frozen {
+        tokio::task::block_in_place(|| frozen.thaw())?;
+    }
+    intent::complete(engine, &mut facts.site, &intent).await?;
+    Ok(receipt)
+}
+
+/// Why a restore ended, and whether the live parts had been touched by then.
+struct Failure {
+    error: Error,
+    switched: bool,
+}
+
+impl<E: Into<Error>> From<E> for Failure {
+    fn from(error: E) -> Self {
+        Self { error: error.into(), switched: false }
+    }
+}
+
+async fn write_in_place(
+    engine: &Engine,
+    request: &RestoreRequest,
+    approved: &RestorePlan,
+    facts: &mut Facts,
+    intent: &intent::Intent,
+) -> Result<Receipt, Failure> {
+    phase(engine, approved, ProgressPhase::Planning);
+    facts::look_again(engine, request, facts)?;
+    let plan = plan::plan(facts, request);
+    if plan.hash != approved.hash {
+        return Err(Error::PlanChanged { approved: approved.hash.clone(), now: plan.hash }.into());
+    }
+    let mut parts = PartWork::all(engine, facts, request, intent.restore)?;
+    phase(engine, &plan, ProgressPhase::KeepingUndo);
+    let undo = keep::keep_undo(engine, facts, &parts, intent).await?;
+    let worked = async {
+        phase(engine, &plan, ProgressPhase::Staging);
+        stage::stage(engine, facts, &mut parts, request)?;
+        phase(engine, &plan, ProgressPhase::Verifying);
+        let verified = verify(engine, &mut parts, request)?;
+        intent::still_ours(&mut facts.site, intent).await?;
+        engine.check_cancelled()?;
+        Ok::<Verified, Error>(verified)
+    };
+    let verified = match worked.await {
+        Ok(verified) => verified,
+        Err(error) => {
+            parts.iter_mut().for_each(PartWork::discard);
+            return Err(error.into());
+        }
+    };
+    phase(engine, &plan, ProgressPhase::Switching);
+    let opened = tokio::task::block_in_place(|| open(&mut parts, &verified));
+    let receipts = opened.map_err(|error| Failure { error, switched: true })?;
+    Ok(plan.receipt(intent.restore, receipts, undo))
+}
+
+/// Beside the live site or into a directory: nothing live is touched, so there is nothing to undo.
+async fn elsewhere(engine: &Engine, request: &RestoreRequest, planned: Planned) -> Result<Receipt, Error> {
+    let Planned { plan, facts } = planned;
+    let restore = intent::new_restore()?;
+    let mut parts = PartWork::all(engine, &facts, request, restore)?;
+    phase(engine, &plan, ProgressPhase::Staging);
+    let staged = stage::stage(engine, &facts, &mut parts, request);
+    phase(engine, &plan, ProgressPhase::Verifying);
+    let verified = staged.and_then(|()| verify(engine, &mut parts, request));
+    let verified = verified.inspect_err(|_| parts.iter_mut().for_each(PartWork::discard))?;
+    phase(engine, &plan, ProgressPhase::Switching);
+    let receipts = tokio::task::block_in_place(|| open(&mut parts, &verified))?;
+    Ok(plan.receipt(restore, receipts, None))
+}
+
+/// Checks everything that is staged; what is not equal never opens.
+fn verify(engine: &Engine, parts: &mut [PartWork], request: &RestoreRequest) -> Result<Verified, Error> {
+    tokio::task::block_in_place(|| {
+        for part in parts {
+            engine.check_cancelled()?;
+            part.verify(request.verify_read)?;
+        }
+        Ok(Verified(()))
+    })
+}
+
+/// The switch: files are added first and removed last, so that no row ever points at nothing.
+fn open(parts: &mut [PartWork], verified: &Verified) -> Result<Vec<part::Opened>, Error> {
+    parts.iter_mut().try_for_each(|part| part.add_files(verified))?;
+    parts.iter_mut().try_for_each(|part| part.switch_database(verified))?;
+    parts.iter_mut().try_for_each(|part| part.remove_extras(verified))?;
+    parts.iter_mut().map(PartWork::finish).collect()
+}
+
+fn phase(engine: &Engine, plan: &RestorePlan, phase: ProgressPhase) {
+    engine.progress.report(ProgressEvent::PhaseChanged { site: plan.site.clone(), phase });
+}

@@ -1,0 +1,278 @@
+//! What a plan is made from: the point, and what is there now. Everything here only reads.
+
+use lifeboat_model::{
+    Entry, EntryKind, EntryPath, Mark, PartIdentity, PartStatus, RestoreId, SiteId, SnapshotRecord, SourceKind,
+    SourceName,
+};
+use lifeboat_repo::{Manifest, Site};
+use lifeboat_source::files::{FilesTarget, Scope};
+use lifeboat_source::sqlite::{Live, SqliteTarget};
+use lifeboat_source::{PartReader, Place};
+
+use super::request::RestorePoint;
+use super::undo::LeftBehind;
+use super::{Only, RestoreRequest, RestoreTarget};
+use crate::fleet::AnySource;
+use crate::{Engine, Error, choose_point};
+
+/// The chosen point and the live parts.
+pub struct Facts {
+    pub(crate) site: Site,
+    pub(crate) record: SnapshotRecord,
+    pub(crate) manifest: Manifest,
+    pub(crate) parts: Vec<PartFacts>,
+    /// Parts of the snapshot that cannot be restored, and why.
+    pub(crate) left_out: Vec<(SourceName, String)>,
+}
+
+/// One part: what is wanted and what is there.
+pub(crate) struct PartFacts {
+    pub source: SourceName,
+    pub kind: SourceKind,
+    pub status: PartStatus,
+    /// Entries to put back, in path order; [`EntryKind::Absent`] ones are to be removed.
+    pub wanted: Vec<Entry>,
+    pub scope: Scope,
+    pub place: Place,
+    /// Paths of the part that other sources own.
+    pub excluded: Vec<EntryPath>,
+    pub identity_then: PartIdentity,
+    pub identity_now: PartIdentity,
+    pub live: LivePart,
+    /// For an undo: what the restore had left, to tell what was changed since.
+    pub left_by_restore: Option<Vec<Entry>>,
+    /// For an undo of a database: whether it was written to since.
+    pub database_changed: bool,
+}
+
+/// What is at a part's place now.
+pub(crate) enum LivePart {
+    /// `None`: there is no directory.
+    Files(Option<Vec<Entry>>),
+    Database {
+        live: Live,
+        stamp: Option<Vec<u8>>,
+    },
+}
+
+/// Reads the point from the repository and looks at the live parts.
+pub(super) async fn gather(engine: &Engine, request: &RestoreRequest) -> Result<Facts, Error> {
+    let site = engine.site(&request.site).await?;
+    let record = match request.point {
+        RestorePoint::At(at) => choose_point(site.state(), at)?.clone(),
+        RestorePoint::Undo(restore) => undo_record(&site, restore)?,
+    };
+    let manifest = site.manifest(&record.manifest).await?;
+    let mut facts = Facts { site, record, manifest, parts: Vec::new(), left_out: Vec::new() };
+    let left = LeftBehind::load(&facts.site, &facts.record).await?;
+    for number in 0..facts.manifest.head().parts.len() {
+        let part = &facts.manifest.head().parts[number];
+        let name = part.record.source.clone();
+        if request.only.as_ref().is_some_and(|only| only.part != name) {
+            continue;
+        }
+        if let PartStatus::Failed { reason } = &part.record.status {
+            let reason = format!("it could not be read when the snapshot was taken: {reason}");
+            facts.left_out.push((name, reason));
+            continue;
+        }
+        let Some(source) = engine.fleet.source(&name) else {
+            let reason = "no source of this name is configured".to_owned();
+            facts.left_out.push((name, reason));
+            continue;
+        };
+        let entries = facts.manifest.entries(&facts.site, number).await?;
+        let mut part = look_at_part(source, &facts, number, entries, request)?;
+        if let Some(left) = &left {
+            part.left_by_restore = left.part(&name);
+            part.database_changed = part.kind == SourceKind::Sqlite && left.is_database_changed(&facts.site, &part)?;
+        }
+        facts.parts.push(part);
+    }
+    if facts.parts.is_empty() {
+        return Err(nothing_to_restore(request, &facts));
+    }
+    // Databases before files, as everywhere.
+    facts.parts.sort_by_key(|part| part.kind != SourceKind::Sqlite);
+    Ok(facts)
+}
+
+/// Looks at the live parts again, when nobody but this restore may write them.
+pub(super) fn look_again(engine: &Engine, _request: &RestoreRequest, facts: &mut Facts) -> Result<(), Error> {
+    tokio::task::block_in_place(|| {
+        for part in &mut facts.parts {
+            engine.check_cancelled()?;
+            part.live =
+                look_live(engine.fleet.source(&part.source), part.kind, &part.place, &part.excluded, facts.site.id())?;
+        }
+        Ok(())
+    })
+}
+
+fn undo_record(site: &Site, restore: RestoreId) -> Result<SnapshotRecord, Error> {
+    site.state().undo_of(restore).cloned().ok_or_else(|| Error::NoSuchThing {
+        detail: format!("the restore kept no undo: site=`{}`, restore=`{restore}`", site.id()),
+        hint: format!(
+            "`lifeboat points {}` lists the undos there are; a restore that replaced nothing keeps none",
+            site.id()
+        ),
+    })
+}
+
+fn nothing_to_restore(request: &RestoreRequest, facts: &Facts) -> Error {
+    let parts: Vec<&str> = facts.manifest.head().parts.iter().map(|part| part.record.source.as_str()).collect();
+    let (detail, hint) = match (&request.only, facts.left_out.first()) {
+        (_, Some((source, reason))) => (
+            format!("part `{source}` cannot be restored: {reason}"),
+            "choose an older point, or name the source in the configuration again".to_owned(),
+        ),
+        (Some(only), None) => (
+            format!("the snapshot has no such part: site=`{}`, part=`{}`", request.site, only.part),
+            format!("its parts are: {}", parts.join(", ")),
+        ),
+        (None, None) => ("the snapshot has no parts".to_owned(), "choose an older point".to_owned()),
+    };
+    Error::NoSuchThing { detail, hint }
+}
+
+fn look_at_part(
+    source: &AnySource,
+    facts: &Facts,
+    number: usize,
+    entries: Vec<Entry>,
+    request: &RestoreRequest,
+) -> Result<PartFacts, Error> {
+    let part = &facts.manifest.head().parts[number];
+    let is_undo = facts.record.mark == Mark::Undo;
+    let wanted = select(entries, request.only.as_ref())?;
+    let place = place_of(source, &request.site, &request.target)?;
+    let excluded = match (source, &request.target) {
+        (AnySource::Files(files), RestoreTarget::InPlace) => files.excluded(&request.site)?,
+        _ => Vec::new(),
+    };
+    let identity_now = lifeboat_source::identity::identity_of(&place.path())?;
+    let live = look_live(Some(source), source.as_source().kind(), &place, &excluded, &request.site)?;
+    let narrowed = request.only.as_ref().is_some_and(|only| only.entry.is_some());
+    // An undo lists what it changes, unless the whole part was absent before the restore.
+    let listed = narrowed || (is_undo && part.record.status != PartStatus::Absent);
+    Ok(PartFacts {
+        source: part.record.source.clone(),
+        kind: part.record.kind,
+        status: part.record.status.clone(),
+        wanted,
+        scope: if listed { Scope::Listed } else { Scope::Whole },
+        place,
+        excluded,
+        identity_then: part.identity.clone(),
+        identity_now,
+        live,
+        left_by_restore: None,
+        database_changed: false,
+    })
+}
+
+/// The entries asked for, with the directories above them.
+fn select(entries: Vec<Entry>, only: Option<&Only>) -> Result<Vec<Entry>, Error> {
+    let Some(Only { part, entry: Some(path) }) = only else { return Ok(entries) };
+    let chosen = |entry: &Entry| entry.path.starts_with(path);
+    if !entries.iter().any(chosen) {
+        return Err(Error::NoSuchThing {
+            detail: format!("the snapshot has no such entry: part=`{part}`, entry=`{path}`"),
+            hint: "`lifeboat ls` with the same --at lists what it has".into(),
+        });
+    }
+    let files: std::collections::HashMap<EntryPath, Entry> = entries
+        .iter()
+        .filter(|entry| entry.kind == EntryKind::File)
+        .map(|entry| (entry.path.clone(), entry.clone()))
+        .collect();
+    let above = |entry: &Entry| entry.kind == EntryKind::Directory && path.starts_with(&entry.path);
+    let kept = entries.into_iter().filter(|entry| chosen(entry) || above(entry)).map(|entry| match &entry.kind {
+        // A further name whose first one was not asked for becomes a file of its own.
+        EntryKind::HardLink { to } if !to.starts_with(path) => match files.get(to) {
+            Some(first) => Entry { path: entry.path, ..first.clone() },
+            None => entry,
+        },
+        _ => entry,
+    });
+    Ok(kept.collect())
+}
+
+/// Where a part is written: its own place, that of another site, or a directory of its name.
+fn place_of(source: &AnySource, site: &SiteId, target: &RestoreTarget) -> Result<Place, Error> {
+    let of_site = |site: &SiteId| match source {
+        AnySource::Files(files) => files.place(site),
+        AnySource::Sqlite(sqlite) => sqlite.place(site),
+    };
+    Ok(match target {
+        RestoreTarget::InPlace => of_site(site)?,
+        RestoreTarget::Beside(name) => of_site(name)?,
+        RestoreTarget::Export(directory) => {
+            let directory = directory.join(source.name().as_str());
+            match source {
+                AnySource::Files(_) => Place::at(&directory)?,
+                AnySource::Sqlite(sqlite) => {
+                    let file = sqlite.place(site)?.path();
+                    let name = file.file_name().unwrap_or_else(|| std::ffi::OsStr::new("database"));
+                    Place::at(&directory.join(name))?
+                }
+            }
+        }
+    })
+}
+
+fn look_live(
+    source: Option<&AnySource>,
+    kind: SourceKind,
+    place: &Place,
+    excluded: &[EntryPath],
+    site: &SiteId,
+) -> Result<LivePart, Error> {
+    let nobody = RestoreId([0; 8]); // only looks: nothing is staged under it
+    if !place.base().exists() && excluded.is_empty() && source.is_some_and(|source| is_elsewhere(source, place, site)) {
+        // An export into a directory that is yet to be made.
+        return Ok(match kind {
+            SourceKind::Files => LivePart::Files(None),
+            SourceKind::Sqlite => LivePart::Database { live: Live::Absent { leftovers: Vec::new() }, stamp: None },
+        });
+    }
+    Ok(match kind {
+        SourceKind::Files => {
+            let target = FilesTarget::open(place.clone(), nobody, excluded.to_vec())?;
+            LivePart::Files(target.scan()?.map(all_entries).transpose()?)
+        }
+        SourceKind::Sqlite => {
+            let live = SqliteTarget::open(place, nobody)?.live()?;
+            let stamp = match source {
+                Some(AnySource::Sqlite(sqlite)) if sqlite.place(site)? == *place => sqlite.stamp(site)?,
+                _ => None,
+            };
+            LivePart::Database { live, stamp }
+        }
+    })
+}
+
+/// Whether the place is not the site's own.
+fn is_elsewhere(source: &AnySource, place: &Place, site: &SiteId) -> bool {
+    let own = match source {
+        AnySource::Files(files) => files.place(site),
+        AnySource::Sqlite(sqlite) => sqlite.place(site),
+    };
+    own.is_ok_and(|own| own != *place)
+}
+
+/// Every entry of a live tree. One that cannot be read cannot be kept for an undo either, so it
+/// ends the restore before anything is written.
+pub(super) fn all_entries(mut reader: Box<dyn PartReader>) -> Result<Vec<Entry>, Error> {
+    let mut entries = Vec::new();
+    while let Some(entry) = reader.next_entry()? {
+        entries.push(entry);
+    }
+    match reader.finish()?.problems.first() {
+        None => Ok(entries),
+        Some(problem) => Err(Error::Conflict {
+            detail: format!("the live part cannot be read: entry=`{}`, {}", problem.entry, problem.reason),
+            hint: "what cannot be read cannot be kept for an undo: mend it, or restore --beside or --export".into(),
+        }),
+    }
+}

@@ -1,0 +1,96 @@
+//! The restore intent: from opening to closing, this restore alone may write the site.
+
+use lifeboat_model::{CommitEvent, RestoreId, RestoreIntent, RestoreOutcome, SourceName, Timestamp};
+use lifeboat_repo::Site;
+
+use super::{RestorePlan, RestoreRequest};
+use crate::process::random_id;
+use crate::{Engine, Error, is_gone, this_process};
+
+/// An intent that this process holds.
+pub(super) struct Intent {
+    pub restore: RestoreId,
+    /// The restore goes on from where a killed process left it.
+    pub resumed: bool,
+}
+
+pub(super) fn new_restore() -> Result<RestoreId, Error> {
+    Ok(RestoreId(random_id()?))
+}
+
+/// Opens the intent. A restore whose process is surely dead is gone on with, under its own id when
+/// it was after the same snapshot; one that may still run is refused unless the person takes over.
+pub(super) async fn open(
+    engine: &Engine,
+    site: &mut Site,
+    plan: &RestorePlan,
+    request: &RestoreRequest,
+) -> Result<Intent, Error> {
+    site.refresh().await?;
+    let open = site.state().intent.clone();
+    let dead = open.as_ref().filter(|open| request.take_over || is_gone(&open.owner));
+    let same = dead.filter(|open| open.snapshot == plan.snapshot && open.parts == plan.sources());
+    let resumed = same.is_some();
+    if let Some(open) = dead {
+        tracing::warn!(site = %plan.site, restore = %open.restore, host = open.owner.host, pid = open.owner.pid, resumed, "a restore was left open");
+    }
+    let restore = match same {
+        // Taken over from a process that may live, it needs an id of its own to be fenced by.
+        Some(open) if is_gone(&open.owner) => open.restore,
+        _ => new_restore()?,
+    };
+    let resumed = resumed && same.is_some_and(|open| open.restore == restore);
+    let intent = RestoreIntent {
+        restore,
+        snapshot: plan.snapshot,
+        parts: plan.sources(),
+        opened_at: Timestamp::now(),
+        owner: this_process(),
+        takes_over: dead.map(|open| open.restore).filter(|open| *open != restore),
+    };
+    site.commit(&this_process(), |_, _| Ok(CommitEvent::RestoreOpened(intent.clone()))).await?;
+    engine.memory.note_site(site);
+    Ok(Intent { restore, resumed })
+}
+
+/// Whether the intent still is the open one: the last look before the switch.
+pub(super) async fn still_ours(site: &mut Site, intent: &Intent) -> Result<(), Error> {
+    site.refresh().await?;
+    let owner = this_process();
+    match &site.state().intent {
+        Some(open) if open.restore == intent.restore && open.owner == owner => Ok(()),
+        _ => Err(Error::TakenOver { site: site.id().clone() }),
+    }
+}
+
+/// Closes a restore that opened what it verified; its snapshot is proven by it.
+pub(super) async fn complete(engine: &Engine, site: &mut Site, intent: &Intent) -> Result<(), Error> {
+    close(site, intent, RestoreOutcome::Completed).await?;
+    engine.memory.note_site(site);
+    Ok(())
+}
+
+/// Closes a restore that left the target as it was. A failure to say so is only logged: the error
+/// that ended the restore matters more, and a dead owner's intent hinders nobody for long.
+pub(super) async fn abandon(engine: &Engine, site: &mut Site, intent: &Intent) {
+    if intent.resumed {
+        return; // an earlier attempt may have switched: whoever comes next goes on
+    }
+    match close(site, intent, RestoreOutcome::Abandoned).await {
+        Ok(()) => engine.memory.note_site(site),
+        Err(error) => tracing::warn!(site = %site.id(), %error, "the restore intent stays open"),
+    }
+}
+
+async fn close(site: &mut Site, intent: &Intent, outcome: RestoreOutcome) -> Result<(), Error> {
+    let restore = intent.restore;
+    site.commit(&this_process(), |_, _| Ok(CommitEvent::RestoreClosed { restore, outcome })).await?;
+    Ok(())
+}
+
+impl RestorePlan {
+    /// The parts it writes.
+    pub(super) fn sources(&self) -> Vec<SourceName> {
+        self.parts.iter().map(|part| part.source.clone()).collect()
+    }
+}

@@ -1,0 +1,255 @@
+//! Keeping the undo: what a restore is going to replace or remove becomes a snapshot of its own,
+//! with only the difference in it, durable before the switch.
+
+use std::collections::HashSet;
+
+use lifeboat_format::ManifestPart;
+use lifeboat_model::{
+    CommitEvent, Entry, EntryKind, EntryPath, Mark, PartIdentity, PartRecord, PartStatus, Position, SnapshotId,
+    SnapshotRecord, SourceKind, SourceName, Timestamp,
+};
+use lifeboat_repo::{Ingest, IngestOptions, NewPart, NewSnapshot, StoredContent};
+use lifeboat_source::PartReader;
+use lifeboat_source::sqlite::Live;
+
+use super::Facts;
+use super::files::absent;
+use super::intent::Intent;
+use super::part::PartWork;
+use crate::backup::{Parent, PartIngest};
+use crate::process::random_id;
+use crate::{Engine, Error, this_process};
+
+/// Publishes the undo of this restore; `None` when it replaces and removes nothing.
+///
+/// A restore that goes on after a kill adds to the undo of its first attempt, whose entries win:
+/// they are what was there before anything was touched.
+pub(super) async fn keep_undo(
+    engine: &Engine,
+    facts: &mut Facts,
+    parts: &[PartWork],
+    intent: &Intent,
+) -> Result<Option<SnapshotId>, Error> {
+    let earlier = Earlier::load(facts, intent).await?;
+    if parts.iter().all(|part| !changes_something(part, &earlier)) {
+        return Ok(earlier.record.map(|record| record.id));
+    }
+    // An undo must be nameable by the next one, so its chunks never lie in its manifest.
+    let options = IngestOptions { inline: false, ..engine.ingest };
+    let ingest = Ingest::start(&facts.site, options).await?;
+    ingest.adopt(facts.manifest.head());
+    earlier.heads.iter().for_each(|head| ingest.adopt(head));
+    let cut_from = Timestamp::now();
+    let kept = tokio::task::block_in_place(|| {
+        let reading =
+            PartIngest { engine, site: facts.site.id(), ingest: &ingest, gear: facts.site.keys().gear_table() };
+        let mut kept = earlier.unworked(parts);
+        for part in parts {
+            kept.extend(keep_part(&reading, part, &earlier)?);
+        }
+        Ok::<_, Error>(kept)
+    })?;
+    let new = NewSnapshot {
+        id: SnapshotId(random_id()?),
+        mark: Mark::Undo,
+        mark_reason: Some(format!("what restore {} replaced and removed", intent.restore)),
+        cut_from,
+        cut_till: Timestamp::now(),
+        parent: Some(facts.record.id),
+        restore: Some(intent.restore),
+        parts: kept,
+    };
+    let prepared = ingest.finish(&facts.site, new).await?;
+    let id = prepared.record.id;
+    let event = CommitEvent::Published { snapshot: Box::new(prepared.record), index: prepared.index };
+    facts.site.commit(&this_process(), |_, _| Ok(event.clone())).await?;
+    engine.memory.note_site(&facts.site);
+    Ok(Some(id))
+}
+
+/// What an earlier attempt of the same restore has kept.
+#[derive(Default)]
+struct Earlier {
+    record: Option<SnapshotRecord>,
+    heads: Vec<lifeboat_format::ManifestHead>,
+    parts: Vec<(ManifestPart, Vec<Entry>)>,
+}
+
+impl Earlier {
+    async fn load(facts: &Facts, intent: &Intent) -> Result<Self, Error> {
+        let Some(record) = facts.site.state().undo_of(intent.restore).cloned() else { return Ok(Self::default()) };
+        let manifest = facts.site.manifest(&record.manifest).await?;
+        let mut parts = Vec::new();
+        for (number, part) in manifest.head().parts.iter().enumerate() {
+            parts.push((part.clone(), manifest.entries(&facts.site, number).await?));
+        }
+        Ok(Self { record: Some(record), heads: vec![manifest.head().clone()], parts })
+    }
+
+    fn part(&self, source: &SourceName) -> Option<&(ManifestPart, Vec<Entry>)> {
+        self.parts.iter().find(|(part, _)| part.record.source == *source)
+    }
+
+    /// Parts that this attempt does not touch any more.
+    fn unworked(&self, parts: &[PartWork]) -> Vec<NewPart> {
+        let worked: HashSet<&SourceName> = parts.iter().map(source_of).collect();
+        let unworked = self.parts.iter().filter(|(part, _)| !worked.contains(&part.record.source));
+        unworked
+            .map(|(part, entries)| NewPart { part: part.clone(), entries: entries.iter().map(again).collect() })
+            .collect()
+    }
+}
+
+/// An entry of an earlier undo, named again.
+fn again(entry: &Entry) -> (Entry, StoredContent) {
+    let content = match entry.kind {
+        EntryKind::File | EntryKind::Database { .. } => StoredContent::Same(entry.extents.clone()),
+        _ => StoredContent::None,
+    };
+    (Entry { extents: Vec::new(), ..entry.clone() }, content)
+}
+
+fn source_of(part: &PartWork) -> &SourceName {
+    match part {
+        PartWork::Files(work) => work.source(),
+        PartWork::Database(work) => work.source(),
+    }
+}
+
+fn changes_something(part: &PartWork, earlier: &Earlier) -> bool {
+    let known = earlier.part(source_of(part));
+    match part {
+        PartWork::Database(work) => work.replaced().is_some() && known.is_none(),
+        PartWork::Files(work) => {
+            let before = work.before();
+            let is_new = |entry: &Entry| known.is_none_or(|(_, kept)| !kept.iter().any(|kept| kept.path == entry.path));
+            before.iter().any(is_new)
+        }
+    }
+}
+
+/// What stands now where this part will be changed; `None`: the part stays as it is.
+fn keep_part(reading: &PartIngest<'_>, part: &PartWork, earlier: &Earlier) -> Result<Option<NewPart>, Error> {
+    let source = source_of(part).clone();
+    let known = earlier.part(&source);
+    match part {
+        // A database is kept whole, so what was kept first is all there is to keep.
+        PartWork::Database(_) if known.is_some() => {
+            Ok(known
+                .map(|(part, entries)| NewPart { part: part.clone(), entries: entries.iter().map(again).collect() }))
+        }
+        PartWork::Database(work) => match work.replaced() {
+            None => Ok(None),
+            Some(Live::Absent { .. }) => {
+                Ok(Some(new_part(source, SourceKind::Sqlite, PartStatus::Absent, work.target().identity(), Vec::new())))
+            }
+            Some(Live::Unusable { .. }) => {
+                let entry = reading.read_raw(work.raw_live()?)?;
+                Ok(Some(new_part(
+                    source,
+                    SourceKind::Sqlite,
+                    PartStatus::Complete,
+                    work.target().identity(),
+                    vec![entry],
+                )))
+            }
+            Some(Live::Database { .. }) => {
+                let Some(reader) = work.target().read_live()? else { return Err(changed_meanwhile(&source)) };
+                let (entries, summary) = reading.read_part(reader, &Parent::default())?;
+                refuse_problems(&source, &summary.problems)?;
+                Ok(Some(new_part(source, SourceKind::Sqlite, PartStatus::Complete, work.target().identity(), entries)))
+            }
+        },
+        PartWork::Files(work) => {
+            let before = work.before();
+            if before.is_empty() && known.is_none() {
+                return Ok(None);
+            }
+            let (mut entries, had): (Vec<_>, HashSet<EntryPath>) = match known {
+                Some((_, kept)) => {
+                    (kept.iter().map(again).collect(), kept.iter().map(|entry| entry.path.clone()).collect())
+                }
+                None => Default::default(),
+            };
+            let was_absent = known.map_or(!work.existed(), |(part, _)| part.record.status == PartStatus::Absent);
+            if !was_absent {
+                let fresh: Vec<Entry> = before.into_iter().filter(|entry| !had.contains(&entry.path)).collect();
+                let Some(reader) = work.target().scan()? else { return Err(changed_meanwhile(&source)) };
+                entries.extend(keep_files(reading, reader, fresh, &source)?);
+            }
+            entries.sort_by(|(a, _), (b, _)| a.path.cmp(&b.path));
+            let status = if was_absent { PartStatus::Absent } else { PartStatus::Complete };
+            Ok(Some(new_part(source, SourceKind::Files, status, &work.target().identity()?, entries)))
+        }
+    }
+}
+
+fn keep_files(
+    reading: &PartIngest<'_>,
+    mut reader: Box<dyn PartReader>,
+    before: Vec<Entry>,
+    source: &SourceName,
+) -> Result<Vec<(Entry, StoredContent)>, Error> {
+    let paths: HashSet<EntryPath> = before.iter().map(|entry| entry.path.clone()).collect();
+    let mut kept = Vec::new();
+    let mut problems = Vec::new();
+    for entry in before {
+        match &entry.kind {
+            EntryKind::File => match reading.read_entry(reader.as_mut(), entry, &mut problems)? {
+                Some(entry) => kept.push(entry),
+                None => return Err(changed_meanwhile(source)),
+            },
+            // Its first name may stay as it is and so not be in the undo: kept as a file of its own.
+            EntryKind::HardLink { to } if !paths.contains(to) => {
+                let file = Entry { kind: EntryKind::File, ..entry };
+                match reading.read_entry(reader.as_mut(), file, &mut problems)? {
+                    Some(entry) => kept.push(entry),
+                    None => return Err(changed_meanwhile(source)),
+                }
+            }
+            EntryKind::Absent => kept.push((absent(entry.path), StoredContent::None)),
+            _ => kept.push((entry, StoredContent::None)),
+        }
+    }
+    refuse_problems(source, &problems)?;
+    Ok(kept)
+}
+
+fn refuse_problems(source: &SourceName, problems: &[lifeboat_model::PartProblem]) -> Result<(), Error> {
+    match problems.first() {
+        None => Ok(()),
+        Some(problem) => Err(Error::Conflict {
+            detail: format!(
+                "what is there now cannot be kept for an undo: part=`{source}`, entry=`{}`, {}",
+                problem.entry, problem.reason
+            ),
+            hint: "nothing was changed; stop writes to the site (hooks.freeze), then run the same command again".into(),
+        }),
+    }
+}
+
+fn changed_meanwhile(source: &SourceName) -> Error {
+    Error::Conflict {
+        detail: format!("the site was written to while the restore looked at it: part=`{source}`"),
+        hint: "nothing was changed; stop writes to the site (hooks.freeze), then run the same command again".into(),
+    }
+}
+
+fn new_part(
+    source: SourceName,
+    kind: SourceKind,
+    status: PartStatus,
+    identity: &PartIdentity,
+    entries: Vec<(Entry, StoredContent)>,
+) -> NewPart {
+    let now = Timestamp::now();
+    let record = PartRecord { source, kind, status, entries: 0, logical_bytes: 0, cut_from: now, cut_till: now };
+    let part = ManifestPart {
+        record,
+        identity: identity.clone(),
+        position: Position(String::new()),
+        problems: Vec::new(),
+        left_out: Vec::new(),
+    };
+    NewPart { part, entries }
+}

@@ -1,0 +1,143 @@
+//! One part at work: the same steps for files and for databases.
+
+use lifeboat_model::{Check, PartReceipt, RestoreId, SourceKind};
+use lifeboat_repo::Wanted;
+
+use super::database::DatabaseWork;
+use super::facts::{Facts, PartFacts};
+use super::files::FilesWork;
+use super::{RestoreRequest, Verified};
+use crate::{Engine, Error};
+
+/// What a part says when it is open.
+pub(crate) struct Opened {
+    pub receipt: PartReceipt,
+    pub checks: Vec<Check>,
+}
+
+/// Where in a part a wanted chunk goes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Destination {
+    /// Number of the file in its part; of no meaning for a database.
+    pub slot: u64,
+    pub offset: u64,
+}
+
+pub(super) enum PartWork {
+    Files(Box<FilesWork>),
+    Database(Box<DatabaseWork>),
+}
+
+impl PartWork {
+    /// Decides exactly what changes, part by part, comparing content where metadata differs.
+    pub(super) fn all(
+        engine: &Engine,
+        facts: &Facts,
+        request: &RestoreRequest,
+        restore: RestoreId,
+    ) -> Result<Vec<Self>, Error> {
+        tokio::task::block_in_place(|| {
+            facts.parts.iter().map(|part| Self::new(engine, facts, part, request, restore)).collect()
+        })
+    }
+
+    fn new(
+        engine: &Engine,
+        facts: &Facts,
+        part: &PartFacts,
+        request: &RestoreRequest,
+        restore: RestoreId,
+    ) -> Result<Self, Error> {
+        Ok(match part.kind {
+            SourceKind::Files => Self::Files(Box::new(FilesWork::new(engine, facts, part, request, restore)?)),
+            SourceKind::Sqlite => Self::Database(Box::new(DatabaseWork::new(facts, part, request, restore)?)),
+        })
+    }
+
+    /// Makes an empty staging place.
+    pub(super) fn begin(&mut self) -> Result<(), Error> {
+        match self {
+            Self::Files(work) => work.begin(),
+            Self::Database(work) => work.begin(),
+        }
+    }
+
+    /// The chunks that must be read, and where each goes.
+    pub(super) fn wanted(&self) -> Result<Vec<(Wanted, Destination)>, Error> {
+        match self {
+            Self::Files(work) => work.wanted(),
+            Self::Database(work) => Ok(work.wanted()),
+        }
+    }
+
+    /// Writes one verified chunk; from any thread.
+    pub(super) fn deliver(&self, destination: Destination, bytes: &[u8]) -> Result<(), Error> {
+        match self {
+            Self::Files(work) => work.deliver(destination, bytes),
+            Self::Database(work) => work.deliver(destination, bytes),
+        }
+    }
+
+    /// The entry a destination belongs to, for messages.
+    pub(super) fn entry_of(&self, destination: Destination) -> String {
+        match self {
+            Self::Files(work) => work.entry_of(destination.slot),
+            Self::Database(work) => work.entry_name(),
+        }
+    }
+
+    /// Leaves an entry out, because it is damaged in the repository.
+    pub(super) fn leave_out(&mut self, destination: Destination, detail: &str) {
+        match self {
+            Self::Files(work) => work.leave_out(destination.slot, detail),
+            Self::Database(work) => work.leave_out(detail),
+        }
+    }
+
+    pub(super) fn verify(&mut self, read: bool) -> Result<(), Error> {
+        match self {
+            Self::Files(work) => work.verify(read),
+            Self::Database(work) => work.verify(),
+        }
+    }
+
+    pub(super) fn add_files(&mut self, _: &Verified) -> Result<(), Error> {
+        match self {
+            Self::Files(work) => work.add(),
+            Self::Database(_) => Ok(()),
+        }
+    }
+
+    pub(super) fn switch_database(&mut self, _: &Verified) -> Result<(), Error> {
+        match self {
+            Self::Files(_) => Ok(()),
+            Self::Database(work) => work.switch(),
+        }
+    }
+
+    pub(super) fn remove_extras(&mut self, _: &Verified) -> Result<(), Error> {
+        match self {
+            Self::Files(work) => work.remove(),
+            Self::Database(_) => Ok(()),
+        }
+    }
+
+    /// Proves that what is live is what was wanted, and removes the staging.
+    pub(super) fn finish(&mut self) -> Result<Opened, Error> {
+        match self {
+            Self::Files(work) => work.finish(),
+            Self::Database(work) => work.finish(),
+        }
+    }
+
+    /// Throws the staging away; the live part is as it was.
+    pub(super) fn discard(&mut self) {
+        let discarded = match self {
+            Self::Files(work) => work.discard(),
+            Self::Database(work) => work.discard(),
+        };
+        if let Err(error) = discarded {
+            tracing::warn!(%error, "staging was left behind; the next restore of this site removes it");
+        }
+    }
+}

@@ -1,0 +1,303 @@
+//! What a restore would do: plain data, pure to compute, printed before anything is written.
+
+use lifeboat_model::{
+    Check, Entry, EntryKind, Mark, ObjectId, PartReceipt, PartStatus, Receipt, RestoreId, SiteId, SnapshotId,
+    SourceKind, SourceName, Timestamp,
+};
+use lifeboat_source::files::{Action, MergePlan, Over, Scope, plan_merge};
+use lifeboat_source::sqlite::Live;
+use sha2::{Digest, Sha256};
+
+use super::facts::{Facts, LivePart, PartFacts};
+use super::part::Opened;
+use super::{Approval, RestoreRequest, RestoreTarget};
+use crate::Error;
+
+/// The plan of one restore.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RestorePlan {
+    pub site: SiteId,
+    pub snapshot: SnapshotId,
+    pub mark: Mark,
+    pub mark_reason: Option<String>,
+    /// The moment the site is put back to.
+    pub at: Timestamp,
+    pub manifest: ObjectId,
+    pub parts: Vec<PartPlan>,
+    /// Parts of the snapshot that stay as they are, and why.
+    pub left_out: Vec<(SourceName, String)>,
+    /// What a person has to decide; a plain yes is not enough.
+    pub conflicts: Vec<Conflict>,
+    /// Bytes of content to be read from the repository at most, and requests for them.
+    pub read_bytes: u64,
+    pub read_requests: u64,
+    /// Whether what is replaced or removed is kept for `undo`.
+    pub keeps_undo: bool,
+    /// Sixteen hex digits over everything a person approves: site, point, objects, targets, options
+    /// and conflicts; never times or live counts.
+    pub hash: String,
+}
+
+/// What happens to one part. Counts are exact where nothing is live, else upper limits: a file
+/// whose metadata differs may still have the same content.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PartPlan {
+    pub source: SourceName,
+    pub kind: SourceKind,
+    pub place: String,
+    pub add: u64,
+    pub replace: u64,
+    pub metadata: u64,
+    pub remove: u64,
+    pub keep: u64,
+    pub write_bytes: u64,
+    pub changes: Vec<(Change, String)>,
+    /// What a person should know, without having to decide.
+    pub notes: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    Add,
+    Replace,
+    Metadata,
+    Remove,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    pub source: SourceName,
+    pub detail: String,
+}
+
+/// One ranged read fetches about this much; see `lifeboat_repo`.
+const READ_BYTES: u64 = 8 << 20;
+
+/// Makes the plan. Pure: the same facts and request give the same plan.
+pub(super) fn plan(facts: &Facts, request: &RestoreRequest) -> RestorePlan {
+    let parts: Vec<PartPlan> = facts.parts.iter().map(plan_part).collect();
+    let conflicts: Vec<Conflict> = facts.parts.iter().flat_map(|part| conflicts(part, request)).collect();
+    let read_bytes = parts.iter().map(|part| part.write_bytes).sum();
+    let mut plan = RestorePlan {
+        site: request.site.clone(),
+        snapshot: facts.record.id,
+        mark: facts.record.mark,
+        mark_reason: facts.record.mark_reason.clone(),
+        at: facts.record.cut_till,
+        manifest: facts.record.manifest.id,
+        parts,
+        left_out: facts.left_out.clone(),
+        conflicts,
+        read_bytes,
+        read_requests: read_bytes.div_ceil(READ_BYTES),
+        keeps_undo: request.target == RestoreTarget::InPlace,
+        hash: String::new(),
+    };
+    plan.hash = hash(&plan, facts, request);
+    plan
+}
+
+impl RestorePlan {
+    /// Whether nothing has to be done.
+    pub fn is_empty(&self) -> bool {
+        self.parts.iter().all(|part| part.add + part.replace + part.metadata + part.remove == 0)
+    }
+
+    pub(super) fn check_approval(&self, approval: &Approval) -> Result<(), Error> {
+        match approval {
+            Approval::Hash(hash) if *hash == self.hash => Ok(()),
+            Approval::Hash(hash) => Err(Error::PlanChanged { approved: hash.clone(), now: self.hash.clone() }),
+            Approval::Yes => match self.conflicts.first() {
+                None => Ok(()),
+                Some(conflict) => Err(Error::Conflict {
+                    detail: format!("the restore has a conflict: part=`{}`, {}", conflict.source, conflict.detail),
+                    hint: format!(
+                        "look at it with --dry-run; to go on all the same, approve this very plan: --plan {}",
+                        self.hash
+                    ),
+                }),
+            },
+        }
+    }
+
+    pub(super) fn receipt(&self, restore: RestoreId, opened: Vec<Opened>, undo: Option<SnapshotId>) -> Receipt {
+        let (parts, checks): (Vec<PartReceipt>, Vec<Vec<Check>>) =
+            opened.into_iter().map(|part| (part.receipt, part.checks)).unzip();
+        Receipt {
+            restore,
+            site: self.site.clone(),
+            at: self.at,
+            snapshot: self.snapshot,
+            parts,
+            bytes_read: 0, // counted by the caller
+            requests: 0,
+            duration: std::time::Duration::ZERO,
+            checks: checks.into_iter().flatten().collect(),
+            undo,
+        }
+    }
+}
+
+fn plan_part(part: &PartFacts) -> PartPlan {
+    let mut plan = PartPlan {
+        source: part.source.clone(),
+        kind: part.kind,
+        place: part.place.path().display().to_string(),
+        add: 0,
+        replace: 0,
+        metadata: 0,
+        remove: 0,
+        keep: 0,
+        write_bytes: 0,
+        changes: Vec::new(),
+        notes: Vec::new(),
+    };
+    match &part.live {
+        LivePart::Files(live) => plan_files(part, live.as_deref().unwrap_or_default(), &mut plan),
+        LivePart::Database { live, stamp } => plan_database(part, live, stamp.as_deref(), &mut plan),
+    }
+    if let PartStatus::Incomplete { problems } = part.status {
+        plan.notes.push(format!(
+            "the snapshot of this part is incomplete ({problems} entries could not be read): nothing is removed from it"
+        ));
+    }
+    plan
+}
+
+/// The exact or the estimated merge of a files part.
+pub(super) fn merge_of(
+    part: &PartFacts,
+    live: &[Entry],
+    same_content: &mut dyn FnMut(&Entry, &Entry) -> bool,
+) -> MergePlan {
+    let mut merge = plan_merge(live, &part.wanted, part.scope, same_content);
+    if part.scope == Scope::Whole && matches!(part.status, PartStatus::Incomplete { .. }) {
+        // What could not be read then is not extra now.
+        merge.removals.clear();
+    }
+    merge
+}
+
+/// Whether nothing says that a live file was written to since the snapshot.
+pub(super) fn looks_untouched(live: &Entry, wanted: &Entry) -> bool {
+    let (is, was) = (&live.metadata, &wanted.metadata);
+    is.size == was.size && is.modified == was.modified && is.changed == was.changed && is.inode == was.inode
+}
+
+fn plan_files(part: &PartFacts, live: &[Entry], plan: &mut PartPlan) {
+    let merge = merge_of(part, live, &mut looks_untouched);
+    plan.keep = merge.unchanged;
+    for action in &merge.actions {
+        let change = match action {
+            Action::Put { over: Over::Nothing, .. } => Change::Add,
+            Action::Put { .. } => Change::Replace,
+            Action::SetMetadata { .. } => Change::Metadata,
+            Action::Remove(_) => Change::Remove,
+        };
+        if let Action::Put { entry, .. } = action {
+            plan.write_bytes += entry.chunks().map(|chunk| u64::from(chunk.raw_len)).sum::<u64>();
+        }
+        plan.count(change, action.path().to_string());
+    }
+    for removal in &merge.removals {
+        plan.count(Change::Remove, removal.path.to_string());
+    }
+    let put: std::collections::HashSet<_> = merge.actions.iter().map(Action::path).collect();
+    for directory in merge.directories.iter().filter(|entry| !put.contains(&entry.path)) {
+        plan.count(Change::Metadata, directory.path.to_string());
+    }
+}
+
+/// What is to be done with a part that is one database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum DatabaseStep {
+    Keep,
+    Put,
+    Remove,
+}
+
+pub(super) fn database_step(part: &PartFacts, live: &Live, stamp: Option<&[u8]>) -> DatabaseStep {
+    let is_live = !matches!(live, Live::Absent { .. });
+    match part.wanted.iter().find(|entry| entry.kind != EntryKind::Absent) {
+        Some(Entry { kind: EntryKind::Database { stamp: then, .. }, .. }) if stamp == Some(then) => DatabaseStep::Keep,
+        Some(_) => DatabaseStep::Put,
+        None if is_live => DatabaseStep::Remove,
+        None => DatabaseStep::Keep,
+    }
+}
+
+fn plan_database(part: &PartFacts, live: &Live, stamp: Option<&[u8]>, plan: &mut PartPlan) {
+    let name = part.place.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    match (database_step(part, live, stamp), live) {
+        (DatabaseStep::Keep, _) => plan.keep = part.wanted.len() as u64,
+        (DatabaseStep::Put, Live::Absent { .. }) => plan.count(Change::Add, name),
+        (DatabaseStep::Put, Live::Database { .. }) => {
+            plan.notes.push("written into the live file through SQLite: applications may keep it open".into());
+            plan.count(Change::Replace, name);
+        }
+        (DatabaseStep::Put, Live::Unusable { reason, .. }) => {
+            plan.notes.push(format!(
+                "the live file is no usable database ({reason}): replaced only if no process has it open"
+            ));
+            plan.count(Change::Replace, name);
+        }
+        (DatabaseStep::Remove, _) => plan.count(Change::Remove, name),
+    }
+    if database_step(part, live, stamp) == DatabaseStep::Put {
+        plan.write_bytes = part.wanted.iter().map(|entry| entry.metadata.size).sum();
+    }
+}
+
+impl PartPlan {
+    fn count(&mut self, change: Change, path: String) {
+        match change {
+            Change::Add => self.add += 1,
+            Change::Replace => self.replace += 1,
+            Change::Metadata => self.metadata += 1,
+            Change::Remove => self.remove += 1,
+        }
+        self.changes.push((change, if path.is_empty() { ".".to_owned() } else { path }));
+    }
+}
+
+/// What a person has to decide about one part.
+fn conflicts(part: &PartFacts, request: &RestoreRequest) -> Vec<Conflict> {
+    let conflict = |detail: String| Conflict { source: part.source.clone(), detail };
+    if request.target != RestoreTarget::InPlace {
+        return match part.live {
+            LivePart::Files(None) | LivePart::Database { live: Live::Absent { .. }, .. } => Vec::new(),
+            _ => vec![conflict(format!("there is something already: path=`{}`", part.place.path().display()))],
+        };
+    }
+    let mut found = Vec::new();
+    let (then, now) = (&part.identity_then, &part.identity_now);
+    if then.machine != now.machine {
+        found.push(conflict("the snapshot was taken on another machine".into()));
+    } else if then.filesystem != now.filesystem {
+        let detail = "the part lies on another file system than when the snapshot was taken (is a disk not mounted?)";
+        found.push(conflict(format!("{detail}: then=`{}`, now=`{}`", then.filesystem, now.filesystem)));
+    }
+    if then.path != now.path {
+        found.push(conflict(format!("the part was at another path: then=`{}`, now=`{}`", then.path, now.path)));
+    }
+    found.extend(super::undo::changed_since(part).into_iter().map(conflict));
+    found
+}
+
+fn hash(plan: &RestorePlan, facts: &Facts, request: &RestoreRequest) -> String {
+    let mut digest = Sha256::new();
+    let mut field = |text: &dyn std::fmt::Debug| {
+        let text = format!("{text:?}");
+        digest.update((text.len() as u64).to_le_bytes());
+        digest.update(text.as_bytes());
+    };
+    field(&"lifeboat restore plan 1");
+    field(&(&plan.site, plan.snapshot, plan.manifest, request.point_name()));
+    field(&(&request.only, &request.target, request.skip_damaged, request.verify_read));
+    for part in &facts.parts {
+        field(&(&part.source, part.place.path(), &part.identity_now));
+    }
+    field(&plan.left_out);
+    field(&plan.conflicts);
+    digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}

@@ -1,0 +1,153 @@
+//! Undoing a restore: its own plan over what it replaced and removed.
+//!
+//! What was changed since the restore is a conflict to be shown, for the undo would replace it (and
+//! keep it, for an undo can itself be undone).
+
+use std::collections::{BTreeMap, HashMap};
+
+use std::sync::atomic::AtomicBool;
+use std::sync::{Mutex, PoisonError};
+
+use lifeboat_model::{Entry, EntryPath, Mark, RestoreId, SiteId, SnapshotRecord, SourceName};
+use lifeboat_repo::{FetchLimits, Manifest, Site, Wanted};
+use lifeboat_source::sqlite::{SqliteTarget, normalise_page_one};
+use lifeboat_source::{Content, Read};
+
+use super::facts::{LivePart, PartFacts};
+use super::files::is_as_left;
+use crate::{Engine, Error};
+
+/// How many changed entries a conflict names.
+const NAMED_MAX: usize = 5;
+
+/// The site that a restore was of: among the remembered ones first, then by asking the store.
+pub async fn find_undo(engine: &Engine, restore: RestoreId, likely: &[SiteId]) -> Result<SiteId, Error> {
+    for id in likely {
+        if let Some(site) = engine.repository.site(id, engine.memory.known_head(id)).await?
+            && site.state().undo_of(restore).is_some()
+        {
+            return Ok(id.clone());
+        }
+    }
+    let found = engine.repository.sites().await?.into_iter().find(|site| site.state().undo_of(restore).is_some());
+    found.map(|site: Site| site.id().clone()).ok_or_else(|| Error::NoSuchThing {
+        detail: format!("no restore of this id kept an undo: restore=`{restore}`"),
+        hint: "`lifeboat points SITE` lists the undos of a site; a restore that replaced nothing keeps none".into(),
+    })
+}
+
+/// What the undone restore had left behind: its snapshot.
+pub(super) struct LeftBehind {
+    manifest: Manifest,
+    entries: BTreeMap<SourceName, Vec<Entry>>,
+}
+
+impl LeftBehind {
+    /// `None` for anything but an undo of a whole snapshot. (For the undo of an undo there is
+    /// nothing whole to compare with.)
+    pub(super) async fn load(site: &Site, record: &SnapshotRecord) -> Result<Option<Self>, Error> {
+        if record.mark != Mark::Undo {
+            return Ok(None);
+        }
+        let restored = record.parent.and_then(|parent| site.state().snapshot(parent));
+        let Some(restored) = restored.filter(|restored| restored.mark != Mark::Undo) else { return Ok(None) };
+        let manifest = site.manifest(&restored.manifest).await?;
+        let mut entries = BTreeMap::new();
+        for (number, part) in manifest.head().parts.iter().enumerate() {
+            entries.insert(part.record.source.clone(), manifest.entries(site, number).await?);
+        }
+        Ok(Some(Self { manifest, entries }))
+    }
+
+    pub(super) fn part(&self, source: &SourceName) -> Option<Vec<Entry>> {
+        self.entries.get(source).cloned()
+    }
+
+    /// Whether the live database no longer holds the pages that the restore put there.
+    pub(super) fn is_database_changed(&self, site: &Site, part: &PartFacts) -> Result<bool, Error> {
+        let left = self.entries.get(&part.source).and_then(|entries| entries.first());
+        let reader = SqliteTarget::open(&part.place, RestoreId([0; 8]))?.read_live()?;
+        match (left, reader) {
+            (None, None) => Ok(false),
+            (Some(left), Some(mut reader)) => match reader.next_entry()? {
+                Some(live) if live.metadata.size == left.metadata.size => {
+                    let content = reader.open_content(&live)?;
+                    self.differs(site, left, content, reader.fixed_chunk_len())
+                }
+                _ => Ok(true),
+            },
+            _ => Ok(true),
+        }
+    }
+
+    /// Compares pages by chunk id; the first page has header fields that SQLite itself moves on
+    /// when it copies a database, so the first chunk is compared without them.
+    fn differs(
+        &self,
+        site: &Site,
+        left: &Entry,
+        mut content: Box<dyn Content>,
+        chunk_len: Option<u32>,
+    ) -> Result<bool, Error> {
+        let mut first = Vec::new();
+        for (number, chunk) in left.chunks().enumerate() {
+            let mut bytes = vec![0; chunk_len.unwrap_or(chunk.raw_len).min(chunk.raw_len) as usize];
+            let mut filled = 0;
+            while filled < bytes.len() {
+                match content.read(&mut bytes[filled..])? {
+                    Read::Data(len) => filled += len,
+                    Read::Hole(_) | Read::End => return Ok(true),
+                }
+            }
+            match number {
+                0 => first = bytes,
+                _ if site.keys().chunk_id(&bytes) != chunk.id => return Ok(true),
+                _ => {}
+            }
+        }
+        let Some(chunk) = left.chunks().next() else { return Ok(false) };
+        let was = Mutex::new(Vec::new());
+        let stop = AtomicBool::new(false);
+        let wanted = vec![Wanted { chunk: *chunk, tag: 0 }];
+        let fetched = self.manifest.fetch(site, wanted, FetchLimits::default(), &stop, |_, delivery| {
+            let bytes = delivery.map_err(|damage| Error::Damaged { site: site.id().clone(), detail: damage.detail })?;
+            was.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok::<(), Error>(())
+        });
+        fetched??;
+        let mut was = was.into_inner().unwrap_or_else(PoisonError::into_inner);
+        normalise_page_one(&mut was);
+        normalise_page_one(&mut first);
+        Ok(was != first)
+    }
+}
+
+/// What was changed in a part since the restore that is to be undone; nothing for other restores.
+pub(super) fn changed_since(part: &PartFacts) -> Option<String> {
+    let left = part.left_by_restore.as_ref()?;
+    match &part.live {
+        LivePart::Files(live) => {
+            let live: HashMap<&EntryPath, &Entry> = live.iter().flatten().map(|entry| (&entry.path, entry)).collect();
+            let left: HashMap<&EntryPath, &Entry> = left.iter().map(|entry| (&entry.path, entry)).collect();
+            // A part that was absent before is undone whole, so everything there now counts.
+            let touched: Vec<&EntryPath> = match part.scope {
+                lifeboat_source::files::Scope::Listed => part.wanted.iter().map(|entry| &entry.path).collect(),
+                lifeboat_source::files::Scope::Whole => live.keys().chain(left.keys()).copied().collect(),
+            };
+            let mut changed: Vec<String> = touched
+                .into_iter()
+                .filter(|path| !is_as_left(live.get(path).copied(), left.get(path).copied()))
+                .map(ToString::to_string)
+                .collect();
+            changed.sort();
+            changed.dedup();
+            let named = changed.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+            let more = changed.len().saturating_sub(NAMED_MAX);
+            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+            (!changed.is_empty()).then(|| format!("changed since the restore: {named}{more}"))
+        }
+        LivePart::Database { .. } => {
+            part.database_changed.then(|| "the database was written to since the restore".to_owned())
+        }
+    }
+}
