@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use lifeboat_model::EntryPath;
 use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, ResolveFlags, Statx, StatxFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, RawDir, RenameFlags, ResolveFlags, Statx, StatxFlags};
 use rustix::io::{Errno, Result};
 
 /// Whether a path may lead into a file system that is mounted below its start.
@@ -149,6 +149,19 @@ pub(crate) fn proc_path(dir: impl AsFd, name: &[u8]) -> Vec<u8> {
         path.extend_from_slice(name);
     }
     path
+}
+
+/// Renames onto a name that must be free.
+pub(crate) fn rename_noreplace(from: impl AsFd, name: &[u8], to: impl AsFd, new_name: &[u8]) -> Result<()> {
+    match rustix::fs::renameat_with(&from, name, &to, new_name, RenameFlags::NOREPLACE) {
+        // Not known to the file system (some network ones): the look before leaves a short race.
+        Err(Errno::INVAL | Errno::NOSYS) => match stat_at(&to, new_name) {
+            Err(Errno::NOENT) => rustix::fs::renameat(from, name, to, new_name),
+            Ok(_) => Err(Errno::EXIST),
+            Err(errno) => Err(errno),
+        },
+        result => result,
+    }
 }
 
 const STATX: StatxFlags = StatxFlags::BASIC_STATS.union(StatxFlags::MNT_ID);

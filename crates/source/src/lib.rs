@@ -7,6 +7,7 @@
 
 mod beneath;
 mod error;
+pub mod files;
 pub mod identity;
 mod part;
 mod place;

@@ -1,0 +1,175 @@
+//! Merging into what is there: the least that has to change, and nothing else.
+
+use crate::support::*;
+use lifeboat_model::EntryKind;
+use lifeboat_source::files::{Action, Scope};
+use std::fs;
+use std::os::unix::fs::{MetadataExt, symlink};
+
+#[test]
+fn an_unchanged_tree_is_not_touched_at_all() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("part");
+    fs::create_dir(&root).unwrap();
+    build_everything(&root);
+    let tree = read(&root);
+    let evidence = |root: &std::path::Path| -> Vec<_> {
+        read(root).entries.iter().map(|e| (e.path.clone(), e.metadata.inode, e.metadata.changed)).collect()
+    };
+    let before = evidence(&root);
+    let plan = restore(&root, &tree);
+    assert_eq!((plan.actions.len(), plan.removals.len(), plan.directories.len()), (0, 0, 0));
+    assert_eq!(plan.unchanged as usize, tree.entries.len());
+    // Only the root was touched, by the staging directory that was in it.
+    assert_eq!(before[1..], evidence(&root)[1..]);
+    assert_restored(&root, &tree);
+}
+
+#[test]
+fn every_kind_can_take_the_place_of_every_other() {
+    let kinds: [(&str, fn(&std::path::Path)); 6] = [
+        ("nothing", |_| {}),
+        ("file", |path| fs::write(path, "content").unwrap()),
+        ("directory", |path| {
+            fs::create_dir_all(path.join("sub/deep")).unwrap();
+            fs::write(path.join("sub/file"), "below").unwrap();
+        }),
+        ("symlink", |path| symlink("elsewhere", path).unwrap()),
+        ("fifo", fifo),
+        ("hard link", |path| fs::hard_link(path.parent().unwrap().join("anchor"), path).unwrap()),
+    ];
+    for (was, make_was) in kinds {
+        for (wanted, make_wanted) in kinds {
+            let dir = tempfile::tempdir().unwrap();
+            let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+            for (root, make) in [(&from, make_wanted), (&to, make_was)] {
+                fs::create_dir(root).unwrap();
+                fs::write(root.join("anchor"), "anchor").unwrap();
+                make(&root.join("it"));
+            }
+            println!("{was} -> {wanted}");
+            let tree = read(&from);
+            restore(&to, &tree);
+            assert_restored(&to, &tree);
+        }
+    }
+}
+
+#[test]
+fn changed_metadata_alone_does_not_replace_a_file() {
+    let dir = tempfile::tempdir().unwrap();
+    let root = dir.path().join("part");
+    fs::create_dir(&root).unwrap();
+    build_everything(&root);
+    let tree = read(&root);
+    let inode = fs::metadata(root.join("docs/plain.txt")).unwrap().ino();
+    set_mode(&root.join("docs/plain.txt"), 0o777);
+    rustix::fs::lremovexattr(root.join("docs/plain.txt"), "user.colour").unwrap();
+    set_xattr(&root.join("docs/plain.txt"), "user.added", b"later");
+    rustix::fs::lremovexattr(root.join("docs/deep"), "system.posix_acl_default").unwrap();
+    let plan = restore(&root, &tree);
+    assert!(matches!(plan.actions.as_slice(), [Action::SetMetadata { .. }]), "{:?}", plan.actions);
+    assert_eq!(fs::metadata(root.join("docs/plain.txt")).unwrap().ino(), inode);
+    assert_restored(&root, &tree);
+}
+
+#[test]
+fn files_that_became_one_are_two_again_and_the_other_way_round() {
+    let dir = tempfile::tempdir().unwrap();
+    let (two, one) = (dir.path().join("two"), dir.path().join("one"));
+    for root in [&two, &one] {
+        fs::create_dir(root).unwrap();
+        fs::write(root.join("a"), "same").unwrap();
+    }
+    fs::write(two.join("b"), "same").unwrap();
+    fs::hard_link(one.join("a"), one.join("b")).unwrap();
+    for path in [two.join("a"), two.join("b"), one.join("a")] {
+        set_time(&path, 1_000, 0);
+    }
+    let (apart, together) = (read(&two), read(&one));
+    restore(&one, &apart);
+    assert_restored(&one, &apart);
+    restore(&one, &together);
+    assert_restored(&one, &together);
+}
+
+#[test]
+fn a_file_that_is_also_another_site_s_is_not_changed_through_its_name_here() {
+    let dir = tempfile::tempdir().unwrap();
+    let (root, other) = (dir.path().join("part"), dir.path().join("other-site"));
+    fs::create_dir(&root).unwrap();
+    fs::create_dir(&other).unwrap();
+    fs::write(root.join("shared"), "content").unwrap();
+    set_mode(&root.join("shared"), 0o600);
+    let tree = read(&root);
+    fs::hard_link(root.join("shared"), other.join("theirs")).unwrap();
+    set_mode(&other.join("theirs"), 0o644);
+    set_time(&other.join("theirs"), 5, 5);
+    let before = read(&other);
+    restore(&root, &tree);
+    assert_restored(&root, &tree);
+    assert_eq!(read(&other).comparable(), before.comparable());
+}
+
+#[test]
+fn an_undo_brings_back_what_a_restore_replaced_removed_and_added() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, live) = (dir.path().join("old"), dir.path().join("live"));
+    fs::create_dir(&old).unwrap();
+    build_everything(&old);
+    let wanted = read(&old);
+    restore(&live, &wanted);
+    fs::write(live.join("docs/plain.txt"), "changed since").unwrap();
+    fs::remove_file(live.join("pipe")).unwrap();
+    fs::create_dir_all(live.join("new/dir")).unwrap();
+    fs::write(live.join("new/dir/file"), "added since").unwrap();
+    fs::remove_dir(live.join("empty")).unwrap();
+    fs::write(live.join("empty"), "now a file").unwrap();
+    let before = read(&live);
+
+    let changes = restore(&live, &wanted);
+    assert_restored(&live, &wanted);
+    let mut undo = Tree::default();
+    let mut paths: Vec<_> = changes.actions.iter().map(|action| action.path().clone()).collect();
+    paths.extend(changes.removals.iter().map(|removal| removal.path.clone()));
+    paths.extend(changes.directories.iter().map(|entry| entry.path.clone()));
+    paths.sort();
+    paths.dedup();
+    for path in paths {
+        match before.entries.iter().position(|entry| entry.path == path) {
+            Some(at) => {
+                undo.entries.push(before.entries[at].clone());
+                undo.contents.push(before.contents[at].clone());
+            }
+            None => {
+                let mut absent = wanted.entries.iter().find(|entry| entry.path == path).unwrap().clone();
+                absent.kind = EntryKind::Absent;
+                undo.entries.push(absent);
+                undo.contents.push(Vec::new());
+            }
+        }
+    }
+    let mut target = target(&live);
+    let back = plan(&target, &undo, Scope::Listed);
+    target.begin().unwrap();
+    let mut steps = Steps::unlimited();
+    assert!(stage(&target, &back, &undo, &mut steps).is_ok());
+    assert!(finish(&mut target, &back, &mut steps).is_ok());
+    assert_restored(&live, &before);
+}
+
+#[test]
+fn the_undo_of_a_part_that_was_absent_removes_it_whole() {
+    let dir = tempfile::tempdir().unwrap();
+    let (old, live) = (dir.path().join("old"), dir.path().join("live"));
+    fs::create_dir(&old).unwrap();
+    build_everything(&old);
+    let wanted = read(&old);
+    restore(&live, &wanted);
+    let mut target = target(&live);
+    let nothing = Tree::default();
+    let back = plan(&target, &nothing, Scope::Whole);
+    target.begin().unwrap();
+    assert!(finish(&mut target, &back, &mut Steps::unlimited()).is_ok());
+    assert!(!live.exists());
+}
