@@ -47,7 +47,8 @@ pub(super) fn open_to_write(path: &Path, patience: Duration) -> rusqlite::Result
     connection.busy_timeout(patience)?;
     // EXTRA also syncs the directory after the journal is gone, so that an acknowledged restore
     // cannot be rolled back by a power loss (sqlite.org/pragma.html#pragma_synchronous).
-    connection.execute_batch("PRAGMA synchronous = EXTRA;")?;
+    // A large cache spares syncs of the journal: each time it is full the journal is synced.
+    connection.execute_batch("PRAGMA synchronous = EXTRA; PRAGMA cache_size = -16384;")?;
     Ok(connection)
 }
 
@@ -117,6 +118,10 @@ pub(super) fn failure(action: &'static str, path: &Path, error: &rusqlite::Error
         Some(ErrorCode::ReadOnly | ErrorCode::PermissionDenied | ErrorCode::AuthorizationForStatementDenied) => {
             std::io::ErrorKind::PermissionDenied
         }
+        Some(ErrorCode::CannotOpen) => match rustix::fs::access(path, rustix::fs::Access::READ_OK) {
+            Err(errno) => std::io::Error::from(errno).kind(),
+            Ok(()) => std::io::ErrorKind::Other,
+        },
         _ => std::io::ErrorKind::Other,
     };
     Error::io(action, path.as_os_str().as_bytes(), std::io::Error::new(kind, describe(error)))

@@ -155,7 +155,7 @@ pub fn normalise_page_one(page: &mut [u8]) {
 pub fn digest(path: &Path) -> Result<[u8; 32], Error> {
     let gone = || Error::Gone { path: crate::error::shown(std::os::unix::ffi::OsStrExt::as_bytes(path.as_os_str())) };
     for may_be_cold in [true, false] {
-        let mut view = View::open(path, may_be_cold)?.ok_or_else(gone)?;
+        let mut view = View::open(path, may_be_cold)?.ok_or_else(gone)?.detached()?;
         let digest = view.digest();
         if view.is_unchanged()? {
             return digest.map_err(|error| failure("cannot read the database", path, &error));

@@ -183,6 +183,7 @@ impl PartReader for DatabaseReader {
     fn open_content(&mut self, _entry: &Entry) -> Result<Box<dyn Content>, Error> {
         let view =
             View::open(&self.path, !self.was_cold)?.ok_or_else(|| Error::Gone { path: self.identity.path.clone() })?;
+        let view = view.detached()?;
         self.was_cold = true;
         self.position = Some(view.stat().position());
         let metadata = metadata::read(&self.path, &view.stat().main, view.pages().len())?;

@@ -9,6 +9,9 @@
 //! In rollback mode a reader's lock stops every commit. Streaming would hold it for as long as the
 //! upload takes, so the copy is made first; it costs the size of the database in SQLite's temporary
 //! directory. A database that is in rollback mode but idle is read cold, without any of this.
+//!
+//! One trace can remain: a log that a crash left without its index (`-shm`) gets one, as from any
+//! reader. It is not removed, because by then an application may be using it.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -38,7 +41,7 @@ pub(super) struct View {
 
 impl View {
     /// `None`: no database is there. `may_be_cold` is false once a cold read was overtaken by a
-    /// writer.
+    /// writer. In rollback mode writers are held up until [`View::detached`] or the end.
     pub fn open(path: &Path, may_be_cold: bool) -> Result<Option<Self>, Error> {
         if may_be_cold {
             for _ in 0..=SETTLE_ROUNDS {
@@ -62,9 +65,10 @@ impl View {
     /// `None`: somebody began to write; read it the ordinary way.
     fn open_cold(path: &Path, stat: DatabaseStat) -> Result<Option<Self>, Error> {
         let pages = open_immutable(path).and_then(Pages::begin);
+        let is_free = pages.as_ref().map_or(true, |pages| is_without_writer(path, pages));
         let is_same = DatabaseStat::take(path)?.is_some_and(|now| now.is_same(&stat));
         match pages {
-            _ if !is_same => Ok(None),
+            _ if !is_same || !is_free => Ok(None),
             Ok(pages) => {
                 let stamp = stat.stamp();
                 Ok(Some(Self { path: path.to_owned(), pages, is_cold: true, stat, stamp }))
@@ -94,13 +98,16 @@ impl View {
         let pages = opened().map_err(|error| failure("cannot open the database", path, &error))?;
         let Some(after) = DatabaseStat::take(path)? else { return Ok(None) };
         let stamp = if after.is_same(&before) { before.stamp() } else { racy_stamp() };
-        let pages = if is_wal(pages.connection()).map_err(|error| failure("cannot read the database", path, &error))? {
-            pages
-        } else {
-            spool(pages)
-                .map_err(|error| failure("cannot copy the database to SQLite's temporary directory", path, &error))?
-        };
         Ok(Some(Self { path: path.to_owned(), pages, is_cold: false, stat: after, stamp }))
+    }
+
+    /// Makes sure that no writer waits for us from here on, however slowly this is read.
+    pub fn detached(mut self) -> Result<Self, Error> {
+        let failed = |error| failure("cannot copy the database to SQLite's temporary directory", &self.path, &error);
+        if !self.is_cold && !is_wal(self.pages.connection()).map_err(failed)? {
+            self.pages = spool(self.pages).map_err(failed)?;
+        }
+        Ok(self)
     }
 
     pub fn pages(&self) -> &Pages {
@@ -132,6 +139,22 @@ impl View {
     pub fn is_unchanged(&self) -> Result<bool, Error> {
         Ok(!self.is_cold || DatabaseStat::take(&self.path)?.is_some_and(|now| now.is_same(&self.stat)))
     }
+}
+
+/// Whether nobody is in the middle of a transaction on a file without a journal beside it.
+///
+/// A writer with its journal in memory leaves no file; the lock it holds is the only sign of its
+/// half-written pages. In the log's format every writer has a log on disk, and locking would make
+/// one, so there nothing is asked.
+fn is_without_writer(path: &Path, cold: &Pages) -> bool {
+    let is_log_format = cold.page_count() > 0 && cold.page(1).is_ok_and(|page| page.get(19) == Some(&2));
+    let lock = || -> rusqlite::Result<()> {
+        let connection = open_read_only(path)?;
+        connection.busy_timeout(Duration::ZERO)?;
+        Pages::begin(connection).map(drop)
+    };
+    // Any other failure is the cold read's own to tell.
+    is_log_format || !lock().is_err_and(|error| is_busy(&error))
 }
 
 pub(super) fn is_wal(connection: &Connection) -> rusqlite::Result<bool> {

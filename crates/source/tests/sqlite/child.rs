@@ -78,14 +78,22 @@ fn a_started_process_does_its_task() {
     }
 }
 
+/// What a writer does between two transactions: without a pause one would starve the other, because
+/// SQLite's waiting is a sleep and not a queue.
+pub fn rest() {
+    std::thread::sleep(std::time::Duration::from_millis(4));
+}
+
 /// Writes until it is killed, and never closes its connection.
 fn write(path: &str, mode: &str) {
     let connection = Connection::open(path).unwrap();
     connection.busy_timeout(std::time::Duration::from_secs(20)).unwrap();
     set_mode(&connection, mode);
+    connection.execute_batch("PRAGMA synchronous = OFF").unwrap();
     say("ready");
     loop {
         grow(&connection, 20);
+        rest();
     }
 }
 

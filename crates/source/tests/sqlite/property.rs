@@ -47,7 +47,7 @@ fn apply(connection: &Connection, step: &Step) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 16, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 10, ..ProptestConfig::default() })]
 
     #[test]
     fn pages_read_and_written_elsewhere_are_the_same_database(

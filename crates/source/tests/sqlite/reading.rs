@@ -7,7 +7,7 @@ use lifeboat_model::{EntryKind, SourceKind};
 use lifeboat_source::{Error, Source};
 use rusqlite::Connection;
 
-use crate::child::Task;
+use crate::child::{Task, rest};
 use crate::support::{
     Fleet, Snapshot, age, assert_consistent, cat, dump, extract, grow, make, names, page_size, picture, read_part, site,
 };
@@ -41,6 +41,7 @@ fn a_snapshot_under_writers_is_one_consistent_state() {
     for mode in ["wal", "delete", "truncate", "persist"] {
         let fleet = Fleet::new();
         let first = make(&fleet.path(), mode, 3_000);
+        first.execute_batch("PRAGMA synchronous = OFF").unwrap();
         let other = Task::start("write", &[&fleet.path().display().to_string(), mode]);
         let is_over = AtomicBool::new(false);
         let counts: Vec<i64> = std::thread::scope(|scope| {
@@ -48,6 +49,7 @@ fn a_snapshot_under_writers_is_one_consistent_state() {
             scope.spawn(move || {
                 while !is_over.load(Ordering::Relaxed) {
                     grow(&first, 20);
+                    rest();
                 }
             });
             let counts = (0..6).map(|_| assert_consistent(&extract(&fleet, &fleet.read().unwrap()))).collect();
@@ -263,4 +265,26 @@ fn a_name_of_any_bytes_is_opened() {
     let target = lifeboat_source::sqlite::SqliteTarget::open(&place, crate::support::RESTORE).unwrap();
     let snapshot = read_part(target.read_live().unwrap().unwrap()).unwrap();
     assert_eq!(snapshot.bytes, std::fs::read(&path).unwrap());
+}
+
+#[test]
+fn half_written_pages_without_a_journal_are_not_read() {
+    let fleet = Fleet::new();
+    let application = make(&fleet.path(), "delete", 3_000);
+    crate::support::set_mode(&application, "memory");
+    let sound = dump(&fleet.path());
+    application
+        .execute_batch("PRAGMA cache_size = 5; BEGIN IMMEDIATE; UPDATE a SET t = hex(randomblob(100));")
+        .unwrap();
+    // Long enough for the half-written file to look quiet.
+    std::thread::sleep(Duration::from_millis(100));
+    assert_eq!(names(fleet.path().parent().unwrap()), ["notes.db"]);
+    let snapshot = std::thread::scope(|scope| {
+        let reading = scope.spawn(|| fleet.read().unwrap());
+        std::thread::sleep(Duration::from_millis(300));
+        assert!(!reading.is_finished(), "it waits for the writer");
+        application.execute_batch("ROLLBACK").unwrap();
+        reading.join().unwrap()
+    });
+    assert_eq!(dump(&extract(&fleet, &snapshot)), sound);
 }

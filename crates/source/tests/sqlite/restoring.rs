@@ -251,3 +251,28 @@ fn staging_starts_over_and_leaves_nothing() {
     target.discard_staging().unwrap();
     assert_eq!(names(fleet.path().parent().unwrap()), ["notes.db"]);
 }
+
+#[test]
+fn a_transaction_of_the_application_is_waited_for_and_never_broken() {
+    for (mode, want) in [("delete", false), ("wal", true)] {
+        let fleet = Fleet::new();
+        let application = make(&fleet.path(), mode, 100);
+        let snapshot = fleet.read().unwrap();
+        grow(&application, 5);
+        let count = || application.query_row("SELECT count(*) FROM a", [], |row| row.get::<_, i64>(0)).unwrap();
+        application.execute_batch("BEGIN").unwrap();
+        assert_eq!(count(), 105);
+        let target = fleet.target().with_patience(std::time::Duration::from_millis(200));
+        match restore(&target, &snapshot, false) {
+            Ok(switched) => {
+                assert!(want, "{mode}");
+                assert_eq!(switched.verify_live().unwrap(), LiveCheck::Equal);
+            }
+            Err(error) => assert!(!want && matches!(error, Error::Busy { .. }), "{mode}: {error}"),
+        }
+        assert_eq!(count(), 105, "{mode}: a running transaction sees one state");
+        application.execute_batch("COMMIT").unwrap();
+        drop(restore(&target, &snapshot, false).unwrap());
+        assert_eq!(count(), 100, "{mode}");
+    }
+}

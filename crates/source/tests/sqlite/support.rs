@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use lifeboat_model::{Entry, EntryKind, RestoreId, SiteId, SourceName};
-use lifeboat_source::sqlite::{Expect, LiveCheck, SqliteSource, SqliteTarget, Switched};
+use lifeboat_source::sqlite::{Expect, LiveCheck, SqliteSource, SqliteTarget, Switched, VerifiedDatabase};
 use lifeboat_source::{Content, ContentCheck, Error, PartReader, PathTemplate, Read, Source};
 use rusqlite::Connection;
 use rusqlite::types::Value;
@@ -87,16 +87,23 @@ pub fn read_all(content: &mut dyn Content) -> Result<Vec<u8>, Error> {
 }
 
 pub fn restore(target: &SqliteTarget, snapshot: &Snapshot, is_undo: bool) -> Result<Switched, Error> {
+    target.switch(stage(target, snapshot, is_undo)?, &snapshot.entry.metadata)
+}
+
+pub fn stage(target: &SqliteTarget, snapshot: &Snapshot, is_undo: bool) -> Result<VerifiedDatabase, Error> {
     let staging = target.begin(&snapshot.entry.metadata)?;
     std::thread::scope(|scope| {
-        for (number, part) in snapshot.bytes.chunks(70_000).enumerate() {
+        for thread in 0..4 {
             let staging = &staging;
-            scope.spawn(move || staging.write_at(number as u64 * 70_000, part).unwrap());
+            scope.spawn(move || {
+                for (number, part) in snapshot.bytes.chunks(65_536).enumerate().filter(|(at, _)| at % 4 == thread) {
+                    staging.write_at(number as u64 * 65_536, part).unwrap();
+                }
+            });
         }
     });
     let expect = Expect::for_entry(&snapshot.entry.kind, is_undo);
-    let verified = staging.finish(snapshot.entry.metadata.size)?.verify(expect)?;
-    target.switch(verified, &snapshot.entry.metadata)
+    staging.finish(snapshot.entry.metadata.size)?.verify(expect)
 }
 
 pub fn restore_and_verify(fleet: &Fleet, snapshot: &Snapshot) -> Switched2 {

@@ -18,6 +18,7 @@ mod switch;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lifeboat_model::{EntryKind, EntryMetadata, EntryPath, PartIdentity, RestoreId};
 
@@ -40,6 +41,8 @@ pub struct SqliteTarget {
     path: PathBuf,
     staged: PathBuf,
     identity: PartIdentity,
+    /// How long the switch waits for the application's running transactions.
+    patience: Duration,
 }
 
 /// What is at the target now.
@@ -75,7 +78,12 @@ impl SqliteTarget {
         };
         let staged = path.with_file_name(staging_name(restore, place.relative().file_name()));
         let identity = identity_of(&place.path())?;
-        Ok(Self { place: place.clone(), path, staged, identity })
+        Ok(Self { place: place.clone(), path, staged, identity, patience: Duration::from_secs(30) })
+    }
+
+    /// Waits this long for the application's running transactions at the switch, not 30 seconds.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
     }
 
     /// The database's path, without links.

@@ -24,8 +24,6 @@ use crate::sqlite::pages::{Pages, digest};
 use crate::sqlite::stat::{FileStat, SHM, WAL, beside, file_stat};
 use crate::sqlite::view::{copy_all, is_wal};
 
-/// How long the switch waits for the application's running transactions.
-const SWITCH_PATIENCE: Duration = Duration::from_secs(30);
 /// How long it waits for all others to leave, where it must be alone.
 const ALONE_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -111,6 +109,9 @@ impl SqliteTarget {
         how: How,
     ) -> Result<Switched, Error> {
         let mut warnings = metadata::apply(&verified.path, metadata, true)?;
+        std::fs::File::open(&verified.path)
+            .and_then(|file| file.sync_all())
+            .map_err(|io| Error::io("cannot sync the staging file", bytes(&verified.path), io))?;
         let removed = self.remove_companions()?;
         warnings.extend(removed.iter().map(|path| format!("a leftover was removed: path=`{}`", path.display())));
         let flags = if how == How::Placed { RenameFlags::NOREPLACE } else { RenameFlags::empty() };
@@ -135,7 +136,7 @@ impl SqliteTarget {
 
     fn copy_into(&self, verified: VerifiedDatabase, metadata: &EntryMetadata) -> Result<Switched, Error> {
         let failed = |error: &rusqlite::Error| failure("cannot write the live database", &self.path, error);
-        let mut live = open_to_write(&self.path, SWITCH_PATIENCE).map_err(|error| failed(&error))?;
+        let mut live = open_to_write(&self.path, self.patience).map_err(|error| failed(&error))?;
         let live_is_wal = is_wal(&live).map_err(|error| failed(&error))?;
         let page_size: u32 =
             live.query_row("PRAGMA page_size", [], |row| row.get(0)).map_err(|error| failed(&error))?;
@@ -147,7 +148,7 @@ impl SqliteTarget {
         let before = data_version(&live).map_err(|error| failed(&error))?;
         set_rollback_format(&verified)?;
         let staged = open_immutable(&verified.path).map_err(|error| failed(&error))?;
-        match copy_all(&staged, &mut live, SWITCH_PATIENCE) {
+        match copy_all(&staged, &mut live, self.patience) {
             Err(error) if is_unusable(&error) => {
                 drop((staged, live));
                 self.prove_unopened("the live database is damaged beyond writing into it")?;
@@ -198,8 +199,7 @@ impl SqliteTarget {
                 ));
             }
         }
-        live.busy_timeout(SWITCH_PATIENCE)
-            .map_err(|error| failure("cannot write the live database", &self.path, &error))
+        live.busy_timeout(self.patience).map_err(|error| failure("cannot write the live database", &self.path, &error))
     }
 }
 
