@@ -116,6 +116,7 @@ pub(super) fn write_run(connection: &Connection, run: &RunSeen) -> rusqlite::Res
             RunOutcome::Published => (0, None),
             RunOutcome::Unchanged => (1, None),
             RunOutcome::Failed { reason } => (2, Some(reason)),
+            RunOutcome::Vanished => (3, None),
         };
         let snapshot = site.snapshot.map(|id| id.0);
         statement.execute(params![handle.0, number.0.cast_signed(), site.seen_at.0, snapshot, outcome, reason])?;
@@ -160,6 +161,7 @@ fn run_of(row: &Row<'_>, run: i64) -> rusqlite::Result<SiteRun> {
         0 => RunOutcome::Published,
         1 => RunOutcome::Unchanged,
         2 => RunOutcome::Failed { reason: row.get::<_, Option<String>>(18)?.unwrap_or_default() },
+        3 => RunOutcome::Vanished,
         other => return Err(rusqlite::Error::IntegralValueOutOfRange(17, other)),
     };
     Ok(SiteRun {
