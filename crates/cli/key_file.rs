@@ -11,7 +11,7 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 use lifeboat_format::SecretKey;
-use lifeboat_model::{Fault, Faulty};
+use lifeboat_model::Faulty;
 use zeroize::Zeroizing;
 
 use crate::CliError;
@@ -20,7 +20,9 @@ use crate::config::KeyRef;
 /// No key file is longer; a larger one is something else.
 const BYTES_MAX: u64 = 4096;
 
-/// Reads the master key. `env` looks a variable up.
+/// Reads the key that opens the repository. `env` looks a variable up.
+///
+/// A master key, or the recovery key in its place: whoever lost the first must be able to go on.
 pub fn load(key: &KeyRef, env: &dyn Fn(&str) -> Option<OsString>) -> Result<SecretKey, CliError> {
     let text = match key {
         KeyRef::File(path) => read_secret(path)?,
@@ -33,10 +35,20 @@ pub fn load(key: &KeyRef, env: &dyn Fn(&str) -> Option<OsString>) -> Result<Secr
             Zeroizing::new(text.into_string().map_err(|_| not_a_key(key, "it is not text"))?)
         }
     };
-    SecretKey::parse_base64(&text).map_err(|error| match error {
+    parse(&text).map_err(|error| match error {
         lifeboat_format::Error::NotAKey { detail, .. } => not_a_key(key, detail),
         other => CliError::new(other.fault(), other.to_string()),
     })
+}
+
+/// A master key or a recovery key; they are told apart by their lengths.
+pub fn parse(text: &str) -> Result<SecretKey, lifeboat_format::Error> {
+    const RECOVERY_CHARS_MIN: usize = 50;
+    if text.trim().len() >= RECOVERY_CHARS_MIN {
+        SecretKey::parse_recovery_text(text)
+    } else {
+        SecretKey::parse_base64(text)
+    }
 }
 
 fn not_a_key(key: &KeyRef, detail: &str) -> CliError {
@@ -135,11 +147,6 @@ fn quoted(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |character: char| character.is_ascii_alphanumeric() || "/._-+@%,:".contains(character);
     if text.chars().all(plain) { text } else { format!("'{}'", text.replace('\'', "'\\''")) }
-}
-
-/// Whether the error says that the key is not one, for callers that ask again.
-pub fn is_fault_of_the_text(error: &CliError) -> bool {
-    error.fault == Fault::Usage
 }
 
 #[cfg(test)]

@@ -19,9 +19,9 @@ pub struct RestoreArgs {
     /// [default: latest]
     #[arg(long, value_name = "T")]
     pub at: Option<String>,
-    /// Only this part, or this entry of it and what is below; may be repeated
+    /// Only this part, or this entry of it and what is below
     #[arg(long, value_name = "PART[/ENTRY]")]
-    pub only: Vec<OnlyArg>,
+    pub only: Option<OnlyArg>,
     /// Write beside the live site, under NAME in place of the site id
     #[arg(long, value_name = "NAME", value_parser = site_id)]
     pub beside: Option<SiteId>,

@@ -40,6 +40,9 @@ pub struct BackupArgs {
     /// Every site that any source lists
     #[arg(long)]
     pub all: bool,
+    /// Sites that are gone and data that shrank are meant: do not treat them as a failure
+    #[arg(long)]
+    pub accept_loss: bool,
 }
 
 #[derive(Debug, Args)]
@@ -81,9 +84,9 @@ pub struct DiffArgs {
     pub site: SiteId,
     #[arg(long, value_name = "T", help = AT_HELP)]
     pub at: Option<String>,
-    /// Only this part, or this entry of it and what is below; may be repeated
+    /// Only this part, or this entry of it and what is below
     #[arg(long, value_name = "PART[/ENTRY]")]
-    pub only: Vec<super::OnlyArg>,
+    pub only: Option<super::OnlyArg>,
 }
 
 #[derive(Debug, Args)]

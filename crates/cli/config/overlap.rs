@@ -39,7 +39,7 @@ pub(super) fn resolve(
         }
     }
     for source in sources.iter() {
-        let ours = [("repository", repository.directory()), ("catalog", Some(repository.catalog.as_path()))];
+        let ours = [("repository", repository.directory.as_deref()), ("catalog", Some(repository.catalog.as_path()))];
         for (what, path) in ours {
             if path.is_some_and(|path| covers(source.path(), path)) {
                 return Err(document.error(
@@ -58,12 +58,9 @@ fn relative(outer: &str, inner: &str) -> Option<String> {
     Path::new(inner).strip_prefix(outer).ok()?.to_str().map(str::to_owned)
 }
 
-/// Whether the outer source leaves `rest` out by a pattern that names exactly it.
+/// Whether the outer source leaves `rest` out.
 fn is_excluded(rest: &str, exclude: &[String]) -> bool {
-    exclude.iter().any(|pattern| {
-        let pattern = pattern.trim_start_matches('/').trim_end_matches("/**").trim_end_matches('/');
-        !rest.is_empty() && Path::new(rest).starts_with(pattern)
-    })
+    !rest.is_empty() && exclude.iter().any(|path| Path::new(rest).starts_with(path))
 }
 
 fn shared_path(document: &Document<'_>, outer: &SourceConfig, inner: &SourceConfig, rest: &str) -> ConfigError {

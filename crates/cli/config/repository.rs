@@ -3,6 +3,8 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use lifeboat_store::Address;
+
 use super::ConfigError;
 use super::reader::{Field, Table};
 use super::values;
@@ -14,16 +16,11 @@ const KEY_EXAMPLE: &str = "\"file:lifeboat.key\"";
 pub struct RepositoryConfig {
     /// `file:///DIR` or `s3://BUCKET/PREFIX?…`; holds no secret.
     pub url: String,
+    /// The directory, where the address is one.
+    pub directory: Option<PathBuf>,
     pub key: KeyRef,
     /// The directory of the catalog.
     pub catalog: PathBuf,
-}
-
-impl RepositoryConfig {
-    /// The directory behind a `file://` address.
-    pub fn directory(&self) -> Option<&Path> {
-        self.url.strip_prefix("file://").map(Path::new)
-    }
 }
 
 /// Where a secret is; never the secret itself.
@@ -44,47 +41,32 @@ impl fmt::Display for KeyRef {
 
 pub(super) fn read(root: &mut Table<'_, '_>, directory: &Path) -> Result<RepositoryConfig, ConfigError> {
     let mut table = root.require_table("repository", "url and key")?;
-    let url = address(&table.require("url", URL_EXAMPLE)?)?;
+    let (url, at) = address(&table.require("url", URL_EXAMPLE)?)?;
     let key = key(&table.require("key", KEY_EXAMPLE)?, directory)?;
     let catalog = match table.take("catalog") {
         Some(field) => values::path(&field, directory, "\"lifeboat.catalog\"")?,
         None => directory.join("lifeboat.catalog"),
     };
     table.finish()?;
-    Ok(RepositoryConfig { url, key, catalog })
+    Ok(RepositoryConfig { url, directory: at, key, catalog })
 }
 
-fn address(field: &Field<'_, '_>) -> Result<String, ConfigError> {
+fn address(field: &Field<'_, '_>) -> Result<(String, Option<PathBuf>), ConfigError> {
     let text = field.text("an address", URL_EXAMPLE)?;
-    check_address(text).map_err(|(detail, hint)| field.error(format!("{detail}: key=`{}`", field.key), hint))?;
-    Ok(text.strip_suffix('/').filter(|rest| !rest.ends_with('/')).unwrap_or(text).to_owned())
+    let directory = directory_of(text).map_err(|(detail, hint)| {
+        field.error(format!("not an address of a repository, {detail}: key=`{}`", field.key), hint)
+    })?;
+    Ok((text.to_owned(), directory))
 }
 
-/// The form of an address only; whether it leads anywhere is asked when it is opened.
-pub(crate) fn check_address(text: &str) -> Result<(), (&'static str, &'static str)> {
-    const EXAMPLES: &str = "use file:///var/backups/lifeboat or s3://bucket/prefix?region=us-east-1";
-    if let Some(path) = text.strip_prefix("file://") {
-        return if path.starts_with('/') && !path.trim_matches('/').is_empty() {
-            Ok(())
-        } else {
-            Err((
-                "a file address needs an absolute directory",
-                "three slashes and a directory: file:///var/backups/lifeboat",
-            ))
-        };
+/// The directory behind an address; whether it leads anywhere is asked when it is opened.
+pub(crate) fn directory_of(url: &str) -> Result<Option<PathBuf>, (String, String)> {
+    match Address::parse(url) {
+        Ok(Address::Directory { path }) => Ok(Some(path)),
+        Ok(_) => Ok(None),
+        Err(lifeboat_store::Error::BadAddress { detail, hint }) => Err((detail, hint)),
+        Err(other) => Err((other.to_string(), format!("for example `url = {URL_EXAMPLE}`"))),
     }
-    let Some(rest) = text.strip_prefix("s3://") else { return Err(("not an address of a repository", EXAMPLES)) };
-    let bucket = rest.split(['/', '?']).next().unwrap_or_default();
-    if bucket.contains('@') {
-        return Err((
-            "the address holds credentials",
-            "leave them out; they come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or an AWS profile",
-        ));
-    }
-    if bucket.is_empty() {
-        return Err(("the address names no bucket", EXAMPLES));
-    }
-    Ok(())
 }
 
 fn key(field: &Field<'_, '_>, directory: &Path) -> Result<KeyRef, ConfigError> {

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use lifeboat_model::SourceName;
+use lifeboat_model::{EntryPath, SourceName};
 
 use super::ConfigError;
 use super::reader::{Field, Table};
@@ -35,7 +35,7 @@ pub enum SourceSettings {
 pub struct FilesConfig {
     /// Absolute, with `{site}` in it.
     pub path: String,
-    /// Patterns, relative to a site's directory, of what is left out.
+    /// Files and directories that are left out, relative to a site's directory.
     pub exclude: Vec<String>,
     /// Databases of other sources inside a site's directory, relative to it, `{site}` possibly in
     /// it: found by comparing the paths, left out together with their `-wal`, `-shm` and `-journal`.
@@ -137,9 +137,30 @@ fn former_name(field: &Field<'_, '_>) -> Result<SourceName, ConfigError> {
     SourceName::new(text).map_err(|error| field.error(error.to_string(), "give the name the source had before"))
 }
 
+/// Paths relative to a site's directory; `/**` at the end says what is meant anyway.
 fn exclude(table: &mut Table<'_, '_>) -> Result<Vec<String>, ConfigError> {
-    let example = "[\"cache/**\", \"*.tmp\"]";
-    table.take("exclude").map_or(Ok(Vec::new()), |field| field.texts("a list of patterns", example))
+    let example = "[\"cache\", \"tmp/previews\"]";
+    let Some(field) = table.take("exclude") else { return Ok(Vec::new()) };
+    let mut paths = Vec::new();
+    for text in field.texts("a list of paths inside a site's directory", example)? {
+        let path = text.strip_suffix("/**").unwrap_or(&text).trim_end_matches('/');
+        if path.contains(['*', '?', '[', '{']) {
+            return Err(field.error(
+                format!("not in this version: patterns, exclude=`{text}`, key=`{}`", field.key),
+                format!("name files and directories as they are, for example `exclude = {example}`"),
+            ));
+        }
+        match EntryPath::new(path) {
+            Ok(inside) if !inside.is_root() => paths.push(path.to_owned()),
+            _ => {
+                return Err(field.error(
+                    format!("not a path inside a site's directory: exclude=`{text}`, key=`{}`", field.key),
+                    format!("write it relative and without `..`, for example `exclude = {example}`"),
+                ));
+            }
+        }
+    }
+    Ok(paths)
 }
 
 /// A former name must not be somebody's present one, and belongs to one source only.

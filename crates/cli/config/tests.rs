@@ -52,32 +52,23 @@ fn a_wrong_repository_is_told() {
         "an integer instead of an address: key=`repository.url`",
         "for example `url = \"file:///var/backups/lifeboat\"`",
     );
-    refused(
-        url("\"/var/backups\""),
-        2,
-        "not an address of a repository: key=`repository.url`",
-        "use file:///var/backups/lifeboat or s3://bucket/prefix?region=us-east-1",
+    let bad = |text: &str, detail: &str, hint: &str| {
+        refused(url(text), 2, &format!("not an address of a repository, {detail}: key=`repository.url`"), hint);
+    };
+    bad("\"/var/backups\"", "it has no scheme", "write file:///var/backups");
+    bad("\"file://\"", "the path is missing", "write file:///absolute/path");
+    bad(
+        "\"file://backups\"",
+        "the path is relative: path=`backups`",
+        "a schedule runs elsewhere than you do, so write the whole path: file:///absolute/path/to/backups",
     );
-    for relative in ["\"file://backups\"", "\"file:///\"", "\"file://\""] {
-        refused(
-            url(relative),
-            2,
-            "a file address needs an absolute directory: key=`repository.url`",
-            "three slashes and a directory: file:///var/backups/lifeboat",
-        );
-    }
-    refused(
-        url("\"s3://AKIA:secret@bucket/p\""),
-        2,
-        "the address holds credentials: key=`repository.url`",
-        "leave them out; they come from AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY or an AWS profile",
+    bad(
+        "\"s3://AKIA:secret@bucket/p\"",
+        "credentials do not belong into the address",
+        "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, or AWS_PROFILE, and write s3://bucket/prefix",
     );
-    refused(
-        url("\"s3:///p\""),
-        2,
-        "the address names no bucket: key=`repository.url`",
-        "use file:///var/backups/lifeboat or s3://bucket/prefix?region=us-east-1",
-    );
+    bad("\"s3:///p\"", "the bucket is missing", "write s3://bucket/prefix");
+    bad("\"s3://bucket/p?regoin=x\"", "unknown option: option=`regoin`", "did you mean `region`?");
 }
 
 #[test]
@@ -186,8 +177,8 @@ fn a_wrong_source_is_told() {
     check(
         "[sources.a]\nkind = \"files\"\npath = \"/srv/{site}\"\nexclude = \"*.tmp\"\n",
         4,
-        "a text of another form instead of a list of patterns: key=`sources.a.exclude`",
-        "for example `exclude = [\"cache/**\", \"*.tmp\"]`",
+        "a text of another form instead of a list of paths inside a site's directory: key=`sources.a.exclude`",
+        "for example `exclude = [\"cache\", \"tmp/previews\"]`",
     );
     check(
         "[sources.a]\nkind = \"sqlite\"\npath = \"/srv/{site}.db\"\nexclude = [\"x\"]\n",
@@ -308,7 +299,7 @@ fn a_whole_file_means_what_it_says() {
         [sources.attachments]
         kind = "files"
         path = "/srv/sites/{site}/attachments/"
-        exclude = ["*.tmp"]
+        exclude = ["tmp", "cache/**"]
         was = "uploads"
         [hooks]
         freeze = ["/usr/local/bin/maintenance", "on", "{site}"]
@@ -332,7 +323,7 @@ fn a_whole_file_means_what_it_says() {
     .unwrap();
     assert_eq!(config.repository.key, KeyRef::File("/etc/lifeboat.key".into()));
     assert_eq!(config.repository.catalog, Path::new("/etc/cache"));
-    assert_eq!(config.repository.directory(), Some(Path::new("/var/backups/lifeboat")));
+    assert_eq!(config.repository.directory.as_deref(), Some(Path::new("/var/backups/lifeboat")));
     let names: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
     assert_eq!(names, ["notes", "attachments"], "the order of the file");
     assert_eq!(config.sources[0].path(), "/etc/data/{site}/notes.db");
@@ -390,7 +381,8 @@ fn the_repository_is_never_taken_for_a_site() {
         "the repository lies inside a site of a source: source=`a`",
         "move the repository, or give the source a path that does not match it",
     );
-    let text = "[repository]\nurl = \"s3://b/p\"\nkey = \"env:K\"\n[sources.a]\nkind = \"files\"\npath = \"{site}\"\n";
+    let text =
+        "[repository]\nurl = \"s3://bucket/p\"\nkey = \"env:K\"\n[sources.a]\nkind = \"files\"\npath = \"{site}\"\n";
     refused(
         parse(text),
         4,
@@ -412,4 +404,21 @@ fn no_text_makes_the_reader_panic() {
     }
     let deep = format!("a = {}{}", "[".repeat(10_000), "]".repeat(10_000));
     assert!(parse(&deep).is_err());
+}
+
+#[test]
+fn the_example_is_read_with_every_setting_on_and_off() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../config/example.toml");
+    let text = std::fs::read_to_string(&path).unwrap();
+    let config = Config::load(&path).unwrap();
+    assert_eq!(config.sources.len(), 2);
+    assert_eq!(config.notes, Vec::<String>::new());
+    // A setting that is off is a `#` without a space.
+    let on = |line: &str| match line.strip_prefix('#') {
+        Some(rest) if !rest.starts_with(' ') => rest.to_owned(),
+        _ => line.to_owned(),
+    };
+    let all = text.lines().map(on).collect::<Vec<_>>().join("\n");
+    let config = parse(&all).unwrap();
+    assert!(config.hooks.is_some() && config.policies.len() == 1);
 }

@@ -3,6 +3,8 @@
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
+use lifeboat_source::PathTemplate;
+
 use super::ConfigError;
 use super::reader::Field;
 
@@ -71,12 +73,16 @@ pub(super) fn template(field: &Field<'_, '_>, directory: &Path, example: &str) -
         );
     }
     let path = tidy(&directory.join(text));
-    match path.into_os_string().into_string() {
-        Ok(text) => Ok(text),
-        Err(_) => Err(field.error(
+    let Ok(text) = path.into_os_string().into_string() else {
+        return Err(field.error(
             format!("the path is not UTF-8 together with the configuration's directory: key=`{name}`"),
             "write an absolute path",
-        )),
+        ));
+    };
+    // What only the source knows to be wrong (names it keeps for itself) is told here, with its line.
+    match PathTemplate::parse(&text) {
+        Ok(_) => Ok(text),
+        Err(error) => Err(field.error(format!("{error}, key=`{name}`"), format!("for example `path = {example}`"))),
     }
 }
 

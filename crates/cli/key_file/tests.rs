@@ -70,6 +70,9 @@ fn a_key_comes_from_the_environment_too() {
     let text = key.to_base64();
     let env = |name: &str| (name == "K").then(|| OsString::from(text.as_str()));
     assert_eq!(load(&KeyRef::Env("K".into()), &env).unwrap().id(), key.id());
+    let text = key.to_recovery_text();
+    let env = |name: &str| (name == "K").then(|| OsString::from(text.as_str()));
+    assert_eq!(load(&KeyRef::Env("K".into()), &env).unwrap().id(), key.id(), "the recovery key in its place");
     let error = load(&KeyRef::Env("L".into()), &env).unwrap_err();
     assert_eq!((error.exit_code(), error.message.contains("name=`L`")), (10, true), "{error:?}");
 }
