@@ -1,1 +1,9 @@
-//! Placeholder.
+//! What tests need and the product must not: stores that fail, a disk that forgets, real servers.
+//!
+//! Only tests use this crate. What is not here: the tests themselves (`tests/<area>/main.rs`).
+
+pub mod conformance;
+pub mod crash_disk;
+pub mod fault_store;
+pub mod s3_server;
+pub mod world;

@@ -258,10 +258,7 @@ impl FilesWork {
 
     /// Looks at the part once more: nothing must be left to change.
     pub(super) fn finish(&mut self) -> Result<Opened, Error> {
-        let now = match self.target.scan()? {
-            Some(reader) => all_entries(reader)?,
-            None => Vec::new(),
-        };
+        let now = self.live_now()?;
         let left_out: HashSet<&EntryPath> = self.left_out.iter().map(|(path, _)| path).collect();
         let unset = self.target.unset_metadata();
         let expected: Vec<Entry> =
@@ -312,6 +309,15 @@ impl FilesWork {
             digest_ok: passed && self.left_out.is_empty(),
         };
         Ok(Opened { receipt, checks })
+    }
+
+    /// The part as it is after the switch; empty when the whole part was removed.
+    fn live_now(&self) -> Result<Vec<Entry>, Error> {
+        if self.plan.removals.iter().any(|removal| removal.path.is_root()) {
+            let again = FilesTarget::open(self.target.place().clone(), RestoreId([0; 8]), Vec::new())?;
+            return again.scan()?.map(all_entries).transpose().map(Option::unwrap_or_default);
+        }
+        self.target.scan()?.map(all_entries).transpose().map(Option::unwrap_or_default)
     }
 
     pub(super) fn discard(&mut self) -> Result<(), Error> {

@@ -39,8 +39,8 @@ impl SqliteSource {
 
     /// The site's change detector by `stat` alone, without opening anything; `None`: no database.
     ///
-    /// Equal to the stamp in a snapshot's entry: nothing was written since. A file written less than
-    /// two seconds ago gives a stamp that equals none.
+    /// Equal to the stamp in a snapshot's entry: nothing was written since. A file written within
+    /// one tick of the file system's clock gives a stamp that equals none.
     pub fn stamp(&self, site: &SiteId) -> Result<Option<Vec<u8>>, Error> {
         let Some(path) = self.resolved(site)? else { return Ok(None) };
         Ok(DatabaseStat::take(&path)?.map(|stat| stat.stamp()))

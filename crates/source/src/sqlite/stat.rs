@@ -15,8 +15,9 @@ use lifeboat_model::{FileTime, Position};
 use crate::Error;
 use crate::error::shown;
 
-/// A stamp of a file younger than this never equals another one, as in git's index: file systems
-/// with clocks of one or two seconds exist (FAT, some network ones).
+/// A stamp of a file younger than this never equals another one, as in git's index, where times
+/// have no digits below a millisecond: file systems with clocks of one or two seconds exist (FAT,
+/// some network ones).
 const STAMP_AGE_MIN: Duration = Duration::from_secs(2);
 /// Where times carry digits below a millisecond, the clock ticks every 10 ms at worst (Linux,
 /// CONFIG_HZ=100); five ticks are enough.
@@ -124,7 +125,7 @@ impl DatabaseStat {
 
     /// The change detector; equal stamps mean that nothing was written between.
     pub fn stamp(&self) -> Vec<u8> {
-        if !self.younger_than(STAMP_AGE_MIN).is_zero() {
+        if !self.settles_in().is_zero() {
             return racy_stamp();
         }
         let mut stamp = vec![STAMP_VERSION];
@@ -177,8 +178,10 @@ mod tests {
 
     #[test]
     fn a_stamp_of_a_young_file_equals_nothing_not_even_itself() {
-        let young = stat(Duration::from_millis(1_999), 123);
-        assert_ne!(young.stamp(), young.stamp());
+        for young in [stat(Duration::from_millis(49), 123), stat(Duration::from_millis(1_999), 0)] {
+            assert_ne!(young.stamp(), young.stamp());
+        }
+        assert_eq!(stat(Duration::from_millis(50), 123).stamp(), stat(Duration::from_secs(9), 123).stamp());
         let old = stat(Duration::from_secs(2), 123);
         assert_eq!(old.stamp(), stat(Duration::from_secs(100), 123).stamp());
         assert_ne!(old.stamp(), stat(Duration::from_secs(100), 124).stamp());

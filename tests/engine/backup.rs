@@ -1,0 +1,112 @@
+//! What a backup publishes, and what it refuses to.
+
+use std::sync::Arc;
+
+use lifeboat_engine::{BackupRequest, SiteOutcome, backup};
+use lifeboat_model::{HoldReason, Mark};
+use lifeboat_store::{MemoryStore, Store};
+use lifeboat_testkit::world::{World, backup_all, site_id};
+
+async fn world() -> (Arc<dyn Store>, World) {
+    let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    let world = World::new(store.clone()).await;
+    (store, world)
+}
+
+fn marks(report: &lifeboat_engine::BackupReport) -> Vec<(String, String)> {
+    let outcome = |outcome: &SiteOutcome| match outcome {
+        SiteOutcome::Published(record) => format!("published {:?}", record.mark),
+        SiteOutcome::Unchanged(record) => format!("unchanged {:?}", record.mark),
+        SiteOutcome::Vanished => "vanished".into(),
+        SiteOutcome::Failed(error) => format!("failed {error}"),
+    };
+    report.sites.iter().map(|site| (site.site.to_string(), outcome(&site.outcome))).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unchanged_site_costs_nothing_but_the_run() {
+    let (store, world) = world().await;
+    world.make_site("acme", 1, 500);
+    world.make_site("beta", 2, 500);
+    let engine = world.engine(store.clone()).await.unwrap();
+    let first = backup_all(&engine).await.unwrap();
+    assert!(marks(&first).iter().all(|(_, what)| what == "published Good"), "{:?}", marks(&first));
+    let before = store.list("", None, 10_000).await.unwrap().len();
+    let second = backup_all(&engine).await.unwrap();
+    assert!(marks(&second).iter().all(|(_, what)| what == "unchanged Good"), "{:?}", marks(&second));
+    assert_eq!(store.list("", None, 10_000).await.unwrap().len(), before + 1, "one run and nothing else");
+    std::fs::write(world.site_dir("acme").join("files/new"), b"new").unwrap();
+    let third = backup_all(&engine).await.unwrap();
+    assert_eq!(marks(&third)[0].1, "published Good");
+    assert_eq!(marks(&third)[1].1, "unchanged Good");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_that_shrank_is_suspect_and_its_points_are_held() {
+    let (store, world) = world().await;
+    world.make_site("acme", 1, 500);
+    let engine = world.engine(store).await.unwrap();
+    let good = backup_all(&engine).await.unwrap();
+    std::fs::remove_file(world.site_dir("acme").join("files/deep/er/noise")).unwrap();
+    let report = backup_all(&engine).await.unwrap();
+    assert_eq!(marks(&report)[0].1, "published Suspect");
+    let site = engine.site(&site_id("acme")).await.unwrap();
+    let SiteOutcome::Published(first) = &good.sites[0].outcome else { panic!("published") };
+    assert_eq!(site.state().latest().map(|record| record.id), Some(first.id), "a suspect is never latest");
+    assert_eq!(site.state().holds.len(), 1);
+    assert_eq!(site.state().holds[0].reason, HoldReason::Shrank);
+    let accepted = backup(&engine, &BackupRequest { sites: Vec::new(), accept_loss: true }).await.unwrap();
+    assert_eq!(marks(&accepted)[0].1, "unchanged Good");
+    assert!(engine.site(&site_id("acme")).await.unwrap().state().holds.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_lost_a_fifth_of_its_sites_publishes_nothing() {
+    let (store, world) = world().await;
+    for number in 0..6 {
+        world.make_site(&format!("s{number}"), number, 10);
+    }
+    let engine = world.engine(store).await.unwrap();
+    backup_all(&engine).await.unwrap();
+    for number in 0..2 {
+        std::fs::remove_dir_all(world.site_dir(&format!("s{number}"))).unwrap();
+    }
+    std::fs::write(world.site_dir("s5").join("files/new"), b"new").unwrap();
+    let report = backup_all(&engine).await.unwrap();
+    assert!(report.sources.iter().all(|source| source.failure.is_some()), "{:?}", report.sources);
+    assert!(report.sites.is_empty(), "{:?}", marks(&report));
+    let again = backup_all(&engine).await.unwrap();
+    assert!(
+        again.sources.iter().all(|source| source.failure.is_some()),
+        "the failed run is not what the next compares with"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_vanished_site_is_reported_and_held() {
+    let (store, world) = world().await;
+    for number in 0..10 {
+        world.make_site(&format!("s{number}"), number, 10);
+    }
+    let engine = world.engine(store).await.unwrap();
+    backup_all(&engine).await.unwrap();
+    std::fs::remove_dir_all(world.site_dir("s3")).unwrap();
+    let report = backup_all(&engine).await.unwrap();
+    assert!(marks(&report).contains(&("s3".into(), "vanished".into())), "{:?}", marks(&report));
+    let site = engine.site(&site_id("s3")).await.unwrap();
+    assert_eq!(site.state().holds.iter().map(|hold| hold.reason).collect::<Vec<_>>(), [HoldReason::Vanished]);
+    assert_eq!(site.state().latest().map(|record| record.mark), Some(Mark::Good));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_read_makes_the_snapshot_incomplete() {
+    let (store, world) = world().await;
+    world.make_site("acme", 1, 10);
+    let engine = world.engine(store).await.unwrap();
+    backup_all(&engine).await.unwrap();
+    std::fs::write(world.site_dir("acme").join("notes.db"), b"SQLite format 3\0 and then garbage").unwrap();
+    let report = backup_all(&engine).await.unwrap();
+    assert_eq!(marks(&report)[0].1, "published Incomplete");
+    let SiteOutcome::Published(record) = &report.sites[0].outcome else { panic!("published") };
+    assert!(record.mark_reason.as_ref().is_some_and(|reason| reason.contains("notes")), "{record:?}");
+}

@@ -1,0 +1,4 @@
+//! The verbs on real directories and SQLite files, with the repository in memory.
+
+mod backup;
+mod restore;
