@@ -99,8 +99,14 @@ impl DatabaseStat {
         (self.main, self.wal, self.journal) == (other.main, other.wal, other.journal)
     }
 
-    /// No log and no journal lie beside it: the file is the whole database, as far as stat can tell.
-    pub fn is_closed(&self) -> bool {
+    /// No log and no journal with anything in it lies beside it: the file is the whole database, as
+    /// far as stat can tell.
+    pub fn is_whole(&self) -> bool {
+        self.wal.iter().chain(&self.journal).all(|file| file.size == 0)
+    }
+
+    /// Neither a log nor a journal lies beside it, not even an empty one.
+    pub fn is_alone(&self) -> bool {
         self.wal.is_none() && self.journal.is_none()
     }
 

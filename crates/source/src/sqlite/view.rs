@@ -2,7 +2,7 @@
 //!
 //! | the file | way | whom it hinders |
 //! |---|---|---|
-//! | closed and quiet | *cold*: immutable, no locks; stats compared at the end | nobody; a write means to read again |
+//! | quiet, log and journal empty | *cold*: immutable, no locks; stats compared at the end | nobody; a write means to read again |
 //! | write-ahead log | *streamed* from one read transaction | no writer; the log grows until the end |
 //! | rollback mode, in use | *spooled* in one go into a scratch database, then read from there | writers wait while it is copied, at disk speed |
 //!
@@ -46,7 +46,7 @@ impl View {
         if may_be_cold {
             for _ in 0..=SETTLE_ROUNDS {
                 let Some(stat) = DatabaseStat::take(path)? else { return Ok(None) };
-                if !stat.is_closed() {
+                if !stat.is_whole() {
                     break;
                 }
                 let wait = stat.settles_in();
@@ -82,7 +82,7 @@ impl View {
         let opened = || -> rusqlite::Result<Pages> {
             // Beside the operator's log or journal: read only, so that neither is touched. Without
             // them the right to write lets SQLite take its own empty log away again.
-            if before.is_closed() {
+            if before.is_alone() {
                 return Pages::begin(open_to_read(path)?);
             }
             match Pages::begin(open_read_only(path)?) {

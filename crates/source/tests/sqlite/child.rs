@@ -58,7 +58,7 @@ impl Drop for Task {
     }
 }
 
-fn say(line: &str) {
+pub fn say(line: &str) {
     let mut out = std::io::stdout();
     writeln!(out, "says:{line}").unwrap();
     out.flush().unwrap();

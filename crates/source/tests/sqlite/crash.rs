@@ -6,7 +6,7 @@ use std::time::Duration;
 use lifeboat_source::Place;
 use lifeboat_source::sqlite::{LiveCheck, SqliteTarget};
 
-use crate::child::Task;
+use crate::child::{Task, say};
 use crate::support::{
     Fleet, RESTORE, Snapshot, assert_consistent, grow, make, names, read_part, restore_and_verify, stage,
 };
@@ -20,9 +20,9 @@ pub fn restore_task(image: &Path, path: &Path) {
     let snapshot = read_part(open(image).read_live().unwrap().unwrap()).unwrap();
     let target = open(path);
     let verified = stage(&target, &snapshot, false).unwrap();
-    println!("says:staged");
+    say("staged");
     drop(target.switch(verified, &snapshot.entry.metadata).unwrap());
-    println!("says:switched");
+    say("switched");
     std::thread::sleep(Duration::from_secs(60));
 }
 

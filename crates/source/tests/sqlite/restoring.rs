@@ -179,6 +179,19 @@ fn a_live_file_that_is_no_database_is_replaced_only_when_nobody_has_it_open() {
 }
 
 #[test]
+fn a_process_that_still_has_the_removed_database_open_is_named() {
+    let fleet = Fleet::new();
+    drop(make(&fleet.path(), "delete", 10));
+    let snapshot = fleet.read().unwrap();
+    let mut application = Task::start("serve", &[&fleet.path().display().to_string()]);
+    assert_eq!(application.ask("count"), "10");
+    std::fs::remove_file(fleet.path()).unwrap();
+    let done = restore_and_verify(&fleet, &snapshot);
+    let pid = format!("pid {}", application.child.id());
+    assert!(done.warnings.iter().any(|warning| warning.contains(&pid)), "{:?}", done.warnings);
+}
+
+#[test]
 fn a_database_is_removed_only_when_nobody_has_it_open() {
     let fleet = Fleet::new();
     let application = make(&fleet.path(), "wal", 10);
