@@ -191,6 +191,7 @@ pub fn run() -> Run {
         sites: vec![
             site("acme", Some(SnapshotId([0x51; 8])), RunOutcome::Published),
             site("größe", Some(SnapshotId([0x50; 8])), RunOutcome::Unchanged),
+            site("vanished", Some(SnapshotId([0x4f; 8])), RunOutcome::Vanished),
             site("zeta", None, RunOutcome::Failed { reason: "the disk is full".to_owned() }),
         ],
     }

@@ -54,8 +54,11 @@ fn head() -> ManifestHead {
     }
 }
 
+/// The bytes of a value that was decoded, encoded again.
+type Again = fn(&[u8]) -> Option<Vec<u8>>;
+
 /// Every body of every kind of frame, and what decodes it; `Ok` gives the value's own encoding.
-fn bodies() -> Vec<(Vec<u8>, fn(&[u8]) -> Option<Vec<u8>>)> {
+fn bodies() -> Vec<(Vec<u8>, Again)> {
     fn again<T: Wire>(bytes: &[u8]) -> Option<Vec<u8>> {
         from_bytes::<T>("body", bytes).ok().map(|value| to_bytes(&value))
     }
@@ -64,7 +67,7 @@ fn bodies() -> Vec<(Vec<u8>, fn(&[u8]) -> Option<Vec<u8>>)> {
         Some(crate::table::encode(&rows))
     }
     let row = TableRow { chunk: ChunkId([1; 32]), offset: 108, stored_len: 100, raw_len: 50 };
-    let mut bodies: Vec<(Vec<u8>, fn(&[u8]) -> Option<Vec<u8>>)> = vec![
+    let mut bodies: Vec<(Vec<u8>, Again)> = vec![
         (to_bytes(&head()), again::<ManifestHead>),
         (to_bytes(&sample::state()), again::<SiteState>),
         (to_bytes(&sample::snapshot()), again::<SnapshotRecord>),

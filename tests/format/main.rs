@@ -1,0 +1,15 @@
+//! The bytes in the bucket: what was written once is read for ever, and nothing else is believed.
+//!
+//! `vectors/v0` holds one object of every kind, made from the values of `sample` with fixed keys and
+//! nonces; `docs/format.md` works through them. `vectors.sha256` lists them, and `tests/tidy` keeps
+//! that list true.
+//!
+//! What is not here: rules of single modules, which are tested beside them in `crates/format`.
+
+#![allow(clippy::unwrap_used)] // every function here is part of a test
+
+mod damage;
+mod golden;
+mod properties;
+mod sample;
+mod vectors;

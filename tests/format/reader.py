@@ -1,0 +1,229 @@
+#!/usr/bin/env python3
+"""Reads a Lifeboat repository in a directory, written from docs/format.md alone.
+
+It shares no line with Lifeboat: it is the proof that the page suffices. Needs `cryptography`,
+`cbor2` and `zstandard` from PyPI.
+
+    reader.py vectors                                 every golden vector beside this file
+    reader.py site REPOSITORY MASTER-KEY-FILE SITE    the newest snapshot of a site, every chunk checked
+"""
+
+import base64
+import hashlib
+import hmac
+import json
+import struct
+import sys
+from pathlib import Path
+
+import cbor2
+import zstandard
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+PACK, MANIFEST, INDEX, COMMIT, RUN = range(1, 6)
+CHUNK, PAGE, HEAD, TABLE, BODY = range(1, 6)
+
+
+def hmac256(key, data):
+    return hmac.new(key, data, hashlib.sha256).digest()
+
+
+def hkdf(secret, salt, label, length=32):
+    prk, out, block = hmac256(salt or bytes(32), secret), b"", b""
+    while len(out) < length:
+        block = hmac256(prk, block + label.encode() + bytes([len(out) // 32 + 1]))
+        out += block
+    return out[:length]
+
+
+def config(text):
+    mark = b'  "sha256": "'
+    body, tail = text[: text.rindex(mark)], text[text.rindex(mark) + len(mark) :]
+    assert tail == hashlib.sha256(body).hexdigest().encode() + b'"\n}\n', "lifeboat.json is damaged"
+    value = json.loads(text)
+    assert value["version"] == 0 and value["features"]["read"] == [], "a newer format"
+    return value
+
+
+def unwrap(data, wrapping, kind, number=0, repository=None, site=bytes(16), under=bytes(8)):
+    """The key in a key object, which must be the one that was asked for."""
+    assert len(data) == 124
+    magic, version, found_kind, zero, *found = struct.unpack_from("<8sHBBI16s16sq8s", data)
+    assert (magic, version, found_kind, zero) == (b"LIFEBKEY", 0, kind, 0)
+    assert (found[0], found[1], found[2], found[4]) == (number, repository, site, under), "another key"
+    return AESGCM(wrapping).decrypt(data[64:76], data[76:], data[:64])
+
+
+class Site:
+    """The keys of one site, or of the repository itself."""
+
+    def __init__(self, key, handle, number):
+        self.handle, self.number = handle, number
+        self.ids = hkdf(key, handle, "lifeboat/chunk-id-key")
+        self.wrapping = AESGCM(hkdf(key, handle, "lifeboat/data-key-wrapping-key"))
+
+
+class Repository:
+    def __init__(self, root, repository):
+        self.root, self.id = root, repository
+        self.names = hkdf(root, repository, "lifeboat/name-key")
+        self.own = Site(hkdf(root, repository, "lifeboat/repository-object-key"), bytes(16), 0)
+
+    def handle(self, site):
+        return hmac256(self.names, site.encode())[:16]
+
+    def site(self, handle, number, data):
+        wrapping = hkdf(self.root, self.id, "lifeboat/site-key-wrapping-key")
+        return Site(unwrap(data, wrapping, 3, number, self.id, handle), handle, number)
+
+
+class Object:
+    """One sealed object: from its bytes, or from a reference and a way to read ranges of it."""
+
+    def __init__(self, site, kind, object_id, sealed_key, read, length):
+        self.site, self.read, self.length = site, read, length
+        self.bound = struct.pack("<8sHBBI16s16s", b"LIFEBOAT", 0, kind, 0, site.number, site.handle, object_id)
+        self.key = AESGCM(site.wrapping.decrypt(sealed_key[:12], sealed_key[12:], self.bound))
+
+    @classmethod
+    def whole(cls, site, kind, data, object_id=None):
+        object_id = object_id or data[32:48]
+        found = cls(site, kind, object_id, data[48:108], lambda at, size: data[at : at + size], len(data))
+        assert data[:48] == found.bound, "another object"
+        return found
+
+    def trailer(self):
+        offset, size, frames, magic = struct.unpack("<QII8s", self.read(self.length - 24, 24))
+        assert magic == b"LIFEBEND" and offset + size == self.length - 24, "a damaged trailer"
+        return offset, size, frames
+
+    def open(self, kind, offset, size, chunk_id=bytes(32)):
+        frame = self.read(offset, size)
+        magic, found, zstd, zero, ordinal, raw, sealed, found_id = struct.unpack_from("<4sBBHIII32s", frame)
+        assert (magic, found, zero, found_id) == (b"LBFR", kind, 0, chunk_id), "another frame"
+        assert len(frame) == size == 52 + sealed and raw <= 1 << 26 and zstd in (0, 1), "impossible lengths"
+        aad = self.bound + frame[:52] + struct.pack("<Q", offset)
+        plain = self.key.decrypt(struct.pack("<IQ", ordinal, 0), frame[52:], aad)
+        if zstd:
+            plain = zstandard.ZstdDecompressor().decompress(plain, max_output_size=raw)
+        assert len(plain) == raw
+        return plain
+
+    def body(self, kind, offset, size):
+        return cbor2.loads(self.open(kind, offset, size))
+
+    def chunk(self, chunk_id, offset, stored_len, raw_len):
+        plain = self.open(CHUNK, offset, stored_len, chunk_id)
+        assert len(plain) == raw_len and hmac256(self.site.ids, plain) == chunk_id, "another chunk"
+        return plain
+
+
+def manifest_entries(manifest, offset, size, pack):
+    """Each entry of a manifest with its content, every chunk checked; `pack(row)` opens a pack."""
+    head = manifest.body(HEAD, offset, size)
+    packs = [manifest] + [pack(row) for row in head[4]]
+    for page in head[3]:
+        entries = manifest.body(PAGE, page[1], page[2])
+        assert len(entries) == page[3] and entries[0][0] == page[4]
+        for entry in entries:
+            pieces = []
+            for extent in entry[12]:
+                if isinstance(extent, int):
+                    pieces.append(extent)
+                else:
+                    chunk_id, number, *place = extent
+                    pieces.append(packs[number].chunk(chunk_id, *place))
+            covered = sum(piece if isinstance(piece, int) else len(piece) for piece in pieces)
+            assert covered == entry[10], "extents do not cover the content"
+            yield head[2][page[0]][0][0], entry, pieces
+
+
+def vectors():
+    folder = Path(__file__).parent / "vectors" / "v0"
+    data = {file.name: file.read_bytes() for file in folder.iterdir()}
+    counting = lambda first: bytes(range(first, first + 32))
+    repository = bytes.fromhex(config(data["lifeboat.json"])["repository"])
+    for name, kind, credential in [("master", 1, counting(0)), ("recovery", 2, counting(0x20))]:
+        wrapping = hkdf(credential, repository, "lifeboat/root-wrapping-key")
+        under = hkdf(credential, b"", "lifeboat/key-id", 8)
+        root = unwrap(data[f"root-key-{name}.bin"], wrapping, kind, 0, repository, under=under)
+    repo = Repository(root, repository)
+    wrapping = hkdf(root, repository, "lifeboat/signing-key-wrapping-key")
+    Ed25519PrivateKey.from_private_bytes(unwrap(data["signing-key.bin"], wrapping, 4, 0, repository))
+    site = repo.site(repo.handle("acme"), 1, data["site-key.bin"])
+
+    pack = Object.whole(site, PACK, data["pack.bin"], b"\xb0" * 16)
+    offset, size, frames = pack.trailer()
+    rows = pack.body(TABLE, offset, size)
+    assert frames == len(rows) + 1
+    print("pack.bin", [pack.chunk(*row)[:24] for row in rows])
+
+    manifest = Object.whole(site, MANIFEST, data["manifest.bin"], b"\xb1" * 16)
+    for part, entry, pieces in manifest_entries(manifest, *manifest.trailer()[:2], lambda row: pack):
+        print("manifest.bin", part, entry[:12], [p if isinstance(p, int) else len(p) for p in pieces])
+
+    index = Object.whole(site, INDEX, data["index.bin"], b"\xb2" * 16)
+    tables = index.body(HEAD, *index.trailer()[:2])[1]
+    found = [row for table in tables for row in index.body(TABLE, table[0], table[1])]
+    assert sorted(row[:1] + row[2:] for row in found) == sorted(rows)
+    print("index.bin", len(found), "rows, the same chunks as in the pack")
+
+    for name in sorted(name for name in data if name.startswith("commit-")):
+        commit = Object.whole(site, COMMIT, data[name])
+        print(name, commit.body(BODY, *commit.trailer()[:2])[4])
+    run = Object.whole(repo.own, RUN, data["run.bin"])
+    print("run.bin", run.body(BODY, *run.trailer()[:2])[5])
+
+
+def site(root_folder, key_file, name):
+    folder = Path(root_folder)
+    master = base64.b64decode(Path(key_file).read_text().strip())
+    repository = bytes.fromhex(config((folder / "lifeboat.json").read_bytes())["repository"])
+    under = hkdf(master, b"", "lifeboat/key-id", 8)
+    wrapped = (folder / "keys" / "repository" / under.hex()).read_bytes()
+    wrapping = hkdf(master, repository, "lifeboat/root-wrapping-key")
+    repo = Repository(unwrap(wrapped, wrapping, 1, 0, repository, under=under), repository)
+
+    handle = repo.handle(name)
+    own = folder / "sites" / handle.hex()[:2] / handle.hex()
+    keys = {}
+
+    def opened(kind, kind_name, object_id, number=None, sealed_key=None):
+        file = own / kind_name / object_id.hex()
+        data = file.read_bytes() if sealed_key is None else None
+        number = number or struct.unpack_from("<I", data, 12)[0]
+        if number not in keys:
+            keys[number] = repo.site(handle, number, (folder / "keys" / handle.hex() / f"{number:010}").read_bytes())
+        if data is not None:
+            return Object.whole(keys[number], kind, data, object_id)
+        stream = file.open("rb")
+        read = lambda at, size: (stream.seek(at), stream.read(size))[1]
+        return Object(keys[number], kind, object_id, sealed_key, read, file.stat().st_size)
+
+    newest = min((own / "commit").iterdir())
+    data = newest.read_bytes()
+    number = struct.unpack_from("<I", data, 12)[0]
+    keys[number] = repo.site(handle, number, (folder / "keys" / handle.hex() / f"{number:010}").read_bytes())
+    commit = Object.whole(keys[number], COMMIT, data)
+    body = commit.body(BODY, *commit.trailer()[:2])
+    assert body[0] == 2**64 - 1 - int(newest.name), "a commit under another name"
+    snapshot = [snapshot for snapshot in body[5][2] if snapshot[3] == 0][-1]
+    place = snapshot[2]
+    manifest = opened(MANIFEST, "manifest", place[0])
+    pack = lambda row: opened(PACK, "pack", row[0], row[2], row[3])
+    count = size = 0
+    for part, entry, pieces in manifest_entries(manifest, place[2], place[3], pack):
+        print(part, entry[0].decode(errors="backslashreplace") or ".", entry[10], "bytes in", len(pieces), "extents")
+        count, size = count + 1, size + entry[10]
+    print(f"{count} entries, {size} bytes of snapshot {snapshot[0].hex()} at generation {snapshot[1]}, every chunk checked")
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["vectors"]:
+            vectors()
+        case ["site", repository_folder, master_key_file, site_id]:
+            site(repository_folder, master_key_file, site_id)
+        case _:
+            sys.exit(__doc__)

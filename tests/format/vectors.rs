@@ -1,0 +1,252 @@
+//! The golden vectors: how each is made, and everything a reader gets out of it.
+
+use std::path::PathBuf;
+use std::sync::LazyLock;
+
+use lifeboat_format::*;
+use lifeboat_model::*;
+
+use crate::sample;
+
+pub const REPOSITORY: ObjectId = ObjectId([0xa0; 16]);
+pub const PACK: ObjectId = ObjectId([0xb0; 16]);
+pub const MANIFEST: ObjectId = ObjectId([0xb1; 16]);
+pub const INDEX: ObjectId = ObjectId([0xb2; 16]);
+
+type Reader = dyn Fn(&[u8]) -> Result<String>;
+
+/// One golden vector.
+pub struct Vector {
+    pub name: String,
+    pub make: Box<dyn Fn() -> Vec<u8>>,
+    /// Everything it says, as text, or why it says nothing.
+    pub read: Box<Reader>,
+}
+
+pub fn folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/format/vectors/v0")
+}
+
+impl Vector {
+    fn new(
+        name: impl Into<String>,
+        make: impl Fn() -> Result<Vec<u8>> + 'static,
+        read: impl Fn(&[u8]) -> Result<String> + 'static,
+    ) -> Self {
+        Self { name: name.into(), make: Box::new(move || make().unwrap()), read: Box::new(read) }
+    }
+
+    pub fn stored(&self) -> Vec<u8> {
+        let path = folder().join(&self.name);
+        std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+    }
+}
+
+/// 32 bytes that count up from `first`.
+pub fn secret(first: u8) -> SecretKey {
+    let mut bytes = [0; 32];
+    bytes.iter_mut().zip(first..).for_each(|(byte, value)| *byte = value);
+    SecretKey::from_bytes(bytes)
+}
+
+pub fn master() -> SecretKey {
+    secret(0x00)
+}
+
+pub fn recovery() -> SecretKey {
+    secret(0x20)
+}
+
+fn entropy() -> Entropy {
+    Entropy::fixed_for_golden_vectors([0xee; 32])
+}
+
+pub fn repository_keys() -> &'static RepositoryKeys {
+    static KEYS: LazyLock<RepositoryKeys> =
+        LazyLock::new(|| RepositoryKeys::new(&secret(0x40), REPOSITORY).unwrap().with_entropy(entropy()));
+    &KEYS
+}
+
+pub fn site_keys() -> SiteKeys {
+    static KEYS: LazyLock<SiteKeys> = LazyLock::new(|| site_keys_of(&sample::site(), KeyNumber(1)));
+    KEYS.clone()
+}
+
+pub fn site_keys_of(site: &SiteId, number: KeyNumber) -> SiteKeys {
+    let keys = repository_keys();
+    let handle = keys.site_handle(site);
+    let sealed = keys.seal_site_key(handle, number, &secret(0x60)).unwrap();
+    keys.open_site_key(handle, number, &sealed).unwrap()
+}
+
+pub fn all() -> Vec<Vector> {
+    let mut vectors = vec![
+        Vector::new("lifeboat.json", || config().encode(), |bytes| text(RepositoryConfig::decode(bytes))),
+        root_key("root-key-master.bin", master, CredentialKind::Master),
+        root_key("root-key-recovery.bin", recovery, CredentialKind::Recovery),
+        Vector::new(
+            "signing-key.bin",
+            || repository_keys().seal_signing_key(&secret(0x80)),
+            |bytes| {
+                let key = repository_keys().open_signing_key(bytes)?;
+                Ok(format!("{:02x?} {:02x?}", key.public_key(), key.sign(b"lifeboat")))
+            },
+        ),
+        Vector::new("site-key.bin", make_site_key, read_site_key),
+        Vector::new("pack.bin", || Ok(make_pack()?.0), |bytes| read_pack(&site_keys(), PACK, bytes)),
+        Vector::new("manifest.bin", || Ok(make_manifest()?.0), |bytes| read_manifest(&site_keys(), MANIFEST, bytes)),
+        Vector::new("index.bin", make_index, |bytes| text(IndexSegment::decode(&site_keys(), INDEX, bytes))),
+        Vector::new(
+            "run.bin",
+            || encode_run(repository_keys().object_keys(), &sample::run()),
+            |bytes| text(decode_run(repository_keys().object_keys(), RunNumber(12), bytes)),
+        ),
+        commit("commit-first.bin", sample::first_commit()),
+    ];
+    let events = sample::events().into_iter();
+    vectors.extend(events.map(|(name, event)| commit(&format!("commit-{name}.bin"), sample::commit(event))));
+    vectors
+}
+
+fn text<T: std::fmt::Debug>(value: Result<T>) -> Result<String> {
+    value.map(|value| format!("{value:?}"))
+}
+
+fn config() -> RepositoryConfig {
+    let mut config = RepositoryConfig::new(REPOSITORY, sample::NOON);
+    config.capabilities.insert("conditional_create".to_owned(), true);
+    config.capabilities.insert("read_after_write".to_owned(), true);
+    config
+}
+
+fn root_key(name: &str, under: fn() -> SecretKey, kind: CredentialKind) -> Vector {
+    let make = move || {
+        let header = RootKeyHeader { kind, repository: REPOSITORY, created: sample::NOON, under: under().id() };
+        seal_root_with(&secret(0x40), &under(), header, entropy())
+    };
+    Vector::new(name, make, move |bytes| {
+        let OpenedRoot { root, kind, repository, created } = open_root(bytes, &under())?;
+        Ok(format!("{} {kind:?} {repository} {created}", root.to_base64().as_str()))
+    })
+}
+
+fn make_site_key() -> Result<Vec<u8>> {
+    let keys = repository_keys();
+    keys.seal_site_key(keys.site_handle(&sample::site()), KeyNumber(1), &secret(0x60))
+}
+
+fn read_site_key(bytes: &[u8]) -> Result<String> {
+    let keys = repository_keys();
+    let site = keys.open_site_key(keys.site_handle(&sample::site()), KeyNumber(1), bytes)?;
+    Ok(format!("{site:?} {} {:?}", site.chunk_id(b"lifeboat"), site.gear_table()))
+}
+
+fn commit(name: &str, commit: Commit) -> Vector {
+    let generation = commit.generation;
+    Vector::new(
+        name,
+        move || encode_commit(&site_keys(), &commit),
+        move |bytes| text(decode_commit(&site_keys(), generation, bytes)),
+    )
+}
+
+/// Content stored raw because it is short, compressed, and raw because it does not compress.
+pub fn contents() -> [Vec<u8>; 3] {
+    [b"hello, lifeboat\n".to_vec(), b"one site there and back\n".repeat(40), (0..=255).collect()]
+}
+
+pub fn make_pack() -> Result<(Vec<u8>, PackRow, Vec<ChunkRef>)> {
+    let keys = site_keys();
+    let mut compressor = Compressor::new()?;
+    let mut writer = ObjectWriter::new(&keys, ObjectKind::Pack, PACK)?;
+    let mut chunks = Vec::new();
+    for plain in contents() {
+        let id = keys.chunk_id(&plain);
+        let Placed { offset, stored_len } = writer.push_chunk(&id, &plain, &mut compressor)?;
+        chunks.push(ChunkRef { id, pack: PACK, offset, stored_len, raw_len: plain.len() as u32 });
+    }
+    let (bytes, row) = writer.finish()?;
+    Ok((bytes, row, chunks))
+}
+
+pub fn make_manifest() -> Result<(Vec<u8>, ManifestRef)> {
+    let keys = site_keys();
+    let (_, pack, chunks) = make_pack()?;
+    let mut compressor = Compressor::new()?;
+    let mut writer = ManifestWriter::new(&keys, MANIFEST)?;
+    let plain = b"a chunk inside the manifest\n";
+    let inline = writer.push_chunk(&keys.chunk_id(plain), plain, &mut compressor)?;
+    writer.push_entry(0, &sample::database(&chunks[1..]), &mut compressor)?;
+    for entry in sample::tree(inline, chunks[0]) {
+        writer.push_entry(1, &entry, &mut compressor)?;
+    }
+    let part = |record| ManifestPart {
+        record,
+        identity: sample::identity(),
+        position: Position("listing 2022-04-05".to_owned()),
+        problems: sample::problems(),
+        left_out: sample::problems(),
+    };
+    let parts = sample::parts().into_iter().map(part).collect();
+    let summary = ManifestSummary { site: sample::site(), snapshot: SnapshotId([0x51; 8]), parts, packs: vec![pack] };
+    writer.finish(summary, &mut compressor)
+}
+
+fn make_index() -> Result<Vec<u8>> {
+    let (_, pack, chunks) = make_pack()?;
+    let row = |chunk: &ChunkRef| {
+        let ChunkRef { id: chunk, offset, stored_len, raw_len, .. } = *chunk;
+        IndexRow { chunk, pack: 0, offset, stored_len, raw_len }
+    };
+    let segment = IndexSegment { packs: vec![pack], chunks: chunks.iter().map(row).collect() };
+    Ok(segment.encode(&site_keys(), INDEX, &mut Compressor::new()?)?.0)
+}
+
+/// The frame at a place, or damage when the object does not reach so far.
+fn frame(bytes: &[u8], offset: u64, len: u32) -> Result<Vec<u8>> {
+    let range = usize::try_from(offset).ok().and_then(|from| Some(from..from.checked_add(len as usize)?));
+    let frame = range.and_then(|range| bytes.get(range));
+    frame.map(<[u8]>::to_vec).ok_or(Error::Damaged { what: "object", detail: "too short".to_owned() })
+}
+
+pub fn read_pack(keys: &SiteKeys, id: ObjectId, bytes: &[u8]) -> Result<String> {
+    let mut decompressor = Decompressor::new()?;
+    let opener = ObjectOpener::from_header(keys, bytes, ObjectKind::Pack, id)?;
+    let trailer = Trailer::parse(bytes, bytes.len() as u64)?;
+    let mut table = frame(bytes, trailer.offset, trailer.stored_len)?;
+    let rows = decode_pack_table(&opener, trailer.offset, &mut table, &mut decompressor)?;
+    let mut plain = Vec::new();
+    for row in &rows {
+        let mut frame = frame(bytes, row.offset, row.stored_len)?;
+        let mut out = Vec::new();
+        opener.open_chunk(&row.in_pack(id), &mut frame, &mut decompressor, &mut out)?;
+        plain.push(out);
+    }
+    if !scan_pack(bytes).is_clean() {
+        return Err(Error::Damaged { what: "pack", detail: "the scan found damage".to_owned() });
+    }
+    Ok(format!("{rows:?} {plain:?}"))
+}
+
+pub fn read_manifest(keys: &SiteKeys, id: ObjectId, bytes: &[u8]) -> Result<String> {
+    let mut decompressor = Decompressor::new()?;
+    let opener = ObjectOpener::from_header(keys, bytes, ObjectKind::Manifest, id)?;
+    let trailer = Trailer::parse(bytes, bytes.len() as u64)?;
+    let mut head_frame = frame(bytes, trailer.offset, trailer.stored_len)?;
+    let head = decode_manifest_head(&opener, trailer.offset, &mut head_frame, &mut decompressor)?;
+    let mut found = format!("{head:?}");
+    for page in &head.pages {
+        let mut page_frame = frame(bytes, page.offset, page.stored_len)?;
+        let entries = decode_page(&opener, &head, page, &mut page_frame, &mut decompressor)?;
+        for chunk in entries.iter().flat_map(Entry::chunks).filter(|chunk| chunk.pack == id) {
+            let (mut chunk_frame, mut out) = (frame(bytes, chunk.offset, chunk.stored_len)?, Vec::new());
+            opener.open_chunk(chunk, &mut chunk_frame, &mut decompressor, &mut out)?;
+            found.push_str(&format!("{out:?}"));
+        }
+        found.push_str(&format!("{entries:?}"));
+    }
+    if !scan_pack(bytes).is_clean() {
+        return Err(Error::Damaged { what: "manifest", detail: "the scan found damage".to_owned() });
+    }
+    Ok(found)
+}
