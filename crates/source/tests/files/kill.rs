@@ -22,7 +22,7 @@ fn damage(root: &Path) {
 
 /// Kills after each step in turn; the run that follows must finish.
 fn kill_everywhere(make_live: impl Fn(&Path)) -> usize {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let from = dir.path().join("from");
     fs::create_dir(&from).unwrap();
     build_everything(&from);

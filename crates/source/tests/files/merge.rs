@@ -8,7 +8,7 @@ use std::os::unix::fs::{MetadataExt, symlink};
 
 #[test]
 fn an_unchanged_tree_is_not_touched_at_all() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let root = dir.path().join("part");
     fs::create_dir(&root).unwrap();
     build_everything(&root);
@@ -40,7 +40,7 @@ fn every_kind_can_take_the_place_of_every_other() {
     ];
     for (was, make_was) in kinds {
         for (wanted, make_wanted) in kinds {
-            let dir = tempfile::tempdir().unwrap();
+            let dir = quick_dir();
             let (from, to) = (dir.path().join("from"), dir.path().join("to"));
             for (root, make) in [(&from, make_wanted), (&to, make_was)] {
                 fs::create_dir(root).unwrap();
@@ -57,7 +57,7 @@ fn every_kind_can_take_the_place_of_every_other() {
 
 #[test]
 fn changed_metadata_alone_does_not_replace_a_file() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let root = dir.path().join("part");
     fs::create_dir(&root).unwrap();
     build_everything(&root);
@@ -75,7 +75,7 @@ fn changed_metadata_alone_does_not_replace_a_file() {
 
 #[test]
 fn files_that_became_one_are_two_again_and_the_other_way_round() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let (two, one) = (dir.path().join("two"), dir.path().join("one"));
     for root in [&two, &one] {
         fs::create_dir(root).unwrap();
@@ -95,7 +95,7 @@ fn files_that_became_one_are_two_again_and_the_other_way_round() {
 
 #[test]
 fn a_file_that_is_also_another_site_s_is_not_changed_through_its_name_here() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let (root, other) = (dir.path().join("part"), dir.path().join("other-site"));
     fs::create_dir(&root).unwrap();
     fs::create_dir(&other).unwrap();
@@ -113,7 +113,7 @@ fn a_file_that_is_also_another_site_s_is_not_changed_through_its_name_here() {
 
 #[test]
 fn an_undo_brings_back_what_a_restore_replaced_removed_and_added() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let (old, live) = (dir.path().join("old"), dir.path().join("live"));
     fs::create_dir(&old).unwrap();
     build_everything(&old);
@@ -160,7 +160,7 @@ fn an_undo_brings_back_what_a_restore_replaced_removed_and_added() {
 
 #[test]
 fn the_undo_of_a_part_that_was_absent_removes_it_whole() {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = quick_dir();
     let (old, live) = (dir.path().join("old"), dir.path().join("live"));
     fs::create_dir(&old).unwrap();
     build_everything(&old);
