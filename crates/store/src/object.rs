@@ -64,6 +64,9 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Creates an object that must not exist, durably: when this returns `Ok`, the object and its
     /// name survive a power loss. Of several racing creators exactly one wins; the others get
     /// [`Error::AlreadyExists`]. After any other error the object may or may not exist.
+    ///
+    /// Bodies beyond 64 MiB may be sent in parts, whose completion some servers decide less strictly:
+    /// what a race is decided by is smaller.
     async fn create(&self, name: &ObjectName, body: Bytes) -> Result<(), Error>;
 
     /// The whole object.
@@ -75,6 +78,10 @@ pub trait Store: Send + Sync + fmt::Debug {
 
     /// The first `limit` objects whose names begin with `prefix` and sort after `after`, in byte
     /// order of their names. `prefix` ends with `/` or is empty (the whole repository).
+    ///
+    /// Some servers keep directories and sort segment by segment: there `a/b` may come before `a-b`
+    /// or `a.b`. Where segments beside each other have one length, as numbers and handles have, both
+    /// orders are the same; elsewhere a caller pages by the last name it got and sorts by itself.
     async fn list(&self, prefix: &str, after: Option<&ObjectName>, limit: usize) -> Result<Vec<Listed>, Error>;
 
     /// Removes an object; one that is already gone is no error.

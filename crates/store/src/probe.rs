@@ -24,7 +24,7 @@ pub struct Capabilities {
     pub create_if_absent: bool,
     /// What was just created is read, ranged, and listed.
     pub read_after_write: bool,
-    /// Listings are in byte order and honour `limit` and `after`.
+    /// Listings of names of one length are in byte order and honour `limit` and `after`.
     pub ordered_list: bool,
 }
 

@@ -117,6 +117,13 @@ impl S3Store {
         Ok(bytes.freeze())
     }
 
+    /// `None` for what is not an object name: somebody else put it there.
+    fn listed(&self, object: aws_sdk_s3::types::Object) -> Option<Listed> {
+        let name = object.key.as_deref()?.strip_prefix(&self.address.prefix)?;
+        let len = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
+        Some(Listed { name: ObjectName::new(name).ok()?, len })
+    }
+
     /// Bytes of an object.
     async fn len_of(&self, name: &ObjectName) -> Result<u64, Error> {
         let asked = self.asked("head", name.as_str());
@@ -204,7 +211,8 @@ impl Store for S3Store {
             return Ok(found);
         }
         let asked = self.asked("list", prefix);
-        let mut after = after.map(|after| self.address.key(after));
+        let after = after.map(|after| self.address.key(after));
+        let mut token: Option<String> = None;
         while found.len() < limit {
             let page_len = (limit - found.len()).min(PAGE_LEN);
             let request = self
@@ -214,25 +222,18 @@ impl Store for S3Store {
                 .prefix(format!("{}{prefix}", self.address.prefix))
                 .max_keys(i32::try_from(page_len).unwrap_or(i32::MAX))
                 .set_start_after(after.clone())
+                .set_continuation_token(token.clone())
                 .send();
             let page = self.in_time(&asked, 0, request).await?;
-            let objects = page.contents.unwrap_or_default();
-            let last = objects.last().and_then(|object| object.key.clone());
-            for object in objects {
-                let name = object.key.as_deref().and_then(|key| key.strip_prefix(&self.address.prefix));
-                // What is not an object name was put there by somebody else.
-                let Some(Ok(name)) = name.map(ObjectName::new) else { continue };
-                let len = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
-                found.push(Listed { name, len });
+            found.extend(page.contents.unwrap_or_default().into_iter().filter_map(|object| self.listed(object)));
+            if page.is_truncated != Some(true) {
+                break;
             }
-            // By name in place of the server's token: every server does that right, and a listing
-            // that does not advance ends here instead of never.
-            match last {
-                Some(last) if page.is_truncated == Some(true) && after.as_ref().is_none_or(|after| last > *after) => {
-                    after = Some(last);
-                }
-                _ => break,
+            // A listing that stood still must not pass for one that ended.
+            if page.next_continuation_token.is_none() || page.next_continuation_token == token {
+                return Err(asked.broken("the listing does not advance"));
             }
+            token = page.next_continuation_token;
         }
         found.truncate(limit);
         Ok(found)

@@ -1,5 +1,9 @@
 //! A large body in parts, sent side by side; it exists only from the conditional completion on.
 //!
+//! Not every server checks that condition in the same step as it completes (SeaweedFS lets several
+//! racing completions through, the last one stays), so whatever a race is decided by must be small
+//! enough for one PUT. Large objects have names that nobody else chooses.
+//!
 //! A failure or a caller that stops waiting aborts the upload, so that no unseen parts are paid for.
 
 use aws_sdk_s3::Client;

@@ -1,0 +1,175 @@
+//! What goes wrong with S3 in practice, each with the words the operator reads.
+
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use lifeboat_model::{Fault, Faulty};
+use lifeboat_store::{Error, OpenOptions, RetryPolicy, S3Credentials, S3Options, Store, open};
+use lifeboat_testkit::conformance::{name, pattern};
+use lifeboat_testkit::s3_server::S3Server;
+
+fn credentials(secret: &str) -> S3Credentials {
+    S3Credentials { access_key_id: "testak".into(), secret_access_key: secret.into(), session_token: None }
+}
+
+fn options(secret: &str) -> OpenOptions {
+    OpenOptions {
+        retry: RetryPolicy { attempts_max: 2, delay_first: Duration::from_millis(1), ..RetryPolicy::default() },
+        s3: S3Options { credentials: Some(credentials(secret)), ..S3Options::default() },
+        ..OpenOptions::default()
+    }
+}
+
+/// Every kind of request ends in this fault, with these words in the hint.
+async fn check(url: &str, options: &OpenOptions, want: Fault, detail: &str, hint: &str) {
+    let store = open(url, options).await.unwrap().store;
+    let errors = [
+        store.create(&name("a"), Bytes::from_static(b"a")).await.unwrap_err(),
+        store.list("", None, 1).await.unwrap_err(),
+        store.get(&name("a")).await.unwrap_err(),
+        store.get_range(&name("a"), 0..1).await.unwrap_err(),
+        store.delete(&name("a")).await.unwrap_err(),
+    ];
+    for error in errors {
+        assert_eq!(error.fault(), want, "{error}");
+        assert!(error.to_string().contains(detail), "{error}");
+        assert!(error.hint().unwrap().contains(hint), "{:?}", error.hint());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_credentials_are_named_with_where_they_come_from() {
+    let Some(server) = S3Server::shared_or_skip("wrong_credentials_are_named") else { return };
+    let url = server.fresh_url().unwrap();
+    check(&url, &options("wrong"), Fault::Operator, "status=`403`", "AWS_SECRET_ACCESS_KEY").await;
+    let mut unknown = options("testsk");
+    unknown.s3.credentials = Some(S3Credentials { access_key_id: "nobody".into(), ..credentials("testsk") });
+    check(&url, &unknown, Fault::Operator, "status=`403`", "AWS_PROFILE").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_bucket_is_named() {
+    let Some(server) = S3Server::shared_or_skip("a_missing_bucket_is_named") else { return };
+    let store = open(&server.url("no-such-bucket/p"), &options("testsk")).await.unwrap().store;
+    let errors = [
+        store.create(&name("a"), Bytes::from_static(b"a")).await.unwrap_err(),
+        store.get(&name("a")).await.unwrap_err(),
+        store.get_range(&name("a"), 0..1).await.unwrap_err(),
+        store.list("", None, 1).await.unwrap_err(),
+    ];
+    for error in errors {
+        assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+        assert!(error.hint().unwrap().contains("create the bucket `no-such-bucket`"), "{:?}", error.hint());
+    }
+}
+
+#[tokio::test]
+async fn an_endpoint_that_is_down_is_unavailable_at_once() {
+    let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let url = format!("s3://bucket/p?endpoint=http://127.0.0.1:{port}");
+    let began = Instant::now();
+    check(&url, &options("testsk"), Fault::Retry, "127.0.0.1", "endpoint").await;
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn an_endpoint_without_an_address_is_unavailable() {
+    let url = "s3://bucket/p?endpoint=http://no-such-host.invalid:9000";
+    check(url, &options("testsk"), Fault::Retry, "no-such-host.invalid", "endpoint").await;
+}
+
+/// A server that gives every request the same answer, and counts them.
+fn answering(answer: &'static str, delay: Duration) -> (String, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("s3://bucket/p?endpoint=http://{}", listener.local_addr().unwrap());
+    let count = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&count);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let (mut stream, counter) = (stream.unwrap(), Arc::clone(&counter));
+            std::thread::spawn(move || {
+                let mut head = Vec::new();
+                let mut byte = [0];
+                while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
+                    head.push(byte[0]);
+                }
+                counter.fetch_add(1, Ordering::SeqCst);
+                std::thread::sleep(delay);
+                let _ = stream.write_all(answer.as_bytes());
+            });
+        }
+    });
+    (url, count)
+}
+
+#[tokio::test]
+async fn a_server_that_asks_to_slow_down_is_given_time_and_tried_again_in_one_place() {
+    let (url, count) = answering(
+        "HTTP/1.1 503 Slow Down\r\nRetry-After: 1\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+        Duration::ZERO,
+    );
+    let opened = open(&url, &options("testsk")).await.unwrap();
+    let began = Instant::now();
+    let error = opened.store.get(&name("a")).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Retry, "{error}");
+    assert!(began.elapsed() >= Duration::from_secs(1), "{:?}", began.elapsed());
+    // Two attempts of ours, none of the SDK's own.
+    assert_eq!((count.load(Ordering::SeqCst), opened.meters.snapshot().gets), (2, 2));
+}
+
+#[tokio::test]
+async fn a_server_that_never_answers_is_given_up() {
+    let (url, _) = answering("", Duration::from_secs(3600));
+    let mut options = options("testsk");
+    options.s3.request_timeout = Duration::from_millis(200);
+    check(&url, &options, Fault::Retry, "no answer in time", "endpoint").await;
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_s3_is_refused() {
+    let page =
+        "HTTP/1.1 404 Not Found\r\nContent-Type: text/html\r\nContent-Length: 4\r\nConnection: close\r\n\r\n<p/>";
+    let (url, _) = answering(page, Duration::ZERO);
+    let store = open(&url, &options("testsk")).await.unwrap().store;
+    for error in [
+        store.create(&name("a"), Bytes::from_static(b"a")).await.unwrap_err(),
+        store.list("", None, 1).await.unwrap_err(),
+    ] {
+        assert!(matches!(error, Error::Refused { .. }), "{error:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_object_cut_off_on_its_way_is_never_taken_for_whole() {
+    let cut = "HTTP/1.1 200 OK\r\nContent-Length: 100\r\nConnection: close\r\n\r\nonly so much";
+    let (url, _) = answering(cut, Duration::ZERO);
+    let store = open(&url, &options("testsk")).await.unwrap().store;
+    let error = store.get(&name("a")).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Retry, "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_ignores_ranges_is_read_right() {
+    let whole = "HTTP/1.1 200 OK\r\nContent-Length: 10\r\nConnection: close\r\n\r\n0123456789";
+    let (url, _) = answering(whole, Duration::ZERO);
+    let store = open(&url, &options("testsk")).await.unwrap().store;
+    assert_eq!(store.get_range(&name("a"), 2..5).await.unwrap(), &b"234"[..]);
+    assert!(matches!(store.get_range(&name("a"), 8..11).await, Err(Error::Truncated { len: 10, .. })));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_given_up_leaves_no_object() {
+    let Some(server) = S3Server::shared_or_skip("an_upload_given_up_leaves_no_object") else { return };
+    let options = S3Options { multipart_from_bytes: 0, part_bytes: 5 << 20, parts_parallel: 1, ..server.options() };
+    let store = crate::s3::bare(server, options).await;
+    let (object, body) = (name("a"), pattern(1, 60 << 20));
+    let given_up = tokio::time::timeout(Duration::from_millis(20), store.create(&object, body));
+    assert!(given_up.await.is_err(), "the upload was too fast to be given up");
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert!(matches!(store.get(&name("a")).await, Err(Error::NotFound { .. })));
+    assert!(store.list("", None, 10).await.unwrap().is_empty());
+}
