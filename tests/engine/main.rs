@@ -1,4 +1,5 @@
 //! The verbs on real directories and SQLite files, with the repository in memory.
 
 mod backup;
+mod check;
 mod restore;

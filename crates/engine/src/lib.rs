@@ -6,6 +6,7 @@
 //! What is not here: calendars, the catalog's tables, HTTP, how things look on a terminal.
 
 mod backup;
+mod check;
 mod context;
 mod error;
 mod fleet;
@@ -16,6 +17,7 @@ mod process;
 mod restore;
 
 pub use backup::{BackupReport, BackupRequest, SiteBackup, SiteOutcome, backup};
+pub use check::{CheckRequest, SiteCheck, check};
 pub use context::{Engine, Fingerprint, HeadMemory, NoMemory, Policy, Usage};
 pub use error::Error;
 pub use fleet::{AnySource, Fleet, SourceHealth};

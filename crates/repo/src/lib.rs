@@ -7,6 +7,7 @@
 //! What is not here: where bytes come from and go to (`lifeboat-source`), what to do and in which
 //! order (`lifeboat-engine`), the bytes of the format (`lifeboat-format`).
 
+mod check;
 mod chunker;
 mod error;
 mod fetch;
@@ -19,6 +20,7 @@ mod run;
 mod site;
 mod upload;
 
+pub use check::{CheckDepth, CheckReport, Finding};
 pub use chunker::Chunker;
 pub use error::Error;
 pub use fetch::{ChunkDamage, Delivery, FetchLimits, FetchStats, Wanted};

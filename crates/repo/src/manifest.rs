@@ -62,6 +62,10 @@ impl Manifest {
         &self.head
     }
 
+    pub fn id(&self) -> lifeboat_model::ObjectId {
+        self.reference.id
+    }
+
     pub fn object(&self) -> &ObjectName {
         &self.name
     }

@@ -186,7 +186,12 @@ impl Repository {
         Ok(keys)
     }
 
-    async fn read_site_keys(&self, handle: SiteHandle, number: KeyNumber, name: String) -> Result<SiteKeys, Error> {
+    pub(crate) async fn read_site_keys(
+        &self,
+        handle: SiteHandle,
+        number: KeyNumber,
+        name: String,
+    ) -> Result<SiteKeys, Error> {
         let name = object_name(name)?;
         let body = self.store().get(&name).await?;
         self.inner.keys.open_site_key(handle, number, &body).map_err(Error::of_object(&name))
