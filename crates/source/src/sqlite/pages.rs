@@ -112,13 +112,42 @@ impl Pages {
         taken
     }
 
+    /// Whether both hold the same pages, page 1 normalised; reads both from the start.
+    pub fn is_equal(&mut self, other: &mut Self) -> rusqlite::Result<bool> {
+        if (self.page_size, self.page_count) != (other.page_size, other.page_count) {
+            return Ok(false);
+        }
+        let mut buffers = [vec![0; COMPARE_BUFFER_LEN], vec![0; COMPARE_BUFFER_LEN]];
+        let mut is_first = true;
+        self.rewind();
+        other.rewind();
+        loop {
+            let [ours, theirs] = &mut buffers;
+            let (len, other_len) = (self.read(ours)?, other.read(theirs)?);
+            if std::mem::take(&mut is_first) {
+                normalise_page_one(ours);
+                normalise_page_one(theirs);
+            }
+            if len != other_len || ours[..len] != theirs[..len] {
+                return Ok(false);
+            }
+            if len == 0 {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn rewind(&mut self) {
+        (self.next, self.rest_from) = (1, self.rest.len());
+    }
+
     /// SHA-256 over page size, page count and all pages, page 1 normalised; reads from the start.
     pub fn digest(&mut self) -> rusqlite::Result<[u8; 32]> {
-        (self.next, self.rest_from) = (1, self.rest.len());
+        self.rewind();
         let mut sha = Sha256::new();
         sha.update(self.page_size.to_le_bytes());
         sha.update(self.page_count.to_le_bytes());
-        let mut buffer = vec![0; DIGEST_BUFFER_LEN];
+        let mut buffer = vec![0; COMPARE_BUFFER_LEN];
         let mut is_first = true;
         loop {
             let len = self.read(&mut buffer)?;
@@ -134,7 +163,7 @@ impl Pages {
 }
 
 /// At least one page of any size.
-const DIGEST_BUFFER_LEN: usize = 256 * 1024;
+const COMPARE_BUFFER_LEN: usize = 256 * 1024;
 
 /// Zeroes what SQLite itself rewrites in the header when a database is copied into another file or
 /// written by another version: file format numbers (18-19: WAL or not), change counter (24-27), size

@@ -6,7 +6,6 @@ use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use lifeboat_model::{Entry, EntryKind, EntryPath};
-use sha2::{Digest, Sha256};
 
 use super::bytes;
 use crate::sqlite::check::{Depth, check};
@@ -89,16 +88,10 @@ pub struct VerifiedDatabase {
     pub(super) stat: FileStat,
     pub(super) is_raw: bool,
     pub(super) page_size: u32,
-    pub(super) digest: [u8; 32],
     pub(super) notes: Vec<String>,
 }
 
 impl VerifiedDatabase {
-    /// Digest over the normalised pages (raw files: over the bytes), as [`crate::sqlite::digest`].
-    pub fn digest(&self) -> [u8; 32] {
-        self.digest
-    }
-
     /// What the checks found that costs no data, for the receipt.
     pub fn notes(&self) -> &[String] {
         &self.notes
@@ -110,22 +103,21 @@ impl StagedDatabase {
     pub fn verify(self, expect: Expect) -> Result<VerifiedDatabase, Error> {
         let stat = file_stat(&self.path)?.filter(|stat| stat.size == self.size);
         let stat = stat.ok_or_else(|| damaged(&self.path, format!("the staging file is not size=`{}`", self.size)))?;
-        let verified = |page_size, is_raw, digest, notes| VerifiedDatabase {
+        let verified = |page_size, is_raw, notes| VerifiedDatabase {
             path: self.path.clone(),
             size: self.size,
             stat,
             is_raw,
             page_size,
-            digest,
             notes,
         };
         let (page_size, is_sound) = match expect {
-            Expect::RawFile => return Ok(verified(0, true, raw_digest(&self.path)?, Vec::new())),
+            Expect::RawFile => return Ok(verified(0, true, Vec::new())),
             Expect::Sound { page_size } => (page_size, true),
             Expect::AsKept { page_size } => (page_size, false),
         };
         let failed = |error: &rusqlite::Error| failure("cannot read the staged database", &self.path, error);
-        let mut pages = open_immutable(&self.path).and_then(Pages::begin).map_err(|error| failed(&error))?;
+        let pages = open_immutable(&self.path).and_then(Pages::begin).map_err(|error| failed(&error))?;
         if pages.len() != self.size || (self.size > 0 && pages.page_size() != page_size) {
             let detail = format!(
                 "its header does not agree with the snapshot: pages=`{}`, page_size=`{}`, wanted size=`{}`, \
@@ -136,9 +128,8 @@ impl StagedDatabase {
             );
             return Err(damaged(&self.path, detail));
         }
-        let digest = pages.digest().map_err(|error| failed(&error))?;
         let notes = if is_sound { self.check(&pages)? } else { Vec::new() };
-        Ok(verified(pages.page_size(), false, digest, notes))
+        Ok(verified(pages.page_size(), false, notes))
     }
 
     fn check(&self, pages: &Pages) -> Result<Vec<String>, Error> {
@@ -158,18 +149,6 @@ impl StagedDatabase {
             findings.notes.extend(full.damage.into_iter().map(|line| format!("as at the source: {line}")));
         }
         Ok(findings.notes)
-    }
-}
-
-fn raw_digest(path: &Path) -> Result<[u8; 32], Error> {
-    let failed = |io| Error::io("cannot read the file", bytes(path), io);
-    let mut file = File::open(path).map_err(failed)?;
-    let (mut sha, mut buffer) = (Sha256::new(), vec![0; 256 * 1024]);
-    loop {
-        match file.read(&mut buffer).map_err(failed)? {
-            0 => return Ok(sha.finalize().into()),
-            len => sha.update(&buffer[..len]),
-        }
     }
 }
 

@@ -20,7 +20,7 @@ use super::{Live, SqliteTarget, bytes, is_unusable};
 use crate::Error;
 use crate::sqlite::connect::{damaged, failure, is_busy, open_immutable, open_to_write};
 use crate::sqlite::metadata;
-use crate::sqlite::pages::{Pages, digest};
+use crate::sqlite::pages::Pages;
 use crate::sqlite::stat::{FileStat, SHM, WAL, beside, file_stat};
 use crate::sqlite::view::{copy_all, is_wal};
 
@@ -164,7 +164,6 @@ impl SqliteTarget {
             // Best effort: what stays in the log is as durable there.
             let _ = live.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()));
         }
-        remove_if_there(&verified.path)?;
         let mut warnings = Vec::new();
         for path in [self.path.clone(), beside(&self.path, WAL), beside(&self.path, SHM)] {
             if file_stat(&path)?.is_some() {
@@ -214,13 +213,15 @@ impl Switched {
         &self.warnings
     }
 
-    /// Reads the live database back and compares it with what was verified in staging. Pages that
-    /// differ though nobody wrote are [`Error::Damaged`].
+    /// Reads the live database back, compares it page by page with what was verified in staging, and
+    /// removes the staging file. Pages that differ though nobody wrote are [`Error::Damaged`].
     pub fn verify_live(self) -> Result<LiveCheck, Error> {
         let failed = |error: rusqlite::Error| failure("cannot read the restored database", &self.path, &error);
         if let Some((connection, before)) = self.connection {
             let mut pages = Pages::begin(connection).map_err(failed)?;
-            if is_restored(&mut pages, &self.verified).map_err(failed)? {
+            let is_restored = is_restored(&mut pages, &self.verified).map_err(failed)?;
+            remove_if_there(&self.verified.path)?;
+            if is_restored {
                 return Ok(LiveCheck::Equal);
             }
             if data_version(pages.connection()).map_err(failed)? != before {
@@ -230,24 +231,20 @@ impl Switched {
         }
         // The very file that was verified, not written since: nothing could be learned by reading it.
         let now = file_stat(&self.path)?;
-        if now == self.placed && now.is_some_and(|now| now.inode == self.verified.stat.inode) {
-            return Ok(LiveCheck::Equal);
-        }
-        if !self.verified.is_raw && digest(&self.path)? == self.verified.digest {
-            return Ok(LiveCheck::Equal);
-        }
-        Ok(LiveCheck::ChangedSince)
+        let is_untouched = now == self.placed && now.is_some_and(|now| now.inode == self.verified.stat.inode);
+        Ok(if is_untouched { LiveCheck::Equal } else { LiveCheck::ChangedSince })
     }
 }
 
-fn is_restored(pages: &mut Pages, wanted: &VerifiedDatabase) -> rusqlite::Result<bool> {
+/// Whether the live pages are the staged ones.
+fn is_restored(live: &mut Pages, wanted: &VerifiedDatabase) -> rusqlite::Result<bool> {
     if wanted.size == 0 {
         // SQLite writes one page for an empty database.
         let objects: i64 =
-            pages.connection().query_row("SELECT count(*) FROM main.sqlite_schema", [], |row| row.get(0))?;
-        return Ok(pages.page_count() <= 1 && objects == 0);
+            live.connection().query_row("SELECT count(*) FROM main.sqlite_schema", [], |row| row.get(0))?;
+        return Ok(live.page_count() <= 1 && objects == 0);
     }
-    Ok(pages.digest()? == wanted.digest)
+    live.is_equal(&mut Pages::begin(open_immutable(&wanted.path)?)?)
 }
 
 fn data_version(connection: &Connection) -> rusqlite::Result<i64> {
