@@ -20,6 +20,9 @@ pub enum Error {
     Conflict { detail: String, hint: String },
     #[error("the world has changed since the plan was approved: approved=`{approved}`, now=`{now}`")]
     PlanChanged { approved: String, now: String },
+    /// The switch began and did not end: some parts are restored, others are as they were.
+    #[error("the restore stopped in the middle of its switch: site=`{site}`: {source}")]
+    HalfSwitched { site: SiteId, source: Box<Error> },
     #[error("another restore of this site took over: site=`{site}`")]
     TakenOver { site: SiteId },
     #[error("stored data of the site is damaged: site=`{site}`, {detail}")]
@@ -43,6 +46,7 @@ impl Faulty for Error {
             Error::NoPoint { .. } | Error::Conflict { .. } | Error::PlanChanged { .. } | Error::Hook { .. } => {
                 Fault::Operator
             }
+            Error::HalfSwitched { source, .. } => source.fault(),
             Error::TakenOver { .. } => Fault::Fenced,
             Error::Damaged { .. } | Error::NotVerified { .. } => Fault::Damage,
             Error::Cancelled => Fault::Cancelled,
@@ -58,6 +62,10 @@ impl Faulty for Error {
             | Error::NoSuchThing { hint, .. }
             | Error::NoPoint { hint, .. }
             | Error::Conflict { hint, .. } => Some(hint.clone()),
+            Error::HalfSwitched { source, .. } => Some(format!(
+                "run the same command again: it goes on from here, and its undo is kept; a freeze hook's site stays frozen until then{}",
+                source.hint().map(|hint| format!(" ({hint})")).unwrap_or_default()
+            )),
             Error::PlanChanged { .. } => Some("look at the new plan with --dry-run, and approve that one".into()),
             Error::Damaged { site, .. } => Some(format!(
                 "nothing was changed; an older point may be whole (`lifeboat points {site}`), or restore what is whole with --skip-damaged"

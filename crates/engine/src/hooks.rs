@@ -43,6 +43,11 @@ impl Hooks {
 }
 
 impl Frozen<'_> {
+    /// Leaves the site frozen, for what comes next to thaw.
+    pub(crate) fn stay(mut self) {
+        self.thawed = true;
+    }
+
     pub(crate) fn thaw(mut self) -> Result<(), Error> {
         self.thawed = true;
         run("thaw", &self.hooks.thaw, &self.site, self.hooks.timeout)

@@ -85,6 +85,7 @@ pub async fn restore(
 
 /// Into the live parts, under the same ids, with an undo.
 async fn in_place(engine: &Engine, request: &RestoreRequest, planned: Planned) -> Result<Receipt, Error> {
+    intent::check_free(&planned.facts.site, request)?; // before the freeze: its thaw would be another restore's
     let frozen = match engine.hooks.can_freeze() {
         true => Some(tokio::task::block_in_place(|| engine.hooks.freeze(&planned.plan.site))?),
         false => None,
@@ -98,13 +99,18 @@ async fn in_place(engine: &Engine, request: &RestoreRequest, planned: Planned) -
             intent::abandon(engine, &mut facts.site, &intent).await;
             return Err(error);
         }
-        // The intent stays open: the same command, run again, goes on from here.
-        Err(Failure { error, switched: true }) => return Err(error),
+        // The intent stays open and the site frozen: the same command, run again, goes on from here.
+        Err(Failure { error, switched: true }) => {
+            if let Some(frozen) = frozen {
+                frozen.stay();
+            }
+            return Err(Error::HalfSwitched { site: plan.site, source: Box::new(error) });
+        }
     };
     if let Some(frozen) = frozen {
         tokio::task::block_in_place(|| frozen.thaw())?;
     }
-    intent::complete(engine, &mut facts.site, &intent).await?;
+    intent::complete(engine, &mut facts.site, &intent, receipt.all_passed()).await?;
     Ok(receipt)
 }
 

@@ -109,6 +109,8 @@ pub struct WriterIdentity {
 pub enum RestoreOutcome {
     /// Verified and open.
     Completed,
+    /// Open, but a check failed: not everything is as the snapshot has it.
+    Partial,
     /// Given up with the target as it was.
     Abandoned,
 }

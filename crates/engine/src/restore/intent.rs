@@ -1,6 +1,6 @@
 //! The restore intent: from opening to closing, this restore alone may write the site.
 
-use lifeboat_model::{CommitEvent, RestoreId, RestoreIntent, RestoreOutcome, SourceName, Timestamp};
+use lifeboat_model::{CommitEvent, RestoreId, RestoreIntent, RestoreOutcome, SourceName, StateError, Timestamp};
 use lifeboat_repo::Site;
 
 use super::{RestorePlan, RestoreRequest};
@@ -16,6 +16,16 @@ pub(super) struct Intent {
 
 pub(super) fn new_restore() -> Result<RestoreId, Error> {
     Ok(RestoreId(random_id()?))
+}
+
+/// Refuses a second restore while the first may still run.
+pub(super) fn check_free(site: &Site, request: &RestoreRequest) -> Result<(), Error> {
+    match &site.state().intent {
+        Some(open) if !request.take_over && !is_gone(&open.owner) => {
+            Err(lifeboat_repo::Error::State(StateError::RestoreOpen(Box::new(open.clone()))).into())
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Opens the intent. A restore whose process is surely dead is gone on with, under its own id when
@@ -63,9 +73,9 @@ pub(super) async fn still_ours(site: &mut Site, intent: &Intent) -> Result<(), E
     }
 }
 
-/// Closes a restore that opened what it verified; its snapshot is proven by it.
-pub(super) async fn complete(engine: &Engine, site: &mut Site, intent: &Intent) -> Result<(), Error> {
-    close(site, intent, RestoreOutcome::Completed).await?;
+/// Closes a restore that opened what it verified; its snapshot is proven by it when every check passed.
+pub(super) async fn complete(engine: &Engine, site: &mut Site, intent: &Intent, all_passed: bool) -> Result<(), Error> {
+    close(site, intent, if all_passed { RestoreOutcome::Completed } else { RestoreOutcome::Partial }).await?;
     engine.memory.note_site(site);
     Ok(())
 }

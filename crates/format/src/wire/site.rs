@@ -10,7 +10,7 @@ use super::wire_codes;
 use crate::cbor::{self, In, Out, Wire, WireResult, wire_lists, wire_map};
 
 wire_codes!(HoldReason, "hold reason" { 0: Shrank, 1: Vanished, 2: Asked });
-wire_codes!(RestoreOutcome, "restore outcome" { 0: Completed, 1: Abandoned });
+wire_codes!(RestoreOutcome, "restore outcome" { 0: Completed, 1: Abandoned, 2: Partial });
 
 wire_map!(SiteState { 0: site, 1: key, 2: snapshots, 3: holds, 4: intent, 5: indexes });
 wire_map!(Hold { 0: id, 1: reason, 2: note, 3: placed_at });
