@@ -12,6 +12,7 @@ use crate::support::{
     Fleet, Snapshot, age, assert_consistent, cat, dump, extract, grow, make, names, page_size, picture, read_part, site,
 };
 
+// Explains invariant: no-trace
 #[test]
 fn a_quiet_database_is_read_without_a_trace() {
     for mode in ["wal", "delete", "truncate"] {

@@ -59,6 +59,7 @@ fn a_log_of_a_former_life_is_not_played_into_the_restored_database() {
     assert_eq!(rows(&fleet.path()), 100);
 }
 
+// Explains invariant: in-place
 #[test]
 fn an_application_that_keeps_the_database_open_sees_the_restore_and_keeps_its_next_write() {
     for mode in ["wal", "delete"] {
