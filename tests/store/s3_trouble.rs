@@ -2,6 +2,7 @@
 
 use std::io::{Read, Write};
 use std::net::TcpListener;
+use std::process::Command;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use lifeboat_model::{Fault, Faulty};
 use lifeboat_store::{Error, OpenOptions, RetryPolicy, S3Credentials, S3Options, Store, open};
 use lifeboat_testkit::conformance::{name, pattern};
-use lifeboat_testkit::s3_server::S3Server;
+use lifeboat_testkit::s3_server::{ACCESS_KEY, S3Server, SECRET_KEY};
 
 fn credentials(secret: &str) -> S3Credentials {
     S3Credentials { access_key_id: "testak".into(), secret_access_key: secret.into(), session_token: None }
@@ -84,6 +85,15 @@ async fn an_endpoint_without_an_address_is_unavailable() {
 
 /// A server that gives every request the same answer, and counts them.
 fn answering(answer: &'static str, delay: Duration) -> (String, Arc<AtomicUsize>) {
+    serving(answer, delay, Duration::ZERO)
+}
+
+/// A server that answers and then neither sends more nor hangs up.
+fn answering_then_waiting(answer: &'static str) -> (String, Arc<AtomicUsize>) {
+    serving(answer, Duration::ZERO, Duration::from_secs(3600))
+}
+
+fn serving(answer: &'static str, delay: Duration, linger: Duration) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("s3://bucket/p?endpoint=http://{}", listener.local_addr().unwrap());
     let count = Arc::new(AtomicUsize::new(0));
@@ -100,6 +110,7 @@ fn answering(answer: &'static str, delay: Duration) -> (String, Arc<AtomicUsize>
                 counter.fetch_add(1, Ordering::SeqCst);
                 std::thread::sleep(delay);
                 let _ = stream.write_all(answer.as_bytes());
+                std::thread::sleep(linger);
             });
         }
     });
@@ -159,6 +170,64 @@ async fn a_server_that_ignores_ranges_is_read_right() {
     let store = open(&url, &options("testsk")).await.unwrap().store;
     assert_eq!(store.get_range(&name("a"), 2..5).await.unwrap(), &b"234"[..]);
     assert!(matches!(store.get_range(&name("a"), 8..11).await, Err(Error::Truncated { len: 10, .. })));
+}
+
+#[tokio::test]
+async fn an_object_that_stops_on_its_way_is_given_up() {
+    let (url, _) = answering_then_waiting("HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nonly so much");
+    let mut options = options("testsk");
+    options.s3.request_timeout = Duration::from_millis(200);
+    let store = open(&url, &options).await.unwrap().store;
+    let error = store.get(&name("a")).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable { .. }), "{error:?}");
+    assert!(error.to_string().contains("did not end in time"), "{error}");
+}
+
+const CHILD_URL: &str = "LIFEBOAT_TEST_CREDENTIALS_URL";
+
+/// Opens the store with what the AWS chain finds, in a process whose environment is only `vars`.
+/// Returns what that process says.
+fn open_with_chain(url: &str, vars: &[(&str, &str)]) -> String {
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "s3_trouble::credentials_come_from_the_aws_chain", "--nocapture"])
+        .env_clear()
+        .env("HOME", "/nonexistent")
+        .env("AWS_EC2_METADATA_DISABLED", "true")
+        .env(CHILD_URL, url)
+        .envs(vars.iter().copied())
+        .output()
+        .unwrap();
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+async fn say_what_the_chain_finds(url: &str) {
+    let retry = RetryPolicy { attempts_max: 1, ..RetryPolicy::default() };
+    let said = match open(url, &OpenOptions { retry, ..OpenOptions::default() }).await {
+        Ok(opened) => format!("{:?}", opened.store.list("", None, 1).await),
+        Err(error) => format!("{error}; hint: {}", error.hint().unwrap_or_default()),
+    };
+    println!("said: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn credentials_come_from_the_aws_chain() {
+    if let Ok(url) = std::env::var(CHILD_URL) {
+        return say_what_the_chain_finds(&url).await;
+    }
+    let said = open_with_chain("s3://bucket/p?endpoint=http://127.0.0.1:1", &[]);
+    assert!(said.contains("said: the store refuses: no credentials for S3"), "{said}");
+    assert!(said.contains("hint: set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY"), "{said}");
+    let Some(server) = S3Server::shared_or_skip("credentials_come_from_the_aws_chain") else { return };
+    let url = server.fresh_url().unwrap();
+    let said = open_with_chain(&url, &[("AWS_ACCESS_KEY_ID", ACCESS_KEY), ("AWS_SECRET_ACCESS_KEY", SECRET_KEY)]);
+    assert!(said.contains("said: Ok([])"), "{said}");
+    let dir = tempfile::tempdir().unwrap();
+    let profile = format!("[nightly]\naws_access_key_id = {ACCESS_KEY}\naws_secret_access_key = {SECRET_KEY}\n");
+    let file = dir.path().join("credentials");
+    std::fs::write(&file, profile).unwrap();
+    let file = file.to_str().unwrap();
+    let said = open_with_chain(&url, &[("AWS_SHARED_CREDENTIALS_FILE", file), ("AWS_PROFILE", "nightly")]);
+    assert!(said.contains("said: Ok([])"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -220,7 +220,7 @@ fn entry_kind(file_type: FileType) -> EntryKind {
     }
 }
 
-struct RealFile(File);
+pub(super) struct RealFile(pub(super) File);
 
 impl NewFile for RealFile {
     fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {

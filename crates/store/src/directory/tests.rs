@@ -184,3 +184,15 @@ fn errors_of_the_file_system_say_what_to_do() {
     let unfit = Faults::new(Path::new("/root")).of_link("a/b", &Errno::PERM.into());
     assert!(matches!(unfit, Error::Unfit { .. }), "{unfit:?}");
 }
+
+/// Nothing that a file system shows tells a sync from none; but one that is really asked for fails
+/// where there is nothing to sync.
+#[test]
+fn the_real_disk_really_syncs() {
+    let (_reader, writer) = std::io::pipe().unwrap();
+    let mut pipe = disk::RealFile(std::fs::File::from(std::os::fd::OwnedFd::from(writer)));
+    assert_eq!(pipe.sync().unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    let proc = RootDir::open(Path::new("/proc")).unwrap();
+    assert_eq!(proc.sync_dir("").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    assert_eq!(proc.sync_dir("sys").unwrap_err().kind(), io::ErrorKind::InvalidInput);
+}
