@@ -18,6 +18,7 @@ mod apply;
 mod build;
 mod content;
 mod exclude;
+mod install;
 mod metadata;
 mod plan;
 mod reader;

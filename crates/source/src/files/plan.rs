@@ -45,7 +45,7 @@ pub fn plan_merge(
     scope: Scope,
     same_content: &mut dyn FnMut(&Entry, &Entry) -> bool,
 ) -> MergePlan {
-    let mut planner = Planner::new(live, wanted);
+    let mut planner = Planner::new(live, wanted, scope);
     for entry in wanted {
         planner.compare(entry, same_content);
     }
@@ -64,6 +64,7 @@ struct Planner<'a> {
     live: HashMap<&'a EntryPath, &'a Entry>,
     /// The live tree in path order, to find what lies beneath a directory.
     ordered: &'a [Entry],
+    scope: Scope,
     wanted: HashMap<&'a EntryPath, &'a Entry>,
     /// How many live names an inode has in this part.
     names: HashMap<u64, u32>,
@@ -75,7 +76,7 @@ struct Planner<'a> {
 }
 
 impl<'a> Planner<'a> {
-    fn new(live: &'a [Entry], wanted: &'a [Entry]) -> Self {
+    fn new(live: &'a [Entry], wanted: &'a [Entry], scope: Scope) -> Self {
         let mut names = HashMap::new();
         for entry in live.iter().filter(|entry| is_file(entry)) {
             *names.entry(entry.metadata.inode).or_insert(0) += 1;
@@ -83,6 +84,7 @@ impl<'a> Planner<'a> {
         Self {
             live: live.iter().map(|entry| (&entry.path, entry)).collect(),
             ordered: live,
+            scope,
             wanted: wanted.iter().map(|entry| (&entry.path, entry)).collect(),
             names,
             claimed: HashMap::new(),
@@ -140,6 +142,11 @@ impl<'a> Planner<'a> {
         let inode = live.metadata.inode;
         let mut as_file = live.clone();
         if let EntryKind::HardLink { to } = &live.kind {
+            // Its first name goes or becomes another file. An undo can only bring both names of the
+            // one file back when it lists both, so this one is a change as well.
+            if self.scope == Scope::Whole || self.wanted.contains_key(to) {
+                return self.put(wanted, Some(live));
+            }
             as_file.kind = EntryKind::File;
             as_file.metadata.size = self.live.get(to).map_or(0, |first| first.metadata.size);
         }

@@ -145,6 +145,10 @@ impl StagedFile {
         Setter { subject, entry: &self.entry, unset: &self.unset }.apply_new(self.owner, Some(STAGED_MODE))
     }
 
+    pub(super) fn sync(&self) -> Result<(), Error> {
+        rustix::fs::fsync(&self.file).map_err(|errno| self.failed(errno))
+    }
+
     fn count(&self, offset: u64, len: u64) {
         self.written.fetch_add(len, Ordering::AcqRel);
         self.end.fetch_max(offset + len, Ordering::AcqRel);

@@ -67,7 +67,14 @@ pub(super) struct Work {
     pub made: Vec<(Arc<OwnedFd>, Vec<u8>)>,
     pub owner: Owner,
     pub switched: AtomicBool,
-    pub scratch: AtomicU64,
+    scratch: AtomicU64,
+}
+
+impl Work {
+    /// A name in staging that nothing has yet.
+    pub fn scratch_name(&self) -> Vec<u8> {
+        format!("x{}", self.scratch.fetch_add(1, Ordering::Relaxed)).into_bytes()
+    }
 }
 
 impl FilesTarget {

@@ -1,7 +1,6 @@
 //! Merging into what is there: the least that has to change, and nothing else.
 
 use crate::support::*;
-use lifeboat_model::EntryKind;
 use lifeboat_source::files::{Action, Scope};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
@@ -129,32 +128,7 @@ fn an_undo_brings_back_what_a_restore_replaced_removed_and_added() {
 
     let changes = restore(&live, &wanted);
     assert_restored(&live, &wanted);
-    let mut undo = Tree::default();
-    let mut paths: Vec<_> = changes.actions.iter().map(|action| action.path().clone()).collect();
-    paths.extend(changes.removals.iter().map(|removal| removal.path.clone()));
-    paths.extend(changes.directories.iter().map(|entry| entry.path.clone()));
-    paths.sort();
-    paths.dedup();
-    for path in paths {
-        match before.entries.iter().position(|entry| entry.path == path) {
-            Some(at) => {
-                undo.entries.push(before.entries[at].clone());
-                undo.contents.push(before.contents[at].clone());
-            }
-            None => {
-                let mut absent = wanted.entries.iter().find(|entry| entry.path == path).unwrap().clone();
-                absent.kind = EntryKind::Absent;
-                undo.entries.push(absent);
-                undo.contents.push(Vec::new());
-            }
-        }
-    }
-    let mut target = target(&live);
-    let back = plan(&target, &undo, Scope::Listed);
-    target.begin().unwrap();
-    let mut steps = Steps::unlimited();
-    assert!(stage(&target, &back, &undo, &mut steps).is_ok());
-    assert!(finish(&mut target, &back, &mut steps).is_ok());
+    restore_listed(&live, &undo_of(&changes, &before, &wanted));
     assert_restored(&live, &before);
 }
 

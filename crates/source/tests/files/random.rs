@@ -180,6 +180,20 @@ proptest! {
     }
 
     #[test]
+    fn any_restore_can_be_undone(
+        changes in prop::collection::vec(change(), 0..30),
+        later in prop::collection::vec(change(), 0..20),
+    ) {
+        let dir = quick_dir();
+        let root = dir.path().join("part");
+        let tree = build(&root, &changes);
+        let before = build(&root, &later);
+        let plan = restore(&root, &tree);
+        restore_listed(&root, &undo_of(&plan, &before, &tree));
+        assert_restored(&root, &before);
+    }
+
+    #[test]
     fn a_kill_anywhere_in_any_merge_is_mended_by_the_next_run(
         changes in prop::collection::vec(change(), 0..25),
         other in prop::collection::vec(change(), 0..25),

@@ -205,6 +205,40 @@ pub fn restore(root: &Path, wanted: &Tree) -> MergePlan {
     restore_steps(root, wanted, &mut Steps::unlimited()).ok().unwrap()
 }
 
+/// What was at every path that a restore changed: what an undo keeps.
+pub fn undo_of(plan: &MergePlan, before: &Tree, wanted: &Tree) -> Tree {
+    let mut paths: Vec<_> = plan.actions.iter().map(|action| action.path().clone()).collect();
+    paths.extend(plan.removals.iter().map(|removal| removal.path.clone()));
+    paths.extend(plan.directories.iter().map(|entry| entry.path.clone()));
+    paths.sort();
+    paths.dedup();
+    let mut undo = Tree::default();
+    for path in paths {
+        match before.entries.iter().position(|entry| entry.path == path) {
+            Some(at) => {
+                undo.entries.push(before.entries[at].clone());
+                undo.contents.push(before.contents[at].clone());
+            }
+            None => {
+                let mut absent = wanted.entries.iter().find(|entry| entry.path == path).unwrap().clone();
+                absent.kind = EntryKind::Absent;
+                undo.entries.push(absent);
+                undo.contents.push(Vec::new());
+            }
+        }
+    }
+    undo
+}
+
+pub fn restore_listed(root: &Path, wanted: &Tree) {
+    let mut target = target(root);
+    let plan = plan(&target, wanted, Scope::Listed);
+    target.begin().unwrap();
+    let mut steps = Steps::unlimited();
+    assert!(stage(&target, &plan, wanted, &mut steps).is_ok());
+    assert!(finish(&mut target, &plan, &mut steps).is_ok());
+}
+
 pub fn assert_restored(root: &Path, wanted: &Tree) {
     let got = read(root).comparable();
     let want = wanted.comparable();
