@@ -8,6 +8,7 @@ use lifeboat_repo::CheckDepth;
 use lifeboat_store::{MemoryStore, Store};
 use lifeboat_testkit::world::{World, backup_all, site_id};
 
+// Explains invariant: damage-is-named
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_repository_has_no_findings_and_one_flipped_byte_is_named_with_its_entry() {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());

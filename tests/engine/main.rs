@@ -2,4 +2,5 @@
 
 mod backup;
 mod check;
+mod order;
 mod restore;

@@ -145,6 +145,7 @@ async fn beside_and_exported_copies_are_whole_and_the_live_site_is_not_touched()
     assert!(engine.site(&site_id("acme")).await.unwrap().state().snapshots.iter().all(|s| s.mark == Mark::Good));
 }
 
+// Explains invariant: plan-first
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_approved_plan_runs_and_conflicts_need_more_than_a_yes() {
     let (store, world) = world().await;

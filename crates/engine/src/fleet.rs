@@ -126,6 +126,7 @@ mod tests {
         PartIdentity { machine: "m".into(), filesystem: filesystem.into(), path: "/srv".into() }
     }
 
+    // Explains invariant: emptiness-is-an-alarm
     #[test]
     fn a_source_on_another_mount_or_short_of_a_fifth_of_its_sites_has_failed() {
         let check = |before: u64, now: usize, filesystem: &str, want: Option<&str>| {

@@ -26,6 +26,7 @@ pub use error::Error;
 pub use fetch::{ChunkDamage, Delivery, FetchLimits, FetchStats, Wanted};
 pub use ingest::{ChunkNumber, FreshExtent, Ingest, IngestOptions, NewPart, NewSnapshot, Prepared, StoredContent};
 pub use keyring::{Credential, NewKeys};
+pub use lifeboat_format::{ManifestHead, ManifestPart, SiteKeys};
 pub use manifest::Manifest;
 pub use repository::{KnownHead, Repository};
 pub use site::{CommitOutcome, Site};

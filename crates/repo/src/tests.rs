@@ -149,6 +149,7 @@ async fn many_index_segments_become_one_that_still_knows_every_chunk() {
     assert_eq!(site.known_chunks().await.unwrap().chunks.len(), 10);
 }
 
+// Explains invariant: one-sequence
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_writers_both_commits_stand_and_the_second_saw_the_first() {
     let (_, _, repository) = new_repository().await;

@@ -2,10 +2,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use lifeboat_format::ManifestPart;
 use lifeboat_model::{
     Entry, EntryKind, EntryPath, PartProblem, PartRecord, PartStatus, ProgressEvent, SiteId, Timestamp,
 };
+use lifeboat_repo::ManifestPart;
 use lifeboat_repo::{Chunker, FreshExtent, Ingest, NewPart, StoredContent};
 use lifeboat_source::{Content, ContentCheck, PartReader, PartSummary, Read, Source};
 

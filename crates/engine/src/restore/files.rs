@@ -4,10 +4,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lifeboat_format::SiteKeys;
 use lifeboat_model::{
     Check, Entry, EntryKind, EntryPath, Extent, PartProblem, PartReceipt, RestoreId, SiteId, SourceName,
 };
+use lifeboat_repo::SiteKeys;
 use lifeboat_repo::Wanted;
 use lifeboat_source::Read;
 use lifeboat_source::files::{Action, FilesTarget, MergePlan, Scope, StagedFile, plan_merge};

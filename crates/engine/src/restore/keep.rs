@@ -3,11 +3,11 @@
 
 use std::collections::HashSet;
 
-use lifeboat_format::ManifestPart;
 use lifeboat_model::{
     CommitEvent, Entry, EntryKind, EntryPath, Mark, PartIdentity, PartRecord, PartStatus, Position, SnapshotId,
     SnapshotRecord, SourceKind, SourceName, Timestamp,
 };
+use lifeboat_repo::ManifestPart;
 use lifeboat_repo::{Ingest, IngestOptions, NewPart, NewSnapshot, StoredContent};
 use lifeboat_source::PartReader;
 use lifeboat_source::sqlite::Live;
@@ -71,7 +71,7 @@ pub(super) async fn keep_undo(
 #[derive(Default)]
 struct Earlier {
     record: Option<SnapshotRecord>,
-    heads: Vec<lifeboat_format::ManifestHead>,
+    heads: Vec<lifeboat_repo::ManifestHead>,
     parts: Vec<(ManifestPart, Vec<Entry>)>,
 }
 
