@@ -12,7 +12,7 @@ mod site;
 
 use std::path::PathBuf;
 
-use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
 pub use later::LaterVerb;
 pub use restore::{ApprovalArgs, OnlyArg, RestoreArgs, UndoArgs, VerifyDepth};
@@ -149,16 +149,20 @@ pub enum KeyCommand {
         #[arg(long, value_name = "FILE")]
         recovery_key_file: Option<PathBuf>,
     },
-    /// Make one more master key, beside those that open the repository already
+    /// Make one more key, beside those that open the repository already
+    #[command(group(ArgGroup::new("what").required(true).args(["to", "recovery"])))]
     Add {
-        /// The new key's file; must not exist
-        #[arg(value_name = "NEW-KEY-FILE")]
-        to: PathBuf,
+        /// The file of a new master key; made when it is missing
+        #[arg(value_name = "KEY-FILE")]
+        to: Option<PathBuf>,
+        /// Make a recovery key instead, and show it once
+        #[arg(long)]
+        recovery: bool,
     },
     /// Make a new master key that takes the place of the one in use
     Rotate {
-        /// The new key's file; must not exist
-        #[arg(value_name = "NEW-KEY-FILE")]
+        /// The file of the new master key; made when it is missing
+        #[arg(value_name = "KEY-FILE")]
         to: PathBuf,
     },
 }

@@ -26,6 +26,7 @@ use lifeboat_model::{SiteId, SourceName};
 pub use error::ConfigError;
 pub use hooks::HooksConfig;
 pub use policy::{KeepCounts, NamedPolicy, Policy};
+pub(crate) use repository::directory_of;
 pub use repository::{KeyRef, RepositoryConfig};
 pub use sources::{FilesConfig, InnerDatabase, SourceConfig, SourceSettings, SqliteConfig};
 

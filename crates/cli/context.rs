@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use lifeboat_format::SecretKey;
 
 use crate::args::GlobalArgs;
-use crate::config::{Config, DEFAULT_FILE};
+use crate::config::{Config, DEFAULT_FILE, KeyRef};
 use crate::output::{Output, Streams};
 use crate::signal::{self, CancelFlag};
 use crate::{CliError, key_file};
@@ -75,7 +75,11 @@ impl Context {
     }
 
     pub fn master_key(&self, config: &Config) -> Result<SecretKey, CliError> {
-        key_file::load(&config.repository.key, &self.surroundings.env)
+        self.load_key(&config.repository.key)
+    }
+
+    pub fn load_key(&self, key: &KeyRef) -> Result<SecretKey, CliError> {
+        key_file::load(key, &self.surroundings.env)
     }
 
     /// Says what the configuration asks for and this version does not do.

@@ -52,8 +52,9 @@ impl CliError {
     }
 }
 
-impl<E: Faulty + 'static> From<E> for CliError {
-    fn from(error: E) -> Self {
+impl CliError {
+    /// What the command line tells of an error of any crate.
+    pub fn of(error: &impl Faulty) -> Self {
         let mut message = error.to_string();
         let mut cause = error.source();
         while let Some(inner) = cause {
@@ -64,6 +65,12 @@ impl<E: Faulty + 'static> From<E> for CliError {
             cause = inner.source();
         }
         Self { message, hint: error.hint(), fault: error.fault() }
+    }
+}
+
+impl<E: Faulty> From<E> for CliError {
+    fn from(error: E) -> Self {
+        Self::of(&error)
     }
 }
 

@@ -15,12 +15,15 @@ mod context;
 mod error;
 pub mod key_file;
 mod log;
+mod memory;
+mod open;
 pub mod output;
 pub mod progress;
 pub mod signal;
 pub mod suggest;
 mod usage;
 mod verbs;
+mod words;
 
 #[cfg(test)]
 mod command_lines;

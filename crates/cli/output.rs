@@ -176,6 +176,11 @@ impl Output {
         self.stdout().failure.is_none()
     }
 
+    /// Whether the reader of stdout went away.
+    pub fn is_stdout_gone(&self) -> bool {
+        self.stdout().failure.is_some()
+    }
+
     /// Talk: what is going on.
     pub fn say(&self, text: impl AsRef<str>) {
         if !self.inner.manner.quiet && !self.is_json() {
@@ -206,6 +211,20 @@ impl Output {
             Ok(0) | Err(_) => None,
             Ok(_) => Some(answer.trim_end_matches(['\r', '\n']).to_owned()),
         }
+    }
+
+    /// Asks for a secret: on a terminal without showing what is typed, else from stdin in silence.
+    pub fn ask_secret(&self, question: &str) -> Option<String> {
+        if !self.is_interactive() {
+            return self.ask("");
+        }
+        let hidden = echo(false);
+        let answer = self.ask(question);
+        if hidden {
+            echo(true);
+            self.write_stderr("\n");
+        }
+        answer
     }
 
     /// The last word of a verb that came to its end. Returns the exit code.
@@ -292,6 +311,15 @@ impl Output {
     fn stdout(&self) -> MutexGuard<'_, Stdout> {
         self.inner.stdout.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Switches the terminal's echo; false when there is no terminal to switch.
+fn echo(on: bool) -> bool {
+    use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
+    let stdin = io::stdin();
+    let Ok(mut modes) = tcgetattr(&stdin) else { return false };
+    modes.local_modes.set(LocalModes::ECHO, on);
+    tcsetattr(&stdin, OptionalActions::Now, &modes).is_ok()
 }
 
 #[cfg(test)]

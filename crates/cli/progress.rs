@@ -42,10 +42,9 @@ impl Bars {
         let state = State { overall: None, sites_planned: 0, sites_done: 0, sites: HashMap::new() };
         Self { bars: output.bars().clone(), state: Mutex::new(state) }
     }
-}
 
-impl Drop for Bars {
-    fn drop(&mut self) {
+    /// Takes every bar away: what follows is the result.
+    pub fn clear(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         for (_, site) in state.sites.drain() {
             site.finish();
@@ -53,6 +52,12 @@ impl Drop for Bars {
         if let Some(bar) = state.overall.take() {
             bar.finish_and_clear();
         }
+    }
+}
+
+impl Drop for Bars {
+    fn drop(&mut self) {
+        self.clear();
     }
 }
 

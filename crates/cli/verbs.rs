@@ -1,29 +1,67 @@
 //! One file a verb: arguments in, an [`Outcome`] out.
 
+mod backup;
+mod catalog;
 mod completions;
+mod init;
+mod key;
+mod look;
+mod plan;
+mod points;
+mod restore;
+mod sites;
+mod sources;
 
-use crate::args::Command;
+use lifeboat_model::{PointInTime, SiteId, Timestamp};
+use lifeboat_repo::Site;
+
+use crate::args::{CatalogCommand, Command, SourcesCommand};
+use crate::open::Open;
 use crate::output::Outcome;
-use crate::{CliError, Context};
+use crate::{CliError, Context, bad_point, suggest};
 
 /// Runs one verb to its end.
 pub fn run(command: Command, context: &Context) -> Result<Outcome, CliError> {
     match command {
+        Command::Init(args) => init::run(&args, context),
+        Command::Key(command) => key::run(&command, context),
+        Command::Sources(SourcesCommand::Inspect { source }) => sources::inspect(source.as_ref(), context),
+        Command::Sites(args) => sites::run(&args, context),
+        Command::Backup(args) => backup::run(&args, context),
+        Command::Points(args) => points::run(&args, context),
+        Command::Ls(args) => look::ls(&args, context),
+        Command::Cat(args) => look::cat(&args, context),
+        Command::Diff(args) => restore::diff(&args, context),
+        Command::Restore(args) => restore::run(&args, context),
+        Command::Undo(args) => restore::undo(&args, context),
+        Command::Catalog(CatalogCommand::Rebuild) => catalog::rebuild(context),
         Command::Completions(args) => completions::run(&args, context),
         Command::Later(verb) => Err(verb.refuse()),
         Command::Demo(args) if args.postgres.is_some() => Err(CliError::not_in_this_version("flag", "--postgres")
             .with_hint("leave the flag out: the demo needs no server")),
-        Command::Restore(args) => {
-            args.check_version()?;
-            wait_for_engine(context)
-        }
-        _ => wait_for_engine(context),
+        _ => Err(CliError::bug("the verb is not wired yet")),
     }
 }
 
-fn wait_for_engine(context: &Context) -> Result<Outcome, CliError> {
-    let config = context.config()?;
-    context.master_key(&config)?;
-    context.tell_notes(&config);
-    Err(CliError::bug("the verb is not wired yet"))
+/// What `--at` asks for.
+fn point(at: Option<&str>) -> Result<PointInTime, CliError> {
+    PointInTime::parse(at.unwrap_or("latest"), Timestamp::now()).map_err(|error| bad_point(&error))
+}
+
+/// The site as the bucket has it, or a refusal that offers the nearest names.
+async fn known_site(open: &Open, id: &SiteId) -> Result<Site, CliError> {
+    match open.engine.site(id).await {
+        Err(lifeboat_engine::Error::NoSuchSite { .. }) => {}
+        other => return Ok(other?),
+    }
+    let health = tokio::task::block_in_place(|| open.engine.fleet.look(&Default::default(), true));
+    let listed: Vec<SiteId> = health.into_iter().flat_map(|source| source.sites).collect();
+    if listed.contains(id) {
+        return Err(CliError::usage(format!("the site was never backed up: site=`{id}`"))
+            .with_hint(format!("make its first point with `lifeboat backup {id}`")));
+    }
+    let run = open.engine.repository.newest_runs(1).await?.pop();
+    let mut known: Vec<SiteId> = run.into_iter().flat_map(|run| run.sites).map(|site| site.site).collect();
+    known.extend(listed);
+    Err(suggest::unknown_site(id, &known))
 }

@@ -1,0 +1,163 @@
+//! The catalog as the engine's memory.
+//!
+//! A catalog that fails is told once and never stops a verb: the bucket has everything. What is lost
+//! until it works again is speed, and the notice of a bucket that loses its newest commits.
+
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use lifeboat_control::{Catalog, Head, Noted, RunSeen, SiteFingerprint, SiteHead, SiteRow, SiteSummary};
+use lifeboat_engine::{Fingerprint, HeadMemory};
+use lifeboat_model::{Faulty, Mark, Run, RunNumber, SiteId, SiteState};
+use lifeboat_repo::{KnownHead, Repository, Site};
+
+use crate::CliError;
+use crate::output::Output;
+
+pub struct CatalogMemory {
+    catalog: Mutex<Catalog>,
+    repository: Repository,
+    output: Output,
+    warned: AtomicBool,
+}
+
+impl CatalogMemory {
+    /// Opens the repository's catalog; one that cannot be used is replaced by one in memory.
+    pub fn open(directory: &Path, repository: Repository, output: Output) -> Result<Self, CliError> {
+        let identity = repository.config().repository.to_string();
+        let mut warned = false;
+        let catalog = match Catalog::open(directory, &identity) {
+            Ok(opened) => {
+                if let Some(aside) = opened.set_aside {
+                    let message = format!(
+                        "the catalog was set aside and begun anew: reason=`{}`, now=`{}`",
+                        aside.reason,
+                        aside.to.display()
+                    );
+                    output.warn(&message, Some("nothing is lost; `lifeboat catalog rebuild` fills it at once"));
+                }
+                opened.catalog
+            }
+            Err(error) => {
+                warned = true;
+                tell(&output, &error);
+                Catalog::in_memory(&identity)?
+            }
+        };
+        Ok(Self { catalog: Mutex::new(catalog), repository, output, warned: AtomicBool::new(warned) })
+    }
+
+    pub fn lock(&self) -> MutexGuard<'_, Catalog> {
+        self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What it knows of every site; nothing when it cannot tell.
+    pub fn rows(&self) -> Vec<SiteRow> {
+        self.or_warn(self.lock().sites()).unwrap_or_default()
+    }
+
+    /// The value, or one warning in the life of the process.
+    fn or_warn<T>(&self, result: Result<T, lifeboat_control::Error>) -> Option<T> {
+        result
+            .map_err(|error| {
+                if !self.warned.swap(true, Ordering::Relaxed) {
+                    tell(&self.output, &error);
+                }
+            })
+            .ok()
+    }
+}
+
+fn tell(output: &Output, error: &lifeboat_control::Error) {
+    output.warn(&format!("going on without the catalog: {error}"), error.hint().as_deref());
+}
+
+/// A site as the catalog remembers it.
+pub fn site_head(site: &Site) -> SiteHead {
+    let KnownHead { generation, hash } = site.head();
+    SiteHead {
+        site: site.id().clone(),
+        handle: site.handle(),
+        head: Head { generation, hash },
+        summary: summary(site.state()),
+    }
+}
+
+/// A run as the catalog remembers it.
+pub fn run_seen(run: &Run, repository: &Repository) -> RunSeen {
+    RunSeen {
+        number: run.number,
+        finished_at: run.finished_at,
+        sites: run.sites.iter().map(|site| (repository.handle_of(&site.site), site.clone())).collect(),
+    }
+}
+
+/// What a listing says of a site.
+pub fn summary(state: &SiteState) -> SiteSummary {
+    let count = |mark: Mark| state.snapshots.iter().filter(|record| record.mark == mark).count() as u64;
+    let latest = state.latest();
+    SiteSummary {
+        latest: latest.map(|record| record.id),
+        latest_at: latest.map(|record| record.cut_till),
+        logical_bytes: latest.map_or(0, |record| record.logical_bytes),
+        entries: latest.map_or(0, |record| record.entries),
+        good: count(Mark::Good),
+        incomplete: count(Mark::Incomplete),
+        suspect: count(Mark::Suspect),
+        undo: count(Mark::Undo),
+        holds: state.holds.len() as u64,
+        has_intent: state.intent.is_some(),
+    }
+}
+
+fn known(head: Head) -> KnownHead {
+    KnownHead { generation: head.generation, hash: head.hash }
+}
+
+impl HeadMemory for CatalogMemory {
+    fn known_head(&self, site: &SiteId) -> Option<KnownHead> {
+        let head = self.lock().head(self.repository.handle_of(site));
+        self.or_warn(head).flatten().map(known)
+    }
+
+    fn note_site(&self, site: &Site) {
+        // A site that was never committed to has no head to remember.
+        if site.written_at().is_none() {
+            return;
+        }
+        let noted = self.lock().note_head(&site_head(site));
+        if let Some(Noted::Forked { known }) = self.or_warn(noted) {
+            let generation = known.generation;
+            tracing::warn!(site = %site.id(), %generation, "the bucket has two histories of this site");
+        }
+    }
+
+    fn fingerprint(&self, site: &SiteId) -> Option<Fingerprint> {
+        let found = self.lock().fingerprint(self.repository.handle_of(site));
+        let SiteFingerprint { head, digest, snapshot } = self.or_warn(found).flatten()?;
+        Some(Fingerprint { head: known(head), snapshot, digest })
+    }
+
+    fn note_fingerprint(&self, site: &SiteId, fingerprint: &Fingerprint) {
+        let Fingerprint { head, snapshot, digest } = fingerprint;
+        let row = SiteFingerprint {
+            head: Head { generation: head.generation, hash: head.hash },
+            digest: *digest,
+            snapshot: snapshot.clone(),
+        };
+        let noted = self.lock().note_fingerprint(self.repository.handle_of(site), &row);
+        self.or_warn(noted);
+    }
+
+    fn newest_run(&self) -> Option<RunNumber> {
+        let run = self.lock().last_run();
+        self.or_warn(run).flatten()
+    }
+
+    fn note_run(&self, run: &Run) {
+        let seen = run_seen(run, &self.repository);
+        let noted = self.lock().note_run(&seen);
+        self.or_warn(noted);
+    }
+}

@@ -1,0 +1,129 @@
+//! From the configuration to an engine: the one place where the parts are put together.
+//!
+//!   lifeboat.toml ─▶ key ─▶ store ─▶ repository ┐
+//!                  ─▶ sources, hooks, policies ─┼─▶ [`lifeboat_engine::Engine`]
+//!                  ─▶ catalog, bars, Ctrl-C ────┘
+//!
+//! What is not here: what the verbs do with it.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use lifeboat_engine::{AnySource, Engine, Fleet, HeadMemory, Hooks, Policy, Usage};
+use lifeboat_format::SecretKey;
+use lifeboat_model::{ProgressSink, SiteId};
+use lifeboat_repo::{FetchLimits, IngestOptions, Repository};
+use lifeboat_source::PathTemplate;
+use lifeboat_source::files::{Exclusion, FilesSource};
+use lifeboat_source::sqlite::SqliteSource;
+use lifeboat_store::OpenOptions;
+
+use crate::config::{Config, KeyRef, SourceConfig, SourceSettings};
+use crate::memory::CatalogMemory;
+use crate::progress::Bars;
+use crate::{CliError, Context};
+
+/// An engine, and what the command line keeps of its parts.
+pub struct Open {
+    pub config: Config,
+    pub engine: Engine,
+    pub memory: Arc<CatalogMemory>,
+    pub bars: Arc<Bars>,
+}
+
+impl Context {
+    /// Everything the verbs need, from the configuration file.
+    pub async fn open(&self) -> Result<Open, CliError> {
+        let config = self.config()?;
+        let key = self.master_key(&config)?;
+        self.open_with(config, &key).await
+    }
+
+    /// The same, with a configuration and a key that are there already.
+    pub async fn open_with(&self, config: Config, key: &SecretKey) -> Result<Open, CliError> {
+        let store = self.open_store(&config.repository.url, false).await?;
+        let repository = Repository::open(store.store.clone(), key).await?;
+        let memory =
+            Arc::new(CatalogMemory::open(&config.repository.catalog, repository.clone(), self.output.clone())?);
+        let bars = Arc::new(Bars::new(&self.output));
+        let meters = store.meters;
+        let policies = config.clone();
+        let engine = Engine {
+            repository,
+            fleet: fleet(&config)?,
+            hooks: hooks(&config),
+            memory: Arc::clone(&memory) as Arc<dyn HeadMemory>,
+            progress: Arc::clone(&bars) as Arc<dyn ProgressSink>,
+            cancel: self.cancel.shared(),
+            fetch: FetchLimits::default(),
+            ingest: IngestOptions::default(),
+            usage: Box::new(move || {
+                let used = meters.snapshot();
+                Usage { requests: used.requests(), bytes_read: used.bytes_in }
+            }),
+            policy: Box::new(move |site| policy(&policies, site)),
+        };
+        Ok(Open { config, engine, memory, bars })
+    }
+
+    /// The store behind an address; `create_root` makes a missing directory, for `init` alone.
+    pub async fn open_store(&self, url: &str, create_root: bool) -> Result<lifeboat_store::Opened, CliError> {
+        Ok(lifeboat_store::open(url, &OpenOptions { create_root, ..OpenOptions::default() }).await?)
+    }
+}
+
+fn policy(config: &Config, site: &SiteId) -> Policy {
+    Policy { shrink_limit: f64::from(config.policy_of(site).shrink_limit) / 100.0 }
+}
+
+fn hooks(config: &Config) -> Hooks {
+    config.hooks.as_ref().map_or_else(Hooks::default, |hooks| Hooks {
+        freeze: hooks.freeze.clone(),
+        thaw: hooks.thaw.clone(),
+        timeout: Some(hooks.timeout),
+    })
+}
+
+/// The sources as the engine takes them.
+pub fn fleet(config: &Config) -> Result<Fleet, CliError> {
+    let sources: Result<Vec<AnySource>, CliError> = config.sources.iter().map(|source| build(source, config)).collect();
+    Ok(Fleet::new(sources?))
+}
+
+fn build(source: &SourceConfig, config: &Config) -> Result<AnySource, CliError> {
+    let name = source.name.clone();
+    let path = template(source.path())?;
+    match &source.settings {
+        SourceSettings::Sqlite(_) => Ok(AnySource::Sqlite(SqliteSource::new(name, path))),
+        SourceSettings::Files(files) => {
+            let mut exclusions = own_files(config);
+            for inner in &files.exclude {
+                exclusions.push(Exclusion::Tree(template(&format!("{}/{inner}", source.path()))?));
+            }
+            for other in &config.sources {
+                if matches!(other.settings, SourceSettings::Sqlite(_)) {
+                    exclusions.push(Exclusion::Database(template(other.path())?));
+                }
+            }
+            Ok(AnySource::Files(FilesSource::new(name, path, exclusions)))
+        }
+    }
+}
+
+/// What is Lifeboat's own and must be in no backup, should a path lead there all the same.
+fn own_files(config: &Config) -> Vec<Exclusion> {
+    let key = match &config.repository.key {
+        KeyRef::File(path) => Some(path.as_path()),
+        KeyRef::Env(_) => None,
+    };
+    let directory = config.repository.directory.as_deref();
+    let own: [Option<&Path>; 3] = [key, directory, Some(&config.repository.catalog)];
+    own.into_iter().flatten().map(|path| Exclusion::Path(path.to_owned())).collect()
+}
+
+fn template(text: &str) -> Result<PathTemplate, CliError> {
+    // The configuration was checked with the same parser: only a path put together here can fail.
+    PathTemplate::parse(text).map_err(|error| {
+        CliError::usage(format!("bad path of a source: {error}")).with_hint("mend the path or `exclude` in [sources]")
+    })
+}

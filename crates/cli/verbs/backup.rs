@@ -1,0 +1,156 @@
+//! `lifeboat backup SITE… | --all`: snapshots; what failed is data, and the exit code says so.
+
+use lifeboat_engine::{BackupReport, BackupRequest, SiteBackup, SiteOutcome, backup};
+use lifeboat_model::{Mark, SnapshotRecord, worst_exit_code};
+use serde_json::{Value, json};
+
+use crate::args::BackupArgs;
+use crate::output::{Align, Failed, Outcome, Table, bytes, count};
+use crate::{CliError, Context, words};
+
+/// Sites that people are shown one by one; of more, only those that are not simply unchanged.
+const SHOWN_MAX: usize = 40;
+const PARTLY: u8 = 3;
+
+pub fn run(args: &BackupArgs, context: &Context) -> Result<Outcome, CliError> {
+    context.block_on(async {
+        let open = context.open().await?;
+        context.tell_notes(&open.config);
+        if open.config.sources.is_empty() {
+            return Err(CliError::usage("no sources are configured")
+                .with_hint("write a section [sources.NAME] with kind and path; config/example.toml shows how"));
+        }
+        super::key::warn_unproven(&open.engine.repository, &context.output).await;
+        let request = BackupRequest { sites: args.sites.clone(), accept_loss: args.accept_loss };
+        let report = backup(&open.engine, &request).await;
+        open.bars.clear();
+        Ok(tell(&report?, context))
+    })
+}
+
+fn tell(report: &BackupReport, context: &Context) -> Outcome {
+    let output = &context.output;
+    let mut failed = Vec::new();
+    for source in &report.sources {
+        if let Some((reason, hint)) = &source.failure {
+            let message =
+                format!("the source has failed, nothing is published from it: source=`{}`, {reason}", source.source);
+            output.event("source", json!({ "source": source.source.as_str(), "failure": reason }));
+            failed.push(Failed { site: None, message, hint: Some(hint.clone()), exit_code: 10 });
+        }
+    }
+    let mut table = Table::new(&[
+        ("SITE", Align::Left),
+        ("OUTCOME", Align::Left),
+        ("MARK", Align::Left),
+        ("ENTRIES", Align::Right),
+        ("SIZE", Align::Right),
+        ("NEW", Align::Right),
+        ("SNAPSHOT", Align::Left),
+    ]);
+    let few = report.sites.len() <= SHOWN_MAX;
+    for site in &report.sites {
+        output.event("site", site_json(site));
+        failed.extend(failure(site));
+        if few || context.global.verbose > 0 || !matches!(site.outcome, SiteOutcome::Unchanged(_)) {
+            table.row(row(site));
+        }
+    }
+    if !table.is_empty() {
+        table.lines().iter().for_each(|line| output.line(line));
+    }
+    let of = |wanted: &str| report.sites.iter().filter(|site| name(site) == wanted).count() as u64;
+    let added: u64 = report.sites.iter().filter_map(published).map(|record| record.added_bytes).sum();
+    output.line(format!(
+        "Run {}: {} published, {} unchanged, {} vanished, {} failed; {} new in the repository.",
+        report.run,
+        count(of("published")),
+        count(of("unchanged")),
+        count(of("vanished")),
+        count(of("failed")),
+        bytes(added)
+    ));
+    let worst = failed.iter().map(|failed| failed.exit_code).chain((!failed.is_empty()).then_some(PARTLY));
+    Outcome { exit_code: worst_exit_code(worst), failed, ..Outcome::ok() }
+        .with("run", report.run.0)
+        .with("published", of("published"))
+        .with("unchanged", of("unchanged"))
+        .with("vanished", of("vanished"))
+        .with("added_bytes", added)
+}
+
+fn name(site: &SiteBackup) -> &'static str {
+    match site.outcome {
+        SiteOutcome::Published(_) => "published",
+        SiteOutcome::Unchanged(_) => "unchanged",
+        SiteOutcome::Vanished => "vanished",
+        SiteOutcome::Failed(_) => "failed",
+    }
+}
+
+fn record(site: &SiteBackup) -> Option<&SnapshotRecord> {
+    match &site.outcome {
+        SiteOutcome::Published(record) | SiteOutcome::Unchanged(record) => Some(record),
+        SiteOutcome::Vanished | SiteOutcome::Failed(_) => None,
+    }
+}
+
+fn published(site: &SiteBackup) -> Option<&SnapshotRecord> {
+    record(site).filter(|_| name(site) == "published")
+}
+
+fn row(site: &SiteBackup) -> Vec<String> {
+    let mut cells = vec![site.site.to_string(), name(site).to_owned()];
+    if let Some(record) = record(site) {
+        cells.push(words::mark(record.mark).to_owned());
+        cells.push(count(record.entries));
+        cells.push(bytes(record.logical_bytes));
+        cells.push(published(site).map(|record| bytes(record.added_bytes)).unwrap_or_default());
+        cells.push(record.id.to_string());
+    }
+    cells
+}
+
+fn site_json(site: &SiteBackup) -> Value {
+    let mut object = record(site).map_or_else(|| json!({}), words::snapshot);
+    object["site"] = site.site.as_str().into();
+    object["outcome"] = name(site).into();
+    if let SiteOutcome::Failed(error) = &site.outcome {
+        object["message"] = error.to_string().into();
+    }
+    object
+}
+
+/// What is to be told of a site that has no good point of this run.
+fn failure(site: &SiteBackup) -> Option<Failed> {
+    let told = |message: String, hint: String, exit_code: u8| {
+        Some(Failed { site: Some(site.site.to_string()), message, hint: Some(hint), exit_code })
+    };
+    match &site.outcome {
+        SiteOutcome::Failed(error) => {
+            let error = CliError::of(error);
+            Some(Failed::of_site(&site.site, &error))
+        }
+        SiteOutcome::Vanished => told(
+            "no source lists the site any more; its points are held".into(),
+            format!("if it was deleted by mistake: `lifeboat restore {}`", site.site),
+            PARTLY,
+        ),
+        SiteOutcome::Published(record) | SiteOutcome::Unchanged(record) => {
+            let reason = record.mark_reason.as_deref().unwrap_or("no reason was recorded");
+            match record.mark {
+                Mark::Good => None,
+                Mark::Suspect => told(
+                    format!("the snapshot is suspect, and the points before it are held: {reason}"),
+                    "if the loss is meant, back it up once more with --accept-loss".into(),
+                    PARTLY,
+                ),
+                Mark::Incomplete | Mark::Undo => told(
+                    format!("the snapshot is incomplete: {reason}"),
+                    "mend what could not be read and back it up again; `lifeboat sources inspect` lists it".into(),
+                    PARTLY,
+                ),
+            }
+        }
+    }
+}

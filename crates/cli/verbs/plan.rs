@@ -1,0 +1,147 @@
+//! A restore plan, for people and for programs.
+
+use lifeboat_engine::{Change, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget};
+use lifeboat_model::Timestamp;
+use serde_json::{Value, json};
+
+use crate::Context;
+use crate::output::{Align, Table, ago, bytes, count};
+use crate::words;
+
+/// Changes that people are shown unless they ask for all.
+const SHOWN_MAX: usize = 20;
+
+/// Prints the plan: what is to be approved.
+pub(super) fn show_plan(plan: &RestorePlan, request: &RestoreRequest, context: &Context) {
+    let output = &context.output;
+    output.event("plan", to_json(plan, request));
+    let now = Timestamp::now();
+    let verb = match request.point {
+        RestorePoint::At(_) => "Restore",
+        RestorePoint::Undo(_) => "Undo a restore of",
+    };
+    output.line(format!("{verb} {}, to {} ({})", plan.site, plan.at, ago(plan.at, now)));
+    let reason = plan.mark_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    output.line(format!("  snapshot  {} ({}{reason})", plan.snapshot, words::mark(plan.mark)));
+    output.line(format!("  target    {}", target(request)));
+    if plan.keeps_undo {
+        output.line("  undo      what is replaced or removed is kept first");
+    }
+    output.line("");
+    let mut table = Table::new(&[
+        ("PART", Align::Left),
+        ("ADD", Align::Right),
+        ("REPLACE", Align::Right),
+        ("METADATA", Align::Right),
+        ("REMOVE", Align::Right),
+        ("KEEP", Align::Right),
+        ("WRITE", Align::Right),
+        ("PLACE", Align::Left),
+    ]);
+    for part in &plan.parts {
+        table.row([
+            part.source.to_string(),
+            count(part.add),
+            count(part.replace),
+            count(part.metadata),
+            count(part.remove),
+            count(part.keep),
+            bytes(part.write_bytes),
+            part.place.clone(),
+        ]);
+    }
+    table.lines().iter().for_each(|line| output.line(line));
+    output.line("");
+    if !context.output.is_json() {
+        show_changes(plan, if context.global.verbose > 0 { usize::MAX } else { SHOWN_MAX }, context);
+    }
+    for part in &plan.parts {
+        part.notes.iter().for_each(|note| output.line(format!("  note: {}: {note}", part.source)));
+    }
+    for (source, reason) in &plan.left_out {
+        output.line(format!("  left as it is: {source}: {reason}"));
+    }
+    for conflict in &plan.conflicts {
+        output.line(format!("  CONFLICT: {}: {}", conflict.source, conflict.detail));
+    }
+    if plan.is_empty() {
+        output.line("Nothing has to be changed.");
+    }
+    output.line(format!(
+        "Reads at most {} in about {} requests. Counts are upper limits where something is there already.",
+        bytes(plan.read_bytes),
+        count(plan.read_requests)
+    ));
+    output.line(format!("Plan {}", plan.hash));
+}
+
+/// Prints up to `max` changes, and returns how many there are.
+pub(super) fn show_changes(plan: &RestorePlan, max: usize, context: &Context) -> u64 {
+    let all = plan.parts.iter().flat_map(|part| part.changes.iter().map(move |change| (&part.source, change)));
+    let mut total = 0u64;
+    for (number, (source, (change, path))) in all.enumerate() {
+        total += 1;
+        if number < max {
+            let name = change_name(*change);
+            context.output.event("difference", json!({ "source": source.as_str(), "change": name, "path": path }));
+            context.output.line(format!("  {name:<8} {source}/{path}"));
+        }
+    }
+    if let Some(more) = total.checked_sub(max as u64).filter(|more| *more > 0) {
+        context.output.line(format!("  … and {} more (-v shows all)", count(more)));
+    }
+    total
+}
+
+/// What the restore would do to the live entry.
+fn change_name(change: Change) -> &'static str {
+    match change {
+        Change::Add => "add",
+        Change::Replace => "replace",
+        Change::Metadata => "metadata",
+        Change::Remove => "remove",
+    }
+}
+
+fn target(request: &RestoreRequest) -> String {
+    match &request.target {
+        RestoreTarget::InPlace => "in place".into(),
+        RestoreTarget::Beside(name) => format!("beside, as {name}"),
+        RestoreTarget::Export(directory) => format!("export to {}", directory.display()),
+    }
+}
+
+fn to_json(plan: &RestorePlan, request: &RestoreRequest) -> Value {
+    let parts = plan.parts.iter().map(|part| {
+        json!({
+            "source": part.source.as_str(),
+            "kind": words::kind(part.kind),
+            "place": part.place,
+            "add": part.add,
+            "replace": part.replace,
+            "metadata": part.metadata,
+            "remove": part.remove,
+            "keep": part.keep,
+            "write_bytes": part.write_bytes,
+            "notes": part.notes,
+        })
+    });
+    let conflicts =
+        plan.conflicts.iter().map(|conflict| json!({ "source": conflict.source.as_str(), "detail": conflict.detail }));
+    let left_out = plan.left_out.iter().map(|(source, reason)| json!({ "source": source.as_str(), "reason": reason }));
+    json!({
+        "plan_hash": plan.hash,
+        "site": plan.site.as_str(),
+        "at": plan.at.to_string(),
+        "snapshot_id": plan.snapshot.to_string(),
+        "mark": words::mark(plan.mark),
+        "mark_reason": plan.mark_reason,
+        "target": target(request),
+        "parts": parts.collect::<Vec<_>>(),
+        "left_out": left_out.collect::<Vec<_>>(),
+        "conflicts": conflicts.collect::<Vec<_>>(),
+        "read_bytes": plan.read_bytes,
+        "read_requests": plan.read_requests,
+        "keeps_undo": plan.keeps_undo,
+    })
+}

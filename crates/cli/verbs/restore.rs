@@ -1,0 +1,245 @@
+//! `lifeboat restore`, `undo` and `diff`: a plan, an approval, a receipt.
+
+use lifeboat_engine::{
+    Approval, Only, Planned, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget, find_undo, plan_restore, restore,
+};
+use lifeboat_model::{PointInTime, Receipt, SiteId};
+
+use super::plan::{show_changes, show_plan};
+use crate::args::{ApprovalArgs, DiffArgs, OnlyArg, RestoreArgs, UndoArgs};
+use crate::confirm::{Approvable, Decision, Left, decide};
+use crate::open::Open;
+use crate::output::{Align, Failed, Outcome, Table, bytes, count, duration, rate};
+use crate::{CliError, Context};
+
+const DAMAGE: u8 = 20;
+const PARTLY: u8 = 3;
+const DECLINED: u8 = 130;
+
+pub fn run(args: &RestoreArgs, context: &Context) -> Result<Outcome, CliError> {
+    args.check_version()?;
+    let point = super::point(args.at.as_deref())?;
+    let request = RestoreRequest {
+        site: args.site.clone(),
+        point: RestorePoint::At(point),
+        only: args.only.as_ref().map(only),
+        target: match (&args.beside, &args.export) {
+            (Some(name), _) => RestoreTarget::Beside(name.clone()),
+            (None, Some(directory)) => RestoreTarget::Export(absolute(&context.path(directory))?),
+            (None, None) => RestoreTarget::InPlace,
+        },
+        take_over: args.take_over,
+        skip_damaged: args.skip_damaged,
+        verify_read: args.verify.is_some(),
+    };
+    context.block_on(async {
+        let open = context.open().await?;
+        super::known_site(&open, &args.site).await?;
+        plan_and_run(&request, &args.approval, &open, context).await
+    })
+}
+
+pub fn undo(args: &UndoArgs, context: &Context) -> Result<Outcome, CliError> {
+    context.block_on(async {
+        let open = context.open().await?;
+        let likely: Vec<SiteId> =
+            open.memory.rows().into_iter().filter(|row| row.summary.undo > 0).map(|row| row.site).collect();
+        let site = find_undo(&open.engine, args.restore, &likely).await?;
+        let request = RestoreRequest {
+            point: RestorePoint::Undo(args.restore),
+            take_over: args.take_over,
+            ..in_place(site, PointInTime::Latest)
+        };
+        plan_and_run(&request, &args.approval, &open, context).await
+    })
+}
+
+pub fn diff(args: &DiffArgs, context: &Context) -> Result<Outcome, CliError> {
+    let point = super::point(args.at.as_deref())?;
+    context.block_on(async {
+        let open = context.open().await?;
+        super::known_site(&open, &args.site).await?;
+        let request = RestoreRequest { only: args.only.as_ref().map(only), ..in_place(args.site.clone(), point) };
+        let plan = plan_restore(&open.engine, &request).await?.plan;
+        open.bars.clear();
+        context.output.say(format!("{} now, against {} (snapshot {})", plan.site, plan.at, plan.snapshot));
+        let differences = show_changes(&plan, usize::MAX, context);
+        if differences == 0 {
+            context.output.say("Nothing differs.");
+        }
+        for conflict in &plan.conflicts {
+            context.output.say(format!("conflict: {}: {}", conflict.source, conflict.detail));
+        }
+        Ok(Outcome::ok()
+            .with("site", plan.site.as_str())
+            .with("snapshot_id", plan.snapshot.to_string())
+            .with("at", plan.at.to_string())
+            .with("differences", differences))
+    })
+}
+
+fn in_place(site: SiteId, at: PointInTime) -> RestoreRequest {
+    RestoreRequest {
+        site,
+        point: RestorePoint::At(at),
+        only: None,
+        target: RestoreTarget::InPlace,
+        take_over: false,
+        skip_damaged: false,
+        verify_read: false,
+    }
+}
+
+fn only(only: &OnlyArg) -> Only {
+    Only { part: only.source.clone(), entry: Some(only.entry.clone()).filter(|entry| !entry.is_root()) }
+}
+
+fn absolute(path: &std::path::Path) -> Result<std::path::PathBuf, CliError> {
+    std::path::absolute(path).map_err(|io| {
+        CliError::usage(format!("not a directory's path: path=`{}`, reason=`{io}`", path.display()))
+            .with_hint("name a new or empty directory")
+    })
+}
+
+async fn plan_and_run(
+    request: &RestoreRequest,
+    approval: &ApprovalArgs,
+    open: &Open,
+    context: &Context,
+) -> Result<Outcome, CliError> {
+    let planned = plan_restore(&open.engine, request).await?;
+    open.bars.clear();
+    show_plan(&planned.plan, request, context);
+    let plan = &planned.plan;
+    // What changes nothing needs nobody's leave; it still runs, because it may close a restore that
+    // was killed at its end.
+    let is_harmless = plan.is_empty() && plan.conflicts.is_empty() && !approval.dry_run && approval.plan.is_none();
+    let approvable =
+        Approvable { site: plan.site.as_str(), hash: &plan.hash, has_conflicts: !plan.conflicts.is_empty() };
+    if !is_harmless {
+        match decide(approval, approvable, &context.output)? {
+            Decision::Run => {}
+            Decision::Leave(left) => return Ok(left_alone(plan, left, context)),
+        }
+    }
+    context.cancel.check()?;
+    let approval = Approval::Hash(plan.hash.clone());
+    run_approved(request, planned, &approval, open, context).await
+}
+
+fn left_alone(plan: &RestorePlan, left: Left, context: &Context) -> Outcome {
+    let exit_code = match left {
+        Left::DryRun => {
+            context.output.say(format!("Nothing was changed. To run exactly this plan: --plan {}", plan.hash));
+            0
+        }
+        Left::Declined => {
+            context.output.say("Nothing was changed.");
+            DECLINED
+        }
+    };
+    Outcome { exit_code, ..Outcome::ok() }
+        .with("site", plan.site.as_str())
+        .with("plan_hash", &plan.hash)
+        .with("snapshot_id", plan.snapshot.to_string())
+        .with("at", plan.at.to_string())
+}
+
+async fn run_approved(
+    request: &RestoreRequest,
+    planned: Planned,
+    approval: &Approval,
+    open: &Open,
+    context: &Context,
+) -> Result<Outcome, CliError> {
+    let receipt = restore(&open.engine, request, planned, approval).await;
+    open.bars.clear();
+    let receipt = receipt?;
+    show_receipt(&receipt, request, context);
+    Ok(outcome(&receipt))
+}
+
+/// The receipt as the last line of `--json`: its keys are a contract.
+fn outcome(receipt: &Receipt) -> Outcome {
+    let parts = receipt.parts.iter().map(|part| {
+        serde_json::json!({
+            "source": part.source.as_str(),
+            "entries": part.entries,
+            "rows": part.rows,
+            "files": part.files,
+            "bytes": part.bytes,
+            "digest_ok": part.digest_ok,
+        })
+    });
+    let parts: Vec<_> = parts.collect();
+    let checks = receipt
+        .checks
+        .iter()
+        .map(|check| serde_json::json!({ "name": check.name, "passed": check.passed, "detail": check.detail }));
+    let checks: Vec<_> = checks.collect();
+    let exit_code = match (receipt.all_passed(), receipt.parts.iter().all(|part| part.digest_ok)) {
+        (true, _) => 0,
+        (false, true) => PARTLY,
+        (false, false) => DAMAGE,
+    };
+    let failed = receipt.checks.iter().filter(|check| !check.passed).map(|check| Failed {
+        site: Some(receipt.site.to_string()),
+        message: format!("{}: {}", check.name, check.detail),
+        hint: None,
+        exit_code,
+    });
+    Outcome { exit_code, failed: failed.collect(), ..Outcome::ok() }
+        .with("restore_id", receipt.restore.to_string())
+        .with("site", receipt.site.as_str())
+        .with("at", receipt.at.to_string())
+        .with("snapshot_id", receipt.snapshot.to_string())
+        .with("parts", parts)
+        .with("bytes_read", receipt.bytes_read)
+        .with("requests", receipt.requests)
+        .with("duration_ms", u64::try_from(receipt.duration.as_millis()).unwrap_or(u64::MAX))
+        .with("checks", checks)
+        .with("undo_id", receipt.undo.map(|id| id.to_string()))
+}
+
+fn show_receipt(receipt: &Receipt, request: &RestoreRequest, context: &Context) {
+    let output = &context.output;
+    output.line(format!("Restore {} of {} to {}", receipt.restore, receipt.site, receipt.at));
+    let mut table = Table::new(&[
+        ("PART", Align::Left),
+        ("ENTRIES", Align::Right),
+        ("WRITTEN", Align::Right),
+        ("BYTES", Align::Right),
+        ("EQUAL", Align::Left),
+    ]);
+    for part in &receipt.parts {
+        table.row([
+            part.source.to_string(),
+            count(part.entries),
+            count(part.files),
+            bytes(part.bytes),
+            if part.digest_ok { "yes" } else { "NO" }.to_owned(),
+        ]);
+    }
+    table.lines().iter().for_each(|line| output.line(line));
+    let failed = receipt.checks.iter().filter(|check| !check.passed).count();
+    for check in receipt.checks.iter().filter(|check| context.global.verbose > 0 || !check.passed) {
+        let passed = if check.passed { "ok" } else { "FAILED" };
+        output.line(format!("  {passed}  {}: {}", check.name, check.detail));
+    }
+    let written: u64 = receipt.parts.iter().map(|part| part.bytes).sum();
+    output.line(format!(
+        "{} of {} checks passed, {} read in {} requests, {} ({}).",
+        receipt.checks.len() - failed,
+        receipt.checks.len(),
+        bytes(receipt.bytes_read),
+        count(receipt.requests),
+        duration(receipt.duration),
+        rate(written, receipt.duration)
+    ));
+    if receipt.undo.is_some() {
+        output.say(format!("What it replaced and removed is kept: `lifeboat undo {}`", receipt.restore));
+    }
+    if let RestoreTarget::Export(directory) = &request.target {
+        output.say(format!("Exported to {}", directory.display()));
+    }
+}

@@ -1,0 +1,232 @@
+//! `lifeboat sites [SITE]`: the fleet, or one site.
+//!
+//! A site is known when a source lists it now, the newest run names it, or the catalog does. Of each
+//! the bucket is asked for its newest commit by one listing; what that commit says comes from the
+//! catalog where it has just that one, else from the bucket. So an answer never depends on the cache.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
+use lifeboat_control::{SiteRow, SiteSummary};
+use lifeboat_model::{RunOutcome, RunSite, SiteId, SourceName, Timestamp};
+use serde_json::{Value, json};
+
+use crate::args::SitesArgs;
+use crate::memory;
+use crate::open::Open;
+use crate::output::{Align, Outcome, Table, ago, bytes, count, duration};
+use crate::{CliError, Context, suggest, words};
+
+/// Sites that are asked about at once.
+const PARALLEL: usize = 16;
+
+pub fn run(args: &SitesArgs, context: &Context) -> Result<Outcome, CliError> {
+    context.block_on(async {
+        let open = context.open().await?;
+        let known = Known::gather(&open, context).await?;
+        match &args.site {
+            Some(site) => one(site, &known, &open, context).await,
+            None => all(&known, &open, context).await,
+        }
+    })
+}
+
+/// What is known of the fleet before the bucket is asked about each site.
+struct Known {
+    /// Which sources list a site now.
+    listed: BTreeMap<SiteId, Vec<SourceName>>,
+    /// What the newest run found.
+    seen: BTreeMap<SiteId, RunSite>,
+    remembered: BTreeMap<SiteId, SiteRow>,
+}
+
+impl Known {
+    async fn gather(open: &Open, context: &Context) -> Result<Self, CliError> {
+        let mut listed: BTreeMap<SiteId, Vec<SourceName>> = BTreeMap::new();
+        for source in tokio::task::block_in_place(|| open.engine.fleet.look(&BTreeMap::new(), true)) {
+            if let Some((reason, hint)) = &source.failure {
+                context.output.warn(&format!("a source has failed: {reason}"), Some(hint));
+            }
+            for site in source.sites {
+                listed.entry(site).or_default().push(source.source.clone());
+            }
+        }
+        let run = open.engine.repository.newest_runs(1).await?.pop();
+        let seen = run.into_iter().flat_map(|run| run.sites).map(|site| (site.site.clone(), site)).collect();
+        let remembered = open.memory.rows().into_iter().map(|row| (row.site.clone(), row)).collect();
+        Ok(Self { listed, seen, remembered })
+    }
+
+    fn sites(&self) -> BTreeSet<&SiteId> {
+        self.listed.keys().chain(self.seen.keys()).chain(self.remembered.keys()).collect()
+    }
+}
+
+/// One line of the list.
+struct Line {
+    site: SiteId,
+    sources: Vec<SourceName>,
+    /// `None`: never backed up.
+    summary: Option<SiteSummary>,
+    /// Till when the newest good point is known to be the site.
+    good_till: Option<Timestamp>,
+    rpo: Duration,
+}
+
+impl Line {
+    fn is_late(&self, now: Timestamp) -> bool {
+        self.good_till.is_none_or(|till| now.since(till) > self.rpo)
+    }
+
+    fn state(&self, now: Timestamp) -> String {
+        match &self.summary {
+            Some(summary) if summary.has_intent => "restore open".into(),
+            None => "never backed up".into(),
+            Some(_) if self.sources.is_empty() => "gone from sources".into(),
+            Some(summary) if summary.latest.is_none() => "no good point".into(),
+            Some(_) if self.is_late(now) => format!("older than {}", duration(self.rpo)),
+            Some(summary) if summary.holds > 0 => "ok, held".into(),
+            Some(_) => "ok".into(),
+        }
+    }
+
+    fn to_json(&self, now: Timestamp) -> Value {
+        let summary = self.summary.clone().unwrap_or_default();
+        json!({
+            "site": self.site.as_str(),
+            "sources": self.sources.iter().map(SourceName::as_str).collect::<Vec<_>>(),
+            "snapshot_id": summary.latest.map(|id| id.to_string()),
+            "at": summary.latest_at.map(|at| at.to_string()),
+            "good_till": self.good_till.map(|at| at.to_string()),
+            "within_rpo": !self.is_late(now),
+            "rpo_seconds": self.rpo.as_secs(),
+            "entries": summary.entries,
+            "bytes": summary.logical_bytes,
+            "points": { "good": summary.good, "incomplete": summary.incomplete, "suspect": summary.suspect, "undo": summary.undo },
+            "holds": summary.holds,
+            "restore_open": summary.has_intent,
+        })
+    }
+}
+
+/// When the newest good point was last known to be the site: a run that found it unchanged counts.
+fn good_till(summary: &SiteSummary, seen: Option<&RunSite>) -> Option<Timestamp> {
+    let found = seen.filter(|seen| {
+        seen.snapshot.is_some()
+            && seen.snapshot == summary.latest
+            && matches!(seen.outcome, RunOutcome::Published | RunOutcome::Unchanged)
+    });
+    summary.latest_at.max(found.map(|seen| seen.seen_at).filter(|_| summary.latest_at.is_some()))
+}
+
+async fn line_of(site: &SiteId, known: &Known, open: &Open) -> Result<Line, CliError> {
+    let generation = open.engine.repository.newest_generation(site).await?;
+    let summary = match known.remembered.get(site).filter(|row| row.head.generation == generation) {
+        Some(row) => Some(row.summary.clone()),
+        // The engine compares with what is remembered, and notices a bucket that lost commits.
+        None => match open.engine.site(site).await {
+            Ok(found) => Some(memory::summary(found.state())),
+            Err(lifeboat_engine::Error::NoSuchSite { .. }) => None,
+            Err(error) => return Err(error.into()),
+        },
+    };
+    Ok(Line {
+        site: site.clone(),
+        sources: known.listed.get(site).cloned().unwrap_or_default(),
+        good_till: summary.as_ref().and_then(|summary| good_till(summary, known.seen.get(site))),
+        summary,
+        rpo: open.config.policy_of(site).rpo,
+    })
+}
+
+async fn all(known: &Known, open: &Open, context: &Context) -> Result<Outcome, CliError> {
+    let lines = stream::iter(known.sites().into_iter().map(|site| line_of(site, known, open)));
+    let lines: Vec<Line> = lines.buffered(PARALLEL).try_collect().await?;
+    let now = Timestamp::now();
+    let mut table = Table::new(&[
+        ("SITE", Align::Left),
+        ("LAST GOOD POINT", Align::Left),
+        ("ENTRIES", Align::Right),
+        ("SIZE", Align::Right),
+        ("POINTS", Align::Right),
+        ("STATE", Align::Left),
+    ]);
+    for line in &lines {
+        context.output.event("site", line.to_json(now));
+        let summary = line.summary.clone().unwrap_or_default();
+        let at = line.good_till.map_or_else(|| "-".to_owned(), |at| ago(at, now));
+        let points = summary.good + summary.incomplete + summary.suspect;
+        table.row([
+            line.site.to_string(),
+            at,
+            count(summary.entries),
+            bytes(summary.logical_bytes),
+            count(points),
+            line.state(now),
+        ]);
+    }
+    if lines.is_empty() {
+        context.output.say("There are no sites: no source lists one, and none was ever backed up.");
+    } else {
+        table.lines().iter().for_each(|line| context.output.line(line));
+    }
+    let late = lines.iter().filter(|line| line.is_late(now)).count();
+    Ok(Outcome::ok().with("sites", lines.len()).with("beyond_rpo", late))
+}
+
+async fn one(site: &SiteId, known: &Known, open: &Open, context: &Context) -> Result<Outcome, CliError> {
+    let line = line_of(site, known, open).await?;
+    if line.summary.is_none() && line.sources.is_empty() {
+        return Err(suggest::unknown_site(site, known.sites()));
+    }
+    let (now, output) = (Timestamp::now(), &context.output);
+    let sources = line.sources.iter().map(SourceName::as_str).collect::<Vec<_>>().join(", ");
+    output.line(format!("site         {site}"));
+    output.line(format!("state        {}", line.state(now)));
+    output.line(format!("sources now  {}", if sources.is_empty() { "none" } else { &sources }));
+    let mut object = line.to_json(now);
+    if line.summary.is_some() {
+        let found = open.engine.site(site).await?;
+        let state = found.state();
+        if let Some(till) = line.good_till {
+            output.line(format!("good till    {till} ({})", ago(till, now)));
+        }
+        object["holds"] = state.holds.iter().map(|hold| {
+            output.line(format!("hold         {} since {}: {}", words::hold(hold.reason), hold.placed_at, hold.note));
+            json!({ "hold_id": hold.id.to_string(), "reason": words::hold(hold.reason), "note": hold.note, "placed_at": hold.placed_at.to_string() })
+        }).collect();
+        if let Some(intent) = &state.intent {
+            output.line(format!(
+                "restore open {} since {} by {} pid {}",
+                intent.restore, intent.opened_at, intent.owner.host, intent.owner.pid
+            ));
+            object["restore_open"] =
+                json!({ "restore_id": intent.restore.to_string(), "opened_at": intent.opened_at.to_string() });
+        }
+        if let Some(latest) = state.latest() {
+            object["latest"] = words::snapshot(latest);
+            output.line(format!("snapshot     {} at {}", latest.id, latest.cut_till));
+            output.line("");
+            let mut table = Table::new(&[
+                ("PART", Align::Left),
+                ("KIND", Align::Left),
+                ("ENTRIES", Align::Right),
+                ("SIZE", Align::Right),
+                ("STATUS", Align::Left),
+            ]);
+            for part in &latest.parts {
+                table.row([
+                    part.source.to_string(),
+                    words::kind(part.kind).to_owned(),
+                    count(part.entries),
+                    bytes(part.logical_bytes),
+                    words::part_status(&part.status),
+                ]);
+            }
+            table.lines().iter().for_each(|line| output.line(line));
+        }
+    }
+    output.event("site", object);
+    Ok(Outcome::ok().with("site", site.as_str()))
+}
