@@ -3,4 +3,5 @@
 mod backup;
 mod check;
 mod order;
+mod requests;
 mod restore;
