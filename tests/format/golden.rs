@@ -3,6 +3,7 @@
 use lifeboat_format::{ObjectHeader, ObjectKind};
 use sha2::{Digest, Sha256};
 
+use crate::sample;
 use crate::vectors::{self, Vector};
 
 const LIST: &str = "vectors.sha256";
@@ -35,6 +36,13 @@ fn every_kind_of_object_has_a_vector() {
     for kind in ObjectKind::ALL {
         let is_of_kind = |bytes: &Vec<u8>| ObjectHeader::parse(bytes).is_ok_and(|header| header.kind == kind);
         assert!(stored.iter().any(is_of_kind), "no vector of a {}", kind.name());
+    }
+}
+
+#[test]
+fn every_event_has_a_vector_of_its_own() {
+    for (name, event) in sample::events() {
+        assert_eq!(sample::vector_of(&event), name);
     }
 }
 

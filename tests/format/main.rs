@@ -2,7 +2,8 @@
 //!
 //! `vectors/v0` holds one object of every kind, made from the values of `sample` with fixed keys and
 //! nonces; `docs/format.md` works through them. `vectors.sha256` lists them, and `tests/tidy` keeps
-//! that list true.
+//! that list true. A new one is added by `LIFEBOAT_WRITE_VECTORS=1 cargo test --test format golden`, which
+//! never replaces one that is there.
 //!
 //! What is not here: rules of single modules, which are tested beside them in `crates/format`.
 

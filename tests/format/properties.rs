@@ -122,7 +122,8 @@ fn index_ref() -> impl Strategy<Value = IndexRef> {
 
 fn event() -> impl Strategy<Value = CommitEvent> {
     let id = || any::<[u8; 8]>();
-    let outcome = prop::sample::select(vec![RestoreOutcome::Completed, RestoreOutcome::Abandoned]);
+    let outcome =
+        prop::sample::select(vec![RestoreOutcome::Completed, RestoreOutcome::Partial, RestoreOutcome::Abandoned]);
     prop_oneof![
         (snapshot(), option::of(index_ref()))
             .prop_map(|(snapshot, index)| CommitEvent::Published { snapshot: Box::new(snapshot), index }),

@@ -143,8 +143,29 @@ pub fn events() -> Vec<(&'static str, CommitEvent)> {
             "restore-abandoned",
             CommitEvent::RestoreClosed { restore: RestoreId([0x61; 8]), outcome: RestoreOutcome::Abandoned },
         ),
+        (
+            "restore-partial",
+            CommitEvent::RestoreClosed { restore: RestoreId([0x61; 8]), outcome: RestoreOutcome::Partial },
+        ),
         ("index-compacted", CommitEvent::IndexCompacted { index: index_ref() }),
     ]
+}
+
+/// The golden vector that holds an event: a new event or outcome without one does not compile.
+pub fn vector_of(event: &CommitEvent) -> &'static str {
+    match event {
+        CommitEvent::Published { index: Some(_), .. } => "published",
+        CommitEvent::Published { index: None, .. } => "published-undo",
+        CommitEvent::StateChanged { .. } => "state-changed",
+        CommitEvent::Marked { .. } => "marked",
+        CommitEvent::HoldPlaced(_) => "hold-placed",
+        CommitEvent::HoldReleased { .. } => "hold-released",
+        CommitEvent::RestoreOpened(_) => "restore-opened",
+        CommitEvent::RestoreClosed { outcome: RestoreOutcome::Completed, .. } => "restore-closed",
+        CommitEvent::RestoreClosed { outcome: RestoreOutcome::Abandoned, .. } => "restore-abandoned",
+        CommitEvent::RestoreClosed { outcome: RestoreOutcome::Partial, .. } => "restore-partial",
+        CommitEvent::IndexCompacted { .. } => "index-compacted",
+    }
 }
 
 pub fn commit(event: CommitEvent) -> Commit {

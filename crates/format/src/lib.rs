@@ -29,6 +29,7 @@ mod manifest;
 pub mod names;
 mod opener;
 #[cfg(test)]
+#[allow(dead_code)] // shared with tests/format, which uses the rest
 #[path = "../../../tests/format/sample.rs"]
 mod sample;
 mod scan;
