@@ -3,8 +3,8 @@
 use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -170,6 +170,72 @@ async fn a_server_that_ignores_ranges_is_read_right() {
     let store = open(&url, &options("testsk")).await.unwrap().store;
     assert_eq!(store.get_range(&name("a"), 2..5).await.unwrap(), &b"234"[..]);
     assert!(matches!(store.get_range(&name("a"), 8..11).await, Err(Error::Truncated { len: 10, .. })));
+}
+
+/// A server with a script: it answers the head of a request, and keeps all heads.
+fn scripted(answer: fn(&str) -> &'static str) -> (String, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("s3://bucket/p?endpoint=http://{}", listener.local_addr().unwrap());
+    let heads = Arc::new(Mutex::new(Vec::new()));
+    let kept = Arc::clone(&heads);
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            let (mut head, mut byte) = (Vec::new(), [0]);
+            while !head.ends_with(b"\r\n\r\n") && matches!(stream.read(&mut byte), Ok(1)) {
+                head.push(byte[0]);
+            }
+            let head = String::from_utf8(head).unwrap().to_lowercase();
+            let len = head.lines().find_map(|line| line.strip_prefix("content-length: ")).unwrap_or("0");
+            let _ = stream.read_exact(&mut vec![0; len.parse().unwrap()]);
+            let _ = stream.write_all(answer(&head).as_bytes());
+            kept.lock().unwrap().push(head);
+        }
+    });
+    (url, heads)
+}
+
+/// One answer a request of an upload in parts; the object appears before the completion.
+fn answer_an_upload(head: &str) -> &'static str {
+    match head.lines().next().unwrap_or_default() {
+        line if line.starts_with("head ") => "HTTP/1.1 404 Not Found\r\nConnection: close\r\n\r\n",
+        line if line.starts_with("post ") && line.contains("?uploads") => {
+            "HTTP/1.1 200 OK\r\nContent-Length: 93\r\nConnection: close\r\n\r\n\
+             <InitiateMultipartUploadResult><UploadId>upload-1</UploadId></InitiateMultipartUploadResult>\n"
+        }
+        line if line.starts_with("put ") => {
+            "HTTP/1.1 200 OK\r\nETag: \"e\"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        }
+        line if line.starts_with("post ") && head.contains("if-none-match: *") => {
+            "HTTP/1.1 412 Precondition Failed\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        }
+        line if line.starts_with("delete ") => "HTTP/1.1 204 No Content\r\nConnection: close\r\n\r\n",
+        // A completion without the condition replaces the object.
+        _ => {
+            "HTTP/1.1 200 OK\r\nContent-Length: 73\r\nConnection: close\r\n\r\n\
+             <CompleteMultipartUploadResult><ETag>e</ETag></CompleteMultipartUploadResult>"
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_upload_in_parts_never_replaces_an_object_created_meanwhile() {
+    let (url, heads) = scripted(answer_an_upload);
+    let mut options = options("testsk");
+    options.s3.multipart_from_bytes = 0;
+    let store = open(&url, &options).await.unwrap().store;
+    let outcome = store.create(&name("a"), pattern(1, 1000)).await;
+    assert!(matches!(outcome, Err(Error::AlreadyExists { .. })), "{outcome:?}");
+    // The abort is sent from the background.
+    for _ in 0..100 {
+        if heads.lock().unwrap().last().is_some_and(|head| head.starts_with("delete ")) {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let heads = heads.lock().unwrap();
+    let methods: Vec<&str> = heads.iter().filter_map(|head| head.split(' ').next()).collect();
+    assert_eq!(methods, ["head", "post", "put", "post", "delete"], "the unfinished upload is aborted");
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! A large body in parts, sent side by side; it exists only from the conditional completion on.
 //!
-//! Not every server checks that condition in the same step as it completes (SeaweedFS lets several
-//! racing completions through, the last one stays), so whatever a race is decided by must be small
-//! enough for one PUT. Large objects have names that nobody else chooses.
+//! Not every server decides that condition in one step with the completion. SeaweedFS 4.48 refuses
+//! one that comes after the object was created, but told both of a PUT and a completion at the same
+//! moment that they won (2 of 40 tries; the last one stays). So whatever a race is decided by must
+//! be small enough for one PUT; large objects have names that nobody else chooses.
 //!
 //! A failure or a caller that stops waiting aborts the upload, so that no unseen parts are paid for.
 
