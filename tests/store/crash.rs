@@ -118,10 +118,13 @@ async fn a_power_loss_at_any_step_loses_and_tears_nothing_that_was_promised() {
     assert!(faults.is_empty(), "{} faults, the first: {:#?}", faults.len(), &faults[..faults.len().min(5)]);
 }
 
+/// Chooses the syncs that do nothing.
+type Dropped = fn(&Change) -> bool;
+
 /// A check that passes on a disk whose syncs do nothing would prove nothing.
 #[tokio::test]
 async fn every_sync_is_needed() {
-    let kinds: [(&str, fn(&Change) -> bool, &str); 5] = [
+    let kinds: [(&str, Dropped, &str); 5] = [
         ("of the file", |change| matches!(change, Change::SyncFile { .. }), "torn"),
         ("of any directory", |change| matches!(change, Change::SyncDir { .. }), "lost"),
         ("of the root", |change| matches!(change, Change::SyncDir { path } if path.is_empty()), "lost"),

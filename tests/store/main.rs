@@ -3,6 +3,9 @@
 //! The S3 tests start SeaweedFS once (see `lifeboat_testkit::s3_server`); without it they are
 //! skipped loudly, and fail when `CI=true`.
 
+// A helper of a test may panic and print as its test may.
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod crash;
 mod directory;
 mod memory;

@@ -117,6 +117,7 @@ fn serving(answer: &'static str, delay: Duration, linger: Duration) -> (String, 
     (url, count)
 }
 
+// Explains invariant: one-retry
 #[tokio::test]
 async fn a_server_that_asks_to_slow_down_is_given_time_and_tried_again_in_one_place() {
     let (url, count) = answering(
