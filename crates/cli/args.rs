@@ -128,6 +128,9 @@ pub struct DemoArgs {
     /// Not in this version
     #[arg(long, value_name = "URL", hide = true)]
     pub postgres: Option<String>,
+    /// The size of every file, in percent: for tests
+    #[arg(long, default_value_t = 100, hide = true, value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub scale: u32,
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,9 @@
 
 mod backup;
 mod catalog;
+mod check;
 mod completions;
+mod demo;
 mod init;
 mod key;
 mod look;
@@ -37,9 +39,8 @@ pub fn run(command: Command, context: &Context) -> Result<Outcome, CliError> {
         Command::Catalog(CatalogCommand::Rebuild) => catalog::rebuild(context),
         Command::Completions(args) => completions::run(&args, context),
         Command::Later(verb) => Err(verb.refuse()),
-        Command::Demo(args) if args.postgres.is_some() => Err(CliError::not_in_this_version("flag", "--postgres")
-            .with_hint("leave the flag out: the demo needs no server")),
-        _ => Err(CliError::bug("the verb is not wired yet")),
+        Command::Demo(args) => demo::run(&args, context),
+        Command::Check(args) => check::run(&args, context),
     }
 }
 

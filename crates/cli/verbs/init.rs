@@ -70,7 +70,7 @@ fn find_out(args: &InitArgs, context: &Context) -> Result<Wanted, CliError> {
 }
 
 /// A directory as an address; what has a meaning of its own there is escaped.
-fn file_url(path: &Path) -> Result<String, CliError> {
+pub(super) fn file_url(path: &Path) -> Result<String, CliError> {
     let text = path.to_str().ok_or_else(|| {
         CliError::usage(format!("the directory's name is not UTF-8: path=`{}`", path.display()))
             .with_hint("say where the repository is to be with --repo URL")

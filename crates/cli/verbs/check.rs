@@ -1,0 +1,215 @@
+//! `lifeboat check [SITE] [--read-data [PERCENT]] [--against-source]`: is what is stored whole?
+
+use lifeboat_engine::{CheckRequest, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget, SiteCheck, check};
+use lifeboat_engine::{Engine, Error, plan_restore};
+use lifeboat_model::{PointInTime, SiteId, Timestamp, worst_exit_code};
+use lifeboat_repo::{CheckDepth, CheckReport, Finding};
+use serde_json::json;
+
+use crate::args::CheckArgs;
+use crate::output::{Align, Failed, Outcome, Table, bytes, count};
+use crate::{CliError, Context};
+
+const DAMAGE: u8 = 20;
+/// Findings that people are shown of one site; JSON has them all.
+const SHOWN_MAX: usize = 20;
+
+pub fn run(args: &CheckArgs, context: &Context) -> Result<Outcome, CliError> {
+    context.block_on(async {
+        let open = context.open().await?;
+        if let Some(site) = &args.site {
+            super::known_site(&open, site).await?;
+        }
+        let depth = match args.read_data {
+            Some(percent) => CheckDepth::ReadData { percent, turn: turn(Timestamp::now()) },
+            None => CheckDepth::Structure,
+        };
+        let request = CheckRequest { sites: args.site.iter().cloned().collect(), depth };
+        let checks = check(&open.engine, &request).await;
+        open.bars.clear();
+        let checks = checks?;
+        let outcome = tell(&checks, context);
+        if args.against_source {
+            compare(&open.engine, checks.iter().map(|check| &check.site), context).await?;
+        }
+        Ok(outcome)
+    })
+}
+
+/// Which share of the packs is due: the next one every day.
+fn turn(now: Timestamp) -> u64 {
+    u64::try_from(now.0 / 86_400_000_000).unwrap_or(0)
+}
+
+fn tell(checks: &[SiteCheck], context: &Context) -> Outcome {
+    let output = &context.output;
+    let mut failed = Vec::new();
+    let mut table = Table::new(&[
+        ("SITE", Align::Left),
+        ("COMMITS", Align::Right),
+        ("SNAPSHOTS", Align::Right),
+        ("OBJECTS", Align::Right),
+        ("READ", Align::Right),
+        ("FOUND", Align::Left),
+    ]);
+    let (mut objects, mut read) = (0, 0);
+    for check in checks {
+        match &check.outcome {
+            Ok(report) => {
+                objects += report.objects;
+                read += report.bytes_read;
+                output.event("site", site_json(&check.site, report));
+                table.row(row(&check.site, report));
+                failed.extend(report.findings.iter().map(|finding| damage(&check.site, finding)));
+            }
+            Err(error) => {
+                let error = CliError::of(error);
+                output.event("site", json!({ "site": check.site.as_str(), "message": error.message }));
+                table.row([
+                    check.site.to_string(),
+                    "-".into(),
+                    "-".into(),
+                    "-".into(),
+                    "-".into(),
+                    error.message.clone(),
+                ]);
+                failed.push(Failed::of_site(&check.site, &error));
+            }
+        }
+    }
+    table.lines().iter().for_each(|line| output.line(line));
+    output.line(format!(
+        "{} sites, {} objects, {} read: {}",
+        count(checks.len() as u64),
+        count(objects),
+        bytes(read),
+        if failed.is_empty() { "all whole.".to_owned() } else { format!("{} findings.", failed.len()) }
+    ));
+    let exit_code = worst_exit_code(failed.iter().map(|failed| failed.exit_code));
+    let total = failed.len();
+    if !output.is_json() && context.global.verbose == 0 && total > SHOWN_MAX {
+        output.say(format!("The first {SHOWN_MAX} of {total} findings (-v shows all):"));
+        failed.truncate(SHOWN_MAX);
+    }
+    Outcome { exit_code, failed, ..Outcome::ok() }
+        .with("sites", checks.len())
+        .with("objects", objects)
+        .with("bytes_read", read)
+        .with("findings", total)
+}
+
+fn row(site: &SiteId, report: &CheckReport) -> [String; 6] {
+    let found = match report.findings.len() {
+        0 => "whole".to_owned(),
+        damaged => format!("DAMAGE: {damaged} findings"),
+    };
+    [
+        site.to_string(),
+        count(report.commits),
+        count(report.snapshots),
+        count(report.objects),
+        bytes(report.bytes_read),
+        found,
+    ]
+}
+
+fn damage(site: &SiteId, finding: &Finding) -> Failed {
+    let offset = finding.offset.map(|offset| format!(", offset=`{offset}`")).unwrap_or_default();
+    let entries = match finding.entries.as_slice() {
+        [] => String::new(),
+        entries => format!(", entries=`{}`", entries.join("`, `")),
+    };
+    Failed {
+        site: Some(site.to_string()),
+        message: format!("{}: object=`{}`{offset}{entries}", finding.detail, finding.object),
+        hint: Some(format!(
+            "bring the object back from the store's own versions or copies; `lifeboat points {site}` lists older points, \
+             and --skip-damaged restores what is whole"
+        )),
+        exit_code: DAMAGE,
+    }
+}
+
+fn site_json(site: &SiteId, report: &CheckReport) -> serde_json::Value {
+    let findings = report.findings.iter().map(|finding| {
+        json!({
+            "object": finding.object,
+            "offset": finding.offset,
+            "detail": finding.detail,
+            "entries": finding.entries,
+            "snapshots": finding.snapshots.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        })
+    });
+    json!({
+        "site": site.as_str(),
+        "commits": report.commits,
+        "snapshots": report.snapshots,
+        "objects": report.objects,
+        "bytes_read": report.bytes_read,
+        "findings": findings.collect::<Vec<_>>(),
+        "unnamed_objects": report.unnamed_objects,
+        "read_back": report.read_back.iter().map(ToString::to_string).collect::<Vec<_>>(),
+    })
+}
+
+/// What each site's newest good point would change in the live data. Live sites change: a difference
+/// is not damage, and a site without a good point has nothing to compare with.
+async fn compare(engine: &Engine, sites: impl Iterator<Item = &SiteId>, context: &Context) -> Result<(), CliError> {
+    let mut table = Table::new(&[
+        ("SITE", Align::Left),
+        ("POINT", Align::Left),
+        ("EQUAL", Align::Right),
+        ("DIFFERENT", Align::Right),
+        ("MISSING", Align::Right),
+        ("NEWER", Align::Right),
+    ]);
+    for site in sites {
+        context.cancel.check()?;
+        let plan = match plan_restore(engine, &against(site)).await {
+            Ok(planned) => planned.plan,
+            Err(Error::NoPoint { .. }) => continue,
+            Err(error) => {
+                context.output.warn(&format!("cannot compare with the source: site=`{site}`, {error}"), None);
+                continue;
+            }
+        };
+        let sum = |of: fn(&lifeboat_engine::PartPlan) -> u64| plan.parts.iter().map(of).sum::<u64>();
+        let (equal, missing, newer) = (sum(|part| part.keep), sum(|part| part.add), sum(|part| part.remove));
+        let different = sum(|part| part.replace + part.metadata);
+        context.output.event("comparison", comparison(&plan, [equal, different, missing, newer]));
+        table.row([
+            site.to_string(),
+            plan.at.to_string(),
+            count(equal),
+            count(different),
+            count(missing),
+            count(newer),
+        ]);
+    }
+    table.lines().iter().for_each(|line| context.output.line(line));
+    Ok(())
+}
+
+fn comparison(plan: &RestorePlan, [equal, different, missing, newer]: [u64; 4]) -> serde_json::Value {
+    json!({
+        "site": plan.site.as_str(),
+        "snapshot_id": plan.snapshot.to_string(),
+        "at": plan.at.to_string(),
+        "equal": equal,
+        "different": different,
+        "missing": missing,
+        "newer": newer,
+    })
+}
+
+fn against(site: &SiteId) -> RestoreRequest {
+    RestoreRequest {
+        site: site.clone(),
+        point: RestorePoint::At(PointInTime::Latest),
+        only: None,
+        target: RestoreTarget::InPlace,
+        take_over: false,
+        skip_damaged: false,
+        verify_read: false,
+    }
+}
