@@ -85,7 +85,8 @@ pub(super) async fn gather(engine: &Engine, request: &RestoreRequest) -> Result<
         let mut part = look_at_part(source, &facts, number, entries, request)?;
         if let Some(left) = &left {
             part.left_by_restore = left.part(&name);
-            part.database_changed = part.kind == SourceKind::Sqlite && left.is_database_changed(&facts.site, &part)?;
+            part.database_changed =
+                part.kind == SourceKind::Sqlite && left.is_database_changed(&facts.site, &facts.manifest, &part)?;
         }
         facts.parts.push(part);
     }

@@ -8,13 +8,13 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
-use lifeboat_model::{Entry, EntryPath, Mark, RestoreId, SiteId, SnapshotRecord, SourceName};
+use lifeboat_model::{Entry, EntryKind, EntryPath, Mark, RestoreId, SiteId, SnapshotRecord, SourceName};
 use lifeboat_repo::{FetchLimits, Manifest, Site, Wanted};
-use lifeboat_source::sqlite::{SqliteTarget, normalise_page_one};
+use lifeboat_source::sqlite::{Live, SqliteTarget, normalise_page_one};
 use lifeboat_source::{Content, Read};
 
 use super::facts::{LivePart, PartFacts};
-use super::files::is_as_left;
+use super::files::{equals, is_as_left};
 use crate::{Engine, Error};
 
 /// How many changed entries a conflict names.
@@ -63,63 +63,82 @@ impl LeftBehind {
         self.entries.get(source).cloned()
     }
 
-    /// Whether the live database no longer holds the pages that the restore put there.
-    pub(super) fn is_database_changed(&self, site: &Site, part: &PartFacts) -> Result<bool, Error> {
+    /// Whether the live database holds neither what the restore left nor, as after an undo that was
+    /// killed, what that undo puts back.
+    pub(super) fn is_database_changed(&self, site: &Site, undo: &Manifest, part: &PartFacts) -> Result<bool, Error> {
         let left = self.entries.get(&part.source).and_then(|entries| entries.first());
-        let reader = SqliteTarget::open(&part.place, RestoreId([0; 8]))?.read_live()?;
-        match (left, reader) {
-            (None, None) => Ok(false),
-            (Some(left), Some(mut reader)) => match reader.next_entry()? {
-                Some(live) if live.metadata.size == left.metadata.size => {
-                    let content = reader.open_content(&live)?;
-                    self.differs(site, left, content, reader.fixed_chunk_len())
-                }
-                _ => Ok(true),
-            },
-            _ => Ok(true),
+        if holds(site, &self.manifest, left, part)? {
+            return Ok(false);
         }
+        let wanted = part.wanted.iter().find(|entry| entry.kind != EntryKind::Absent);
+        Ok(!holds(site, undo, wanted, part)?)
     }
+}
 
-    /// Compares pages by chunk id; the first page has header fields that SQLite itself moves on
-    /// when it copies a database, so the first chunk is compared without them.
-    fn differs(
-        &self,
-        site: &Site,
-        left: &Entry,
-        mut content: Box<dyn Content>,
-        chunk_len: Option<u32>,
-    ) -> Result<bool, Error> {
-        let mut first = Vec::new();
-        for (number, chunk) in left.chunks().enumerate() {
-            let mut bytes = vec![0; chunk_len.unwrap_or(chunk.raw_len).min(chunk.raw_len) as usize];
-            let mut filled = 0;
-            while filled < bytes.len() {
-                match content.read(&mut bytes[filled..])? {
-                    Read::Data(len) => filled += len,
-                    Read::Hole(_) | Read::End => return Ok(true),
+/// Whether the live database is what an entry of a manifest says; `None` says that there is none.
+fn holds(site: &Site, manifest: &Manifest, entry: Option<&Entry>, part: &PartFacts) -> Result<bool, Error> {
+    let LivePart::Database { live, .. } = &part.live else {
+        return Err(Error::Bug("a database expected".into()));
+    };
+    let target = SqliteTarget::open(&part.place, RestoreId([0; 8]))?;
+    match (entry, live) {
+        (None, live) => Ok(matches!(live, Live::Absent { .. })),
+        (Some(entry), Live::Unusable { .. }) if entry.kind == EntryKind::File => {
+            equals(target.raw_live()?, site.keys(), entry)
+        }
+        (Some(entry), Live::Database { .. }) if entry.kind != EntryKind::File => {
+            let Some(mut reader) = target.read_live()? else { return Ok(false) };
+            match reader.next_entry()? {
+                Some(live) if live.metadata.size == entry.metadata.size => {
+                    let content = reader.open_content(&live)?;
+                    has_pages(site, manifest, entry, content, reader.fixed_chunk_len())
                 }
-            }
-            match number {
-                0 => first = bytes,
-                _ if site.keys().chunk_id(&bytes) != chunk.id => return Ok(true),
-                _ => {}
+                _ => Ok(false),
             }
         }
-        let Some(chunk) = left.chunks().next() else { return Ok(false) };
-        let was = Mutex::new(Vec::new());
-        let stop = AtomicBool::new(false);
-        let wanted = vec![Wanted { chunk: *chunk, tag: 0 }];
-        let fetched = self.manifest.fetch(site, wanted, FetchLimits::default(), &stop, |_, delivery| {
-            let bytes = delivery.map_err(|damage| Error::Damaged { site: site.id().clone(), detail: damage.detail })?;
-            was.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-            Ok::<(), Error>(())
-        });
-        fetched??;
-        let mut was = was.into_inner().unwrap_or_else(PoisonError::into_inner);
-        normalise_page_one(&mut was);
-        normalise_page_one(&mut first);
-        Ok(was != first)
+        _ => Ok(false),
     }
+}
+
+/// Compares pages by chunk id; the first page has header fields that SQLite itself moves on
+/// when it copies a database, so the first chunk is compared without them.
+fn has_pages(
+    site: &Site,
+    manifest: &Manifest,
+    entry: &Entry,
+    mut content: Box<dyn Content>,
+    chunk_len: Option<u32>,
+) -> Result<bool, Error> {
+    let mut first = Vec::new();
+    for (number, chunk) in entry.chunks().enumerate() {
+        let mut bytes = vec![0; chunk_len.unwrap_or(chunk.raw_len).min(chunk.raw_len) as usize];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match content.read(&mut bytes[filled..])? {
+                Read::Data(len) => filled += len,
+                Read::Hole(_) | Read::End => return Ok(false),
+            }
+        }
+        match number {
+            0 => first = bytes,
+            _ if site.keys().chunk_id(&bytes) != chunk.id => return Ok(false),
+            _ => {}
+        }
+    }
+    let Some(chunk) = entry.chunks().next() else { return Ok(true) };
+    let was = Mutex::new(Vec::new());
+    let stop = AtomicBool::new(false);
+    let wanted = vec![Wanted { chunk: *chunk, tag: 0 }];
+    let fetched = manifest.fetch(site, wanted, FetchLimits::default(), &stop, |_, delivery| {
+        let bytes = delivery.map_err(|damage| Error::Damaged { site: site.id().clone(), detail: damage.detail })?;
+        was.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+        Ok::<(), Error>(())
+    });
+    fetched??;
+    let mut was = was.into_inner().unwrap_or_else(PoisonError::into_inner);
+    normalise_page_one(&mut was);
+    normalise_page_one(&mut first);
+    Ok(was == first)
 }
 
 /// What was changed in a part since the restore that is to be undone; nothing for other restores.
@@ -129,6 +148,9 @@ pub(super) fn changed_since(part: &PartFacts) -> Option<String> {
         LivePart::Files(live) => {
             let live: HashMap<&EntryPath, &Entry> = live.iter().flatten().map(|entry| (&entry.path, entry)).collect();
             let left: HashMap<&EntryPath, &Entry> = left.iter().map(|entry| (&entry.path, entry)).collect();
+            // An undo that was killed has put some entries back: those are nobody else's changes.
+            let wanted = part.wanted.iter().filter(|entry| entry.kind != EntryKind::Absent);
+            let wanted: HashMap<&EntryPath, &Entry> = wanted.map(|entry| (&entry.path, entry)).collect();
             // A part that was absent before is undone whole, so everything there now counts.
             let touched: Vec<&EntryPath> = match part.scope {
                 lifeboat_source::files::Scope::Listed => part.wanted.iter().map(|entry| &entry.path).collect(),
@@ -136,7 +158,10 @@ pub(super) fn changed_since(part: &PartFacts) -> Option<String> {
             };
             let mut changed: Vec<String> = touched
                 .into_iter()
-                .filter(|path| !is_as_left(live.get(path).copied(), left.get(path).copied()))
+                .filter(|path| {
+                    let live = live.get(path).copied();
+                    !is_as_left(live, left.get(path).copied()) && !is_as_left(live, wanted.get(path).copied())
+                })
                 .map(ToString::to_string)
                 .collect();
             changed.sort();
