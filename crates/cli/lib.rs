@@ -65,7 +65,7 @@ pub fn run(args: &[OsString], process: Process) -> u8 {
         Parsed::Wrong(error) => return Output::new(streams, Manner { json, quiet: false }).error(&error),
     };
     let Cli { global, command } = *cli;
-    let output = Output::new(streams, Manner { json: global.json, quiet: global.quiet });
+    let output = Output::new(streams, Manner { json: json || global.json, quiet: global.quiet });
     log::start(&global, &output);
     let context = Context::new(global, output.clone(), surroundings);
     match catch_unwind(AssertUnwindSafe(|| verbs::run(command, &context))) {

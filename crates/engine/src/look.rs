@@ -27,20 +27,7 @@ pub struct DiffLine {
 
 /// The known name nearest to one that is not known, if any is near.
 pub fn nearest<'s>(site: &SiteId, known: impl IntoIterator<Item = &'s SiteId>) -> Option<&'s SiteId> {
-    let distance = |other: &SiteId| {
-        let (a, b): (Vec<char>, Vec<char>) = (site.as_str().chars().collect(), other.as_str().chars().collect());
-        let mut row: Vec<usize> = (0..=b.len()).collect();
-        for (i, x) in a.iter().enumerate() {
-            let mut diagonal = row[0];
-            row[0] = i + 1;
-            for (j, y) in b.iter().enumerate() {
-                let substituted = diagonal + usize::from(x != y);
-                diagonal = row[j + 1];
-                row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-            }
-        }
-        row[b.len()]
-    };
+    let distance = |other: &SiteId| strsim::damerau_levenshtein(site.as_str(), other.as_str());
     let limit = (site.as_str().chars().count() / 3).max(1);
     known
         .into_iter()
