@@ -26,7 +26,8 @@ fn an_unchanged_tree_is_not_touched_at_all() {
 
 #[test]
 fn every_kind_can_take_the_place_of_every_other() {
-    let kinds: [(&str, fn(&std::path::Path)); 6] = [
+    type Make = fn(&std::path::Path);
+    let kinds: [(&str, Make); 6] = [
         ("nothing", |_| {}),
         ("file", |path| fs::write(path, "content").unwrap()),
         ("directory", |path| {
@@ -146,4 +147,22 @@ fn the_undo_of_a_part_that_was_absent_removes_it_whole() {
     target.begin().unwrap();
     assert!(finish(&mut target, &back, &mut Steps::unlimited()).is_ok());
     assert!(!live.exists());
+}
+
+#[test]
+fn a_file_that_lost_its_first_name_to_a_restore_has_both_again_after_the_undo() {
+    let dir = quick_dir();
+    let (from, root) = (dir.path().join("from"), dir.path().join("part"));
+    for path in [&from, &root] {
+        fs::create_dir(path).unwrap();
+        fs::write(path.join("b"), "content").unwrap();
+        set_time(&path.join("b"), 1_000, 0);
+    }
+    let wanted = read(&from);
+    fs::hard_link(root.join("b"), root.join("a")).unwrap();
+    let before = read(&root);
+    let plan = restore(&root, &wanted);
+    assert_restored(&root, &wanted);
+    restore_listed(&root, &undo_of(&plan, &before, &wanted));
+    assert_restored(&root, &before);
 }
