@@ -4,6 +4,8 @@
 
 pub mod conformance;
 pub mod crash_disk;
+pub mod crash_runner;
 pub mod fault_store;
+pub mod oracle;
 pub mod s3_server;
 pub mod world;

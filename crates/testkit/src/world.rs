@@ -112,19 +112,23 @@ impl World {
     /// What a person would call the state of a site: every path with kind, mode, times and content,
     /// and every row.
     pub fn picture(&self, site: &str) -> BTreeMap<String, String> {
-        let mut picture = BTreeMap::new();
         let dir = self.site_dir(site);
-        photograph(&dir.join("files"), &dir, &mut picture);
-        if let Ok(connection) =
-            rusqlite::Connection::open_with_flags(dir.join("notes.db"), rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
-        {
-            let mut rows = connection.prepare("SELECT id, body FROM note ORDER BY id").expect("a query");
-            let rows = rows.query_map([], |row| Ok(format!("{} {}", row.get::<_, i64>(0)?, row.get::<_, String>(1)?)));
-            let text: Vec<String> = rows.expect("rows").map(|row| row.expect("a row")).collect();
-            picture.insert("notes.db".into(), format!("{} rows {}", text.len(), digest(text.join("\n").as_bytes())));
-        }
-        picture
+        picture_of(&dir.join("files"), &dir.join("notes.db"))
     }
+}
+
+/// The picture of a files part and a database, wherever they are.
+pub fn picture_of(files: &Path, database: &Path) -> BTreeMap<String, String> {
+    let mut picture = BTreeMap::new();
+    photograph(files, files.parent().unwrap_or(files), &mut picture);
+    if let Ok(connection) = rusqlite::Connection::open_with_flags(database, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
+    {
+        let mut rows = connection.prepare("SELECT id, body FROM note ORDER BY id").expect("a query");
+        let rows = rows.query_map([], |row| Ok(format!("{} {}", row.get::<_, i64>(0)?, row.get::<_, String>(1)?)));
+        let text: Vec<String> = rows.expect("rows").map(|row| row.expect("a row")).collect();
+        picture.insert("notes.db".into(), format!("{} rows {}", text.len(), digest(text.join("\n").as_bytes())));
+    }
+    picture
 }
 
 fn photograph(path: &Path, root: &Path, picture: &mut BTreeMap<String, String>) {
@@ -144,7 +148,7 @@ fn photograph(path: &Path, root: &Path, picture: &mut BTreeMap<String, String>) 
     picture.insert(name, format!("{common} {content}"));
 }
 
-fn digest(bytes: &[u8]) -> String {
+pub(crate) fn digest(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 

@@ -1,0 +1,6 @@
+//! The verbs while everything goes wrong: killed anywhere, power lost, stores that fail, bytes that rot.
+//!
+//! Crash points come from the log of operations, and their number is printed. With
+//! `LIFEBOAT_TEST_FULL=1` all are tried, else a sample where one costs much.
+
+mod kill;
