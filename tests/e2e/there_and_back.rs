@@ -72,7 +72,7 @@ fn tell(place: &Place) {
     let said = place.ok(&["restore", "acme", "--yes", "--json"]);
     assert_eq!(place.picture("srv/acme/files"), files);
     let done: serde_json::Value = serde_json::from_str(said.out.lines().last().unwrap()).unwrap();
-    place.ok(&["undo", done["restore_id"].as_str().unwrap(), "--yes"]);
+    place.ok(&["undo", done["undo_id"].as_str().unwrap(), "--yes"]);
     assert_eq!(place.picture("srv/acme/files"), damaged);
     assert_eq!(place.picture("srv/beta"), beta);
 

@@ -65,7 +65,7 @@ impl RestoreArgs {
 
 #[derive(Debug, Args)]
 pub struct UndoArgs {
-    /// The restore to undo, as its receipt names it (`restore_id`)
+    /// The restore to undo, as its receipt names it (`restore_id` or `undo_id`)
     #[arg(value_parser = restore_id)]
     pub restore: RestoreId,
     /// Replace a restore of this site that is open; its next switch fails

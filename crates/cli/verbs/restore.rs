@@ -44,9 +44,9 @@ pub fn undo(args: &UndoArgs, context: &Context) -> Result<Outcome, CliError> {
         let open = context.open().await?;
         let likely: Vec<SiteId> =
             open.memory.rows().into_iter().filter(|row| row.summary.undo > 0).map(|row| row.site).collect();
-        let site = find_undo(&open.engine, args.restore, &likely).await?;
+        let (site, restore) = find_undo(&open.engine, args.restore, &likely).await?;
         let request = RestoreRequest {
-            point: RestorePoint::Undo(args.restore),
+            point: RestorePoint::Undo(restore),
             take_over: args.take_over,
             ..in_place(site, PointInTime::Latest)
         };

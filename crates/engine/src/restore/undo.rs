@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
-use lifeboat_model::{Entry, EntryKind, EntryPath, Mark, RestoreId, SiteId, SnapshotRecord, SourceName};
+use lifeboat_model::{Entry, EntryKind, EntryPath, Mark, RestoreId, SiteId, SnapshotId, SnapshotRecord, SourceName};
 use lifeboat_repo::{FetchLimits, Manifest, Site, Wanted};
 use lifeboat_source::sqlite::{Live, SqliteTarget, normalise_page_one};
 use lifeboat_source::{Content, Read};
@@ -20,20 +20,27 @@ use crate::{Engine, Error};
 /// How many changed entries a conflict names.
 const NAMED_MAX: usize = 5;
 
-/// The site that a restore was of: among the remembered ones first, then by asking the store.
-pub async fn find_undo(engine: &Engine, restore: RestoreId, likely: &[SiteId]) -> Result<SiteId, Error> {
-    for id in likely {
-        if let Some(site) = engine.repository.site(id, engine.memory.known_head(id)).await?
-            && site.state().undo_of(restore).is_some()
-        {
-            return Ok(id.clone());
+/// The site and the restore that an id means: of a restore, or of the undo it kept. Looks among the
+/// likely sites first, then asks the store.
+pub async fn find_undo(engine: &Engine, id: RestoreId, likely: &[SiteId]) -> Result<(SiteId, RestoreId), Error> {
+    for site in likely {
+        let site = engine.repository.site(site, engine.memory.known_head(site)).await?;
+        if let Some(found) = site.and_then(|site| undo_in(&site, id)) {
+            return Ok(found);
         }
     }
-    let found = engine.repository.sites().await?.into_iter().find(|site| site.state().undo_of(restore).is_some());
-    found.map(|site: Site| site.id().clone()).ok_or_else(|| Error::NoSuchThing {
-        detail: format!("no restore of this id kept an undo: restore=`{restore}`"),
+    let found = engine.repository.sites().await?.iter().find_map(|site| undo_in(site, id));
+    found.ok_or_else(|| Error::NoSuchThing {
+        detail: format!("no restore of this id kept an undo: restore=`{id}`"),
         hint: "`lifeboat points SITE` lists the undos of a site; a restore that replaced nothing keeps none".into(),
     })
+}
+
+fn undo_in(site: &Site, id: RestoreId) -> Option<(SiteId, RestoreId)> {
+    let state = site.state();
+    let by_snapshot = || state.snapshot(SnapshotId(id.0)).filter(|record| record.mark == Mark::Undo);
+    let restore = state.undo_of(id).or_else(by_snapshot)?.restore?;
+    Some((site.id().clone(), restore))
 }
 
 /// What the undone restore had left behind: its snapshot.
