@@ -8,7 +8,7 @@ use lifeboat_testkit::fault_store::{Failure, FaultStore};
 
 /// How many operations the command asks of the store when nobody kills it.
 async fn count_operations(scene: &Scene) -> usize {
-    scene.reset_site();
+    scene.reset_host();
     let store = FaultStore::new(scene.memory());
     let faults = store.faults();
     scene.run(Arc::new(store)).await.unwrap_or_else(|error| panic!("{}: {error}", scene.name));
@@ -18,7 +18,7 @@ async fn count_operations(scene: &Scene) -> usize {
 /// Kills the command at one operation, checks what is there, runs it again and checks the end.
 async fn kill_at(scene: &Scene, operation: usize, takes_effect: bool) -> bool {
     let what = if takes_effect { "after" } else { "before" };
-    scene.reset_site();
+    scene.reset_host();
     let memory = scene.memory();
     let store = FaultStore::new(memory.clone());
     let faults = store.faults();
@@ -62,7 +62,11 @@ async fn an_incremental_backup_killed_at_any_operation_loses_no_point_and_finish
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_unchanged_backup_killed_at_any_operation_loses_no_point_and_finishes_when_run_again() {
-    kill_everywhere(Scene::unchanged_backup().await).await;
+    for remembers in [false, true] {
+        let mut scene = Scene::unchanged_backup().await;
+        scene.remembers = remembers;
+        kill_everywhere(scene).await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -4,3 +4,4 @@
 //! `LIFEBOAT_TEST_FULL=1` all are tried, else a sample where one costs much.
 
 mod kill;
+mod power_loss;

@@ -12,13 +12,16 @@ use std::process::Command;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use lifeboat_engine::{Approval, Engine, Error, RestorePoint, backup, plan_restore, restore, this_process};
+use lifeboat_engine::{
+    Approval, Engine, Error, HeadMemory, NoMemory, RestorePoint, backup, plan_restore, restore, this_process,
+};
 use lifeboat_format::SecretKey;
 use lifeboat_model::{CommitEvent, Fault, Faulty, Mark, PointInTime, RestoreId, RestoreIntent, WriterIdentity};
 use lifeboat_repo::Repository;
 use lifeboat_store::{MemoryStore, ObjectName, Store};
 use tempfile::TempDir;
 
+use crate::memory::{Known, MapMemory};
 use crate::oracle::{Oracle, Picture, assert_same, check_sane, check_whole, leftovers, state_of, strict_picture};
 use crate::world::{World, backup_all, noise, restore_request, site_id};
 
@@ -84,6 +87,10 @@ pub struct Scene {
     neighbour: Picture,
     /// Snapshots of the site before the command.
     snapshots_before: usize,
+    /// Whether the commands' host has a catalog; what is checked is always read from the bucket alone.
+    pub remembers: bool,
+    memory: Arc<MapMemory>,
+    remembered: Known,
     /// A copy of the site before the command; `None` for a command that does not write it.
     live: Option<PathBuf>,
     dir: TempDir,
@@ -155,6 +162,9 @@ impl Scene {
             goal: world.picture(SITE),
             neighbour: Picture::new(),
             snapshots_before: 0,
+            remembers: true,
+            memory: Arc::default(),
+            remembered: Known::default(),
             live: None,
             world,
             dir,
@@ -166,7 +176,7 @@ impl Scene {
     /// A good point before what the scene is about.
     async fn back_up(&mut self) {
         let store = self.memory();
-        let engine = self.engine(store.clone()).await;
+        let engine = self.host_engine(store.clone()).await.expect("the repository opens");
         backup_all(&engine).await.expect("a backup");
         self.oracle.learn(&self.world, &engine, &SITES).await;
         self.keep(&store).await;
@@ -177,6 +187,7 @@ impl Scene {
         let state = state_of(&self.engine(store.clone()).await, SITE).await;
         self.snapshots_before = state.map_or(0, |state| state.snapshots.len());
         self.objects = store.objects();
+        self.remembered = self.memory.known();
     }
 
     fn damage(&self, live: Live) {
@@ -223,28 +234,38 @@ impl Scene {
         Arc::new(store)
     }
 
-    /// The site before the command, at its own path.
-    pub fn reset_site(&self) {
+    /// The site before the command, at its own path, and the host's catalog of that time.
+    pub fn reset_host(&self) {
+        self.memory.set(self.remembered.clone());
         let Some(copy) = &self.live else { return };
         let _ = std::fs::remove_dir_all(self.world.site_dir(SITE));
         copy_tree(copy, &self.world.root.join("srv"), &[SITE]);
     }
 
+    /// An engine that knows nothing but the bucket and the key.
     pub async fn engine(&self, store: Arc<dyn Store>) -> Engine {
-        let engine = self.try_engine(store).await;
+        let engine = self.engine_with(store, Arc::new(NoMemory)).await;
         engine.unwrap_or_else(|error| panic!("{}: the repository does not open: {error}", self.name))
     }
 
-    /// Packs even for so little content, which would lie in the manifest otherwise.
-    async fn try_engine(&self, store: Arc<dyn Store>) -> Result<Engine, Error> {
-        let mut engine = self.world.engine(store).await?;
+    /// The engine of the host that runs the commands.
+    async fn host_engine(&self, store: Arc<dyn Store>) -> Result<Engine, Error> {
+        match self.remembers {
+            true => self.engine_with(store, self.memory.clone()).await,
+            false => self.engine_with(store, Arc::new(NoMemory)).await,
+        }
+    }
+
+    /// With packs even for so little content, which would lie in the manifest otherwise.
+    async fn engine_with(&self, store: Arc<dyn Store>, memory: Arc<dyn HeadMemory>) -> Result<Engine, Error> {
+        let mut engine = self.world.engine_with(store, memory).await?;
         engine.ingest.inline = false;
         Ok(engine)
     }
 
     /// Runs the command in a fresh engine.
     pub async fn run(&self, store: Arc<dyn Store>) -> Result<Option<RestoreId>, Error> {
-        self.verb.run(&self.try_engine(store).await?).await
+        self.verb.run(&self.host_engine(store).await?).await
     }
 
     /// After the kill: every point there was is there and whole, nothing is half there, the
@@ -269,6 +290,17 @@ impl Scene {
         if self.verb != Verb::Backup {
             self.check_undo(store, undo, context).await;
         }
+        self.check_neighbour(context);
+    }
+
+    /// After a command that returned `Ok`: what it promised is there, without running it again.
+    pub async fn check_done(&self, store: Arc<dyn Store>, context: &str) {
+        let engine = self.engine(store).await;
+        self.oracle.check_points(&self.world, &engine, context).await;
+        self.check_at_rest(&engine, context).await;
+        let snapshots = state_of(&engine, SITE).await.map_or(0, |state| state.snapshots.len());
+        let is_new = snapshots > self.snapshots_before;
+        assert!(is_new || self.start == self.goal && self.snapshots_before > 0, "{context}: nothing was published");
         self.check_neighbour(context);
     }
 
