@@ -24,7 +24,11 @@ impl Ran {
 }
 
 pub(crate) fn lifeboat_in(directory: &Path, args: &[&str]) -> Ran {
-    let (streams, captured) = captured("");
+    lifeboat_with(directory, args, "")
+}
+
+fn lifeboat_with(directory: &Path, args: &[&str], stdin: &str) -> Ran {
+    let (streams, captured) = captured(stdin);
     let exit_code = run(&words(args), process(streams, directory));
     Ran { exit_code, stdout: captured.stdout(), stderr: captured.stderr() }
 }
@@ -144,3 +148,4 @@ fn help_version_and_completions_are_data() {
 }
 
 mod cli_page;
+mod story;

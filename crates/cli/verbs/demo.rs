@@ -60,13 +60,22 @@ struct Story {
     total: Duration,
 }
 
+/// The fleet of the story: where, who, and how large.
+#[derive(Clone, Copy)]
+struct MadeUp<'f> {
+    root: &'f Path,
+    sites: &'f [SiteId],
+    percent: u32,
+}
+
 impl Story {
     async fn tell(stage: &Stage, percent: u32, context: &Context) -> Result<Self, CliError> {
         let (mut story, started, root) = (Self::default(), Instant::now(), stage.root());
-        let sites = fleet::site_ids();
-        story.make_fleet(root, &sites, percent, context)?;
+        let fleet = MadeUp { root, sites: &fleet::site_ids(), percent };
+        story.make_fleet(&fleet, context)?;
         let open = stage.open(context).await?;
-        story.back_up_twice(&open, root, &sites, percent, context).await?;
+        story.back_up_twice(&open, &fleet, context).await?;
+        let sites = fleet.sites;
 
         let hit: Vec<&SiteId> = DELETED.iter().chain([&DAMAGED]).map(|&number| &sites[number]).collect();
         let before = pictures(root, hit.iter().copied(), false)?;
@@ -99,7 +108,8 @@ impl Story {
         Ok(story)
     }
 
-    fn make_fleet(&mut self, root: &Path, sites: &[SiteId], percent: u32, context: &Context) -> Result<(), CliError> {
+    fn make_fleet(&mut self, fleet: &MadeUp<'_>, context: &Context) -> Result<(), CliError> {
+        let MadeUp { root, sites, percent } = *fleet;
         say(context, &format!("1. A fleet of {} sites in {}", sites.len(), root.join("sites").display()));
         let started = Instant::now();
         fleet::make(root, sites, percent).map_err(|io| stage::failed("cannot make the fleet", root, &io))?;
@@ -107,14 +117,8 @@ impl Story {
         Ok(())
     }
 
-    async fn back_up_twice(
-        &mut self,
-        open: &Open,
-        root: &Path,
-        sites: &[SiteId],
-        percent: u32,
-        context: &Context,
-    ) -> Result<(), CliError> {
+    async fn back_up_twice(&mut self, open: &Open, fleet: &MadeUp<'_>, context: &Context) -> Result<(), CliError> {
+        let MadeUp { root, sites, percent } = *fleet;
         say(context, "2. Back it up, then again after a day's work at five sites");
         let started = Instant::now();
         let (logical, added) = back_up(open).await?;
