@@ -21,10 +21,15 @@ impl FilesTarget {
         if entry.kind == EntryKind::Directory {
             return self.build_directories(work, &entry.path);
         }
-        if let Some(parent) = entry.path.parent() {
-            self.build_directories(work, &parent)?;
+        // Entries come in path order, so the directory is nearly always there and known.
+        let spot = match (work.finder.spot(&entry.path), entry.path.parent()) {
+            (Err(Errno::NOENT), Some(parent)) => {
+                self.build_directories(work, &parent)?;
+                work.finder.spot(&entry.path)
+            }
+            (spot, _) => spot,
         }
-        let spot = work.finder.spot(&entry.path).map_err(failed)?;
+        .map_err(failed)?;
         let (dir, name) = (spot.dir.as_fd(), spot.name);
         match &entry.kind {
             EntryKind::File => {

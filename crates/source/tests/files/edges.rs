@@ -119,6 +119,7 @@ fn a_link_planted_in_place_of_a_directory_is_replaced_and_never_followed() {
     assert_eq!(read(&outside).comparable(), before.comparable());
 }
 
+// Explains invariant: only-this-part
 #[test]
 fn a_link_planted_after_the_plan_stops_the_restore_before_it_reaches_outside() {
     let dir = quick_dir();
@@ -420,6 +421,7 @@ fn mount(at: &Path, arguments: &[&str]) -> Option<Mount> {
 }
 
 /// Runs as a plain user in a process of its own, because the tests' own threads are root.
+// Explains invariant: whole-or-named
 #[test]
 fn without_privileges_unreadable_things_and_unset_owners_are_named() {
     if std::env::var_os("LIFEBOAT_TEST_UNPRIVILEGED").is_some() {

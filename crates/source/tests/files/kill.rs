@@ -59,6 +59,7 @@ fn a_merge_killed_after_any_step_is_finished_by_the_next_run() {
     assert!(steps > 30);
 }
 
+// Explains invariant: stage-first
 #[test]
 fn before_the_switch_a_killed_run_has_changed_nothing() {
     let dir = tempfile::tempdir().unwrap();
