@@ -3,3 +3,4 @@
 mod bad_input;
 mod place;
 mod there_and_back;
+mod trouble;

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use lifeboat_model::{
-    Entry, EntryKind, EntryPath, PartProblem, PartRecord, PartStatus, ProgressEvent, SiteId, Timestamp,
+    Entry, EntryKind, EntryPath, Fault, Faulty, PartProblem, PartRecord, PartStatus, ProgressEvent, SiteId, Timestamp,
 };
 use lifeboat_repo::ManifestPart;
 use lifeboat_repo::{Chunker, FreshExtent, Ingest, NewPart, StoredContent};
@@ -123,12 +123,12 @@ impl PartIngest<'_> {
                         let entry = Entry { extents: Vec::new(), ..same_content(entry, before) };
                         Some((entry, same))
                     }
-                    None => self.read_entry(reader.as_mut(), entry, &mut problems)?,
+                    None => self.read_or_report(reader.as_mut(), entry, &mut problems)?,
                 },
                 // Its first name vanished while it was being read: this one holds the content then.
                 EntryKind::HardLink { ref to } if gone.contains(to) => {
                     let entry = Entry { kind: EntryKind::File, ..entry };
-                    self.read_entry(reader.as_mut(), entry, &mut problems)?
+                    self.read_or_report(reader.as_mut(), entry, &mut problems)?
                 }
                 _ => Some((entry, StoredContent::None)),
             };
@@ -141,6 +141,24 @@ impl PartIngest<'_> {
         let mut summary = reader.finish()?;
         summary.problems.extend(problems);
         Ok((entries, summary))
+    }
+
+    /// Reads one entry's content; a file that cannot be read is a problem of that file alone, a
+    /// database that cannot be is one of its whole part.
+    fn read_or_report(
+        &self,
+        reader: &mut dyn PartReader,
+        entry: Entry,
+        problems: &mut Vec<PartProblem>,
+    ) -> Result<Option<(Entry, StoredContent)>, Error> {
+        let (path, is_file) = (entry.path.to_string(), entry.kind == EntryKind::File);
+        match self.read_entry(reader, entry, problems) {
+            Err(Error::Source(error)) if is_file && error.fault() != Fault::Cancelled => {
+                problems.push(PartProblem { entry: path, reason: error.to_string() });
+                Ok(None)
+            }
+            read => read,
+        }
     }
 
     /// Reads one entry's content until one read saw one state of it; `None` when it is gone.
