@@ -68,6 +68,10 @@ impl Config {
         let directory = path.parent().unwrap_or(Path::new("/"));
         let repository = repository::read(&mut root, directory)?;
         let mut sources = sources::read(&mut root, directory)?;
+        for source in sources.iter().filter(|source| source.was.is_some()) {
+            let name = &source.name;
+            notes.push(format!("a source's former name is not followed in this version: key=`sources.{name}.was`"));
+        }
         let hooks = hooks::read(&mut root)?;
         let policy = policy::read_base(&mut root, &mut notes)?;
         let policies = policy::read_named(&mut root, &policy, &mut notes)?;

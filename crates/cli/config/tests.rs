@@ -332,7 +332,11 @@ fn a_whole_file_means_what_it_says() {
     assert_eq!(config.hooks.as_ref().unwrap().timeout.as_secs(), 300);
     assert_eq!((config.policy.keep.daily, config.policy.keep.weekly), (7, 0), "keep is taken as a whole");
     assert_eq!(config.policy.shrink_limit, 50);
-    assert_eq!(config.notes, ["capture is not in this version, snapshots only: key=`policy.capture`"]);
+    let notes = [
+        "a source's former name is not followed in this version: key=`sources.attachments.was`",
+        "capture is not in this version, snapshots only: key=`policy.capture`",
+    ];
+    assert_eq!(config.notes, notes);
     let policy = |site: &str| config.policy_of(&SiteId::new(site).unwrap());
     assert_eq!((policy("acme").rpo.as_secs(), policy("acme").shrink_limit), (3600, 50));
     assert_eq!((policy("tier-1-x").rpo.as_secs(), policy("tier-1-x").undo.as_secs()), (3600, 14 * 86_400));
