@@ -3,5 +3,7 @@
 //! Crash points come from the log of operations, and their number is printed. With
 //! `LIFEBOAT_TEST_FULL=1` all are tried, else a sample where one costs much.
 
+mod child;
 mod kill;
 mod power_loss;
+mod real_kill;

@@ -16,7 +16,7 @@ use lifeboat_engine::{
     Approval, Engine, Error, HeadMemory, NoMemory, RestorePoint, backup, plan_restore, restore, this_process,
 };
 use lifeboat_format::SecretKey;
-use lifeboat_model::{CommitEvent, Fault, Faulty, Mark, PointInTime, RestoreId, RestoreIntent, WriterIdentity};
+use lifeboat_model::{CommitEvent, Faulty, Mark, PointInTime, RestoreId, RestoreIntent, WriterIdentity};
 use lifeboat_repo::Repository;
 use lifeboat_store::{MemoryStore, ObjectName, Store};
 use tempfile::TempDir;
@@ -122,17 +122,38 @@ impl Scene {
 
     /// A restore in place.
     pub async fn restore(live: Live) -> Self {
+        Self::restore_of(live, 0).await
+    }
+
+    /// A restore in place of a site with that many more small files, half of them damaged.
+    pub async fn restore_of(live: Live, files: usize) -> Self {
         let mut scene = Self::new(&format!("restore of a {live:?} site").to_lowercase()).await;
+        let many = scene.world.site_dir(SITE).join("files/many");
+        let write = |number: usize, text: &str| {
+            let directory = many.join((number % 7).to_string());
+            std::fs::create_dir_all(&directory).expect("a directory");
+            std::fs::write(directory.join(number.to_string()), format!("{number} {text}")).expect("a file");
+        };
+        (0..files).for_each(|number| write(number, "as it was"));
         scene.back_up().await;
         scene.goal = scene.world.picture(SITE);
         scene.damage(live);
+        if live == Live::Damaged {
+            (0..files).step_by(2).for_each(|number| write(number, "damaged"));
+            (files..files + files / 2).for_each(|number| write(number, "extra"));
+        }
         scene.settle(Verb::Restore);
         scene
     }
 
     /// The undo of a restore in place.
     pub async fn undo(live: Live) -> Self {
-        let mut scene = Self::restore(live).await;
+        Self::undo_of(live, 0).await
+    }
+
+    /// The undo of [`Scene::restore_of`].
+    pub async fn undo_of(live: Live, files: usize) -> Self {
+        let mut scene = Self::restore_of(live, files).await;
         let goal = scene.start.clone();
         let store = scene.memory();
         let restore = scene.run(store.clone()).await.expect("a restore").expect("an undo");
@@ -179,6 +200,7 @@ impl Scene {
         let engine = self.host_engine(store.clone()).await.expect("the repository opens");
         backup_all(&engine).await.expect("a backup");
         self.oracle.learn(&self.world, &engine, &SITES).await;
+        self.oracle.expect_now(&self.world, &SITES);
         self.keep(&store).await;
     }
 
@@ -223,6 +245,11 @@ impl Scene {
             }
         }
         self.neighbour = strict_picture(&self.world.site_dir(NEIGHBOUR));
+    }
+
+    /// A directory of the scene's own, outside of the fleet.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
     }
 
     /// The repository before the command, in a store of its own.
@@ -370,11 +397,6 @@ pub async fn bury(engine: &Engine) {
     let owner = WriterIdentity { started: me.started + 1, ..me };
     let opened = CommitEvent::RestoreOpened(RestoreIntent { owner: owner.clone(), ..open });
     site.commit(&owner, |_, _| Ok(opened.clone())).await.expect("a commit");
-}
-
-/// Whether an error is what a killed command returns in this process.
-pub fn is_kill(error: &Error) -> bool {
-    error.fault() == Fault::Cancelled
 }
 
 /// Copies directories as `cp -a` does: hard links, modes, owners and times are kept.

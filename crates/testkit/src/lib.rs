@@ -6,6 +6,7 @@ pub mod conformance;
 pub mod crash_disk;
 pub mod crash_runner;
 pub mod fault_store;
+pub mod killing_store;
 pub mod memory;
 pub mod oracle;
 pub mod s3_server;

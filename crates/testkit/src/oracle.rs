@@ -13,6 +13,9 @@ use lifeboat_repo::CheckDepth;
 
 use crate::world::{World, digest, picture_of, restore_request, run_restore, site_id};
 
+/// A failure shows this many of the entries that differ.
+const DIFFERENCES_SHOWN_MAX: usize = 10;
+
 /// What a person would call the state of a site; see [`World::picture`].
 pub type Picture = BTreeMap<String, String>;
 
@@ -163,7 +166,8 @@ pub fn assert_same(got: &Picture, want: &Picture, context: &str) {
         .filter(|name| got.get(*name) != want.get(*name))
         .map(|name| format!("{name}: got {:?}, want {:?}", got.get(name), want.get(name)))
         .collect();
-    assert!(differing.is_empty(), "{context}:\n{}", differing.join("\n"));
+    let shown = &differing[..differing.len().min(DIFFERENCES_SHOWN_MAX)];
+    assert!(differing.is_empty(), "{context}: {} differ:\n{}", differing.len(), shown.join("\n"));
 }
 
 fn walk(path: &Path, visit: &mut dyn FnMut(&Path)) {

@@ -1,0 +1,118 @@
+//! A real directory, real processes, real `kill -9`: at operations of the store, and at any time.
+
+use std::os::unix::process::ExitStatusExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lifeboat_model::ProgressPhase;
+use lifeboat_store::{DirectoryStore, Store};
+use lifeboat_testkit::crash_runner::{Live, Scene, copy_tree, is_full, sample};
+
+use crate::child::{self, Kill};
+
+/// Operations tried of each command in a normal run, each done and not done.
+const OPERATIONS: usize = 6;
+/// Kills at other times of each command in a normal run, and in a full one.
+const TIMES: u32 = 10;
+const TIMES_FULL: u32 = 100;
+/// Files that make a switch long enough to be hit.
+const FILES: usize = 120;
+
+const SIGKILL: i32 = 9;
+
+/// The scene's repository in a directory, and a copy to start over from.
+async fn make_repository(scene: &Scene) -> PathBuf {
+    let repository = scene.dir().join("start/repository");
+    let store = DirectoryStore::create_root(&repository).expect("a directory");
+    for (name, body) in &scene.objects {
+        store.create(name, body.clone()).await.expect("an object");
+    }
+    reset(scene)
+}
+
+/// Everything as before the command; gives the repository's place.
+fn reset(scene: &Scene) -> PathBuf {
+    let repository = scene.dir().join("repository");
+    let _ = std::fs::remove_dir_all(&repository);
+    copy_tree(&scene.dir().join("start"), scene.dir(), &["repository"]);
+    scene.reset_host();
+    repository
+}
+
+/// Kills the command's process, and checks what is there and that the command finishes.
+async fn kill_once(scene: &Scene, kill: Kill) -> bool {
+    let context = format!("{}, killed {kill:?}", scene.name);
+    let repository = reset(scene);
+    let output = child::run(scene, &repository, kill);
+    let store: Arc<dyn Store> = Arc::new(DirectoryStore::open(&repository).expect("the repository"));
+    if output.status.success() {
+        scene.check_done(store, &context).await;
+        return false;
+    }
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.signal(), Some(SIGKILL), "{context}: {stderr}");
+    scene.check_killed(store.clone(), &context).await;
+    scene.check_again(store, &context).await;
+    true
+}
+
+async fn kill_at_operations(scene: Scene) {
+    let whole = child::run(&scene, &make_repository(&scene).await, Kill::Never);
+    let count = child::said(&whole, "operations").unwrap_or_else(|| panic!("{}: {whole:?}", scene.name)) as usize;
+    let numbers = sample(count, OPERATIONS);
+    let mut kills = 0;
+    for number in &numbers {
+        for is_done in [false, true] {
+            kills += usize::from(kill_once(&scene, Kill::AtOperation { number: *number, is_done }).await);
+        }
+    }
+    println!("{}: {count} operations, its process killed {kills} times at {} of them", scene.name, numbers.len());
+    assert!(kills >= numbers.len(), "{}: only {kills} kills", scene.name);
+}
+
+/// Kills evenly spread over one phase of the command.
+async fn kill_in_phase(scene: Scene, phase: ProgressPhase) {
+    let whole = child::run(&scene, &make_repository(&scene).await, Kill::Never);
+    let at = |name: &str| child::said(&whole, name).unwrap_or_else(|| panic!("{}: {name}: {whole:?}", scene.name));
+    let phase_micros = at("ended") - at(&format!("{phase:?}"));
+    let times = if is_full() { TIMES_FULL } else { TIMES };
+    let mut kills = 0;
+    for time in 0..times {
+        let after = Duration::from_micros(phase_micros) * time / times;
+        kills += usize::from(kill_once(&scene, Kill::InPhase { phase, after }).await);
+    }
+    println!("{}: its process killed {kills} times within {phase_micros} us from {phase:?} on", scene.name);
+    assert!(kills > 0, "{}: never killed", scene.name);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backups_process_killed_at_an_operation_loses_no_point_and_finishes_when_run_again() {
+    kill_at_operations(Scene::first_backup().await).await;
+    kill_at_operations(Scene::incremental_backup().await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restores_process_killed_at_an_operation_finishes_and_is_undone_to_the_first_state() {
+    kill_at_operations(Scene::restore(Live::Deleted).await).await;
+    kill_at_operations(Scene::restore(Live::Damaged).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undos_process_killed_at_an_operation_finishes_when_run_again() {
+    kill_at_operations(Scene::undo(Live::Damaged).await).await;
+    kill_at_operations(Scene::undo(Live::Deleted).await).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_restores_process_killed_at_any_time_finishes_and_is_undone_to_the_first_state() {
+    kill_in_phase(Scene::restore_of(Live::Damaged, FILES).await, ProgressPhase::KeepingUndo).await;
+    kill_in_phase(Scene::restore_of(Live::Damaged, FILES).await, ProgressPhase::Switching).await;
+    kill_in_phase(Scene::restore_of(Live::Deleted, FILES).await, ProgressPhase::Switching).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undos_process_killed_in_its_switch_finishes_when_run_again() {
+    kill_in_phase(Scene::undo_of(Live::Damaged, FILES).await, ProgressPhase::Switching).await;
+    kill_in_phase(Scene::undo_of(Live::Deleted, FILES).await, ProgressPhase::Switching).await;
+}
