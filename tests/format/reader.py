@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Reads a Lifeboat repository in a directory, written from docs/format.md alone.
 
-It shares no line with Lifeboat: it is the proof that the page suffices. Needs `cryptography`,
-`cbor2` and `zstandard` from PyPI.
+It shares no line with Lifeboat: it is the proof that the page suffices. Needs `blake3`,
+`cryptography`, `cbor2` and `zstandard` from PyPI.
 
     reader.py vectors                                 every golden vector beside this file
     reader.py site REPOSITORY MASTER-KEY-FILE SITE    the newest snapshot of a site, every chunk checked
@@ -16,6 +16,7 @@ import struct
 import sys
 from pathlib import Path
 
+import blake3
 import cbor2
 import zstandard
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -115,7 +116,7 @@ class Object:
 
     def chunk(self, chunk_id, offset, stored_len, raw_len):
         plain = self.open(CHUNK, offset, stored_len, chunk_id)
-        assert len(plain) == raw_len and hmac256(self.site.ids, plain) == chunk_id, "another chunk"
+        assert len(plain) == raw_len and blake3.blake3(plain, key=self.site.ids).digest() == chunk_id, "another chunk"
         return plain
 
 

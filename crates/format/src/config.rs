@@ -63,7 +63,7 @@ struct Algorithms {
 impl Algorithms {
     fn of_this_version() -> Self {
         Self {
-            chunk_id: "hmac-sha-256".to_owned(),
+            chunk_id: "blake3-keyed".to_owned(),
             compression: "zstd".to_owned(),
             key_derivation: "hkdf-sha-256".to_owned(),
             seal: "aes-256-gcm".to_owned(),

@@ -7,7 +7,6 @@ use std::fmt;
 use std::sync::Arc;
 
 use aws_lc_rs::aead::LessSafeKey;
-use aws_lc_rs::hmac;
 use lifeboat_model::{ChunkId, KeyNumber, SiteHandle};
 use zeroize::Zeroizing;
 
@@ -26,7 +25,7 @@ pub struct SiteKeys {
 struct Derived {
     site: SiteHandle,
     number: KeyNumber,
-    chunk_id: hmac::Key,
+    chunk_id: Zeroizing<[u8; KEY_LEN]>,
     wrapping: LessSafeKey,
     gear: [u64; 256],
 }
@@ -37,7 +36,7 @@ impl SiteKeys {
         let keys = Derived {
             site,
             number,
-            chunk_id: crypto::hmac_key(derive(b"lifeboat/chunk-id-key").as_slice()),
+            chunk_id: derive(b"lifeboat/chunk-id-key"),
             wrapping: crypto::aead_key(&derive(b"lifeboat/data-key-wrapping-key"))?,
             gear: gear_table(secret, &site),
         };
@@ -52,10 +51,10 @@ impl SiteKeys {
         self.keys.number
     }
 
-    /// The name of a chunk: HMAC-SHA-256 of its plain bytes, which only holders of the key can
+    /// The name of a chunk: keyed BLAKE3 of its plain bytes, which only holders of the key can
     /// compute, so that an id tells a thief of the bucket nothing.
     pub fn chunk_id(&self, plain: &[u8]) -> ChunkId {
-        ChunkId(crypto::hmac(&self.keys.chunk_id, plain))
+        ChunkId(*blake3::keyed_hash(&self.keys.chunk_id, plain).as_bytes())
     }
 
     /// The secret table of content-defined chunking: equal files of two sites are cut at different

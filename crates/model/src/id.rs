@@ -144,7 +144,7 @@ byte_id!(
     /// A site's name in the bucket: the first 16 bytes of HMAC-SHA-256(repository name key, site id).
     SiteHandle, 16);
 byte_id!(
-    /// A chunk's name: HMAC-SHA-256 of its plain bytes under the site's id key.
+    /// A chunk's name: keyed BLAKE3 of its plain bytes under the site's id key.
     ChunkId, 32);
 byte_id!(
     /// The random name of one object (pack, manifest, index segment, commit nonce).
