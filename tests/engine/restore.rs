@@ -86,6 +86,23 @@ async fn a_restore_leaves_what_is_right_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn after_a_restore_nothing_differs_though_times_and_inodes_do() {
+    let (store, world) = world().await;
+    let engine = world.engine(store).await.unwrap();
+    backup_all(&engine).await.unwrap();
+    std::fs::remove_dir_all(world.site_dir("acme")).unwrap();
+    restore_latest(&engine, "acme").await.unwrap();
+    world.write_rows("acme", 1, 2000);
+    restore_latest(&engine, "acme").await.unwrap();
+    let at = PointInTime::Latest;
+    let (_, lines) = lifeboat_engine::diff(&engine, &site_id("acme"), at).await.unwrap();
+    assert!(lines.is_empty(), "{lines:?}");
+    std::fs::write(world.site_dir("acme").join("files/a.txt"), b"changed").unwrap();
+    let (_, lines) = lifeboat_engine::diff(&engine, &site_id("acme"), at).await.unwrap();
+    assert_eq!(lines.iter().map(|line| line.path.as_str()).collect::<Vec<_>>(), ["a.txt"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_application_that_keeps_the_database_open_sees_the_restored_rows_and_loses_no_write() {
     let (store, world) = world().await;
     let path = world.site_dir("acme").join("notes.db");

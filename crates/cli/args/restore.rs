@@ -43,8 +43,9 @@ pub struct RestoreArgs {
     /// Not in this version
     #[arg(long, value_name = "N", hide = true)]
     pub without_xid: Option<String>,
-    /// Not in this version
-    #[arg(long, hide = true)]
+    /// Compare content before planning: exact counts instead of upper limits, at the price of
+    /// reading the live site
+    #[arg(long)]
     pub exact: bool,
     #[command(flatten)]
     pub approval: ApprovalArgs,
@@ -53,8 +54,7 @@ pub struct RestoreArgs {
 impl RestoreArgs {
     /// Refuses what only later versions can do.
     pub fn check_version(&self) -> Result<(), CliError> {
-        let later =
-            [(self.keep_later, "--keep-later"), (self.without_xid.is_some(), "--without-xid"), (self.exact, "--exact")];
+        let later = [(self.keep_later, "--keep-later"), (self.without_xid.is_some(), "--without-xid")];
         match later.into_iter().find(|(given, _)| *given) {
             Some((_, flag)) => Err(CliError::not_in_this_version("flag", flag)
                 .with_hint("leave the flag out; `--dry-run` shows what the restore would do")),

@@ -211,5 +211,6 @@ fn against(site: &SiteId) -> RestoreRequest {
         take_over: false,
         skip_damaged: false,
         verify_read: false,
+        exact: true,
     }
 }

@@ -294,6 +294,7 @@ async fn put_back(
         take_over: false,
         skip_damaged: false,
         verify_read: false,
+        exact: false,
     };
     let planned = plan_restore(&open.engine, &request).await?;
     open.bars.clear();

@@ -31,6 +31,7 @@ pub fn run(args: &RestoreArgs, context: &Context) -> Result<Outcome, CliError> {
         take_over: args.take_over,
         skip_damaged: args.skip_damaged,
         verify_read: args.verify.is_some(),
+        exact: args.exact,
     };
     context.block_on(async {
         let open = context.open().await?;
@@ -59,7 +60,8 @@ pub fn diff(args: &DiffArgs, context: &Context) -> Result<Outcome, CliError> {
     context.block_on(async {
         let open = context.open().await?;
         super::known_site(&open, &args.site).await?;
-        let request = RestoreRequest { only: args.only.as_ref().map(only), ..in_place(args.site.clone(), point) };
+        let request =
+            RestoreRequest { only: args.only.as_ref().map(only), exact: true, ..in_place(args.site.clone(), point) };
         let plan = plan_restore(&open.engine, &request).await?.plan;
         open.bars.clear();
         context.output.say(format!("{} now, against {} (snapshot {})", plan.site, plan.at, plan.snapshot));
@@ -87,6 +89,7 @@ fn in_place(site: SiteId, at: PointInTime) -> RestoreRequest {
         take_over: false,
         skip_damaged: false,
         verify_read: false,
+        exact: false,
     }
 }
 

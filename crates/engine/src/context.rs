@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lifeboat_model::{ProgressSink, RunNumber, SiteId, SnapshotRecord};
-use lifeboat_repo::{FetchLimits, IngestOptions, KnownHead, Repository, Site};
+use lifeboat_repo::{FetchControl, FetchLimits, IngestOptions, KnownHead, Repository, Site};
 
 use crate::{Error, Fleet, Hooks};
 
@@ -86,6 +86,11 @@ impl HeadMemory for NoMemory {
 }
 
 impl Engine {
+    /// How chunks are read, and that Ctrl-C ends it.
+    pub(crate) fn fetch_control(&self) -> FetchControl<'_> {
+        FetchControl { limits: self.fetch, cancel: &self.cancel }
+    }
+
     pub(crate) fn check_cancelled(&self) -> Result<(), Error> {
         if self.cancel.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
     }

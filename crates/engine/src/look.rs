@@ -101,7 +101,7 @@ pub async fn cat(
         detail: format!("cannot write the output: {io}"),
         hint: "nothing else was touched".into(),
     };
-    const ZEROS: [u8; 65_536] = [0; 65_536];
+    static ZEROS: [u8; 65_536] = [0; 65_536];
     for extent in &entry.extents {
         engine.check_cancelled()?;
         match extent {
@@ -116,7 +116,7 @@ pub async fn cat(
             Extent::Chunk(chunk) => {
                 let plain = Mutex::new(Vec::new());
                 let wanted = vec![Wanted { chunk: *chunk, tag: 0 }];
-                let fetched = manifest.fetch(&site, wanted, engine.fetch, &engine.cancel, |_, delivery| {
+                let fetched = manifest.fetch(&site, wanted, engine.fetch_control(), |_, delivery| {
                     let bytes = delivery.map_err(|damage| Error::Damaged {
                         site: id.clone(),
                         detail: format!(
@@ -145,6 +145,7 @@ pub async fn diff(engine: &Engine, id: &SiteId, at: PointInTime) -> Result<(Rest
         take_over: false,
         skip_damaged: false,
         verify_read: false,
+        exact: true,
     };
     let plan = plan_restore(engine, &request).await?.plan;
     let lines = plan.parts.iter().flat_map(|part| {

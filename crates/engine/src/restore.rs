@@ -96,8 +96,7 @@ async fn in_place(engine: &Engine, request: &RestoreRequest, planned: Planned) -
     let receipt = match worked {
         Ok(receipt) => receipt,
         Err(Failure { error, switched: false }) => {
-            intent::abandon(engine, &mut facts.site, &intent).await;
-            return Err(error);
+            return Err(intent::abandon(engine, &mut facts.site, &intent, error).await);
         }
         // The intent stays open and the site frozen: the same command, run again, goes on from here.
         Err(Failure { error, switched: true }) => {

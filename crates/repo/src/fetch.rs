@@ -95,6 +95,14 @@ impl Openers {
     }
 }
 
+/// How much at once, and when to stop.
+#[derive(Debug, Clone, Copy)]
+pub struct FetchControl<'a> {
+    pub limits: FetchLimits,
+    /// Set by whoever wants it to end early.
+    pub cancel: &'a AtomicBool,
+}
+
 /// How one reading of chunks is done, and how it is stopped.
 pub(crate) struct FetchContext<'a> {
     pub store: &'a dyn Store,

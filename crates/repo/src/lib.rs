@@ -23,7 +23,7 @@ mod upload;
 pub use check::{CheckDepth, CheckReport, Finding};
 pub use chunker::Chunker;
 pub use error::Error;
-pub use fetch::{ChunkDamage, Delivery, FetchLimits, FetchStats, Wanted};
+pub use fetch::{ChunkDamage, Delivery, FetchControl, FetchLimits, FetchStats, Wanted};
 pub use ingest::{ChunkNumber, FreshExtent, Ingest, IngestOptions, NewPart, NewSnapshot, Prepared, StoredContent};
 pub use keyring::{Credential, NewKeys};
 pub use lifeboat_format::{ManifestHead, ManifestPart, SiteKeys};

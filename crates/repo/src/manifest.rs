@@ -1,7 +1,6 @@
 //! Reading a manifest: the head, then its pages, in few parallel reads.
 
 use std::ops::Range;
-use std::sync::atomic::AtomicBool;
 
 use bytes::{Bytes, BytesMut};
 use futures_util::{StreamExt, TryStreamExt};
@@ -12,7 +11,7 @@ use lifeboat_format::{
 use lifeboat_model::{Entry, ManifestRef, SourceName};
 use lifeboat_store::ObjectName;
 
-use crate::fetch::{Delivery, FetchContext, FetchLimits, FetchStats, Openers, Wanted, fetch_chunks};
+use crate::fetch::{Delivery, FetchContext, FetchControl, FetchStats, Openers, Wanted, fetch_chunks};
 use crate::upload::object_name;
 use crate::{Error, Site};
 
@@ -116,11 +115,11 @@ impl Manifest {
         &self,
         site: &Site,
         wanted: Vec<Wanted>,
-        limits: FetchLimits,
-        cancel: &AtomicBool,
+        control: FetchControl<'_>,
         deliver: impl Fn(u64, Delivery<'_>) -> Result<(), E> + Sync,
     ) -> Result<Result<FetchStats, E>, Error> {
         let store = site.repository.store().as_ref();
+        let FetchControl { limits, cancel } = control;
         let context = FetchContext { store, openers: &self.openers, limits, cancel };
         fetch_chunks(&context, wanted, deliver)
     }

@@ -97,7 +97,8 @@ async fn read_all(repository: &Repository, site: &str, snapshot: SnapshotId) -> 
     }
     let out: Vec<std::sync::Mutex<Vec<u8>>> =
         entries.iter().map(|entry| std::sync::Mutex::new(vec![0; entry.metadata.size as usize])).collect();
-    let stats = manifest.fetch(&site, wanted, FetchLimits::default(), &AtomicBool::new(false), |tag, delivery| {
+    let control = FetchControl { limits: FetchLimits::default(), cancel: &AtomicBool::new(false) };
+    let stats = manifest.fetch(&site, wanted, control, |tag, delivery| {
         let (file, offset) = places[tag as usize];
         let bytes = delivery.map_err(|damage| damage.detail)?;
         out[file].lock().unwrap()[offset..offset + bytes.len()].copy_from_slice(bytes);

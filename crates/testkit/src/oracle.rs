@@ -93,7 +93,7 @@ pub async fn export_picture(
     let receipt = receipt.unwrap_or_else(|error| panic!("{context}: snapshot {snapshot} of {site}: {error}"));
     assert!(receipt.all_passed(), "{context}: snapshot {snapshot} of {site}: {:?}", receipt.checks);
     let picture = picture_of(&directory.join("files"), &directory.join("notes/notes.db"));
-    assert_eq!(leftovers(&directory), [PathBuf::new(); 0], "{context}");
+    assert_eq!(leftovers(&directory), Vec::<PathBuf>::new(), "{context}");
     std::fs::remove_dir_all(&directory).expect("the export is removed");
     picture
 }

@@ -181,6 +181,7 @@ pub fn restore_request(site: &str, point: RestorePoint) -> RestoreRequest {
         take_over: false,
         skip_damaged: false,
         verify_read: false,
+        exact: false,
     }
 }
 

@@ -5,7 +5,7 @@ use lifeboat_model::{
     SourceName,
 };
 use lifeboat_repo::{Manifest, Site};
-use lifeboat_source::files::{FilesTarget, Scope};
+use lifeboat_source::files::{FilesTarget, MergePlan, Scope};
 use lifeboat_source::sqlite::{Live, SqliteTarget};
 use lifeboat_source::{PartReader, Place};
 
@@ -43,6 +43,14 @@ pub(crate) struct PartFacts {
     pub left_by_restore: Option<Vec<Entry>>,
     /// For an undo of a database: whether it was written to since.
     pub database_changed: bool,
+    /// With `exact`: what has to change, by content, and whether a database holds the wanted pages.
+    pub compared: Option<Compared>,
+}
+
+/// A comparison by content of the live part with the wanted one.
+pub(crate) enum Compared {
+    Files(MergePlan),
+    Database { is_same: bool },
 }
 
 /// What is at a part's place now.
@@ -88,6 +96,9 @@ pub(super) async fn gather(engine: &Engine, request: &RestoreRequest) -> Result<
             part.database_changed =
                 part.kind == SourceKind::Sqlite && left.is_database_changed(&facts.site, &facts.manifest, &part)?;
         }
+        if request.exact {
+            part.compared = tokio::task::block_in_place(|| compare(engine, &facts, &part)).map(Some)?;
+        }
         facts.parts.push(part);
     }
     if facts.parts.is_empty() {
@@ -103,11 +114,29 @@ pub(super) fn look_again(engine: &Engine, _request: &RestoreRequest, facts: &mut
     tokio::task::block_in_place(|| {
         for part in &mut facts.parts {
             engine.check_cancelled()?;
+            part.compared = None; // of what was there before
             part.live =
                 look_live(engine.fleet.source(&part.source), part.kind, &part.place, &part.excluded, facts.site.id())?;
         }
         Ok(())
     })
+}
+
+/// Reads what is live and compares it with what is wanted.
+fn compare(engine: &Engine, facts: &Facts, part: &PartFacts) -> Result<Compared, Error> {
+    match &part.live {
+        LivePart::Database { .. } => {
+            let wanted = part.wanted.iter().find(|entry| entry.kind != EntryKind::Absent);
+            let is_same = super::undo::holds(&facts.site, &facts.manifest, wanted, part)?;
+            Ok(Compared::Database { is_same })
+        }
+        LivePart::Files(live) => {
+            let target = FilesTarget::open(part.place.clone(), RestoreId([0; 8]), part.excluded.clone())?;
+            let plan =
+                super::files::merge_by_content(engine, facts, part, (&target, live.as_deref().unwrap_or_default()))?;
+            Ok(Compared::Files(plan))
+        }
+    }
 }
 
 fn undo_record(site: &Site, restore: RestoreId) -> Result<SnapshotRecord, Error> {
@@ -169,6 +198,7 @@ fn look_at_part(
         live,
         left_by_restore: None,
         database_changed: false,
+        compared: None,
     })
 }
 

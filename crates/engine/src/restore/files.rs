@@ -61,15 +61,7 @@ impl FilesWork {
         let target = FilesTarget::open(part.place.clone(), restore, part.excluded.clone())?;
         let live_entries = live.as_deref().unwrap_or_default();
         let keys = facts.site.keys().clone();
-        let mut failure = None;
-        let plan = merge_of(part, live_entries, &mut |live, wanted| {
-            looks_untouched(live, wanted)
-                || engine.check_cancelled().map_err(|error| failure = Some(error)).is_ok()
-                    && has_content(&target, &keys, live, wanted).unwrap_or(false)
-        });
-        if let Some(error) = failure {
-            return Err(error);
-        }
+        let plan = merge_by_content(engine, facts, part, (&target, live_entries))?;
         Ok(Self {
             site: facts.site.id().clone(),
             source: part.source.clone(),
@@ -353,6 +345,26 @@ fn list(problems: &[PartProblem]) -> String {
         problems.iter().take(5).map(|problem| format!("{} ({})", problem.entry, problem.reason)).collect();
     let more = problems.len().saturating_sub(named.len());
     if more > 0 { format!("{} and {more} more", named.join(", ")) } else { named.join(", ") }
+}
+
+/// The merge of a part, with files compared by content where their metadata leaves it open.
+pub(super) fn merge_by_content(
+    engine: &Engine,
+    facts: &Facts,
+    part: &PartFacts,
+    (target, live): (&FilesTarget, &[Entry]),
+) -> Result<MergePlan, Error> {
+    let keys = facts.site.keys();
+    let mut failure = None;
+    let plan = merge_of(part, live, &mut |live, wanted| {
+        looks_untouched(live, wanted)
+            || engine.check_cancelled().map_err(|error| failure = Some(error)).is_ok()
+                && has_content(target, keys, live, wanted).unwrap_or(false)
+    });
+    match failure {
+        Some(error) => Err(error),
+        None => Ok(plan),
+    }
 }
 
 /// Whether a live file holds exactly the content a snapshot names.

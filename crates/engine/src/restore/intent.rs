@@ -82,14 +82,21 @@ pub(super) async fn complete(engine: &Engine, site: &mut Site, intent: &Intent, 
 
 /// Closes a restore that left the target as it was. A failure to say so is only logged: the error
 /// that ended the restore matters more, and a dead owner's intent hinders nobody for long.
-pub(super) async fn abandon(engine: &Engine, site: &mut Site, intent: &Intent) {
+///
+/// Gives the error to end with: that another restore took over explains whatever else went wrong.
+pub(super) async fn abandon(engine: &Engine, site: &mut Site, intent: &Intent, error: Error) -> Error {
     if intent.resumed {
-        return; // an earlier attempt may have switched: whoever comes next goes on
+        return error; // an earlier attempt may have switched: whoever comes next goes on
     }
     match close(site, intent, RestoreOutcome::Abandoned).await {
         Ok(()) => engine.memory.note_site(site),
+        Err(Error::Repo(lifeboat_repo::Error::State(StateError::NotTheOpenRestore(_)))) => {
+            tracing::info!(site = %site.id(), %error, "the restore that another one took over had failed");
+            return Error::TakenOver { site: site.id().clone() };
+        }
         Err(error) => tracing::warn!(site = %site.id(), %error, "the restore intent stays open"),
     }
+    error
 }
 
 async fn close(site: &mut Site, intent: &Intent, outcome: RestoreOutcome) -> Result<(), Error> {

@@ -8,7 +8,7 @@ use lifeboat_source::files::{Action, MergePlan, Over, Scope, plan_merge};
 use lifeboat_source::sqlite::Live;
 use sha2::{Digest, Sha256};
 
-use super::facts::{Facts, LivePart, PartFacts};
+use super::facts::{Compared, Facts, LivePart, PartFacts};
 use super::part::Opened;
 use super::{Approval, RestoreRequest, RestoreTarget};
 use crate::Error;
@@ -185,7 +185,10 @@ pub(super) fn looks_untouched(live: &Entry, wanted: &Entry) -> bool {
 }
 
 fn plan_files(part: &PartFacts, live: &[Entry], plan: &mut PartPlan) {
-    let merge = merge_of(part, live, &mut looks_untouched);
+    let merge = match &part.compared {
+        Some(Compared::Files(merge)) => merge.clone(),
+        _ => merge_of(part, live, &mut looks_untouched),
+    };
     plan.keep = merge.unchanged;
     for action in &merge.actions {
         let change = match action {
@@ -220,6 +223,7 @@ pub(super) fn database_step(part: &PartFacts, live: &Live, stamp: Option<&[u8]>)
     let is_live = !matches!(live, Live::Absent { .. });
     match part.wanted.iter().find(|entry| entry.kind != EntryKind::Absent) {
         Some(Entry { kind: EntryKind::Database { stamp: then, .. }, .. }) if stamp == Some(then) => DatabaseStep::Keep,
+        Some(_) if matches!(part.compared, Some(Compared::Database { is_same: true })) => DatabaseStep::Keep,
         Some(_) => DatabaseStep::Put,
         None if is_live => DatabaseStep::Remove,
         None => DatabaseStep::Keep,

@@ -17,6 +17,8 @@ pub struct RestoreRequest {
     pub skip_damaged: bool,
     /// Read everything staged back before the switch.
     pub verify_read: bool,
+    /// Compare content before planning, so that the plan's counts are exact and not upper limits.
+    pub exact: bool,
 }
 
 impl RestoreRequest {

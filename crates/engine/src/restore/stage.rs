@@ -60,7 +60,7 @@ fn stage_once(engine: &Engine, facts: &Facts, parts: &mut [PartWork]) -> Result<
     }
     let damaged: Mutex<Vec<Damaged>> = Mutex::new(Vec::new());
     let parts = &*parts;
-    let fetched = facts.manifest.fetch(&facts.site, wanted, engine.fetch, &engine.cancel, |tag, delivery| {
+    let fetched = facts.manifest.fetch(&facts.site, wanted, engine.fetch_control(), |tag, delivery| {
         let (part, destination) = places[tag as usize];
         match delivery {
             Ok(bytes) => {

@@ -9,7 +9,7 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 use lifeboat_model::{Entry, EntryKind, EntryPath, Mark, RestoreId, SiteId, SnapshotId, SnapshotRecord, SourceName};
-use lifeboat_repo::{FetchLimits, Manifest, Site, Wanted};
+use lifeboat_repo::{FetchControl, FetchLimits, Manifest, Site, Wanted};
 use lifeboat_source::sqlite::{Live, SqliteTarget, normalise_page_one};
 use lifeboat_source::{Content, Read};
 
@@ -83,7 +83,7 @@ impl LeftBehind {
 }
 
 /// Whether the live database is what an entry of a manifest says; `None` says that there is none.
-fn holds(site: &Site, manifest: &Manifest, entry: Option<&Entry>, part: &PartFacts) -> Result<bool, Error> {
+pub(super) fn holds(site: &Site, manifest: &Manifest, entry: Option<&Entry>, part: &PartFacts) -> Result<bool, Error> {
     let LivePart::Database { live, .. } = &part.live else {
         return Err(Error::Bug("a database expected".into()));
     };
@@ -136,11 +136,12 @@ fn has_pages(
     let was = Mutex::new(Vec::new());
     let stop = AtomicBool::new(false);
     let wanted = vec![Wanted { chunk: *chunk, tag: 0 }];
-    let fetched = manifest.fetch(site, wanted, FetchLimits::default(), &stop, |_, delivery| {
-        let bytes = delivery.map_err(|damage| Error::Damaged { site: site.id().clone(), detail: damage.detail })?;
-        was.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-        Ok::<(), Error>(())
-    });
+    let fetched =
+        manifest.fetch(site, wanted, FetchControl { limits: FetchLimits::default(), cancel: &stop }, |_, delivery| {
+            let bytes = delivery.map_err(|damage| Error::Damaged { site: site.id().clone(), detail: damage.detail })?;
+            was.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            Ok::<(), Error>(())
+        });
     fetched??;
     let mut was = was.into_inner().unwrap_or_else(PoisonError::into_inner);
     normalise_page_one(&mut was);

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use lifeboat_format::{Compressor, ManifestPart, ManifestSummary, ManifestWriter, PackRow, names};
+use lifeboat_format::{Compressor, ManifestPart, ManifestSummary, ManifestWriter, names};
 use lifeboat_model::{ChunkId, Entry, EntryKind, Extent, Generation, ObjectId, PointState, SnapshotRecord};
 
 use super::pack::Packer;
@@ -38,10 +38,9 @@ impl Ingest {
         shared.uploads_done().await?;
 
         let fresh = shared.fresh();
-        let packs = shared.packs();
-        let index = if fresh.is_empty() { None } else { Some(site.write_index(&fresh, &packs).await?) };
+        let index = if fresh.is_empty() { None } else { Some(site.write_index(&fresh, &shared.packs()).await?) };
         shared.count_added(index.map_or(0, |index| index.len));
-        write_manifest(&shared, site, manifest, new, &ids, &packs).await.map(|record| Prepared { record, index })
+        write_manifest(&shared, site, manifest, new, &ids).await.map(|record| Prepared { record, index })
     }
 }
 
@@ -71,8 +70,8 @@ async fn write_manifest(
     mut manifest: ManifestWriter,
     new: NewSnapshot,
     ids: &HashMap<u64, ChunkId>,
-    packs: &HashMap<ObjectId, PackRow>,
 ) -> Result<SnapshotRecord, Error> {
+    let packs = shared.packs();
     let mut parts = Vec::with_capacity(new.parts.len());
     let mut compressor = Compressor::new()?;
     for (number, part) in (0u32..).zip(new.parts) {

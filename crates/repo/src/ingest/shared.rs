@@ -19,6 +19,9 @@ use crate::{Error, Site};
 /// Content up to this many plain bytes, all of a site's together, lies in the manifest.
 pub(super) const TINY_BYTES_MAX: usize = 256 << 10;
 
+/// Plain chunks with their names.
+type Kept = Vec<(ChunkId, Vec<u8>)>;
+
 /// What to do with a chunk.
 pub(super) enum Claim {
     /// It is stored, or another worker is storing it.
@@ -26,7 +29,7 @@ pub(super) enum Claim {
     /// It is kept in memory while the site still looks tiny.
     Kept,
     /// These are the caller's to store.
-    Store(Vec<(ChunkId, Vec<u8>)>),
+    Store(Kept),
 }
 
 pub(super) struct Shared {
@@ -39,7 +42,7 @@ pub(super) struct Shared {
     /// Chunks stored by this ingest.
     fresh: Mutex<Vec<ChunkRef>>,
     /// Chunks of a site that still looks tiny; `None` once it does not.
-    tiny: Mutex<Option<Vec<(ChunkId, Vec<u8>)>>>,
+    tiny: Mutex<Option<Kept>>,
     uploads: Arc<Semaphore>,
     uploads_max: u32,
     added: AtomicU64,
@@ -85,7 +88,7 @@ impl Shared {
     }
 
     /// The chunks kept because the site is tiny; from now on there are none.
-    pub(super) fn take_tiny(&self) -> Vec<(ChunkId, Vec<u8>)> {
+    pub(super) fn take_tiny(&self) -> Kept {
         lock(&self.tiny).take().unwrap_or_default()
     }
 
