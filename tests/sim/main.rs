@@ -4,6 +4,8 @@
 //! `LIFEBOAT_TEST_FULL=1` all are tried, else a sample where one costs much.
 
 mod child;
+mod faults;
 mod kill;
 mod power_loss;
+mod races;
 mod real_kill;

@@ -306,6 +306,7 @@ impl Scene {
 
     /// The same command, run again, finishes, and all is as if it had never been killed.
     pub async fn check_again(&self, store: Arc<dyn Store>, context: &str) {
+        let was_done = self.world.picture(SITE) == self.goal;
         let again = self.run(store.clone()).await;
         let undo = again.unwrap_or_else(|error| {
             panic!("{context}: run again: {:?} {error}; hint: {:?}", error.fault(), error.hint())
@@ -315,7 +316,7 @@ impl Scene {
         self.oracle.check_points(&self.world, &engine, context).await;
         self.check_at_rest(&engine, context).await;
         if self.verb != Verb::Backup {
-            self.check_undo(store, undo, context).await;
+            self.check_undo(store, undo, was_done, context).await;
         }
         self.check_neighbour(context);
     }
@@ -342,14 +343,16 @@ impl Scene {
 
     /// The undo brings back what was there before the first attempt, not before the second.
     ///
-    /// An attempt that was killed behind its closing commit is complete: the second one is a restore
-    /// of its own then, with an undo of its own that changes nothing, and `points` lists both.
-    async fn check_undo(&self, store: Arc<dyn Store>, second: Option<RestoreId>, context: &str) {
+    /// A first attempt that had done all (it was killed while it said so) may leave the second one a
+    /// restore of its own, with an undo that changes nothing: then `points` lists both.
+    async fn check_undo(&self, store: Arc<dyn Store>, second: Option<RestoreId>, was_done: bool, context: &str) {
         let engine = self.engine(store).await;
+        if !was_done {
+            let second = second.unwrap_or_else(|| panic!("{context}: the second run kept no undo"));
+            return self.check_one_undo(&engine, second, &self.start, &format!("{context}: undo")).await;
+        }
         let state = state_of(&engine, SITE).await.unwrap_or_else(|| panic!("{context}: no commit"));
-        let known = state.snapshots.iter().take(self.snapshots_before).map(|record| record.id).collect::<Vec<_>>();
-        let mut undos =
-            state.snapshots.iter().filter(|record| record.mark == Mark::Undo && !known.contains(&record.id));
+        let mut undos = state.snapshots.iter().skip(self.snapshots_before).filter(|record| record.mark == Mark::Undo);
         let first = undos.next().and_then(|record| record.restore);
         let first = first.unwrap_or_else(|| panic!("{context}: there is no undo"));
         if let Some(second) = second.filter(|second| *second != first) {

@@ -19,6 +19,9 @@ pub enum Failure {
     Error(Error),
     /// It is done, and reports that the store was unavailable.
     Unclear,
+    /// The store answers as if it were empty: a listing shows nothing, a read finds nothing. A
+    /// create or delete is done as ever.
+    Blind,
     /// It is not done, and neither is any later one: all report [`Error::Cancelled`].
     KillBefore,
     /// It is done, but reports [`Error::Cancelled`], and no later one is done.
@@ -137,11 +140,13 @@ impl<S: Store> FaultStore<S> {
         Arc::clone(&self.faults)
     }
 
+    /// `blind`: what a store that does not see its objects answers.
     async fn attempt<T>(
         &self,
         operation: Operation,
         name: &str,
         work: impl Future<Output = Result<T, Error>>,
+        blind: Option<Result<T, Error>>,
     ) -> Result<T, Error> {
         match self.faults.begin(operation, name) {
             None => work.await,
@@ -151,6 +156,10 @@ impl<S: Store> FaultStore<S> {
                 let _ = work.await;
                 Err(Error::Cancelled)
             }
+            Some(Failure::Blind) => match blind {
+                Some(answer) => answer,
+                None => work.await,
+            },
             Some(Failure::Unclear) => {
                 let _ = work.await;
                 Err(Error::Unavailable { detail: "the answer was lost".to_owned(), after: None })
@@ -162,7 +171,7 @@ impl<S: Store> FaultStore<S> {
     async fn seen(&self, name: &ObjectName) -> Result<Bytes, Error> {
         match self.faults.damage_of(name) {
             None => self.store.get(name).await,
-            Some(Damage::Drop) => Err(Error::NotFound { name: name.to_string() }),
+            Some(Damage::Drop) => Err(not_found(name)),
             Some(Damage::SwapWith(other)) => self.store.get(&other).await,
             Some(Damage::Truncate { len }) => {
                 let body = self.store.get(name).await?;
@@ -205,26 +214,30 @@ impl<S: Store> FaultStore<S> {
     }
 }
 
+fn not_found(name: &ObjectName) -> Error {
+    Error::NotFound { name: name.to_string() }
+}
+
 #[async_trait]
 impl<S: Store> Store for FaultStore<S> {
     async fn create(&self, name: &ObjectName, body: Bytes) -> Result<(), Error> {
-        self.attempt(Operation::Create, name.as_str(), self.store.create(name, body)).await
+        self.attempt(Operation::Create, name.as_str(), self.store.create(name, body), None).await
     }
 
     async fn get(&self, name: &ObjectName) -> Result<Bytes, Error> {
-        self.attempt(Operation::Get, name.as_str(), self.seen(name)).await
+        self.attempt(Operation::Get, name.as_str(), self.seen(name), Some(Err(not_found(name)))).await
     }
 
     async fn get_range(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes, Error> {
-        self.attempt(Operation::GetRange, name.as_str(), self.seen_range(name, range)).await
+        self.attempt(Operation::GetRange, name.as_str(), self.seen_range(name, range), Some(Err(not_found(name)))).await
     }
 
     async fn list(&self, prefix: &str, after: Option<&ObjectName>, limit: usize) -> Result<Vec<Listed>, Error> {
-        self.attempt(Operation::List, prefix, self.seen_list(prefix, after, limit)).await
+        self.attempt(Operation::List, prefix, self.seen_list(prefix, after, limit), Some(Ok(Vec::new()))).await
     }
 
     async fn delete(&self, name: &ObjectName) -> Result<(), Error> {
-        self.attempt(Operation::Delete, name.as_str(), self.store.delete(name)).await
+        self.attempt(Operation::Delete, name.as_str(), self.store.delete(name), None).await
     }
 
     fn describe(&self) -> String {

@@ -9,5 +9,6 @@ pub mod fault_store;
 pub mod killing_store;
 pub mod memory;
 pub mod oracle;
+pub mod pausing_store;
 pub mod s3_server;
 pub mod world;
