@@ -97,9 +97,9 @@ async fn after_a_restore_nothing_differs_though_times_and_inodes_do() {
     let at = PointInTime::Latest;
     let (_, lines) = lifeboat_engine::diff(&engine, &site_id("acme"), at).await.unwrap();
     assert!(lines.is_empty(), "{lines:?}");
-    std::fs::write(world.site_dir("acme").join("files/a.txt"), b"changed").unwrap();
+    std::fs::write(world.site_dir("acme").join("files/deep/er/noise"), b"changed").unwrap();
     let (_, lines) = lifeboat_engine::diff(&engine, &site_id("acme"), at).await.unwrap();
-    assert_eq!(lines.iter().map(|line| line.path.as_str()).collect::<Vec<_>>(), ["a.txt"]);
+    assert_eq!(lines.iter().map(|line| line.path.as_str()).collect::<Vec<_>>(), ["deep/er/noise"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

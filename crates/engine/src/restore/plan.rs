@@ -184,6 +184,16 @@ pub(super) fn looks_untouched(live: &Entry, wanted: &Entry) -> bool {
     is.size == was.size && is.modified == was.modified && is.changed == was.changed && is.inode == was.inode
 }
 
+/// Whether a live entry has the wanted metadata already.
+fn has_metadata(live: &Entry, wanted: &Entry) -> bool {
+    let (is, was) = (&live.metadata, &wanted.metadata);
+    is.mode == was.mode
+        && is.uid == was.uid
+        && is.gid == was.gid
+        && is.modified == was.modified
+        && is.xattrs == was.xattrs
+}
+
 fn plan_files(part: &PartFacts, live: &[Entry], plan: &mut PartPlan) {
     let merge = match &part.compared {
         Some(Compared::Files(merge)) => merge.clone(),
@@ -205,8 +215,12 @@ fn plan_files(part: &PartFacts, live: &[Entry], plan: &mut PartPlan) {
     for removal in &merge.removals {
         plan.count(Change::Remove, removal.path.to_string());
     }
+    // Directories whose own metadata differs; those that only get their time back after a change in
+    // them are no change of their own.
     let put: std::collections::HashSet<_> = merge.actions.iter().map(Action::path).collect();
-    for directory in merge.directories.iter().filter(|entry| !put.contains(&entry.path)) {
+    let place = |wanted: &Entry| live.binary_search_by(|live| live.path.cmp(&wanted.path)).ok();
+    let as_is = |wanted: &Entry| place(wanted).is_some_and(|at| has_metadata(&live[at], wanted));
+    for directory in merge.directories.iter().filter(|entry| !put.contains(&entry.path) && !as_is(entry)) {
         plan.count(Change::Metadata, directory.path.to_string());
     }
 }
