@@ -8,6 +8,7 @@
 
 use std::fs::{self, File};
 use std::io::{BufWriter, Read, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -145,7 +146,6 @@ pub fn bytes_of(dir: &Path) -> Outcome<u64> {
 
 /// Fails unless both trees hold the same names with the same content, times and modes.
 pub fn expect_same(original: &Path, restored: &Path) -> Outcome<()> {
-    use std::os::unix::fs::MetadataExt;
     let (names, found) = (relative(original)?, relative(restored)?);
     if names != found {
         return Err(format!("{} has {} names instead of {}", restored.display(), found.len(), names.len()).into());
@@ -159,6 +159,12 @@ pub fn expect_same(original: &Path, restored: &Path) -> Outcome<()> {
         }
     }
     Ok(())
+}
+
+/// Gives the top directory the time of the original, which restic leaves as it is when it restores
+/// into it.
+pub fn settle_root(original: &Path, restored: &Path) -> Outcome<()> {
+    Ok(File::open(restored)?.set_modified(fs::metadata(original)?.modified()?)?)
 }
 
 fn same_bytes(a: &Path, b: &Path) -> Outcome<bool> {

@@ -115,5 +115,6 @@ fn one_round(round: &Round<'_>, plain: &Path, restic: Option<&Path>, report: &mu
     report.add(Task::UnchangedBackup, "restic", mix.backup()?);
     fs::remove_dir_all(&live)?;
     report.add(Task::Restore, "restic", mix.restore()?);
+    data::settle_root(&original, &live)?;
     data::expect_same(&original, &live)
 }
