@@ -1,5 +1,7 @@
 //! The built binary, as a person runs it: real directories, real SQLite files, a real S3 server.
 
+#![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
+
 mod bad_input;
 mod place;
 mod there_and_back;

@@ -3,7 +3,10 @@
 //! Crash points come from the log of operations, and their number is printed. With
 //! `LIFEBOAT_TEST_FULL=1` all are tried, else a sample where one costs much.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod child;
+mod damage;
 mod faults;
 mod kill;
 mod power_loss;

@@ -1,8 +1,10 @@
 //! The catalog: what the bucket said last, and nothing else of value.
 //!
-//!   lifeboat.catalog/            mode 0700
-//!     catalog.sqlite             mode 0600; with its -wal and -shm
-//!     catalog.sqlite.aside-<n>   one that was damaged, of another version or of another repository
+//! ```text
+//! lifeboat.catalog/            mode 0700
+//!   catalog.sqlite             mode 0600; with its -wal and -shm
+//!   catalog.sqlite.aside-<n>   one that was damaged, of another version or of another repository
+//! ```
 //!
 //! Two uses. Listings are answered without asking the bucket about every site. And the newest
 //! commit seen of each site is a high-water mark: a bucket that has less has lost commits.

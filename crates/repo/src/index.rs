@@ -23,7 +23,8 @@ impl KnownChunks {
     fn add(&mut self, segment: IndexSegment) {
         for chunk in &segment.chunks {
             if let Some(place) = segment.chunk_ref(chunk) {
-                self.chunks.entry(place.id).or_insert(place);
+                // Of two places the later one: it was stored anew because the first was in doubt.
+                self.chunks.insert(place.id, place);
             }
         }
         self.packs.extend(segment.packs.into_iter().map(|row| (row.id, row)));

@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, Sender};
 use lifeboat_format::{ManifestHead, ManifestPart};
 use lifeboat_model::{ChunkId, Entry, Extent, IndexRef, Mark, RestoreId, SnapshotId, SnapshotRecord, Timestamp};
 
+use crate::index::KnownChunks;
 use crate::{Error, Site};
 
 mod finish;
@@ -34,11 +35,14 @@ pub struct IngestOptions {
     /// Whether the chunks of a tiny site may lie in its manifest, where no other snapshot can name
     /// them.
     pub inline: bool,
+    /// Whether chunks that are stored already are named again; otherwise nothing that is stored is
+    /// relied on, and all is stored anew.
+    pub reuse: bool,
 }
 
 impl Default for IngestOptions {
     fn default() -> Self {
-        Self { workers: std::thread::available_parallelism().map_or(2, usize::from), uploads_max: 4, inline: true }
+        Self { workers: std::thread::available_parallelism().map_or(2, usize::from), uploads_max: 4, inline: true, reuse: true }
     }
 }
 
@@ -105,7 +109,8 @@ pub struct Ingest {
 impl Ingest {
     /// Loads what the site has already and starts the workers.
     pub async fn start(site: &Site, options: IngestOptions) -> Result<Self, Error> {
-        let shared = Arc::new(Shared::new(site, site.known_chunks().await?, &options));
+        let known = if options.reuse { site.known_chunks().await? } else { KnownChunks::default() };
+        let shared = Arc::new(Shared::new(site, known, &options));
         // Two chunks a worker: one under work, one waiting. A chunk is 4 MiB at most.
         let (jobs, queue) = crossbeam_channel::bounded(2 * options.workers.max(1));
         let workers = (0..options.workers.max(1)).map(|_| start_worker(shared.clone(), queue.clone())).collect();

@@ -82,8 +82,10 @@ impl Repository {
         };
         let root = lifeboat_format::open_root(&wrapped, key).map_err(Error::of_object(&key_name))?;
         if root.repository != config.repository {
-            let detail =
-                format!("it is of another repository: found=`{}`, here=`{}`", root.repository, config.repository);
+            let detail = format!(
+                "it and `{config_name}` are of two repositories: found=`{}`, here=`{}`",
+                root.repository, config.repository
+            );
             return Err(Error::Damaged { object: key_name.to_string(), detail });
         }
         let keys = RepositoryKeys::new(&root.root, config.repository)?;

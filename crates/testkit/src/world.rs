@@ -1,7 +1,9 @@
 //! A small fleet on real directories and SQLite files, with a repository in any store.
 //!
+//! ```text
 //!   <root>/srv/<site>/files/…      source `files`
 //!   <root>/srv/<site>/notes.db     source `notes`
+//! ```
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};

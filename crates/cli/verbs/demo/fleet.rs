@@ -1,7 +1,9 @@
 //! A made-up fleet: for each site a database and a tree of attachments.
 //!
+//! ```text
 //!   <root>/sites/<site>/notes.db
 //!   <root>/sites/<site>/attachments/<year>/<month>/…
+//! ```
 //!
 //! Text that compresses, pictures that do not, and a file that lies there twice: what real sites have.
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
-use lifeboat_model::{Entry, EntryKind, EntryPath, Mark, RestoreId, SiteId, SnapshotId, SnapshotRecord, SourceName};
+use lifeboat_model::{Entry, EntryKind, EntryPath, Fault, Faulty, Mark, RestoreId, SiteId, SnapshotId, SnapshotRecord, SourceName};
 use lifeboat_repo::{FetchControl, FetchLimits, Manifest, Site, Wanted};
 use lifeboat_source::sqlite::{Live, SqliteTarget, normalise_page_one};
 use lifeboat_source::{Content, Read};
@@ -45,7 +45,8 @@ fn undo_in(site: &Site, id: RestoreId) -> Option<(SiteId, RestoreId)> {
 
 /// What the undone restore had left behind: its snapshot.
 pub(super) struct LeftBehind {
-    manifest: Manifest,
+    /// `None`: that snapshot is damaged by now, and nothing can be told from what was changed since.
+    manifest: Option<Manifest>,
     entries: BTreeMap<SourceName, Vec<Entry>>,
 }
 
@@ -58,23 +59,39 @@ impl LeftBehind {
         }
         let restored = record.parent.and_then(|parent| site.state().snapshot(parent));
         let Some(restored) = restored.filter(|restored| restored.mark != Mark::Undo) else { return Ok(None) };
+        match Self::read(site, restored).await {
+            Err(error) if error.fault() == Fault::Damage => {
+                // Nobody needs it to put back what the undo itself holds.
+                tracing::warn!(site = %site.id(), %error, "what the restore left cannot be compared with what is there");
+                Ok(Some(Self { manifest: None, entries: BTreeMap::new() }))
+            }
+            other => other.map(Some),
+        }
+    }
+
+    async fn read(site: &Site, restored: &SnapshotRecord) -> Result<Self, Error> {
         let manifest = site.manifest(&restored.manifest).await?;
         let mut entries = BTreeMap::new();
         for (number, part) in manifest.head().parts.iter().enumerate() {
             entries.insert(part.record.source.clone(), manifest.entries(site, number).await?);
         }
-        Ok(Some(Self { manifest, entries }))
+        Ok(Self { manifest: Some(manifest), entries })
     }
 
     pub(super) fn part(&self, source: &SourceName) -> Option<Vec<Entry>> {
-        self.entries.get(source).cloned()
+        match self.manifest {
+            Some(_) => self.entries.get(source).cloned(),
+            None => Some(Vec::new()), // so that everything counts as changed, and a person decides
+        }
     }
 
     /// Whether the live database holds neither what the restore left nor, as after an undo that was
     /// killed, what that undo puts back.
     pub(super) fn is_database_changed(&self, site: &Site, undo: &Manifest, part: &PartFacts) -> Result<bool, Error> {
         let left = self.entries.get(&part.source).and_then(|entries| entries.first());
-        if holds(site, &self.manifest, left, part)? {
+        if let Some(manifest) = &self.manifest
+            && holds(site, manifest, left, part)?
+        {
             return Ok(false);
         }
         let wanted = part.wanted.iter().find(|entry| entry.kind != EntryKind::Absent);
@@ -138,8 +155,10 @@ fn has_pages(
     let wanted = vec![Wanted { chunk: *chunk, tag: 0 }];
     let fetched =
         manifest.fetch(site, wanted, FetchControl { limits: FetchLimits::default(), cancel: &stop }, |_, delivery| {
-            let bytes = delivery.map_err(|damage| Error::Damaged { site: site.id().clone(), detail: damage.detail })?;
-            was.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            // A damaged chunk is equal to nothing; who needs its content will say so.
+            if let Ok(bytes) = delivery {
+                was.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+            }
             Ok::<(), Error>(())
         });
     fetched??;

@@ -1,6 +1,8 @@
 //! A bucket in a directory.
 //!
-//!   write tmp/<random> ─▶ sync it ─▶ make and sync parents ─▶ link to its name ─▶ sync the directory
+//! ```text
+//! write tmp/<random> ─▶ sync it ─▶ make and sync parents ─▶ link to its name ─▶ sync the directory
+//! ```
 //!
 //! The link is the create-if-absent: unlike a rename it never replaces, so of several racing
 //! creators, also in other processes, exactly one wins. A crash at any step leaves the object either
