@@ -140,7 +140,7 @@ async fn write_in_place(
     }
     let mut parts = PartWork::all(engine, facts, request, intent.restore)?;
     phase(engine, &plan, ProgressPhase::KeepingUndo);
-    let undo = keep::keep_undo(engine, facts, &parts, intent).await?;
+    let undo = keep::keep_undo(engine, facts, &parts, intent, !request.skip_damaged).await?;
     let worked = async {
         phase(engine, &plan, ProgressPhase::Staging);
         stage::stage(engine, facts, &mut parts, request)?;

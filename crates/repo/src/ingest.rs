@@ -42,7 +42,12 @@ pub struct IngestOptions {
 
 impl Default for IngestOptions {
     fn default() -> Self {
-        Self { workers: std::thread::available_parallelism().map_or(2, usize::from), uploads_max: 4, inline: true, reuse: true }
+        Self {
+            workers: std::thread::available_parallelism().map_or(2, usize::from),
+            uploads_max: 4,
+            inline: true,
+            reuse: true,
+        }
     }
 }
 

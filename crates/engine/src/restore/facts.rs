@@ -41,6 +41,8 @@ pub(crate) struct PartFacts {
     pub live: LivePart,
     /// For an undo: what the restore had left, to tell what was changed since.
     pub left_by_restore: Option<Vec<Entry>>,
+    /// For an undo: why what the restore had left cannot be told.
+    pub left_unknown: Option<String>,
     /// For an undo of a database: whether it was written to since.
     pub database_changed: bool,
     /// With `exact`: what has to change, by content, and whether a database holds the wanted pages.
@@ -93,6 +95,7 @@ pub(super) async fn gather(engine: &Engine, request: &RestoreRequest) -> Result<
         let mut part = look_at_part(source, &facts, number, entries, request)?;
         if let Some(left) = &left {
             part.left_by_restore = left.part(&name);
+            part.left_unknown = left.unknown.clone();
             part.database_changed =
                 part.kind == SourceKind::Sqlite && left.is_database_changed(&facts.site, &facts.manifest, &part)?;
         }
@@ -197,6 +200,7 @@ fn look_at_part(
         identity_now,
         live,
         left_by_restore: None,
+        left_unknown: None,
         database_changed: false,
         compared: None,
     })

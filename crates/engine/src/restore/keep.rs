@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use lifeboat_model::{
-    CommitEvent, Entry, EntryKind, EntryPath, Mark, PartIdentity, PartRecord, PartStatus, Position, SnapshotId,
-    SnapshotRecord, SourceKind, SourceName, Timestamp,
+    CommitEvent, Entry, EntryKind, EntryPath, Fault, Faulty, Mark, PartIdentity, PartRecord, PartStatus, Position,
+    SnapshotId, SnapshotRecord, SourceKind, SourceName, Timestamp,
 };
 use lifeboat_repo::ManifestPart;
 use lifeboat_repo::{Ingest, IngestOptions, NewPart, NewSnapshot, StoredContent};
@@ -23,20 +23,29 @@ use crate::{Engine, Error, this_process};
 /// Publishes the undo of this restore; `None` when it replaces and removes nothing.
 ///
 /// A restore that goes on after a kill adds to the undo of its first attempt, whose entries win:
-/// they are what was there before anything was touched.
+/// they are what was there before anything was touched. `reuse`: name chunks that are stored already;
+/// a restore that leaves out damaged ones relies on none of them.
 pub(super) async fn keep_undo(
     engine: &Engine,
     facts: &mut Facts,
     parts: &[PartWork],
     intent: &Intent,
+    reuse: bool,
 ) -> Result<Option<SnapshotId>, Error> {
     let earlier = Earlier::load(facts, intent).await?;
     if parts.iter().all(|part| !changes_something(part, &earlier)) {
         return Ok(earlier.record.map(|record| record.id));
     }
     // An undo must be nameable by the next one, so its chunks never lie in its manifest.
-    let options = IngestOptions { inline: false, ..engine.ingest };
-    let ingest = Ingest::start(&facts.site, options).await?;
+    let options = IngestOptions { inline: false, reuse, ..engine.ingest };
+    let ingest = match Ingest::start(&facts.site, options).await {
+        // The index only spares storing twice; who needs a restore must not be stopped by it.
+        Err(error) if error.fault() == Fault::Damage => {
+            tracing::warn!(site = %facts.site.id(), %error, "the index is damaged: the undo stores everything anew");
+            Ingest::start(&facts.site, IngestOptions { reuse: false, ..options }).await?
+        }
+        started => started?,
+    };
     ingest.adopt(facts.manifest.head());
     earlier.heads.iter().for_each(|head| ingest.adopt(head));
     let cut_from = Timestamp::now();

@@ -8,7 +8,9 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
-use lifeboat_model::{Entry, EntryKind, EntryPath, Fault, Faulty, Mark, RestoreId, SiteId, SnapshotId, SnapshotRecord, SourceName};
+use lifeboat_model::{
+    Entry, EntryKind, EntryPath, Fault, Faulty, Mark, RestoreId, SiteId, SnapshotId, SnapshotRecord, SourceName,
+};
 use lifeboat_repo::{FetchControl, FetchLimits, Manifest, Site, Wanted};
 use lifeboat_source::sqlite::{Live, SqliteTarget, normalise_page_one};
 use lifeboat_source::{Content, Read};
@@ -45,7 +47,8 @@ fn undo_in(site: &Site, id: RestoreId) -> Option<(SiteId, RestoreId)> {
 
 /// What the undone restore had left behind: its snapshot.
 pub(super) struct LeftBehind {
-    /// `None`: that snapshot is damaged by now, and nothing can be told from what was changed since.
+    /// Why nothing can be told: that snapshot is damaged by now.
+    pub unknown: Option<String>,
     manifest: Option<Manifest>,
     entries: BTreeMap<SourceName, Vec<Entry>>,
 }
@@ -61,9 +64,8 @@ impl LeftBehind {
         let Some(restored) = restored.filter(|restored| restored.mark != Mark::Undo) else { return Ok(None) };
         match Self::read(site, restored).await {
             Err(error) if error.fault() == Fault::Damage => {
-                // Nobody needs it to put back what the undo itself holds.
-                tracing::warn!(site = %site.id(), %error, "what the restore left cannot be compared with what is there");
-                Ok(Some(Self { manifest: None, entries: BTreeMap::new() }))
+                // Nobody needs it to put back what the undo itself holds: a person decides.
+                Ok(Some(Self { unknown: Some(error.to_string()), manifest: None, entries: BTreeMap::new() }))
             }
             other => other.map(Some),
         }
@@ -75,14 +77,11 @@ impl LeftBehind {
         for (number, part) in manifest.head().parts.iter().enumerate() {
             entries.insert(part.record.source.clone(), manifest.entries(site, number).await?);
         }
-        Ok(Self { manifest: Some(manifest), entries })
+        Ok(Self { unknown: None, manifest: Some(manifest), entries })
     }
 
     pub(super) fn part(&self, source: &SourceName) -> Option<Vec<Entry>> {
-        match self.manifest {
-            Some(_) => self.entries.get(source).cloned(),
-            None => Some(Vec::new()), // so that everything counts as changed, and a person decides
-        }
+        self.entries.get(source).cloned()
     }
 
     /// Whether the live database holds neither what the restore left nor, as after an undo that was
@@ -170,6 +169,9 @@ fn has_pages(
 
 /// What was changed in a part since the restore that is to be undone; nothing for other restores.
 pub(super) fn changed_since(part: &PartFacts) -> Option<String> {
+    if let Some(detail) = &part.left_unknown {
+        return Some(format!("what was changed since the restore cannot be told: {detail}"));
+    }
     let left = part.left_by_restore.as_ref()?;
     match &part.live {
         LivePart::Files(live) => {
