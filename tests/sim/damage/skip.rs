@@ -108,7 +108,7 @@ async fn check(now: Now, part: &str, path: &str, lose_pack: bool) {
     check_undo(&sample, store, receipt, &before, &context).await;
 }
 
-/// What was replaced all the same can be undone.
+/// What was replaced all the same can be undone, whatever the damage.
 async fn check_undo(sample: &Sample, store: Arc<MemoryStore>, receipt: Receipt, before: &Picture, context: &str) {
     let engine = sample.stranger(store).await.expect("an engine");
     let request = restore_request(SITE, RestorePoint::Undo(receipt.restore));
@@ -138,4 +138,36 @@ async fn a_damaged_database_is_left_as_it_is_and_the_rest_restored() {
 async fn a_lost_pack_costs_only_what_lay_in_it() {
     check(Now::Deleted, "files", "b", true).await;
     check(Now::Changed, "files", "deep/c", true).await;
+}
+
+/// The live copy of what is damaged goes away as an extra: its undo must not name the damaged chunk.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_undo_kept_over_damage_relies_on_nothing_that_is_damaged() {
+    let sample = Sample::new().await;
+    let (chunk, _) = chunk_of(&sample, "files", "b").await;
+    let pack = pack_of(&sample, &chunk);
+    sample.reset_live();
+    let files = sample.world.site_dir(SITE).join("files");
+    std::fs::rename(files.join("b"), files.join("the-only-good-copy")).expect("a file");
+    let before = sample.world.picture(SITE);
+    let store = sample.with(&pack, None);
+    let receipt = restore_over(&sample, store.clone(), true).await.expect("a restore");
+    assert!(!files.join("the-only-good-copy").exists(), "it is no longer an extra");
+    check_undo(&sample, store, receipt, &before, "the only good copy").await;
+}
+
+/// Only backups and undos read the index, to store nothing twice.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_index_stops_neither_a_restore_nor_its_undo() {
+    let sample = Sample::new().await;
+    for index in sample.objects.keys().filter(|name| name.as_str().contains("/index/")) {
+        let context = format!("{index} lost");
+        let before = change_live(&sample, Now::Changed);
+        let store = sample.with(index, None);
+        let receipt = restore_over(&sample, store.clone(), false).await;
+        let receipt = receipt.unwrap_or_else(|error| panic!("{context}: {error}"));
+        assert!(receipt.all_passed(), "{context}: {:?}", receipt.checks);
+        assert_same(&sample.world.picture(SITE), &sample.live, &context);
+        check_undo(&sample, store, receipt, &before, &context).await;
+    }
 }
