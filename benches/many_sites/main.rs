@@ -10,6 +10,7 @@
 
 #![allow(clippy::print_stdout)]
 
+#[allow(dead_code)] // the costs of processes are for the other benchmark
 #[path = "../measure/mod.rs"]
 mod measure;
 mod timeline;

@@ -3,7 +3,7 @@
 //! All of it is `aws-lc-rs`: HKDF-SHA-256, HMAC-SHA-256, AES-256-GCM, and the system's generator.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
-use aws_lc_rs::{hkdf, hmac, rand};
+use aws_lc_rs::{hkdf, hmac};
 use zeroize::Zeroizing;
 
 use crate::{Error, Result};
@@ -16,8 +16,14 @@ pub(crate) const KEY_LEN: usize = 32;
 /// `N` bytes nobody can guess: ids and nonces of commits, snapshots, restores.
 pub fn random<const N: usize>() -> Result<[u8; N]> {
     let mut bytes = [0; N];
-    rand::fill(&mut bytes).map_err(|_| Error::Crypto { operation: "random" })?;
+    fill(&mut bytes)?;
     Ok(bytes)
+}
+
+/// Straight from the system's generator: the one of `aws-lc-rs` first gathers entropy of its own,
+/// 70 ms of processor time in every process.
+fn fill(out: &mut [u8]) -> Result<()> {
+    getrandom::fill(out).map_err(|_| Error::Crypto { operation: "random" })
 }
 
 /// Where data keys and wrap nonces come from.
@@ -38,7 +44,7 @@ impl Entropy {
     /// Fills `out`; `purpose` tells apart what is drawn from one fixed seed.
     pub(crate) fn fill(&self, purpose: &[&[u8]], out: &mut [u8]) -> Result<()> {
         match &self.0 {
-            None => rand::fill(out).map_err(|_| Error::Crypto { operation: "random" }),
+            None => fill(out),
             Some(seed) => {
                 expand(&hkdf::Salt::new(hkdf::HKDF_SHA256, b"golden vectors").extract(seed), purpose, out);
                 Ok(())

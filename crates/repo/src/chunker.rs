@@ -26,7 +26,8 @@ impl<'a> Chunker<'a> {
 
     /// Bytes of the first chunk of `content`.
     ///
-    /// `content` must hold at least [`Self::LEN_MAX`] bytes unless it ends with the entry's end.
+    /// Where `content` goes on beyond what is given, this is the first chunk only if it is shorter
+    /// than that, or as long as a chunk may be.
     pub fn cut(&self, content: &[u8]) -> usize {
         if content.len() <= Self::LEN_MIN {
             return content.len();

@@ -174,7 +174,7 @@ impl PartIngest<'_> {
                 Err(lifeboat_source::Error::Gone { .. }) => return Ok(None),
                 opened => opened?,
             };
-            let extents = self.read_content(content.as_mut(), reader.fixed_chunk_len())?;
+            let extents = self.read_content(content.as_mut(), reader.fixed_chunk_len(), entry.metadata.size)?;
             let size = extents.size;
             match content.check()? {
                 ContentCheck::Stable(stable) if stable.metadata.size == size => {
@@ -196,7 +196,7 @@ impl PartIngest<'_> {
 
     /// Reads a file that is no part's entry: a database that SQLite cannot read, as raw bytes.
     pub(crate) fn read_raw(&self, mut content: Box<dyn Content>) -> Result<(Entry, StoredContent), Error> {
-        let read = self.read_content(content.as_mut(), None)?;
+        let read = self.read_content(content.as_mut(), None, 0)?;
         match content.check()? {
             ContentCheck::Stable(entry) if entry.metadata.size == read.size => {
                 Ok((Entry { extents: Vec::new(), ..*entry }, StoredContent::Fresh(read.extents)))
@@ -209,9 +209,10 @@ impl PartIngest<'_> {
         }
     }
 
-    fn read_content(&self, content: &mut dyn Content, fixed: Option<u32>) -> Result<ReadContent, Error> {
+    /// `size` is what the entry was listed with: a hint for memory, never believed.
+    fn read_content(&self, content: &mut dyn Content, fixed: Option<u32>, size: u64) -> Result<ReadContent, Error> {
         let mut read = ReadContent { extents: Vec::new(), size: 0 };
-        let mut cutter = Cutter::new(self.gear, fixed);
+        let mut cutter = Cutter::new(self.gear, fixed, size);
         loop {
             self.engine.check_cancelled()?;
             let outcome = content.read(cutter.room())?;
@@ -272,6 +273,8 @@ fn empty_summary(source: &dyn Source, site: &SiteId) -> Result<PartSummary, Erro
 struct Cutter<'a> {
     chunker: Chunker<'a>,
     fixed: Option<usize>,
+    /// Bytes to begin with: as many as the entry is expected to have, and one to see its end.
+    expected: usize,
     buffer: Vec<u8>,
     /// Bytes of the buffer that hold content: `start..end`.
     start: usize,
@@ -279,21 +282,29 @@ struct Cutter<'a> {
 }
 
 impl<'a> Cutter<'a> {
-    fn new(gear: &'a [u64; 256], fixed: Option<u32>) -> Self {
-        Self { chunker: Chunker::new(gear), fixed: fixed.map(|len| len as usize), buffer: Vec::new(), start: 0, end: 0 }
+    fn new(gear: &'a [u64; 256], fixed: Option<u32>, size: u64) -> Self {
+        Self {
+            chunker: Chunker::new(gear),
+            fixed: fixed.map(|len| len as usize),
+            expected: usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1),
+            buffer: Vec::new(),
+            start: 0,
+            end: 0,
+        }
     }
 
-    /// Free room at the end of the buffer, which grows from small: most files are.
+    /// Free room at the end of the buffer: twice the longest chunk at most, and no more than the
+    /// entry seems to need, because most are small.
     fn room(&mut self) -> &mut [u8] {
-        const FIRST: usize = 64 << 10;
-        let need = self.fixed.unwrap_or(Chunker::LEN_MAX);
+        const LEN_MIN: usize = 4 << 10;
+        let len_max = (2 * self.fixed.unwrap_or(Chunker::LEN_MAX)).max(64 << 10);
         if self.end == self.buffer.len() {
             if self.start > 0 {
                 self.buffer.copy_within(self.start..self.end, 0);
                 self.end -= self.start;
                 self.start = 0;
             }
-            let grown = (self.buffer.len() * 4).clamp(FIRST, (2 * need).max(FIRST));
+            let grown = (self.buffer.len() * 4).max(self.expected).clamp(LEN_MIN, len_max);
             if grown > self.buffer.len() {
                 self.buffer.resize(grown, 0);
             }
@@ -305,12 +316,17 @@ impl<'a> Cutter<'a> {
         self.end += len;
     }
 
-    /// The next chunk that cannot grow any more.
+    /// The next chunk that cannot grow any more: one that ends before what is held does. The rest,
+    /// less than a chunk, is looked at again with what comes next, which is cheaper than to hold,
+    /// and move, as much as a chunk may have.
     fn next_full(&mut self) -> Option<Vec<u8>> {
-        let held = self.end - self.start;
+        let held = &self.buffer[self.start..self.end];
         let len = match self.fixed {
-            Some(fixed) => (held >= fixed).then_some(fixed)?,
-            None => (held >= Chunker::LEN_MAX).then(|| self.chunker.cut(&self.buffer[self.start..self.end]))?,
+            Some(fixed) => (held.len() >= fixed).then_some(fixed)?,
+            None => {
+                let len = self.chunker.cut(held);
+                (len < held.len() || len == Chunker::LEN_MAX).then_some(len)?
+            }
         };
         Some(self.take(len))
     }
@@ -343,8 +359,14 @@ mod tests {
     fn the_cutter_loses_nothing_however_the_content_arrives() {
         let gear: [u64; 256] = std::array::from_fn(|n| (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
         let content: Vec<u8> = (0..9_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        for (fixed, step) in [(None, 100_000), (None, 9_000_000), (Some(65_536), 70_001), (Some(65_536), 1_000_000)] {
-            let mut cutter = Cutter::new(&gear, fixed);
+        let whole = u64::MAX;
+        for (fixed, step, size) in [
+            (None, 100_000, 0),
+            (None, 9_000_000, whole),
+            (Some(65_536), 70_001, 9_000_000),
+            (Some(65_536), 1_000_000, 5),
+        ] {
+            let mut cutter = Cutter::new(&gear, fixed, size);
             let mut chunks: Vec<Vec<u8>> = Vec::new();
             let mut rest = &content[..];
             while !rest.is_empty() {
@@ -357,8 +379,11 @@ mod tests {
             }
             chunks.extend(std::iter::from_fn(|| cutter.next_last()));
             assert!(chunks.concat() == content, "{fixed:?} {step}");
-            if let Some(fixed) = fixed {
-                assert!(chunks.iter().rev().skip(1).all(|chunk| chunk.len() == fixed as usize));
+            let mut rest = &content[..];
+            for chunk in &chunks {
+                let len = fixed.map_or_else(|| Chunker::new(&gear).cut(rest), |fixed| rest.len().min(fixed as usize));
+                assert_eq!(chunk.len(), len, "the cuts depend on the content alone: {fixed:?} {step}");
+                rest = &rest[len..];
             }
         }
     }
