@@ -9,7 +9,8 @@
 use bytes::Bytes;
 use lifeboat_format::{ObjectHeader, SiteKeys, commit_hash, decode_commit, encode_commit, names};
 use lifeboat_model::{
-    Commit, CommitEvent, Generation, KeyNumber, ObjectId, SiteHandle, SiteId, SiteState, Timestamp, WriterIdentity,
+    Commit, CommitEvent, Fault, Faulty, Generation, KeyNumber, ObjectId, SiteHandle, SiteId, SiteState, Timestamp,
+    WriterIdentity,
 };
 
 use crate::upload::{object_name, read_back};
@@ -69,7 +70,17 @@ impl Site {
         let name = object_name(names::commit(&handle, generation))?;
         let body = repository.store().get(&name).await?;
         let number = ObjectHeader::parse(&body).map_err(Error::of_object(&name))?.key;
-        let keys = if number == KeyNumber(1) { first_key? } else { repository.site_keys(handle, number).await? };
+        let keys = match number {
+            KeyNumber(1) => first_key?,
+            // Either the key is lost, or the number is what is damaged: both are named.
+            _ => repository.site_keys(handle, number).await.map_err(|error| match error.fault() {
+                Fault::Damage => Error::Damaged {
+                    object: name.to_string(),
+                    detail: format!("the key it names cannot be had: key=`{number}`: {error}"),
+                },
+                _ => error,
+            })?,
+        };
         let commit = decode_commit(&keys, generation, &body).map_err(Error::of_object(&name))?;
         Ok(Some(Self {
             repository,
