@@ -92,6 +92,9 @@ async fn in_place(engine: &Engine, request: &RestoreRequest, planned: Planned) -
     };
     let Planned { plan, mut facts } = planned;
     let intent = intent::open(engine, &mut facts.site, &plan, request).await?;
+    if let Some(dead) = &intent.replaced {
+        tokio::task::block_in_place(|| intent::sweep(engine, &plan.site, dead));
+    }
     let worked = write_in_place(engine, request, &plan, &mut facts, &intent).await;
     let receipt = match worked {
         Ok(receipt) => receipt,

@@ -1,9 +1,14 @@
 //! The restore intent: from opening to closing, this restore alone may write the site.
 
-use lifeboat_model::{CommitEvent, RestoreId, RestoreIntent, RestoreOutcome, SourceName, StateError, Timestamp};
+use lifeboat_model::{
+    CommitEvent, RestoreId, RestoreIntent, RestoreOutcome, SiteId, SourceName, StateError, Timestamp,
+};
 use lifeboat_repo::Site;
+use lifeboat_source::files::FilesTarget;
+use lifeboat_source::sqlite::SqliteTarget;
 
 use super::{RestorePlan, RestoreRequest};
+use crate::fleet::AnySource;
 use crate::process::random_id;
 use crate::{Engine, Error, is_gone, this_process};
 
@@ -12,6 +17,8 @@ pub(super) struct Intent {
     pub restore: RestoreId,
     /// The restore goes on from where a killed process left it.
     pub resumed: bool,
+    /// The restore of a killed process that this one is in the place of.
+    pub replaced: Option<RestoreIntent>,
 }
 
 pub(super) fn new_restore() -> Result<RestoreId, Error> {
@@ -49,18 +56,45 @@ pub(super) async fn open(
         Some(open) if is_gone(&open.owner) => open.restore,
         _ => new_restore()?,
     };
+    let me = this_process();
     let resumed = resumed && same.is_some_and(|open| open.restore == restore);
     let intent = RestoreIntent {
         restore,
         snapshot: plan.snapshot,
         parts: plan.sources(),
         opened_at: Timestamp::now(),
-        owner: this_process(),
+        owner: me.clone(),
         takes_over: dead.map(|open| open.restore).filter(|open| *open != restore),
     };
-    site.commit(&this_process(), |_, _| Ok(CommitEvent::RestoreOpened(intent.clone()))).await?;
+    let opened = site.commit(&me, |state, _| match &state.intent {
+        // Somebody else went on with the dead one's restore, or opened his own, a moment before.
+        Some(other) if state.intent != open && !request.take_over && !is_gone(&other.owner) => {
+            Err(StateError::RestoreOpen(Box::new(other.clone())).into())
+        }
+        _ => Ok(CommitEvent::RestoreOpened(intent.clone())),
+    });
+    opened.await?;
     engine.memory.note_site(site);
-    Ok(Intent { restore, resumed })
+    let replaced = open.filter(|open| is_gone(&open.owner) && open.restore != restore);
+    Ok(Intent { restore, resumed, replaced })
+}
+
+/// Removes what a killed restore had staged, when the restore in its place is not the same one and
+/// so does not find it. What cannot be removed is only logged: it hinders nobody.
+pub(super) fn sweep(engine: &Engine, site: &SiteId, dead: &RestoreIntent) {
+    for source in dead.parts.iter().filter_map(|name| engine.fleet.source(name)) {
+        let swept = match source {
+            AnySource::Files(files) => files.place(site).and_then(|place| {
+                FilesTarget::open(place, dead.restore, files.excluded(site)?)?.clean_up().map(|_| ())
+            }),
+            AnySource::Sqlite(sqlite) => {
+                sqlite.place(site).and_then(|place| SqliteTarget::open(&place, dead.restore)?.discard_staging())
+            }
+        };
+        if let Err(error) = swept {
+            tracing::warn!(%site, restore = %dead.restore, source = %source.name(), %error, "staging was left behind");
+        }
+    }
 }
 
 /// Whether the intent still is the open one: the last look before the switch.
