@@ -1,8 +1,8 @@
 //! What a plan is made from: the point, and what is there now. Everything here only reads.
 
 use lifeboat_model::{
-    Entry, EntryKind, EntryPath, Mark, PartIdentity, PartStatus, RestoreId, SiteId, SnapshotRecord, SourceKind,
-    SourceName,
+    Entry, EntryKind, EntryPath, Fault, Faulty, Mark, PartIdentity, PartStatus, RestoreId, SiteId, SnapshotRecord,
+    SourceKind, SourceName,
 };
 use lifeboat_repo::{Manifest, Site};
 use lifeboat_source::files::{FilesTarget, MergePlan, Scope};
@@ -96,8 +96,12 @@ pub(super) async fn gather(engine: &Engine, request: &RestoreRequest) -> Result<
         if let Some(left) = &left {
             part.left_by_restore = left.part(&name);
             part.left_unknown = left.unknown.clone();
-            part.database_changed =
-                part.kind == SourceKind::Sqlite && left.is_database_changed(&facts.site, &facts.manifest, &part)?;
+            if part.kind == SourceKind::Sqlite {
+                match left.is_database_changed(&facts.site, &facts.manifest, &part) {
+                    Err(error) if error.fault() == Fault::Damage => part.left_unknown = Some(error.to_string()),
+                    changed => part.database_changed = changed?,
+                }
+            }
         }
         if request.exact {
             part.compared = tokio::task::block_in_place(|| compare(engine, &facts, &part)).map(Some)?;
@@ -130,7 +134,11 @@ fn compare(engine: &Engine, facts: &Facts, part: &PartFacts) -> Result<Compared,
     match &part.live {
         LivePart::Database { .. } => {
             let wanted = part.wanted.iter().find(|entry| entry.kind != EntryKind::Absent);
-            let is_same = super::undo::holds(&facts.site, &facts.manifest, wanted, part)?;
+            let is_same = match super::undo::holds(&facts.site, &facts.manifest, wanted, part) {
+                // A damaged chunk is equal to nothing; who needs its content will say so.
+                Err(error) if error.fault() == Fault::Damage => false,
+                compared => compared?,
+            };
             Ok(Compared::Database { is_same })
         }
         LivePart::Files(live) => {

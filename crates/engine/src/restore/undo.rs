@@ -85,16 +85,20 @@ impl LeftBehind {
     }
 
     /// Whether the live database holds neither what the restore left nor, as after an undo that was
-    /// killed, what that undo puts back.
+    /// killed, what that undo puts back. Damage: it cannot be told.
     pub(super) fn is_database_changed(&self, site: &Site, undo: &Manifest, part: &PartFacts) -> Result<bool, Error> {
         let left = self.entries.get(&part.source).and_then(|entries| entries.first());
-        if let Some(manifest) = &self.manifest
-            && holds(site, manifest, left, part)?
-        {
+        let as_left = self.manifest.as_ref().map_or(Ok(false), |manifest| holds(site, manifest, left, part));
+        if matches!(as_left, Ok(true)) {
             return Ok(false);
         }
         let wanted = part.wanted.iter().find(|entry| entry.kind != EntryKind::Absent);
-        Ok(!holds(site, undo, wanted, part)?)
+        match holds(site, undo, wanted, part) {
+            Ok(true) => Ok(false),
+            // What the undo needs and cannot have, it says itself when it is staged.
+            Err(error) if error.fault() != Fault::Damage => Err(error),
+            _ => as_left.map(|_| true),
+        }
     }
 }
 
@@ -154,10 +158,11 @@ fn has_pages(
     let wanted = vec![Wanted { chunk: *chunk, tag: 0 }];
     let fetched =
         manifest.fetch(site, wanted, FetchControl { limits: FetchLimits::default(), cancel: &stop }, |_, delivery| {
-            // A damaged chunk is equal to nothing; who needs its content will say so.
-            if let Ok(bytes) = delivery {
-                was.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
-            }
+            let bytes = delivery.map_err(|damage| Error::Damaged {
+                site: site.id().clone(),
+                detail: format!("object=`{}`, offset=`{}`: {}", damage.object, damage.offset, damage.detail),
+            })?;
+            was.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
             Ok::<(), Error>(())
         });
     fetched??;
