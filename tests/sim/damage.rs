@@ -180,6 +180,11 @@ async fn engine_on(
     Ok(engine)
 }
 
+/// A name that no object has.
+fn nothing() -> ObjectName {
+    ObjectName::new("nothing").expect("a name")
+}
+
 /// An error about a damaged object: says what must be done, and which object it is.
 fn check_named(error: &Error, object: &ObjectName, context: &str) {
     let text = error.to_string();

@@ -5,9 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeboat_model::ProgressPhase;
+use lifeboat_engine::{Only, RestorePoint};
+use lifeboat_model::{PointInTime, ProgressPhase, SourceName};
 use lifeboat_store::{DirectoryStore, Store};
-use lifeboat_testkit::crash_runner::{Live, Scene, copy_tree, is_full, sample};
+use lifeboat_testkit::crash_runner::{Live, SITE, Scene, copy_tree, is_full, sample};
+use lifeboat_testkit::oracle::leftovers;
+use lifeboat_testkit::world::{restore_request, run_restore};
 
 use crate::child::{self, Kill};
 
@@ -115,4 +118,28 @@ async fn a_restores_process_killed_at_any_time_finishes_and_is_undone_to_the_fir
 async fn an_undos_process_killed_in_its_switch_finishes_when_run_again() {
     kill_in_phase(Scene::undo_of(Live::Damaged, FILES).await, ProgressPhase::Switching).await;
     kill_in_phase(Scene::undo_of(Live::Deleted, FILES).await, ProgressPhase::Switching).await;
+}
+
+/// Not the same command again: another one, which begins a restore of its own.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_restore_had_staged_is_gone_after_any_other_restore() {
+    for live in [Live::Damaged, Live::Deleted] {
+        let scene = Scene::restore_of(live, FILES).await;
+        make_repository(&scene).await;
+        for phase in [ProgressPhase::Verifying, ProgressPhase::Switching] {
+            let context = format!("{}, killed in {phase:?}", scene.name);
+            let repository = reset(&scene);
+            let output = child::run(&scene, &repository, Kill::InPhase { phase, after: Duration::ZERO });
+            assert_eq!(output.status.signal(), Some(SIGKILL), "{context}");
+            let store: Arc<dyn Store> = Arc::new(DirectoryStore::open(&repository).expect("the repository"));
+            let engine = scene.engine(store).await;
+            let mut request = restore_request(SITE, RestorePoint::At(PointInTime::Latest));
+            request.only = Some(Only { part: SourceName::new("notes").expect("a name"), entry: None });
+            let receipt = run_restore(&engine, &request).await;
+            let receipt = receipt.unwrap_or_else(|error| panic!("{context}: {error}"));
+            assert!(receipt.all_passed(), "{context}: {:?}", receipt.checks);
+            let left = leftovers(&scene.world.root.join("srv"));
+            assert!(left.is_empty(), "{context}: left behind: {left:?}");
+        }
+    }
 }

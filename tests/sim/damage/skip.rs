@@ -24,11 +24,6 @@ async fn chunk_of(sample: &Sample, part: &str, path: &str) -> (ChunkRef, Snapsho
     (*entry.chunks().next().expect("a chunk"), record.id)
 }
 
-/// A name that no object has.
-fn nothing() -> ObjectName {
-    ObjectName::new("nothing").expect("a name")
-}
-
 /// The object with its byte at an offset changed.
 fn flip(sample: &Sample, object: &ObjectName, offset: u64) -> Option<Bytes> {
     let mut rotten = sample.objects[object].to_vec();
