@@ -1,13 +1,38 @@
 //! The programs that are measured: ours, restic, and `cp` as the floor of a restore.
 
-use std::fs;
+use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lifeboat_testkit::s3_server::{ACCESS_KEY, S3Server, SECRET_KEY};
 use serde_json::Value;
 
-use crate::measure::{Cost, Outcome, run};
+use crate::data::{fill, listing};
+use crate::measure::Outcome;
+use crate::process::{Cost, run};
+
+/// Makes this program a compressor of the tree that follows.
+pub const COMPRESS: &str = "--compress";
+const COMPRESS_LEVEL: i32 = 3;
+/// About what content-defined chunks have.
+const COMPRESS_LEN: usize = 1 << 20;
+
+/// What [`Round::compress`] runs.
+pub fn compress_tree(dir: &Path) -> Outcome<()> {
+    let mut compressor = zstd::bulk::Compressor::new(COMPRESS_LEVEL)?;
+    let (mut plain, mut packed) = (vec![0; COMPRESS_LEN], vec![0; 2 * COMPRESS_LEN]);
+    for path in listing(dir)?.iter().filter(|path| path.is_file()) {
+        let mut file = File::open(path)?;
+        loop {
+            let len = fill(&mut file, &mut plain)?;
+            if len == 0 {
+                break;
+            }
+            compressor.compress_to_buffer(&plain[..len], &mut packed[..])?;
+        }
+    }
+    Ok(())
+}
 
 /// Where a repository lies.
 pub enum Place<'a> {
@@ -48,7 +73,24 @@ impl Round<'_> {
         Ok(fs::create_dir_all(&self.dir)?)
     }
 
-    /// `cp -a` of the plain tree, made durable: what a restore from an unpacked copy would take.
+    /// Puts a site out of the way, as a bad script would delete it. It is deleted only when all is
+    /// measured: for minutes after, ext4 looks at each inode that was freed before it makes a new file,
+    /// and would make every restore pay for those before it.
+    pub fn take_away(&self, live: &Path) -> Outcome<()> {
+        let gone = self.srv.with_file_name("gone");
+        fs::create_dir_all(&gone)?;
+        let count = fs::read_dir(&gone)?.count();
+        Ok(fs::rename(live, gone.join(count.to_string()))?)
+    }
+
+    /// Compression alone, by one thread and as our chunks are compressed: the floor of a first backup.
+    pub fn compress(&self, site: &str) -> Outcome<Measured> {
+        let mut command = Command::new(std::env::current_exe()?);
+        command.arg(COMPRESS).arg(self.srv.join(site));
+        Ok(Measured { cost: run(&mut command, &self.dir)?.0, ..Measured::default() })
+    }
+
+    /// `cp -a` of the plain tree, made durable: a restore without packs, checks and a plan.
     pub fn copy(&self, from: &Path, to: &Path) -> Outcome<Measured> {
         let mut command = Command::new("sh");
         command.args(["-c", r#"cp -a "$1" "$2" && sync -f "$2""#, "copy"]).args([from, to]);

@@ -161,10 +161,12 @@ pub fn expect_same(original: &Path, restored: &Path) -> Outcome<()> {
     Ok(())
 }
 
-/// Gives the top directory the time of the original, which restic leaves as it is when it restores
-/// into it.
+/// Gives the top directory the mode and the time of the original: restic makes one of its own when it
+/// restores into it.
 pub fn settle_root(original: &Path, restored: &Path) -> Outcome<()> {
-    Ok(File::open(restored)?.set_modified(fs::metadata(original)?.modified()?)?)
+    let was = fs::metadata(original)?;
+    fs::set_permissions(restored, was.permissions())?;
+    Ok(File::open(restored)?.set_modified(was.modified()?)?)
 }
 
 fn same_bytes(a: &Path, b: &Path) -> Outcome<bool> {
@@ -181,7 +183,8 @@ fn same_bytes(a: &Path, b: &Path) -> Outcome<bool> {
     }
 }
 
-fn fill(file: &mut File, buffer: &mut [u8]) -> Outcome<usize> {
+/// Reads until the buffer is full or the file ends.
+pub fn fill(file: &mut File, buffer: &mut [u8]) -> Outcome<usize> {
     let mut filled = 0;
     while filled < buffer.len() {
         match file.read(&mut buffer[filled..])? {
@@ -198,7 +201,7 @@ fn relative(dir: &Path) -> Outcome<Vec<PathBuf>> {
 }
 
 /// Everything below `dir` and itself, sorted.
-fn listing(dir: &Path) -> Outcome<Vec<PathBuf>> {
+pub fn listing(dir: &Path) -> Outcome<Vec<PathBuf>> {
     let mut all = vec![dir.to_owned()];
     let mut next = 0;
     while next < all.len() {

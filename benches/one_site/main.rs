@@ -6,8 +6,8 @@
 //! $ cargo bench --bench one_site -- --s3 --rounds 5     # in SeaweedFS on loopback
 //! ```
 //!
-//! `RESTIC` names the restic to compare with; `LIFEBOAT_BENCH_DIR` where the data lies, 6 GB of it
-//! (default `target/bench`). Without `--bench`, as `cargo test --benches` runs it, a tiny site shows
+//! `RESTIC` names the restic to compare with; `LIFEBOAT_BENCH_DIR` where the data lies (default
+//! `target/bench`): 6 GB, and 4 GB more for each round. Without `--bench`, as `cargo test --benches` runs it, a tiny site shows
 //! that the bench works.
 
 #![allow(clippy::print_stdout)]
@@ -16,6 +16,7 @@ mod contenders;
 mod data;
 #[path = "../measure/mod.rs"]
 mod measure;
+mod process;
 mod report;
 
 use std::fs;
@@ -37,6 +38,11 @@ struct Options {
 }
 
 fn main() -> Outcome<()> {
+    if let [_, compress, dir] = &std::env::args().collect::<Vec<_>>()[..]
+        && compress == contenders::COMPRESS
+    {
+        return contenders::compress_tree(Path::new(dir));
+    }
     let options = options()?;
     let server = if options.s3 { Some(S3Server::start()?) } else { None };
     let place = server.as_ref().map_or(Place::Directory, Place::S3);
@@ -59,7 +65,9 @@ fn main() -> Outcome<()> {
         measured?;
         println!("round {} of {}: load average {}", number + 1, options.rounds, measure::machine::load_average());
     }
-    let _ = fs::remove_dir_all(options.dir.join("round"));
+    for done in ["round", "gone"] {
+        let _ = fs::remove_dir_all(options.dir.join(done));
+    }
     report.print();
     report.write()
 }
@@ -91,16 +99,18 @@ fn options() -> Outcome<Options> {
 fn one_round(round: &Round<'_>, plain: &Path, restic: Option<&Path>, report: &mut Report) -> Outcome<()> {
     let (live, original) = (round.srv.join("mix"), plain.join("mix"));
 
-    let copy = round.dir.join("copy");
-    report.add(Task::Restore, "cp -a", round.copy(&original, &copy)?);
-    fs::remove_dir_all(&copy)?;
+    round.take_away(&live)?;
+    report.add(Task::Restore, "cp -a", round.copy(&original, &live)?);
+
+    report.add(Task::FirstBackupText, "zstd -3 alone", round.compress("text")?);
+    report.add(Task::FirstBackup, "zstd -3 alone", round.compress("mix")?);
 
     let lifeboat = Lifeboat::init(round)?;
     report.add(Task::FirstBackupText, "lifeboat", lifeboat.backup("text")?);
     report.add(Task::FirstBackup, "lifeboat", lifeboat.backup("mix")?);
     report.add(Task::UnchangedBackup, "lifeboat", lifeboat.backup("mix")?);
     for (name, options) in [("lifeboat", &[][..]), ("lifeboat --verify read", &["--verify", "read"])] {
-        fs::remove_dir_all(&live)?;
+        round.take_away(&live)?;
         report.add(Task::Restore, name, lifeboat.restore("mix", options)?);
         data::expect_same(&original, &live)?;
     }
@@ -113,7 +123,7 @@ fn one_round(round: &Round<'_>, plain: &Path, restic: Option<&Path>, report: &mu
     report.start(mix.start()?);
     report.add(Task::FirstBackup, "restic", mix.backup()?);
     report.add(Task::UnchangedBackup, "restic", mix.backup()?);
-    fs::remove_dir_all(&live)?;
+    round.take_away(&live)?;
     report.add(Task::Restore, "restic", mix.restore()?);
     data::settle_root(&original, &live)?;
     data::expect_same(&original, &live)

@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::contenders::{Measured, Place};
-use crate::measure::{Cost, Outcome, Spread, machine, table};
+use crate::measure::{Outcome, machine, table};
+use crate::process::{Cost, Spread};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Task {

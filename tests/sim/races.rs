@@ -7,8 +7,8 @@ use std::sync::Arc;
 use lifeboat_engine::{Approval, Error, SiteOutcome, backup, plan_restore, restore};
 use lifeboat_model::{Fault, Faulty, Mark, Receipt, SiteState, SnapshotRecord};
 use lifeboat_store::{MemoryStore, Store};
-use lifeboat_testkit::crash_runner::{Live, SITE, Scene, sample};
-use lifeboat_testkit::fault_store::FaultStore;
+use lifeboat_testkit::crash_runner::{Live, SITE, Scene, bury, sample};
+use lifeboat_testkit::fault_store::{Failure, FaultStore};
 use lifeboat_testkit::oracle::{assert_same, check_whole, export_picture, leftovers, state_of};
 use lifeboat_testkit::pausing_store::PausingStore;
 use lifeboat_testkit::world::{restore_request, site_id};
@@ -253,4 +253,45 @@ fn a_backup_that_a_restore_ran_through_is_good_only_if_it_is_of_one_moment() {
         check_end(&scene, &raced.store, &context);
     }
     println!("{}: a restore at each of a backup's {count} operations, {good} of them good", scene.name);
+}
+
+/// The scene with the intent of a killed restore open in its repository.
+fn with_dead_intent(mut scene: Scene) -> Scene {
+    runtime().block_on(async {
+        for operation in 1.. {
+            scene.reset_host();
+            let memory = scene.memory();
+            let store = FaultStore::new(memory.clone());
+            store.faults().at(operation, Failure::KillAfter);
+            assert!(scene.run(Arc::new(store)).await.is_err(), "{}: no intent was ever open", scene.name);
+            let engine = scene.engine(memory.clone()).await;
+            if state_of(&engine, SITE).await.is_some_and(|state| state.intent.is_some()) {
+                bury(&engine).await;
+                scene.objects = memory.objects();
+                return;
+            }
+        }
+    });
+    scene
+}
+
+#[test]
+fn of_two_restores_that_go_on_with_a_dead_one_never_both_switch() {
+    let scene = with_dead_intent(scene(Scene::restore(Live::Damaged)));
+    let restore = async |store: Arc<dyn Store>| restore_latest(&scene, store, false).await;
+    let count = count_of(&scene, restore);
+    let mut refused = 0;
+    for number in sample(count, count) {
+        let Some(raced) = race(&scene, number, restore, restore) else { continue };
+        let context = raced.context;
+        let faults = [fault_of(&raced.first), fault_of(&raced.second)];
+        assert!(faults.contains(&None), "{context}: {:?}, {:?}", raced.first, raced.second);
+        for fault in faults.into_iter().flatten() {
+            assert!(matches!(fault, Fault::Fenced | Fault::Operator), "{context}: {fault:?}");
+            refused += 1;
+        }
+        assert_same(&scene.world.picture(SITE), &scene.goal, &context);
+        check_end(&scene, &raced.store, &context);
+    }
+    println!("{}: two go on with a dead one, at each of {count} operations, refused {refused} times", scene.name);
 }

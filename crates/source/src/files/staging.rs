@@ -5,6 +5,7 @@
 
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use lifeboat_model::{EntryPath, PartProblem};
 use rustix::fd::{AsFd, OwnedFd};
@@ -22,6 +23,10 @@ use super::xattr::{self, Subject};
 use crate::Error;
 use crate::beneath::{self, DIRECTORY, Mounts, stat_at, stat_fd};
 use crate::error::shown;
+
+/// How long a held lock is tried again, far above what lies between a `fork` and its `exec`.
+const LOCK_PATIENCE: Duration = Duration::from_secs(1);
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
 impl FilesTarget {
     /// Staging inside the live part, whose root keeps its time.
@@ -137,15 +142,23 @@ impl FilesTarget {
         Ok(staging)
     }
 
+    /// Locks the staging directory. A child that was being started when an earlier attempt let go
+    /// holds its lock until the child's `exec`: so a held lock is tried again for a moment.
     fn lock(&self, staging: &OwnedFd) -> Result<(), Error> {
-        match rustix::fs::flock(staging, FlockOperation::NonBlockingLockExclusive) {
-            Ok(()) => Ok(()),
-            Err(Errno::AGAIN) => Err(Error::Busy {
-                path: shown(self.place.path().as_os_str().as_bytes()),
-                detail: "another process runs this very restore".into(),
-                hint: "wait for it, or stop it and run the command again".into(),
-            }),
-            Err(errno) => Err(self.failed("cannot lock the staging directory", errno)),
+        let patience = Instant::now() + LOCK_PATIENCE;
+        loop {
+            match rustix::fs::flock(staging, FlockOperation::NonBlockingLockExclusive) {
+                Ok(()) => return Ok(()),
+                Err(Errno::AGAIN) if Instant::now() < patience => std::thread::sleep(LOCK_PAUSE),
+                Err(Errno::AGAIN) => {
+                    return Err(Error::Busy {
+                        path: shown(self.place.path().as_os_str().as_bytes()),
+                        detail: "another process runs this very restore".into(),
+                        hint: "wait for it, or stop it and run the command again".into(),
+                    });
+                }
+                Err(errno) => return Err(self.failed("cannot lock the staging directory", errno)),
+            }
         }
     }
 
