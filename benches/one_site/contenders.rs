@@ -40,15 +40,6 @@ pub enum Place<'a> {
     S3(&'a S3Server),
 }
 
-impl Place<'_> {
-    pub fn name(&self) -> &'static str {
-        match self {
-            Place::Directory => "directory",
-            Place::S3(_) => "s3",
-        }
-    }
-}
-
 /// One measured process.
 #[derive(Debug, Clone, Default)]
 pub struct Measured {

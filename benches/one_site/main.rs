@@ -44,17 +44,19 @@ fn main() -> Outcome<()> {
         return contenders::compress_tree(Path::new(dir));
     }
     let options = options()?;
-    let server = if options.s3 { Some(S3Server::start()?) } else { None };
-    let place = server.as_ref().map_or(Place::Directory, Place::S3);
     let srv = options.dir.join("srv");
     let plain = options.dir.join("plain");
     data::make(&srv, &plain, options.shape)?;
 
-    let mut report = Report::new(&options.dir, &place, options.restic.as_ref().map(|(_, version)| version.as_str()))?;
+    let place = if options.s3 { "s3" } else { "directory" };
+    let mut report = Report::new(&options.dir, place, options.restic.as_ref().map(|(_, version)| version.as_str()))?;
     for site in ["mix", "text"] {
         report.sized(site, data::bytes_of(&srv.join(site))?);
     }
     for number in 0..options.rounds {
+        // A server of its own for each round: SeaweedFS gives each bucket volumes, until none are left.
+        let server = if options.s3 { Some(S3Server::start()?) } else { None };
+        let place = server.as_ref().map_or(Place::Directory, Place::S3);
         let round = Round { dir: options.dir.join("round"), srv: srv.clone(), number, place: &place };
         round.begin()?;
         let measured = one_round(&round, &plain, options.restic.as_ref().map(|(path, _)| path.as_path()), &mut report);

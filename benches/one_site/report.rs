@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use crate::contenders::{Measured, Place};
+use crate::contenders::Measured;
 use crate::measure::{Outcome, machine, table};
 use crate::process::{Cost, Spread};
 
@@ -44,11 +44,11 @@ pub struct Report {
 }
 
 impl Report {
-    pub fn new(dir: &Path, place: &Place<'_>, restic: Option<&str>) -> Outcome<Self> {
+    pub fn new(dir: &Path, place: &'static str, restic: Option<&str>) -> Outcome<Self> {
         Ok(Self {
-            file: dir.join(format!("one-site-{}.json", place.name())),
+            file: dir.join(format!("one-site-{place}.json")),
             machine: machine::facts(dir),
-            place: place.name(),
+            place,
             restic: restic.map(str::to_owned),
             logical: BTreeMap::new(),
             starts: Vec::new(),

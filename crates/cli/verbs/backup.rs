@@ -22,9 +22,11 @@ pub fn run(args: &BackupArgs, context: &Context) -> Result<Outcome, CliError> {
         }
         super::key::warn_unproven(&open.engine.repository, &context.output).await;
         let request = BackupRequest { sites: args.sites.clone(), accept_loss: args.accept_loss };
+        let before = (open.engine.usage)().requests;
         let report = backup(&open.engine, &request).await;
         open.bars.clear();
-        Ok(tell(&report?, context))
+        let requests = (open.engine.usage)().requests.saturating_sub(before);
+        Ok(tell(&report?, context).with("requests", requests))
     })
 }
 

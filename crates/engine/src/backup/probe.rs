@@ -1,6 +1,6 @@
 //! Whether a site has changed, by metadata alone: no content is read and no database opened.
 
-use lifeboat_model::{Entry, SiteId};
+use lifeboat_model::{Entry, PartRecord, PartStatus, SiteId};
 
 use super::fingerprint::Fingerprinter;
 use crate::fleet::AnySource;
@@ -48,13 +48,13 @@ pub(super) fn fingerprint_now(
 }
 
 /// The digest that the sources had when a snapshot was taken, from its entries.
-pub(super) fn fingerprint_of<'e>(
-    parts: impl IntoIterator<Item = (&'e lifeboat_model::SourceName, bool, &'e [Entry])>,
+pub(super) fn fingerprint_of<'e, E: IntoIterator<Item = &'e Entry>>(
+    parts: impl IntoIterator<Item = (&'e PartRecord, E)>,
 ) -> [u8; 32] {
     let mut digest = Fingerprinter::default();
-    for (source, present, entries) in parts {
-        digest.part(source, present);
-        entries.iter().for_each(|entry| digest.entry(entry));
+    for (part, entries) in parts {
+        digest.part(&part.source, part.status != PartStatus::Absent);
+        entries.into_iter().for_each(|entry| digest.entry(entry));
     }
     digest.finish()
 }

@@ -90,10 +90,8 @@ impl ParentSnapshot {
         for number in 0..manifest.head().parts.len() {
             parts.push(manifest.entries(site, number).await?);
         }
-        let heads = manifest.head().parts.iter().zip(&parts);
-        let fingerprint = fingerprint_of(heads.map(|(part, entries)| {
-            (&part.record.source, part.record.status != lifeboat_model::PartStatus::Absent, entries.as_slice())
-        }));
+        let records = manifest.head().parts.iter().map(|part| &part.record);
+        let fingerprint = fingerprint_of(records.zip(&parts));
         Ok(Some(Self { record, manifest, parts, fingerprint }))
     }
 }
@@ -132,6 +130,7 @@ async fn publish(
     let cut_from = Timestamp::now();
     let parts = tokio::task::block_in_place(|| read_parts(engine, site, &ingest, parent, health))?;
     let cut_till = Timestamp::now();
+    let fingerprint = fingerprint_of(parts.iter().map(|part| (&part.part.record, part.entries.iter().map(|(e, _)| e))));
     let new = NewSnapshot {
         id: SnapshotId(random_id()?),
         mark: Mark::Incomplete, // judged below, when its size is known
@@ -166,6 +165,7 @@ async fn publish(
         _ => {}
     }
     site.compact_index(&this_process()).await?;
+    remember(engine, site, &record, fingerprint);
     Ok(record)
 }
 
