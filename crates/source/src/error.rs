@@ -22,6 +22,9 @@ pub enum Error {
     Conflict { path: String, detail: String, hint: String },
     #[error("bad source configuration: source=`{source_name}`, {detail}")]
     BadConfig { source_name: String, detail: String, hint: String },
+    /// A database server refused or failed; `fault` says who must act.
+    #[error("{action}: source=`{source_name}`, {detail}")]
+    Database { source_name: String, action: String, detail: String, hint: String, fault: Fault },
     /// It was listed and is no longer there: nothing to read, and nothing wrong.
     #[error("no longer there: path=`{path}`")]
     Gone { path: String },
@@ -60,6 +63,7 @@ impl Faulty for Error {
             }
             Error::Io { .. } => Fault::Operator,
             Error::UnsafeSiteId { .. } | Error::BadConfig { .. } => Fault::Usage,
+            Error::Database { fault, .. } => *fault,
             Error::Gone { .. } => Fault::Retry,
             Error::Cancelled => Fault::Cancelled,
         }
@@ -72,6 +76,7 @@ impl Faulty for Error {
             | Error::Busy { hint, .. }
             | Error::Conflict { hint, .. }
             | Error::BadConfig { hint, .. } => Some(hint.clone()),
+            Error::Database { hint, .. } if !hint.is_empty() => Some(hint.clone()),
             Error::UnsafeSiteId { .. } => {
                 Some("map the site to a safe name with `site = \"slug\"` in the source's configuration".into())
             }

@@ -11,6 +11,7 @@ pub mod files;
 pub mod identity;
 mod part;
 mod place;
+pub mod postgres;
 pub mod sqlite;
 mod template;
 

@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lifeboat_model::{EntryKind, EntryMetadata, EntryPath, PartIdentity, RestoreId};
+use sha2::{Digest, Sha256};
 
 use super::connect::is_damage;
 use super::metadata;
@@ -39,7 +40,7 @@ pub use switch::{How, LiveCheck, Switched};
 pub struct SqliteTarget {
     place: Place,
     path: PathBuf,
-    staged: PathBuf,
+    staging_name: OsString,
     identity: PartIdentity,
     /// How long the switch waits for the application's running transactions.
     patience: Duration,
@@ -76,9 +77,9 @@ impl SqliteTarget {
                 .map_err(|io| Error::io("cannot find the database", bytes(place.base()), io))?
                 .join(std::ffi::OsStr::from_bytes(place.relative().as_bytes())),
         };
-        let staged = path.with_file_name(staging_name(restore, place.relative().file_name()));
+        let staging_name = staging_name(restore, place.relative());
         let identity = identity_of(&place.path())?;
-        Ok(Self { place: place.clone(), path, staged, identity, patience: Duration::from_secs(30) })
+        Ok(Self { place: place.clone(), path, staging_name, identity, patience: Duration::from_secs(30) })
     }
 
     /// Waits this long for the application's running transactions at the switch, not 30 seconds.
@@ -136,16 +137,26 @@ impl SqliteTarget {
         Ok(Box::new(staging::RawContent::open(&self.path, name)?))
     }
 
-    /// Starts over with an empty staging file beside the database; makes missing directories, owned
-    /// as the database will be.
-    pub fn begin(&self, metadata: &EntryMetadata) -> Result<SqliteStaging, Error> {
-        self.make_directories(metadata)?;
-        SqliteStaging::create(&self.staged)
+    /// Starts over with an empty staging file beside the database, or in the deepest directory above
+    /// it that exists: directories are made by the switch, because a part of files that is restored
+    /// around the database may bring them.
+    pub fn begin(&self) -> Result<SqliteStaging, Error> {
+        self.discard_staging()?;
+        let places = self.staging_places();
+        let place = places.iter().find(|place| place.parent().is_some_and(Path::is_dir));
+        SqliteStaging::create(place.ok_or_else(|| self.conflict("the directory of the source is gone"))?)
     }
 
     /// Removes what a killed run has left behind under this restore id.
     pub fn discard_staging(&self) -> Result<(), Error> {
-        staging::remove_if_there(&self.staged)
+        self.staging_places().iter().try_for_each(|place| staging::remove_if_there(place))
+    }
+
+    /// Where the staging file may be: beside the database, else in a directory above it, up to the
+    /// source's own.
+    fn staging_places(&self) -> Vec<PathBuf> {
+        let levels = self.place.relative().components().count();
+        self.path.ancestors().skip(1).take(levels).map(|directory| directory.join(&self.staging_name)).collect()
     }
 
     fn companions(&self) -> Result<Vec<PathBuf>, Error> {
@@ -208,9 +219,12 @@ fn bytes(path: &Path) -> &[u8] {
     path.as_os_str().as_bytes()
 }
 
-/// `.lifeboat-<restore id>-<name>`; a name too long for that is replaced by its own tail.
-fn staging_name(restore: RestoreId, name: &[u8]) -> OsString {
-    let mut staged = format!(".lifeboat-{restore}-").into_bytes();
+/// `.lifeboat-<restore id>-<hash of the path>-<name>`; a name too long for that is replaced by its
+/// own tail. The hash keeps databases of one name apart that are staged in one directory above them.
+fn staging_name(restore: RestoreId, path: &EntryPath) -> OsString {
+    let hash: String = Sha256::digest(path.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let name = path.file_name();
+    let mut staged = format!(".lifeboat-{restore}-{hash}-").into_bytes();
     let room = 255 - staged.len();
     staged.extend_from_slice(&name[name.len().saturating_sub(room)..]);
     OsString::from_vec(staged)

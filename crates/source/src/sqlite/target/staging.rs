@@ -28,7 +28,6 @@ pub struct SqliteStaging {
 
 impl SqliteStaging {
     pub(super) fn create(path: &Path) -> Result<Self, Error> {
-        remove_if_there(path)?;
         let file = OpenOptions::new()
             .write(true)
             .create_new(true)

@@ -112,6 +112,7 @@ impl SqliteTarget {
         std::fs::File::open(&verified.path)
             .and_then(|file| file.sync_all())
             .map_err(|io| Error::io("cannot sync the staging file", bytes(&verified.path), io))?;
+        self.make_directories(metadata)?;
         let removed = self.remove_companions()?;
         warnings.extend(removed.iter().map(|path| format!("a leftover was removed: path=`{}`", path.display())));
         let flags = if how == How::Placed { RenameFlags::NOREPLACE } else { RenameFlags::empty() };

@@ -1,0 +1,209 @@
+//! Connections: TLS, the settings every session needs, and errors in a person's words.
+
+use std::ops::{Deref, DerefMut};
+use std::time::Duration;
+
+use lifeboat_model::Fault;
+use postgres::config::{Config, SslMode};
+use postgres::error::SqlState;
+use postgres::{Client, NoTls};
+
+use crate::Error;
+
+/// What a session must not inherit from the role's or the database's defaults. Time-outs that a
+/// careful administrator sets would end a snapshot half way; text must come out the same everywhere.
+const SETTINGS: &str = "
+    SET statement_timeout = 0; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = 0;
+    SET row_security = off; SET search_path = ''; SET client_min_messages = warning;
+    SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC'; SET extra_float_digits = 1;
+    SET bytea_output = 'hex'; SET xmloption = 'content'; SET standard_conforming_strings = on;
+    SET client_encoding = 'UTF8'; SET lc_monetary = 'C'; SET synchronous_commit = on;
+    SET transform_null_equals = off; SET default_transaction_isolation = 'read committed'";
+/// Since 17 one more time-out, for transactions of any kind.
+const SETTINGS_17: &str = "SET transaction_timeout = 0";
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// One database, as the configuration names it.
+#[derive(Clone)]
+pub struct Server {
+    source_name: String,
+    config: Config,
+}
+
+/// A connection. Blocks; closes itself when dropped, wherever that is.
+pub struct Session {
+    client: Option<Client>,
+    source_name: String,
+}
+
+impl Server {
+    /// Reads a connection URL or keyword string. The message never shows it: it may hold a password.
+    pub fn new(source_name: &str, url: &str) -> Result<Self, Error> {
+        let mut config: Config = url.parse().map_err(|_| Error::BadConfig {
+            source_name: source_name.to_owned(),
+            detail: "`url` is no PostgreSQL connection URL".into(),
+            hint: "such as postgres://lifeboat:PASSWORD@db.example:5432/app?sslmode=require, given as env:NAME or \
+                   file:PATH"
+                .into(),
+        })?;
+        if config.get_application_name().is_none() {
+            config.application_name("lifeboat");
+        }
+        if config.get_connect_timeout().is_none() {
+            config.connect_timeout(CONNECT_TIMEOUT);
+        }
+        Ok(Self { source_name: source_name.to_owned(), config })
+    }
+
+    /// The same server, another database of it.
+    pub fn with_database(&self, database: &str) -> Self {
+        let mut config = self.config.clone();
+        config.dbname(database);
+        Self { source_name: self.source_name.clone(), config }
+    }
+
+    pub fn source_name(&self) -> &str {
+        &self.source_name
+    }
+
+    /// A new session with the settings above.
+    pub fn connect(&self) -> Result<Session, Error> {
+        let failed = |error: postgres::Error| self.cannot_connect(&error);
+        let client = match self.config.get_ssl_mode() {
+            SslMode::Disable => self.config.connect(NoTls),
+            _ => self.config.connect(self.tls()?),
+        };
+        let mut session = Session { client: Some(client.map_err(failed)?), source_name: self.source_name.clone() };
+        session.batch_execute(SETTINGS).map_err(failed)?;
+        let version: String = session.query_one("SHOW server_version_num", &[]).map_err(failed)?.get(0);
+        let version: u32 = version.parse().unwrap_or(0);
+        if version < 140_000 {
+            return Err(Error::BadConfig {
+                source_name: self.source_name.clone(),
+                detail: format!("the server is PostgreSQL {}: 14 is the oldest that works", version / 10_000),
+                hint: "upgrade the server".into(),
+            });
+        }
+        if version >= 170_000 {
+            session.batch_execute(SETTINGS_17).map_err(failed)?;
+        }
+        Ok(session)
+    }
+
+    /// Certificates are checked against the system's authorities (`sslmode=require` checks them too).
+    fn tls(&self) -> Result<tokio_postgres_rustls::MakeRustlsConnect, Error> {
+        let failed = |detail: String| Error::Database {
+            source_name: self.source_name.clone(),
+            action: "cannot set up TLS".into(),
+            detail,
+            hint: "install the system's certificate authorities (ca-certificates), or say sslmode=disable in `url`"
+                .into(),
+            fault: Fault::Operator,
+        };
+        tokio_postgres_rustls::MakeRustlsConnect::with_native_certs()
+            .map(|(connect, _)| connect)
+            .map_err(|errors| failed(format!("no usable certificates: {errors:?}")))
+    }
+
+    fn cannot_connect(&self, error: &postgres::Error) -> Error {
+        let (hint, fault) = match error.code() {
+            Some(&SqlState::INVALID_PASSWORD | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
+                ("check user and password in the source's `url`", Fault::Operator)
+            }
+            Some(&SqlState::INVALID_CATALOG_NAME) => {
+                ("check the database's name in the source's `url`", Fault::Operator)
+            }
+            Some(&SqlState::TOO_MANY_CONNECTIONS) => {
+                ("the server takes no more connections: try again, or raise max_connections", Fault::Retry)
+            }
+            Some(&SqlState::CANNOT_CONNECT_NOW) => ("the server is starting or stopping: try again", Fault::Retry),
+            Some(_) => ("ask the server's log", Fault::Operator),
+            None => ("is the server up, and host and port in the source's `url` right?", Fault::Operator),
+        };
+        Error::Database {
+            source_name: self.source_name.clone(),
+            action: "cannot connect to the database".into(),
+            detail: words_of(error),
+            hint: hint.into(),
+            fault,
+        }
+    }
+}
+
+impl Session {
+    /// An error of this session, while it did `action` ("cannot read table `public.issues`").
+    pub fn failed(&self, action: impl Into<String>, error: &postgres::Error) -> Error {
+        let (hint, fault) = match error.code() {
+            Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+                ("`lifeboat sources inspect` prints the GRANT that is missing", Fault::Operator)
+            }
+            Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+                ("somebody holds a lock for long: wait for them, or end their transaction", Fault::Retry)
+            }
+            Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED) => {
+                ("try again", Fault::Retry)
+            }
+            Some(&SqlState::DISK_FULL | &SqlState::OUT_OF_MEMORY | &SqlState::INSUFFICIENT_RESOURCES) => {
+                ("free some space on the database server, then run the same command again", Fault::Operator)
+            }
+            Some(&SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN | &SqlState::CANNOT_CONNECT_NOW) => {
+                ("the server ended the connection: run the same command again", Fault::Retry)
+            }
+            Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => {
+                ("the server takes no writes (a standby?): name the primary in the source's `url`", Fault::Operator)
+            }
+            Some(_) => ("", Fault::Operator),
+            None => ("the connection was lost: run the same command again", Fault::Retry),
+        };
+        Error::Database {
+            source_name: self.source_name.clone(),
+            action: action.into(),
+            detail: words_of(error),
+            hint: hint.into(),
+            fault,
+        }
+    }
+
+    pub fn source_name(&self) -> &str {
+        &self.source_name
+    }
+}
+
+impl Deref for Session {
+    type Target = Client;
+
+    fn deref(&self) -> &Client {
+        self.client.as_ref().expect("a session has its client until it is dropped")
+    }
+}
+
+impl DerefMut for Session {
+    fn deref_mut(&mut self) -> &mut Client {
+        self.client.as_mut().expect("a session has its client until it is dropped")
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // Closing blocks on the client's own runtime, which panics on a thread of another one.
+        let client = self.client.take();
+        let _ = std::thread::spawn(move || drop(client)).join();
+    }
+}
+
+/// What the server said, with the part a person needs and without what may hold tenants' data
+/// (`DETAIL` quotes rows).
+fn words_of(error: &postgres::Error) -> String {
+    match error.as_db_error() {
+        Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
+        None => {
+            let mut text = error.to_string();
+            let mut source = std::error::Error::source(error);
+            while let Some(error) = source {
+                text = format!("{text}: {error}");
+                source = error.source();
+            }
+            text
+        }
+    }
+}

@@ -1,0 +1,22 @@
+//! The PostgreSQL source: one site's rows out of a database that many sites share.
+//!
+//! ```text
+//! read   catalogue ─▶ classes (whose rows are these?) ─▶ one exported snapshot ─▶ COPY … ORDER BY key, as text
+//! write  staging, unlogged ─▶ compared with the live rows ─▶ one transaction: delete ▸ update ▸ insert ▸ prove ▸ commit
+//! ```
+//!
+//! Every table of the database has a class: the tenant row itself, rows with a tenant column, rows
+//! reached over foreign keys, rows that all sites share, or ignored. A table without a class is an
+//! error, never a silent gap.
+//!
+//! What is not here: the change log, other databases than PostgreSQL.
+
+mod catalogue;
+mod config;
+mod connect;
+
+pub use catalogue::{
+    Catalogue, Column, ForeignKey, Identity, Sequence, ServerFacts, Table, TableKind, TableName, UniqueKey,
+};
+pub use config::{PostgresConfig, Reference, TableRule, Tenancy};
+pub use connect::{Server, Session};
