@@ -14,6 +14,7 @@
 mod catalogue;
 mod config;
 mod connect;
+pub mod describe;
 
 pub use catalogue::{
     Catalogue, Column, ForeignKey, Identity, Sequence, ServerFacts, Table, TableKind, TableName, UniqueKey,
