@@ -14,10 +14,11 @@ use crate::output::Output;
 /// Sites with a bar of their own at one time.
 const SITE_BARS_MAX: usize = 8;
 /// Characters of a site id that a bar shows.
-const NAME_CHARS_MAX: usize = 20;
+const NAME_CHARS_MAX: usize = 18;
 
-const WHOLE: &str = "{prefix:20} {bar:20} {bytes:>10} of {total_bytes:10} {bytes_per_sec:>12} eta {eta:4} {msg}";
-const WHOLE_UNSIZED: &str = "{prefix:20} {spinner} {bytes:>10} {bytes_per_sec:>12} {elapsed:>5} {msg}";
+// With the longest message, `keeping undo`, these fit into 80 columns; the bar takes what is left.
+const WHOLE: &str = "{prefix:18} {wide_bar} {bytes:>10}/{total_bytes:10} {bytes_per_sec:>12} {eta:>3} {msg}";
+const WHOLE_UNSIZED: &str = "{prefix:18} {spinner} {bytes:>10} {bytes_per_sec:>12} {elapsed:>5} {msg}";
 
 /// Bars on stderr, fed by the engine.
 pub struct Bars {
@@ -43,7 +44,7 @@ impl Bars {
         Self { bars: output.bars().clone(), state: Mutex::new(state) }
     }
 
-    /// Takes every bar away: what follows is the result.
+    /// Takes every bar away: what follows is the result. A verb that is run after it counts anew.
     pub fn clear(&self) {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         for (_, site) in state.sites.drain() {
@@ -52,6 +53,7 @@ impl Bars {
         if let Some(bar) = state.overall.take() {
             bar.finish_and_clear();
         }
+        (state.sites_planned, state.sites_done) = (0, 0);
     }
 }
 
@@ -204,6 +206,9 @@ mod tests {
         assert_eq!(shown, SITE_BARS_MAX);
         bars.report(ProgressEvent::SiteFinished { site: site("site-3"), ok: false });
         assert_eq!(bars.state.lock().unwrap().overall.as_ref().unwrap().length(), Some(100));
+        bars.clear();
+        bars.report(ProgressEvent::SitesPlanned { sites: 2 });
+        assert_eq!(bars.state.lock().unwrap().sites_done, 0, "the next verb begins at none");
         assert_eq!(short_name(&site(&"é".repeat(30))).chars().count(), NAME_CHARS_MAX);
     }
 }
