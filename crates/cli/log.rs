@@ -15,11 +15,12 @@ const FILTER_VARIABLE: &str = "LIFEBOAT_LOG";
 
 /// Starts logging to stderr, above the bars. A second call in one process changes nothing.
 pub fn start(global: &GlobalArgs, output: &Output) {
-    // A directive holds for every target that begins with its name: `lifeboat` is all our crates.
+    // A directive holds for every target that begins with its name: `lifeboat` is all our crates,
+    // `aws` all of Amazon's. What those warn of comes back as an error if it matters, in our words.
     let level = match (global.quiet, global.verbose) {
         (true, _) => "error",
-        (false, 0) => "warn",
-        (false, 1) => "warn,lifeboat=info",
+        (false, 0) => "warn,aws=error",
+        (false, 1) => "warn,aws=error,lifeboat=info",
         (false, _) => "info,lifeboat=debug",
     };
     let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(level));
