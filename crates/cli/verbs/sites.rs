@@ -7,15 +7,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use futures_util::stream::{self, StreamExt, TryStreamExt};
+use futures_util::stream::{self, StreamExt};
 use lifeboat_control::{SiteRow, SiteSummary};
-use lifeboat_model::{RunOutcome, RunSite, SiteId, SourceName, Timestamp};
+use lifeboat_model::{Fault, RunOutcome, RunSite, SiteId, SourceName, Timestamp, worst_exit_code};
 use serde_json::{Value, json};
 
 use crate::args::SitesArgs;
 use crate::memory;
 use crate::open::Open;
-use crate::output::{Align, Outcome, Table, ago, bytes, count, duration};
+use crate::output::{Align, Failed, Outcome, Table, ago, bytes, count, duration};
 use crate::{CliError, Context, suggest, words};
 
 /// Sites that are asked about at once.
@@ -141,8 +141,17 @@ async fn line_of(site: &SiteId, known: &Known, open: &Open) -> Result<Line, CliE
 }
 
 async fn all(known: &Known, open: &Open, context: &Context) -> Result<Outcome, CliError> {
-    let lines = stream::iter(known.sites().into_iter().map(|site| line_of(site, known, open)));
-    let lines: Vec<Line> = lines.buffered(PARALLEL).try_collect().await?;
+    let lines = stream::iter(known.sites().into_iter().map(async |site| (site, line_of(site, known, open).await)));
+    let asked: Vec<_> = lines.buffered(PARALLEL).collect().await;
+    // The damage of one site must not hide the others from whoever looks for them.
+    let (mut lines, mut failed) = (Vec::new(), Vec::new());
+    for (site, line) in asked {
+        match line {
+            Ok(line) => lines.push(line),
+            Err(error) if error.fault == Fault::Damage => failed.push(Failed::of_site(site, &error)),
+            Err(error) => return Err(error),
+        }
+    }
     let now = Timestamp::now();
     let mut table = Table::new(&[
         ("SITE", Align::Left),
@@ -172,7 +181,8 @@ async fn all(known: &Known, open: &Open, context: &Context) -> Result<Outcome, C
         table.lines().iter().for_each(|line| context.output.line(line));
     }
     let late = lines.iter().filter(|line| line.is_late(now)).count();
-    Ok(Outcome::ok().with("sites", lines.len()).with("beyond_rpo", late))
+    let exit_code = worst_exit_code(failed.iter().map(|failed| failed.exit_code));
+    Ok(Outcome { exit_code, failed, ..Outcome::ok() }.with("sites", lines.len()).with("beyond_rpo", late))
 }
 
 async fn one(site: &SiteId, known: &Known, open: &Open, context: &Context) -> Result<Outcome, CliError> {
