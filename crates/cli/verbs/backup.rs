@@ -26,11 +26,11 @@ pub fn run(args: &BackupArgs, context: &Context) -> Result<Outcome, CliError> {
         let report = backup(&open.engine, &request).await;
         open.bars.clear();
         let requests = (open.engine.usage)().requests.saturating_sub(before);
-        Ok(tell(&report?, context).with("requests", requests))
+        Ok(tell(&report?, args.accept_loss, context).with("requests", requests))
     })
 }
 
-fn tell(report: &BackupReport, context: &Context) -> Outcome {
+fn tell(report: &BackupReport, accepts_loss: bool, context: &Context) -> Outcome {
     let output = &context.output;
     let mut failed = Vec::new();
     for source in &report.sources {
@@ -53,7 +53,10 @@ fn tell(report: &BackupReport, context: &Context) -> Outcome {
     let few = report.sites.len() <= SHOWN_MAX;
     for site in &report.sites {
         output.event("site", site_json(site));
-        failed.extend(failure(site));
+        // A site that is gone is no failure where the operator says that it is meant.
+        if !(accepts_loss && matches!(site.outcome, SiteOutcome::Vanished)) {
+            failed.extend(failure(site));
+        }
         if few || context.global.verbose > 0 || !matches!(site.outcome, SiteOutcome::Unchanged(_)) {
             table.row(row(site));
         }
@@ -135,7 +138,7 @@ fn failure(site: &SiteBackup) -> Option<Failed> {
         }
         SiteOutcome::Vanished => told(
             "no source lists the site any more; its points are held".into(),
-            format!("if it was deleted by mistake: `lifeboat restore {}`", site.site),
+            format!("deleted by mistake: `lifeboat restore {}`; on purpose: back up with --accept-loss", site.site),
             PARTLY,
         ),
         SiteOutcome::Published(record) | SiteOutcome::Unchanged(record) => {
@@ -149,7 +152,7 @@ fn failure(site: &SiteBackup) -> Option<Failed> {
                 ),
                 Mark::Incomplete | Mark::Undo => told(
                     format!("the snapshot is incomplete: {reason}"),
-                    "mend what could not be read and back it up again; `lifeboat sources inspect` lists it".into(),
+                    "run an unfinished restore again to its end, or mend what could not be read (`lifeboat sources inspect` lists it); then back it up again".into(),
                     PARTLY,
                 ),
             }
