@@ -43,6 +43,10 @@ impl Stage {
                 Err(CliError::usage(format!("the directory exists already: --keep=`{}`", root.display()))
                     .with_hint("name one that does not exist: the demo never writes into what is there"))
             }
+            Err(io) if io.kind() == io::ErrorKind::NotFound => {
+                let message = format!("the directory's parent does not exist: --keep=`{}`", root.display());
+                Err(CliError::usage(message).with_hint("make the parent first, or name a place that exists"))
+            }
             Err(io) => Err(failed("cannot make the directory", &root, &io)),
         }
     }
