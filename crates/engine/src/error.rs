@@ -62,9 +62,10 @@ impl Faulty for Error {
             | Error::NoSuchThing { hint, .. }
             | Error::NoPoint { hint, .. }
             | Error::Conflict { hint, .. } => Some(hint.clone()),
+            // The way out of the cause comes first.
             Error::HalfSwitched { source, .. } => Some(format!(
-                "run the same command again: it goes on from here, and its undo is kept; a freeze hook's site stays frozen until then{}",
-                source.hint().map(|hint| format!(" ({hint})")).unwrap_or_default()
+                "{}the same command, run again, goes on from here, and its undo is kept; until then no backup of this site is good, and a frozen site stays frozen",
+                source.hint().map(|hint| format!("{hint}; ")).unwrap_or_default()
             )),
             Error::PlanChanged { .. } => Some("look at the new plan with --dry-run, and approve that one".into()),
             Error::Damaged { site, .. } => Some(format!(
