@@ -133,8 +133,9 @@ pub fn cat(args: &CatArgs, context: &Context) -> Result<Outcome, CliError> {
     let at = super::point(args.at.as_deref())?;
     let what = &args.what;
     let Some(source) = &what.source else {
-        return Err(CliError::usage(format!("no entry is named: what=`{what}`"))
-            .with_hint(format!("write SITE:PART/ENTRY; `lifeboat ls {}` lists the parts", what.site)));
+        return Err(CliError::usage(format!("no entry is named: what=`{what}`")).with_hint(
+            "write SITE:PART/ENTRY, for example `acme:attachments/logo.png`; `lifeboat ls SITE` lists the parts",
+        ));
     };
     context.block_on(async {
         let open = context.open().await?;

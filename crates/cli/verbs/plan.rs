@@ -67,11 +67,11 @@ pub(super) fn show_plan(plan: &RestorePlan, request: &RestoreRequest, context: &
     if plan.is_empty() {
         output.line("Nothing has to be changed.");
     }
-    output.line(format!(
-        "Reads at most {} in about {} requests. Counts are upper limits where something is there already.",
-        bytes(plan.read_bytes),
-        count(plan.read_requests)
-    ));
+    if !request.exact && plan.parts.iter().any(|part| part.replace > 0) {
+        output.line("REPLACE and WRITE are upper limits: what is read and found equal is left as it is.");
+    }
+    let requests = if plan.read_requests == 1 { "request" } else { "requests" };
+    output.line(format!("Reads at most {} in about {} {requests}.", bytes(plan.read_bytes), count(plan.read_requests)));
     output.line(format!("Plan {}", plan.hash));
 }
 

@@ -36,8 +36,31 @@ pub fn run(args: &RestoreArgs, context: &Context) -> Result<Outcome, CliError> {
     context.block_on(async {
         let open = context.open().await?;
         super::known_site(&open, &args.site).await?;
+        if let Some(name) = &args.beside {
+            refuse_other_site(name, &args.site, &open).await?;
+        }
         plan_and_run(&request, &args.approval, &open, context).await
     })
+}
+
+/// A restore beside may write where nobody's data is, and nothing of it could be undone: a name that
+/// has points of its own is another customer, whatever the operator would approve.
+async fn refuse_other_site(name: &SiteId, site: &SiteId, open: &Open) -> Result<(), CliError> {
+    let hint =
+        format!("name one that no site has, such as `{site}-look`; `lifeboat sites` lists the names that are taken");
+    if name == site {
+        return Err(CliError::usage(format!("beside the site needs another name: --beside=`{name}`")).with_hint(hint));
+    }
+    let remembered = open.memory.rows().into_iter().any(|row| row.site == *name);
+    let is_site = remembered || {
+        let run = open.engine.repository.newest_runs(1).await?.pop();
+        run.is_some_and(|run| run.sites.iter().any(|seen| seen.site == *name))
+    };
+    if is_site {
+        let message = format!("the name belongs to another site, which a restore never writes: --beside=`{name}`");
+        return Err(CliError::usage(message).with_hint(hint));
+    }
+    Ok(())
 }
 
 pub fn undo(args: &UndoArgs, context: &Context) -> Result<Outcome, CliError> {
@@ -65,6 +88,7 @@ pub fn diff(args: &DiffArgs, context: &Context) -> Result<Outcome, CliError> {
         let plan = plan_restore(&open.engine, &request).await?.plan;
         open.bars.clear();
         context.output.say(format!("{} now, against {} (snapshot {})", plan.site, plan.at, plan.snapshot));
+        context.output.say("What a restore would do. add: missing now; replace: differs; remove: not in the snapshot.");
         let differences = show_changes(&plan, usize::MAX, context);
         if differences == 0 {
             context.output.say("Nothing differs.");
@@ -206,7 +230,14 @@ fn outcome(receipt: &Receipt) -> Outcome {
 
 fn show_receipt(receipt: &Receipt, request: &RestoreRequest, context: &Context) {
     let output = &context.output;
-    output.line(format!("Restore {} of {} to {}", receipt.restore, receipt.site, receipt.at));
+    match request.point {
+        RestorePoint::At(_) => {
+            output.line(format!("Restore {} of {} to {}", receipt.restore, receipt.site, receipt.at));
+        }
+        RestorePoint::Undo(undone) => {
+            output.line(format!("Undo of restore {undone} of {}, itself restore {}", receipt.site, receipt.restore));
+        }
+    }
     let mut table = Table::new(&[
         ("PART", Align::Left),
         ("ENTRIES", Align::Right),
@@ -230,14 +261,14 @@ fn show_receipt(receipt: &Receipt, request: &RestoreRequest, context: &Context) 
         output.line(format!("  {passed}  {}: {}", check.name, check.detail));
     }
     let written: u64 = receipt.parts.iter().map(|part| part.bytes).sum();
+    let rate = if written > 0 { format!(" ({})", rate(written, receipt.duration)) } else { String::new() };
     output.line(format!(
-        "{} of {} checks passed, {} read in {} requests, {} ({}).",
+        "{} of {} checks passed, {} read in {} requests, {}{rate}.",
         receipt.checks.len() - failed,
         receipt.checks.len(),
         bytes(receipt.bytes_read),
         count(receipt.requests),
-        duration(receipt.duration),
-        rate(written, receipt.duration)
+        duration(receipt.duration)
     ));
     if receipt.undo.is_some() {
         output.say(format!("What it replaced and removed is kept: `lifeboat undo {}`", receipt.restore));
