@@ -11,7 +11,7 @@ use std::fmt;
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::ops::Range;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
@@ -88,6 +88,9 @@ pub struct Stat {
 #[derive(Debug)]
 pub struct RootDir {
     root: OwnedFd,
+    /// Whom what is made here is given to: root restores into every site, and the user who backs up
+    /// every night, to whom the root belongs, must be able to read what such a restore recorded.
+    owner: Option<(u32, u32)>,
 }
 
 const DIR_FLAGS: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
@@ -96,7 +99,16 @@ impl RootDir {
     /// Opens a directory that exists; symbolic links on the way to it are the operator's business.
     pub fn open(path: &Path) -> io::Result<Self> {
         let root = rustix::fs::open(path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        Ok(Self { root })
+        let stat = rustix::fs::fstat(&root)?;
+        let owner = (rustix::process::geteuid().is_root() && stat.st_uid != 0).then_some((stat.st_uid, stat.st_gid));
+        Ok(Self { root, owner })
+    }
+
+    /// Best effort: a file system that knows no owners needs none.
+    fn give_away(&self, made: impl AsFd) {
+        if let Some((user, group)) = self.owner {
+            let _ = std::os::unix::fs::fchown(made, Some(user), Some(group));
+        }
     }
 
     fn open_dir(&self, path: &str) -> io::Result<OwnedFd> {
@@ -127,6 +139,7 @@ impl Disk for RootDir {
         let (dir, name) = self.parent(path)?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let file = rustix::fs::openat(&dir, name, flags, Mode::RUSR | Mode::WUSR)?;
+        self.give_away(&file);
         Ok(Box::new(RealFile(File::from(file))))
     }
 
@@ -145,7 +158,11 @@ impl Disk for RootDir {
 
     fn make_dir(&self, path: &str) -> io::Result<()> {
         let (dir, name) = self.parent(path)?;
-        Ok(rustix::fs::mkdirat(&dir, name, Mode::RWXU)?)
+        rustix::fs::mkdirat(&dir, name, Mode::RWXU)?;
+        if self.owner.is_some() {
+            self.give_away(rustix::fs::openat(&dir, name, DIR_FLAGS, Mode::empty())?);
+        }
+        Ok(())
     }
 
     fn sync_dir(&self, path: &str) -> io::Result<()> {

@@ -1,4 +1,4 @@
-use std::os::unix::fs::{PermissionsExt, symlink};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 
 use lifeboat_model::Faulty;
 
@@ -66,6 +66,22 @@ async fn files_and_directories_are_closed_to_others() {
     check("tmp", 0o700);
     check("a", 0o700);
     check("a/b", 0o600);
+}
+
+#[tokio::test]
+async fn what_root_makes_belongs_to_whom_the_directory_belongs() {
+    let (dir, store) = root();
+    let store = match std::os::unix::fs::chown(dir.path().join("store"), Some(12_345), Some(23_456)) {
+        Ok(()) => DirectoryStore::open(&dir.path().join("store")).unwrap(),
+        // Who is not root gives nothing away: then all stays with the one who made it.
+        Err(_) => store,
+    };
+    store.create(&name("a/b"), body()).await.unwrap();
+    let owner = |path: &str| {
+        let metadata = std::fs::metadata(dir.path().join("store").join(path)).unwrap();
+        (metadata.uid(), metadata.gid())
+    };
+    assert_eq!((owner("a"), owner("a/b")), (owner(""), owner("")));
 }
 
 #[tokio::test]
