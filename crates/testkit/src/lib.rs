@@ -10,5 +10,6 @@ pub mod killing_store;
 pub mod memory;
 pub mod oracle;
 pub mod pausing_store;
+pub mod postgres;
 pub mod s3_server;
 pub mod world;
