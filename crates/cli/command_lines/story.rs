@@ -175,6 +175,9 @@ fn a_person_looks_before_restoring() {
     assert_eq!(rows(&out.join("notes/notes.db")), 2);
     home.ok(&["restore", "acme", "--beside", "acme-look", "--yes"]);
     assert_eq!(rows(&home.path("srv/acme-look/notes.db")), 2);
+    home.fails(&["restore", "acme", "--beside", "acme", "--dry-run"], 2, "needs another name");
+    home.ok(&["backup", "acme-look"]);
+    home.fails(&["restore", "acme", "--beside", "acme-look", "--dry-run"], 2, "belongs to another site");
     damage(&home);
     let changes = home.ok(&["diff", "acme", "--json"]);
     assert!(
