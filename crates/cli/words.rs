@@ -24,6 +24,7 @@ pub fn kind(kind: SourceKind) -> &'static str {
     match kind {
         SourceKind::Files => "files",
         SourceKind::Sqlite => "sqlite",
+        SourceKind::Postgres => "postgres",
     }
 }
 
@@ -44,6 +45,7 @@ pub fn entry_kind(kind: &EntryKind) -> &'static str {
         EntryKind::Fifo => "fifo",
         EntryKind::Absent => "absent",
         EntryKind::Database { .. } => "database",
+        EntryKind::Table { .. } => "table",
     }
 }
 

@@ -49,7 +49,7 @@ fn part() -> impl Strategy<Value = PartRecord> {
         any::<u64>().prop_map(|problems| PartStatus::Incomplete { problems }),
         text().prop_map(|reason| PartStatus::Failed { reason }),
     ];
-    let kind = prop::sample::select(vec![SourceKind::Files, SourceKind::Sqlite]);
+    let kind = prop::sample::select(vec![SourceKind::Files, SourceKind::Sqlite, SourceKind::Postgres]);
     (source(), kind, status, any::<[u64; 2]>(), time(), time()).prop_map(
         |(source, kind, status, [entries, logical_bytes], cut_from, cut_till)| PartRecord {
             source,
@@ -225,6 +225,8 @@ fn entry() -> impl Strategy<Value = Entry> {
         extents().prop_map(|extents| (EntryKind::File, extents)),
         (any::<u32>(), vec(any::<u8>(), 0..20), extents())
             .prop_map(|(page_size, stamp, extents)| (EntryKind::Database { page_size, stamp }, extents)),
+        (any::<u64>(), any::<[u8; 32]>(), vec(any::<u8>(), 0..20), extents())
+            .prop_map(|(rows, digest, definition, extents)| (EntryKind::Table { rows, digest, definition }, extents)),
         Just((EntryKind::Directory, Vec::new())),
         Just((EntryKind::Fifo, Vec::new())),
         Just((EntryKind::Absent, Vec::new())),

@@ -12,6 +12,7 @@ use lifeboat_model::{
 use crate::fleet::all_sites;
 use crate::{Engine, Error, SourceHealth, this_process};
 
+mod cutter;
 mod fingerprint;
 mod judge;
 mod probe;

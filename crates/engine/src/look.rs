@@ -91,10 +91,10 @@ pub async fn cat(
         EntryKind::HardLink { to } => by_path.get(to).copied().unwrap_or(entry),
         _ => entry,
     };
-    if !matches!(entry.kind, EntryKind::File | EntryKind::Database { .. }) {
+    if !entry.kind.has_content() {
         return Err(Error::NoSuchThing {
             detail: format!("the entry has no content: entry=`{path}`"),
-            hint: "`cat` reads files and databases; `lifeboat ls` shows what each entry is".into(),
+            hint: "`cat` reads files, databases and tables; `lifeboat ls` shows what each entry is".into(),
         });
     }
     let failed = |io: std::io::Error| Error::Conflict {

@@ -9,7 +9,7 @@ pub struct Entry {
     pub kind: EntryKind,
     pub metadata: EntryMetadata,
     /// Content in order; covers `0..metadata.size` exactly once. Empty for anything but
-    /// [`EntryKind::File`] and [`EntryKind::Database`].
+    /// a kind that [has content](EntryKind::has_content).
     pub extents: Vec<Extent>,
 }
 
@@ -35,6 +35,22 @@ pub enum EntryKind {
         /// The source's own change detector; equal stamps mean that nothing was written between.
         stamp: Vec<u8>,
     },
+    /// The site's rows of one table, as PostgreSQL's `COPY` writes them in text: a line a row, ordered
+    /// by key.
+    Table {
+        rows: u64,
+        /// BLAKE3 of the whole content: what a restored table is compared with.
+        digest: [u8; 32],
+        /// The source's own description of the table: its columns, in the order of each line.
+        definition: Vec<u8>,
+    },
+}
+
+impl EntryKind {
+    /// Whether an entry of this kind has bytes of its own.
+    pub fn has_content(&self) -> bool {
+        matches!(self, EntryKind::File | EntryKind::Database { .. } | EntryKind::Table { .. })
+    }
 }
 
 /// What the file system says of an entry.
@@ -112,10 +128,7 @@ impl Entry {
     pub fn is_covered(&self) -> bool {
         let covered = self.extents.iter().try_fold(0u64, |sum, extent| sum.checked_add(extent.len()));
         covered
-            == Some(match self.kind {
-                EntryKind::File | EntryKind::Database { .. } => self.metadata.size,
-                _ => 0,
-            })
+            == Some(if self.kind.has_content() { self.metadata.size } else { 0 })
     }
 
     pub fn chunks(&self) -> impl Iterator<Item = &ChunkRef> {

@@ -61,6 +61,7 @@ pub enum PartStatus {
 pub enum SourceKind {
     Files,
     Sqlite,
+    Postgres,
 }
 
 /// A point in one source's history, for a person and for comparison by the source that made it.

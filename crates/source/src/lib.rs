@@ -16,6 +16,6 @@ pub mod sqlite;
 mod template;
 
 pub use error::Error;
-pub use part::{Content, ContentCheck, Discovery, PartReader, PartSummary, Read, Source};
+pub use part::{Content, ContentCheck, Cutting, Discovery, PartReader, PartSummary, Read, Source};
 pub use place::Place;
 pub use template::{Expected, PathTemplate, TemplateError};

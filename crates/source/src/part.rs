@@ -47,12 +47,21 @@ pub trait PartReader: Send {
     /// hard link whose first name was left out may be opened itself: its content is then a file's.
     fn open_content(&mut self, entry: &Entry) -> Result<Box<dyn Content>, Error>;
 
-    /// How many bytes a chunk of this part has at most when chunks are cut at fixed places;
-    /// `None`: cut by content.
-    fn fixed_chunk_len(&self) -> Option<u32>;
+    /// Where chunks of this part are cut.
+    fn cutting(&self) -> Cutting;
 
     /// Ends the read: position, identity, and what was not read as it should.
     fn finish(self: Box<Self>) -> Result<PartSummary, Error>;
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cutting {
+    /// Where the content says, so that an insertion moves cuts only around itself.
+    Content,
+    /// The same, moved on to the next end of a line.
+    Lines,
+    /// After each so many bytes.
+    Fixed(u32),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -48,7 +48,7 @@ enum Status {
 
 const MARKS: [Mark; 4] = [Mark::Good, Mark::Incomplete, Mark::Suspect, Mark::Undo];
 const STATES: [PointState; 3] = [PointState::Written, PointState::ReadBack, PointState::Proven];
-const KINDS: [SourceKind; 2] = [SourceKind::Files, SourceKind::Sqlite];
+const KINDS: [SourceKind; 3] = [SourceKind::Files, SourceKind::Sqlite, SourceKind::Postgres];
 
 /// The record as text; `None` for what a later model has and this cache does not know.
 pub(super) fn to_text(record: &SnapshotRecord) -> Option<String> {

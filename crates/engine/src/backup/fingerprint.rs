@@ -29,6 +29,10 @@ impl Fingerprinter {
             return self.database(stamp);
         }
         self.field(entry.path.as_bytes());
+        if let EntryKind::Table { digest, definition, .. } = &entry.kind {
+            self.field(digest);
+            return self.field(definition);
+        }
         let tag: u8 = match &entry.kind {
             EntryKind::File => 1,
             EntryKind::Directory => 2,
@@ -36,7 +40,7 @@ impl Fingerprinter {
             EntryKind::HardLink { .. } => 4,
             EntryKind::Fifo => 5,
             EntryKind::Absent => 6,
-            EntryKind::Database { .. } => 7, // told above
+            EntryKind::Database { .. } | EntryKind::Table { .. } => 7, // told above
         };
         self.hash.update([tag]);
         match &entry.kind {

@@ -6,9 +6,10 @@ use lifeboat_model::{
     Entry, EntryKind, EntryPath, Fault, Faulty, PartProblem, PartRecord, PartStatus, ProgressEvent, SiteId, Timestamp,
 };
 use lifeboat_repo::ManifestPart;
-use lifeboat_repo::{Chunker, FreshExtent, Ingest, NewPart, StoredContent};
-use lifeboat_source::{Content, ContentCheck, PartReader, PartSummary, Read, Source};
+use lifeboat_repo::{FreshExtent, Ingest, NewPart, StoredContent};
+use lifeboat_source::{Content, ContentCheck, Cutting, PartReader, PartSummary, Read, Source};
 
+use super::cutter::Cutter;
 use crate::{Engine, Error};
 
 /// A file that is written to while it is read is read again this often before it is reported.
@@ -115,7 +116,7 @@ impl PartIngest<'_> {
             self.engine.check_cancelled()?;
             let path = entry.path.clone();
             let content = match entry.kind {
-                EntryKind::File | EntryKind::Database { .. } => match parent.unchanged(&entry) {
+                ref kind if kind.has_content() => match parent.unchanged(&entry) {
                     Some(before) => {
                         self.progress(entry.metadata.size);
                         let same = StoredContent::Same(before.extents.clone());
@@ -174,7 +175,7 @@ impl PartIngest<'_> {
                 Err(lifeboat_source::Error::Gone { .. }) => return Ok(None),
                 opened => opened?,
             };
-            let extents = self.read_content(content.as_mut(), reader.fixed_chunk_len(), entry.metadata.size)?;
+            let extents = self.read_content(content.as_mut(), reader.cutting(), entry.metadata.size)?;
             let size = extents.size;
             match content.check()? {
                 ContentCheck::Stable(stable) if stable.metadata.size == size => {
@@ -196,7 +197,7 @@ impl PartIngest<'_> {
 
     /// Reads a file that is no part's entry: a database that SQLite cannot read, as raw bytes.
     pub(crate) fn read_raw(&self, mut content: Box<dyn Content>) -> Result<(Entry, StoredContent), Error> {
-        let read = self.read_content(content.as_mut(), None, 0)?;
+        let read = self.read_content(content.as_mut(), Cutting::Content, 0)?;
         match content.check()? {
             ContentCheck::Stable(entry) if entry.metadata.size == read.size => {
                 Ok((Entry { extents: Vec::new(), ..*entry }, StoredContent::Fresh(read.extents)))
@@ -210,9 +211,9 @@ impl PartIngest<'_> {
     }
 
     /// `size` is what the entry was listed with: a hint for memory, never believed.
-    fn read_content(&self, content: &mut dyn Content, fixed: Option<u32>, size: u64) -> Result<ReadContent, Error> {
+    fn read_content(&self, content: &mut dyn Content, cutting: Cutting, size: u64) -> Result<ReadContent, Error> {
         let mut read = ReadContent { extents: Vec::new(), size: 0 };
-        let mut cutter = Cutter::new(self.gear, fixed, size);
+        let mut cutter = Cutter::new(self.gear, cutting, size);
         loop {
             self.engine.check_cancelled()?;
             let outcome = content.read(cutter.room())?;
@@ -267,124 +268,4 @@ fn empty_summary(source: &dyn Source, site: &SiteId) -> Result<PartSummary, Erro
         problems: Vec::new(),
         left_out: Vec::new(),
     })
-}
-
-/// Cuts a stream into chunks: at fixed places, or where the content says.
-struct Cutter<'a> {
-    chunker: Chunker<'a>,
-    fixed: Option<usize>,
-    /// Bytes to begin with: as many as the entry is expected to have, and one to see its end.
-    expected: usize,
-    buffer: Vec<u8>,
-    /// Bytes of the buffer that hold content: `start..end`.
-    start: usize,
-    end: usize,
-}
-
-impl<'a> Cutter<'a> {
-    fn new(gear: &'a [u64; 256], fixed: Option<u32>, size: u64) -> Self {
-        Self {
-            chunker: Chunker::new(gear),
-            fixed: fixed.map(|len| len as usize),
-            expected: usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1),
-            buffer: Vec::new(),
-            start: 0,
-            end: 0,
-        }
-    }
-
-    /// Free room at the end of the buffer: twice the longest chunk at most, and no more than the
-    /// entry seems to need, because most are small.
-    fn room(&mut self) -> &mut [u8] {
-        const LEN_MIN: usize = 4 << 10;
-        let len_max = (2 * self.fixed.unwrap_or(Chunker::LEN_MAX)).max(64 << 10);
-        if self.end == self.buffer.len() {
-            if self.start > 0 {
-                self.buffer.copy_within(self.start..self.end, 0);
-                self.end -= self.start;
-                self.start = 0;
-            }
-            let grown = (self.buffer.len() * 4).max(self.expected).clamp(LEN_MIN, len_max);
-            if grown > self.buffer.len() {
-                self.buffer.resize(grown, 0);
-            }
-        }
-        &mut self.buffer[self.end..]
-    }
-
-    fn filled(&mut self, len: usize) {
-        self.end += len;
-    }
-
-    /// The next chunk that cannot grow any more: one that ends before what is held does. The rest,
-    /// less than a chunk, is looked at again with what comes next, which is cheaper than to hold,
-    /// and move, as much as a chunk may have.
-    fn next_full(&mut self) -> Option<Vec<u8>> {
-        let held = &self.buffer[self.start..self.end];
-        let len = match self.fixed {
-            Some(fixed) => (held.len() >= fixed).then_some(fixed)?,
-            None => {
-                let len = self.chunker.cut(held);
-                (len < held.len() || len == Chunker::LEN_MAX).then_some(len)?
-            }
-        };
-        Some(self.take(len))
-    }
-
-    /// The next chunk when nothing more comes.
-    fn next_last(&mut self) -> Option<Vec<u8>> {
-        let held = &self.buffer[self.start..self.end];
-        if held.is_empty() {
-            return None;
-        }
-        let len = self.fixed.map_or_else(|| self.chunker.cut(held), |fixed| fixed.min(held.len()));
-        Some(self.take(len))
-    }
-
-    fn take(&mut self, len: usize) -> Vec<u8> {
-        let chunk = self.buffer[self.start..self.start + len].to_vec();
-        self.start += len;
-        if self.start == self.end {
-            (self.start, self.end) = (0, 0);
-        }
-        chunk
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_cutter_loses_nothing_however_the_content_arrives() {
-        let gear: [u64; 256] = std::array::from_fn(|n| (n as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
-        let content: Vec<u8> = (0..9_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 24) as u8).collect();
-        let whole = u64::MAX;
-        for (fixed, step, size) in [
-            (None, 100_000, 0),
-            (None, 9_000_000, whole),
-            (Some(65_536), 70_001, 9_000_000),
-            (Some(65_536), 1_000_000, 5),
-        ] {
-            let mut cutter = Cutter::new(&gear, fixed, size);
-            let mut chunks: Vec<Vec<u8>> = Vec::new();
-            let mut rest = &content[..];
-            while !rest.is_empty() {
-                let room = cutter.room();
-                let len = room.len().min(step).min(rest.len());
-                room[..len].copy_from_slice(&rest[..len]);
-                rest = &rest[len..];
-                cutter.filled(len);
-                chunks.extend(std::iter::from_fn(|| cutter.next_full()));
-            }
-            chunks.extend(std::iter::from_fn(|| cutter.next_last()));
-            assert!(chunks.concat() == content, "{fixed:?} {step}");
-            let mut rest = &content[..];
-            for chunk in &chunks {
-                let len = fixed.map_or_else(|| Chunker::new(&gear).cut(rest), |fixed| rest.len().min(fixed as usize));
-                assert_eq!(chunk.len(), len, "the cuts depend on the content alone: {fixed:?} {step}");
-                rest = &rest[len..];
-            }
-        }
-    }
 }

@@ -277,6 +277,7 @@ fn look_live(
         return Ok(match kind {
             SourceKind::Files => LivePart::Files(None),
             SourceKind::Sqlite => LivePart::Database { live: Live::Absent { leftovers: Vec::new() }, stamp: None },
+            SourceKind::Postgres => return Err(rows_have_no_place()),
         });
     }
     Ok(match kind {
@@ -284,6 +285,7 @@ fn look_live(
             let target = FilesTarget::open(place.clone(), nobody, excluded.to_vec())?;
             LivePart::Files(target.scan()?.map(all_entries).transpose()?)
         }
+        SourceKind::Postgres => return Err(rows_have_no_place()),
         SourceKind::Sqlite => {
             let live = SqliteTarget::open(place, nobody)?.live()?;
             let stamp = match source {
@@ -318,4 +320,8 @@ pub(super) fn all_entries(mut reader: Box<dyn PartReader>) -> Result<Vec<Entry>,
             hint: "what cannot be read cannot be kept for an undo: mend it, or restore --beside or --export".into(),
         }),
     }
+}
+
+fn rows_have_no_place() -> Error {
+    Error::Bug("rows of a database lie at no path".into())
 }

@@ -112,7 +112,7 @@ impl Earlier {
 /// An entry of an earlier undo, named again.
 fn again(entry: &Entry) -> (Entry, StoredContent) {
     let content = match entry.kind {
-        EntryKind::File | EntryKind::Database { .. } => StoredContent::Same(entry.extents.clone()),
+        _ if entry.kind.has_content() => StoredContent::Same(entry.extents.clone()),
         _ => StoredContent::None,
     };
     (Entry { extents: Vec::new(), ..entry.clone() }, content)

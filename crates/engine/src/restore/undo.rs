@@ -118,7 +118,7 @@ pub(super) fn holds(site: &Site, manifest: &Manifest, entry: Option<&Entry>, par
             match reader.next_entry()? {
                 Some(live) if live.metadata.size == entry.metadata.size => {
                     let content = reader.open_content(&live)?;
-                    has_pages(site, manifest, entry, content, reader.fixed_chunk_len())
+                    has_pages(site, manifest, entry, content)
                 }
                 _ => Ok(false),
             }
@@ -129,16 +129,10 @@ pub(super) fn holds(site: &Site, manifest: &Manifest, entry: Option<&Entry>, par
 
 /// Compares pages by chunk id; the first page has header fields that SQLite itself moves on
 /// when it copies a database, so the first chunk is compared without them.
-fn has_pages(
-    site: &Site,
-    manifest: &Manifest,
-    entry: &Entry,
-    mut content: Box<dyn Content>,
-    chunk_len: Option<u32>,
-) -> Result<bool, Error> {
+fn has_pages(site: &Site, manifest: &Manifest, entry: &Entry, mut content: Box<dyn Content>) -> Result<bool, Error> {
     let mut first = Vec::new();
     for (number, chunk) in entry.chunks().enumerate() {
-        let mut bytes = vec![0; chunk_len.unwrap_or(chunk.raw_len).min(chunk.raw_len) as usize];
+        let mut bytes = vec![0; chunk.raw_len as usize];
         let mut filled = 0;
         while filled < bytes.len() {
             match content.read(&mut bytes[filled..])? {

@@ -106,6 +106,7 @@ fn put_kind(kind: &EntryKind, out: &mut Out<'_>) {
         EntryKind::Fifo => 4u32.put(out),
         EntryKind::Absent => 5u32.put(out),
         EntryKind::Database { page_size, stamp } => put_variant(out, 6, &[page_size, stamp]),
+        EntryKind::Table { rows, digest, definition } => put_variant(out, 7, &[rows, digest, definition]),
     }
 }
 
@@ -142,6 +143,11 @@ fn take_kind(input: &mut In<'_>) -> WireResult<EntryKind> {
         2 => EntryKind::Symlink { target: variant.field(input)? },
         3 => EntryKind::HardLink { to: variant.field(input)? },
         6 => EntryKind::Database { page_size: variant.field(input)?, stamp: variant.field(input)? },
+        7 => EntryKind::Table {
+            rows: variant.field(input)?,
+            digest: variant.field(input)?,
+            definition: variant.field(input)?,
+        },
         other => return cbor::unknown("entry kind", other.into()),
     };
     variant.end(input)?;

@@ -11,7 +11,7 @@ use crate::cbor::{self, In, Out, Wire, WireResult, wire_lists, wire_map, wire_ne
 
 wire_codes!(Mark, "mark" { 0: Good, 1: Incomplete, 2: Suspect, 3: Undo });
 wire_codes!(PointState, "point state" { 0: Written, 1: ReadBack, 2: Proven });
-wire_codes!(SourceKind, "source kind" { 0: Files, 1: Sqlite });
+wire_codes!(SourceKind, "source kind" { 0: Files, 1: Sqlite, 2: Postgres });
 wire_newtypes!(Position);
 
 wire_map!(SnapshotRecord {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use lifeboat_format::{Compressor, ManifestPart, ManifestSummary, ManifestWriter, names};
-use lifeboat_model::{ChunkId, Entry, EntryKind, Extent, Generation, ObjectId, PointState, SnapshotRecord};
+use lifeboat_model::{ChunkId, Entry, Extent, Generation, ObjectId, PointState, SnapshotRecord};
 
 use super::pack::Packer;
 use super::shared::Shared;
@@ -136,7 +136,7 @@ fn place_entries(
 }
 
 fn counted(mut part: ManifestPart, entries: &[Entry]) -> ManifestPart {
-    let has_content = |entry: &&Entry| matches!(entry.kind, EntryKind::File | EntryKind::Database { .. });
+    let has_content = |entry: &&Entry| entry.kind.has_content();
     part.record.entries = entries.len() as u64;
     part.record.logical_bytes = entries.iter().filter(has_content).map(|entry| entry.metadata.size).sum();
     part

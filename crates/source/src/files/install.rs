@@ -37,7 +37,7 @@ impl Put<'_> {
             EntryKind::Symlink { target } => rustix::fs::symlinkat(target.as_slice(), staging, scratch),
             EntryKind::Fifo => rustix::fs::mkfifoat(staging, scratch, Mode::RUSR | Mode::WUSR),
             EntryKind::HardLink { to } => return self.link(to, scratch),
-            EntryKind::File | EntryKind::Absent | EntryKind::Database { .. } => {
+            EntryKind::File | EntryKind::Absent | EntryKind::Database { .. } | EntryKind::Table { .. } => {
                 let hint = "this is a fault of Lifeboat: please report it".into();
                 let detail = "a target of files cannot make this".into();
                 return Err(Error::Conflict { detail, path: self.entry.path.to_string(), hint });
@@ -167,7 +167,7 @@ pub(super) fn same_kind(live: &Statx, kind: &EntryKind) -> bool {
         EntryKind::Directory => live == FileType::Directory,
         EntryKind::Symlink { .. } => live == FileType::Symlink,
         EntryKind::Fifo => live == FileType::Fifo,
-        EntryKind::Absent | EntryKind::Database { .. } => false,
+        EntryKind::Absent | EntryKind::Database { .. } | EntryKind::Table { .. } => false,
     }
 }
 

@@ -14,7 +14,7 @@ use super::walk::Walk;
 use crate::beneath::{self, DIRECTORY, Mounts, proc_path};
 use crate::error::shown;
 use crate::identity::identity_of;
-use crate::{Content, Discovery, Error, Expected, PartReader, PartSummary, PathTemplate, Place, Source};
+use crate::{Content, Cutting, Discovery, Error, Expected, PartReader, PartSummary, PathTemplate, Place, Source};
 
 /// A directory tree per site.
 #[derive(Debug, Clone)]
@@ -126,8 +126,8 @@ impl PartReader for FilesReader {
         Ok(Box::new(content))
     }
 
-    fn fixed_chunk_len(&self) -> Option<u32> {
-        None
+    fn cutting(&self) -> Cutting {
+        Cutting::Content
     }
 
     fn finish(self: Box<Self>) -> Result<PartSummary, Error> {

@@ -14,7 +14,7 @@ use super::view::View;
 use crate::error::shown;
 use crate::identity::identity_of;
 use crate::{
-    Content, ContentCheck, Discovery, Error, Expected, PartReader, PartSummary, PathTemplate, Place, Read, Source,
+    Content, ContentCheck, Cutting, Discovery, Error, Expected, PartReader, PartSummary, PathTemplate, Place, Read, Source,
 };
 
 /// SQLite's largest page. Every page size divides it, so chunks of this length never cut a page.
@@ -196,8 +196,8 @@ impl PartReader for DatabaseReader {
         }))
     }
 
-    fn fixed_chunk_len(&self) -> Option<u32> {
-        Some(CHUNK_LEN)
+    fn cutting(&self) -> Cutting {
+        Cutting::Fixed(CHUNK_LEN)
     }
 
     fn finish(self: Box<Self>) -> Result<PartSummary, Error> {

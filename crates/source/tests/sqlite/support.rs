@@ -61,7 +61,7 @@ impl Fleet {
 pub fn read_part(mut reader: Box<dyn PartReader>) -> Result<Snapshot, Error> {
     let entry = reader.next_entry()?.expect("one entry");
     assert!(reader.next_entry()?.is_none());
-    assert_eq!(reader.fixed_chunk_len(), Some(65_536));
+    assert_eq!(reader.cutting(), lifeboat_source::Cutting::Fixed(65_536));
     for reads in 1..5 {
         let mut content = reader.open_content(&entry)?;
         let bytes = read_all(content.as_mut())?;
