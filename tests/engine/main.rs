@@ -4,6 +4,7 @@
 
 mod backup;
 mod check;
+mod inside;
 mod order;
 mod requests;
 mod restore;

@@ -152,6 +152,8 @@ async fn beside_and_exported_copies_are_whole_and_the_live_site_is_not_touched()
     run_restore(&engine, &request).await.unwrap();
     assert_eq!(world.picture("acme-copy"), before);
     assert_eq!(world.picture("acme"), before);
+    run_restore(&engine, &request).await.unwrap(); // as after a kill: what is equal stays
+    std::fs::write(world.site_dir("acme-copy").join("files/a.txt"), b"somebody's").unwrap();
     let again = run_restore(&engine, &request).await;
     assert!(again.is_err(), "never over something");
     request.target = RestoreTarget::Export(world.root.join("out/deep"));

@@ -16,6 +16,7 @@ use lifeboat_model::{ProgressEvent, ProgressPhase, Receipt};
 use crate::{Engine, Error};
 
 mod database;
+mod elsewhere;
 mod facts;
 mod files;
 mod intent;

@@ -90,7 +90,7 @@ impl DatabaseWork {
 
     pub(super) fn begin(&mut self) -> Result<(), Error> {
         if let (DatabaseStep::Put, Some(entry)) = (self.step, &self.wanted) {
-            self.state = State::Staging(self.target.begin(&entry.metadata)?);
+            self.state = State::Staging(self.target.begin()?);
             self.remaining = AtomicU64::new(entry.chunks().count() as u64);
         }
         Ok(())

@@ -11,7 +11,7 @@ use lifeboat_source::{PartReader, Place};
 
 use super::request::RestorePoint;
 use super::undo::LeftBehind;
-use super::{Only, RestoreRequest, RestoreTarget};
+use super::{Only, RestoreRequest, RestoreTarget, elsewhere};
 use crate::fleet::AnySource;
 use crate::{Engine, Error, choose_point};
 
@@ -103,11 +103,16 @@ pub(super) async fn gather(engine: &Engine, request: &RestoreRequest) -> Result<
                 }
             }
         }
-        if request.exact {
+        let is_occupied = elsewhere::is_occupied(&part, request);
+        if request.exact || is_occupied {
             part.compared = tokio::task::block_in_place(|| compare(engine, &facts, &part)).map(Some)?;
+        }
+        if is_occupied {
+            elsewhere::refuse_others(&part)?;
         }
         facts.parts.push(part);
     }
+    elsewhere::refuse_full_directory(&facts, request)?;
     if facts.parts.is_empty() {
         return Err(nothing_to_restore(request, &facts));
     }
@@ -189,6 +194,7 @@ fn look_at_part(
     let place = place_of(source, &request.site, &request.target)?;
     let excluded = match (source, &request.target) {
         (AnySource::Files(files), RestoreTarget::InPlace) => files.excluded(&request.site)?,
+        (AnySource::Files(files), RestoreTarget::Beside(name)) => files.excluded(name)?,
         _ => Vec::new(),
     };
     let identity_now = lifeboat_source::identity::identity_of(&place.path())?;

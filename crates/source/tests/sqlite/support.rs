@@ -91,7 +91,7 @@ pub fn restore(target: &SqliteTarget, snapshot: &Snapshot, is_undo: bool) -> Res
 }
 
 pub fn stage(target: &SqliteTarget, snapshot: &Snapshot, is_undo: bool) -> Result<VerifiedDatabase, Error> {
-    let staging = target.begin(&snapshot.entry.metadata)?;
+    let staging = target.begin()?;
     std::thread::scope(|scope| {
         for thread in 0..4 {
             let staging = &staging;

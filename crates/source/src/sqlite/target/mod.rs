@@ -77,7 +77,7 @@ impl SqliteTarget {
                 .map_err(|io| Error::io("cannot find the database", bytes(place.base()), io))?
                 .join(std::ffi::OsStr::from_bytes(place.relative().as_bytes())),
         };
-        let staging_name = staging_name(restore, place.relative());
+        let staging_name = staging_name(restore, &path);
         let identity = identity_of(&place.path())?;
         Ok(Self { place: place.clone(), path, staging_name, identity, patience: Duration::from_secs(30) })
     }
@@ -221,9 +221,9 @@ fn bytes(path: &Path) -> &[u8] {
 
 /// `.lifeboat-<restore id>-<hash of the path>-<name>`; a name too long for that is replaced by its
 /// own tail. The hash keeps databases of one name apart that are staged in one directory above them.
-fn staging_name(restore: RestoreId, path: &EntryPath) -> OsString {
-    let hash: String = Sha256::digest(path.as_bytes()).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
-    let name = path.file_name();
+fn staging_name(restore: RestoreId, path: &Path) -> OsString {
+    let hash: String = Sha256::digest(bytes(path)).iter().take(4).map(|byte| format!("{byte:02x}")).collect();
+    let name = path.file_name().map(OsStrExt::as_bytes).unwrap_or_default();
     let mut staged = format!(".lifeboat-{restore}-{hash}-").into_bytes();
     let room = 255 - staged.len();
     staged.extend_from_slice(&name[name.len().saturating_sub(room)..]);
