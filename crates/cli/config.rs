@@ -86,6 +86,11 @@ impl Config {
         named.map_or(&self.policy, |named| &named.policy)
     }
 
+    /// What a path belongs to, when it lies where a source, the repository or the catalog is.
+    pub fn taken_by(&self, path: &Path) -> Option<String> {
+        overlap::taken_by(self, path)
+    }
+
     pub fn source(&self, name: &SourceName) -> Option<&SourceConfig> {
         self.sources.iter().find(|source| source.name == *name)
     }

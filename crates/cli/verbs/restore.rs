@@ -35,6 +35,7 @@ pub fn run(args: &RestoreArgs, context: &Context) -> Result<Outcome, CliError> {
     };
     context.block_on(async {
         let open = context.open().await?;
+        refuse_taken(&request, &open)?;
         super::known_site(&open, &args.site).await?;
         if let Some(name) = &args.beside {
             refuse_other_site(name, &args.site, &open).await?;
@@ -61,6 +62,18 @@ async fn refuse_other_site(name: &SiteId, site: &SiteId, open: &Open) -> Result<
         return Err(CliError::usage(message).with_hint(hint));
     }
     Ok(())
+}
+
+/// An export never becomes a part of a site, nor of what Lifeboat itself keeps.
+fn refuse_taken(request: &RestoreRequest, open: &Open) -> Result<(), CliError> {
+    let RestoreTarget::Export(directory) = &request.target else { return Ok(()) };
+    match open.config.taken_by(directory) {
+        Some(owner) => {
+            Err(CliError::usage(format!("the directory belongs to {owner}: path=`{}`", directory.display()))
+                .with_hint("name a new or empty directory elsewhere"))
+        }
+        None => Ok(()),
+    }
 }
 
 pub fn undo(args: &UndoArgs, context: &Context) -> Result<Outcome, CliError> {
