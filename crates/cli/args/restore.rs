@@ -1,8 +1,10 @@
 //! Arguments of the verbs that write to a site.
 
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::str::FromStr;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgGroup, Args, ValueEnum};
 use lifeboat_model::{EntryPath, IdError, RestoreId, SiteId, SourceName};
 
@@ -20,7 +22,7 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "T")]
     pub at: Option<String>,
     /// Only this part, or this entry of it and what is below
-    #[arg(long, value_name = "PART[/ENTRY]")]
+    #[arg(long, value_name = "PART[/ENTRY]", value_parser = OsStringValueParser::new().try_map(OnlyArg::from_os))]
     pub only: Option<OnlyArg>,
     /// Write beside the live site, under NAME in place of the site id
     #[arg(long, value_name = "NAME", value_parser = site_id)]
@@ -108,11 +110,15 @@ pub struct OnlyArg {
     pub entry: EntryPath,
 }
 
-impl FromStr for OnlyArg {
-    type Err = EntrySpecError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (source, entry) = split_part(text)?;
-        Ok(Self { source, entry })
+impl OnlyArg {
+    /// As the shell gave it: an entry's name is bytes, and need not be text.
+    pub(super) fn from_os(text: OsString) -> Result<Self, EntrySpecError> {
+        let Some((source, entry)) = split_part(text.as_bytes()) else {
+            let text = text.to_string_lossy();
+            // Not a part's name: the error says why.
+            let source = SourceName::new(text.split('/').next().unwrap_or_default())?;
+            return Ok(Self { source, entry: EntryPath::root() });
+        };
+        Ok(Self { source, entry: EntryPath::new(entry)? })
     }
 }

@@ -1,8 +1,10 @@
 //! Arguments of the verbs that look at sites and take snapshots.
 
+use std::ffi::OsString;
 use std::fmt;
-use std::str::FromStr;
+use std::os::unix::ffi::OsStrExt;
 
+use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgGroup, Args, Subcommand};
 use lifeboat_model::{EntryPath, IdError, PathError, SiteId, SourceName};
 
@@ -59,7 +61,7 @@ const AT_HELP: &str =
 #[derive(Debug, Args)]
 pub struct LsArgs {
     /// The site, and where in it
-    #[arg(value_name = "SITE[:PART[/ENTRY]]")]
+    #[arg(value_name = "SITE[:PART[/ENTRY]]", value_parser = OsStringValueParser::new().try_map(EntrySpec::from_os))]
     pub what: EntrySpec,
     #[arg(long, value_name = "T", help = AT_HELP)]
     pub at: Option<String>,
@@ -71,7 +73,7 @@ pub struct LsArgs {
 #[derive(Debug, Args)]
 pub struct CatArgs {
     /// The entry
-    #[arg(value_name = "SITE:PART/ENTRY")]
+    #[arg(value_name = "SITE:PART/ENTRY", value_parser = OsStringValueParser::new().try_map(EntrySpec::from_os))]
     pub what: EntrySpec,
     #[arg(long, value_name = "T", help = AT_HELP)]
     pub at: Option<String>,
@@ -85,7 +87,7 @@ pub struct DiffArgs {
     #[arg(long, value_name = "T", help = AT_HELP)]
     pub at: Option<String>,
     /// Only this part, or this entry of it and what is below
-    #[arg(long, value_name = "PART[/ENTRY]")]
+    #[arg(long, value_name = "PART[/ENTRY]", value_parser = OsStringValueParser::new().try_map(super::OnlyArg::from_os))]
     pub only: Option<super::OnlyArg>,
 }
 
@@ -122,29 +124,32 @@ pub enum EntrySpecError {
     Path(#[from] PathError),
 }
 
-impl FromStr for EntrySpec {
-    type Err = EntrySpecError;
+impl EntrySpec {
+    /// As the shell gave it: an entry's name is bytes, and need not be text.
+    pub(super) fn from_os(text: OsString) -> Result<Self, EntrySpecError> {
+        Self::parse(text.as_bytes())
+    }
 
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let whole = |site: &str| Ok(Self { site: SiteId::new(site)?, source: None, entry: EntryPath::root() });
-        if let Some(site) = text.strip_suffix(':') {
-            return whole(site);
+    fn parse(text: &[u8]) -> Result<Self, EntrySpecError> {
+        let site = |bytes: &[u8]| SiteId::new(String::from_utf8_lossy(bytes));
+        let whole = |bytes: &[u8]| Ok(Self { site: site(bytes)?, source: None, entry: EntryPath::root() });
+        if let Some(bytes) = text.strip_suffix(b":") {
+            return whole(bytes);
         }
-        let split = text.match_indices(':').find(|(at, _)| {
-            let part = text[at + 1..].split('/').next().unwrap_or_default();
-            *at > 0 && SourceName::new(part).is_ok()
-        });
-        let Some((at, _)) = split else { return whole(text) };
-        let (part, entry) = split_part(&text[at + 1..])?;
-        Ok(Self { site: SiteId::new(&text[..at])?, source: Some(part), entry })
+        let colons = (1..text.len()).filter(|at| text[*at] == b':');
+        let split =
+            colons.map(|at| text.split_at(at)).find_map(|(before, part)| Some((before, split_part(&part[1..])?)));
+        let Some((before, (part, entry))) = split else { return whole(text) };
+        Ok(Self { site: site(before)?, source: Some(part), entry: EntryPath::new(entry)? })
     }
 }
 
-/// `PART` or `PART/ENTRY`; a slash at the end is forgiven.
-pub(super) fn split_part(text: &str) -> Result<(SourceName, EntryPath), EntrySpecError> {
-    let (part, entry) = text.split_once('/').unwrap_or((text, ""));
-    let entry = entry.strip_suffix('/').unwrap_or(entry);
-    Ok((SourceName::new(part)?, EntryPath::new(entry)?))
+/// `PART` or `PART/ENTRY`, if it begins with what can be a part; a slash at the end is forgiven.
+pub(super) fn split_part(text: &[u8]) -> Option<(SourceName, &[u8])> {
+    let mut halves = text.splitn(2, |byte| *byte == b'/');
+    let part = SourceName::new(std::str::from_utf8(halves.next()?).ok()?).ok()?;
+    let entry = halves.next().unwrap_or_default();
+    Some((part, entry.strip_suffix(b"/").unwrap_or(entry)))
 }
 
 impl fmt::Display for EntrySpec {
@@ -167,7 +172,7 @@ mod tests {
     #[test]
     fn a_site_and_what_is_in_it_are_told_apart() {
         let check = |text: &str, want: Option<(&str, Option<&str>, &str)>| {
-            let got = text.parse::<EntrySpec>().ok();
+            let got = EntrySpec::from_os(text.into()).ok();
             let got = got
                 .as_ref()
                 .map(|spec| (spec.site.as_str(), spec.source.as_ref().map(SourceName::as_str), spec.entry.to_string()));
@@ -187,5 +192,7 @@ mod tests {
         check("Acme Inc: Berlin", Some(("Acme Inc: Berlin", None, "")));
         check("", None);
         check(":", None);
+        let odd = EntrySpec::parse(b"acme:files/caf\xe9.txt").unwrap();
+        assert_eq!(odd.entry.as_bytes(), b"caf\xe9.txt");
     }
 }
