@@ -101,10 +101,11 @@ pub fn diff(args: &DiffArgs, context: &Context) -> Result<Outcome, CliError> {
         let plan = plan_restore(&open.engine, &request).await?.plan;
         open.bars.clear();
         context.output.say(format!("{} now, against {} (snapshot {})", plan.site, plan.at, plan.snapshot));
-        context.output.say("What a restore would do. add: missing now; replace: differs; remove: not in the snapshot.");
         let differences = show_changes(&plan, usize::MAX, context);
         if differences == 0 {
             context.output.say("Nothing differs.");
+        } else {
+            context.output.say("That is what a restore would do. add: missing now; remove: not in the snapshot.");
         }
         for conflict in &plan.conflicts {
             context.output.say(format!("conflict: {}: {}", conflict.source, conflict.detail));
