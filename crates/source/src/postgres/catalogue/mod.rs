@@ -1,4 +1,11 @@
 //! What a database consists of, as its own catalogue says: plain data, read in one transaction.
+//!
+//! System tables, temporary ones and what a restore has staged (`lifeboat_stage_…`) are left out.
+//!
+//! What is not here: whose rows are whose (`classify`), what the role lacks (`privileges`).
+
+mod load;
+mod queries;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -67,7 +74,7 @@ pub struct Table {
     pub unique_keys: Vec<UniqueKey>,
     pub row_security: bool,
     pub is_unlogged: bool,
-    /// User triggers that fire even for a replica (`ENABLE ALWAYS` or `ENABLE REPLICA`), and rules.
+    /// User triggers and rules that fire even for a replica (`ENABLE ALWAYS` or `ENABLE REPLICA`).
     pub always_triggers: Vec<String>,
     /// What the connected role may do: `SELECT`, `INSERT`, `UPDATE`, `DELETE`, in this order.
     pub privileges: [bool; 4],
@@ -107,6 +114,9 @@ pub struct Column {
     pub is_collatable: bool,
     /// Of type `oid` or a domain over it, or `lo`: may refer to large objects.
     pub is_large_object: bool,
+    /// How two of its values are compared whatever the search path: `=`, or for an extension's type
+    /// such as `OPERATOR(public.=)`.
+    pub equals: String,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +133,8 @@ pub struct UniqueKey {
     pub columns: Vec<usize>,
     /// `NULLS NOT DISTINCT`.
     pub nulls_equal: bool,
+    /// Can be made to wait for the end of the transaction.
+    pub is_deferrable: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,0 +1,7 @@
+//! The PostgreSQL source against a real server.
+
+// The helpers of a test program are tests as well; clippy only knows those with the attribute.
+#![allow(clippy::unwrap_used)]
+
+mod catalogue;
+mod support;
