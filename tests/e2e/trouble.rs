@@ -160,3 +160,17 @@ fn ctrl_c_ends_a_backup_and_a_restore_cleanly() {
     place.ok(&["restore", "acme", "--yes"]);
     assert_eq!(place.picture("srv/acme/files"), good);
 }
+
+#[test]
+fn a_bucket_that_was_rolled_back_is_damage_to_a_backup_as_well() {
+    let place = Place::new(None, Vec::new());
+    place.make_site("acme");
+    place.ok(&["backup", "--all"]);
+    place.ok(&["backup", "--all"]);
+    let runs = place.path("repository/runs");
+    let newest = std::fs::read_dir(&runs).unwrap().map(|run| run.unwrap().path()).min().unwrap(); // numbers count down
+    std::fs::remove_file(newest).unwrap();
+    let said = place.run(&["backup", "--all"]);
+    assert_eq!(said.code, 20, "{said:?}");
+    assert!(said.err.contains("lost a run"), "{said:?}");
+}

@@ -16,17 +16,17 @@ pub fn rebuild(context: &Context) -> Result<Outcome, CliError> {
     context.block_on(async {
         let open = context.open().await?;
         let repository = &open.engine.repository;
+        let marks = open.memory.lock().marks()?;
         let sites = repository.sites().await?;
         let runs = repository.newest_runs(RUNS).await?;
         let content = Content {
             sites: sites.iter().map(memory::site_head).collect(),
             runs: runs.iter().rev().map(|run| memory::run_seen(run, repository)).collect(),
         };
-        let mut catalog = open.memory.lock();
-        if let Some(lost) = catalog.lost(&content)?.first() {
+        if let Some(lost) = marks.lost(&content).first() {
             return Err(told(lost));
         }
-        catalog.replace(&content)?;
+        open.memory.lock().replace(&content)?;
         context.output.line(format!("The catalog knows {} sites again.", count(content.sites.len() as u64)));
         Ok(Outcome::ok()
             .with("sites", content.sites.len())

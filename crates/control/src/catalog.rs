@@ -33,7 +33,7 @@ use rusqlite::Connection;
 
 use crate::Error;
 
-pub use rebuild::{Content, Lost};
+pub use rebuild::{Content, Lost, Marks};
 
 const FILE: &str = "catalog.sqlite";
 

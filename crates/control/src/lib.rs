@@ -6,7 +6,7 @@ pub mod catalog;
 mod error;
 
 pub use catalog::{
-    Catalog, Content, Head, Lost, Noted, Opened, RunSeen, SetAside, SiteFingerprint, SiteHead, SiteRow, SiteRun,
+    Catalog, Content, Head, Lost, Marks, Noted, Opened, RunSeen, SetAside, SiteFingerprint, SiteHead, SiteRow, SiteRun,
     SiteSummary,
 };
 pub use error::Error;

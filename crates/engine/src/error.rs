@@ -18,6 +18,9 @@ pub enum Error {
     /// A person must look and decide; nothing was changed.
     #[error("{detail}")]
     Conflict { detail: String, hint: String },
+    /// The newest run that this host knows of cannot be read any more.
+    #[error("the store has lost a run that was recorded there: run=`{run}`: {source}")]
+    LostRun { run: lifeboat_model::RunNumber, source: lifeboat_repo::Error },
     #[error("the world has changed since the plan was approved: approved=`{approved}`, now=`{now}`")]
     PlanChanged { approved: String, now: String },
     /// The switch began and did not end: some parts are restored, others are as they were.
@@ -48,7 +51,7 @@ impl Faulty for Error {
             }
             Error::HalfSwitched { source, .. } => source.fault(),
             Error::TakenOver { .. } => Fault::Fenced,
-            Error::Damaged { .. } | Error::NotVerified { .. } => Fault::Damage,
+            Error::LostRun { .. } | Error::Damaged { .. } | Error::NotVerified { .. } => Fault::Damage,
             Error::Cancelled => Fault::Cancelled,
             Error::Bug(_) => Fault::Bug,
         }
@@ -67,6 +70,10 @@ impl Faulty for Error {
                 "{}the same command, run again, goes on from here, and its undo is kept; until then no backup of this site is good, and a frozen site stays frozen",
                 source.hint().map(|hint| format!("{hint}; ")).unwrap_or_default()
             )),
+            Error::LostRun { .. } => Some(
+                "the bucket was rolled back or damaged: run `lifeboat check`, and look at the store's own versions"
+                    .into(),
+            ),
             Error::PlanChanged { .. } => Some("look at the new plan with --dry-run, and approve that one".into()),
             Error::Damaged { site, .. } => Some(format!(
                 "nothing was changed; an older point may be whole (`lifeboat points {site}`), or restore what is whole with --skip-damaged"

@@ -23,25 +23,40 @@ pub enum Lost {
     Run { known: RunNumber, found: Option<RunNumber> },
 }
 
-impl Catalog {
+/// The high-water marks of one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Marks {
+    sites: Vec<SiteRow>,
+    last_run: Option<RunNumber>,
+}
+
+impl Marks {
     /// Which marks `content` does not reach: each is damage of the bucket, to be told and settled
-    /// before [`Catalog::replace`] forgets it.
-    pub fn lost(&self, content: &Content) -> Result<Vec<Lost>, Error> {
+    /// before [`Catalog::replace`] forgets it. `content` must have been read after the marks: another
+    /// process may go on meanwhile, and what it notes was never lost.
+    pub fn lost(self, content: &Content) -> Vec<Lost> {
         let mut lost = Vec::new();
-        for row in self.sites()? {
+        for row in self.sites {
             let found = content.sites.iter().find(|site| site.handle == row.handle).map(|site| site.head);
             let reached = found.is_some_and(|found| found.generation > row.head.generation || found == row.head);
             if !reached {
                 lost.push(Lost::Site { row: Box::new(row), found });
             }
         }
-        if let Some(known) = self.last_run()? {
+        if let Some(known) = self.last_run {
             let found = content.runs.iter().map(|run| run.number).max();
             if found.is_none_or(|found| found < known) {
                 lost.push(Lost::Run { known, found });
             }
         }
-        Ok(lost)
+        lost
+    }
+}
+
+impl Catalog {
+    /// What the bucket was seen to hold, to be taken before it is read anew.
+    pub fn marks(&self) -> Result<Marks, Error> {
+        Ok(Marks { sites: self.sites()?, last_run: self.last_run()? })
     }
 
     /// Puts `content` in the place of everything, in one transaction.
