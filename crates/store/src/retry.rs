@@ -126,6 +126,9 @@ impl<S: Store> Store for Retry<S> {
     }
 }
 
+/// From this failed attempt of one request on, a person is told that it is being tried again.
+const TOLD_AFTER: u32 = 3;
+
 /// The attempts at one request so far.
 struct Attempts {
     policy: RetryPolicy,
@@ -151,6 +154,9 @@ impl Attempts {
         let delay = full_jitter(self.policy.delay_ceiling(self.failed + 1)).max(asked);
         if self.began.elapsed() + delay > self.policy.total_max {
             return Err(error);
+        }
+        if self.failed == TOLD_AFTER {
+            tracing::warn!(what, attempt = self.failed, %error, "the store fails; still trying");
         }
         tracing::debug!(what, name, attempt = self.failed, ?delay, %error, "trying again");
         tokio::time::sleep(delay).await;
