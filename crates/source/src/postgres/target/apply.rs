@@ -1,0 +1,256 @@
+//! The switch: one transaction, in which live rows become the snapshot's.
+//!
+//! ```text
+//! site's advisory lock ▸ begin ▸ lock tables ▸ unchanged since the undo? ▸ note what goes
+//!   ▸ delete ▸ update ▸ insert ▸ sequences ▸ prove: counters, content, references ▸ commit
+//! ```
+//!
+//! A fresh session each time: counters of earlier transactions would mix with ours. Tables are
+//! locked before the snapshot is taken, so that nobody alters or truncates them in between.
+
+use std::time::Duration;
+
+use lifeboat_model::Fault;
+use postgres::error::SqlState;
+
+use super::super::{Server, Session, TableKind};
+use super::fail::{Ask, Fail, Outcome};
+use super::locks::Watch;
+use super::scope::{Scope, SiteTable};
+use super::sequences::raise;
+use super::{LiveRows, RowsTarget, SwitchedRows, TableDiff, VerifiedRows, Work, prove, sql};
+use crate::Error;
+
+/// A transaction that lost against another one is tried again this often.
+const ATTEMPTS_MAX: u32 = 6;
+/// How long it asks what became of a COMMIT whose answer was lost: a server may be restarting.
+const FATE_PATIENCE: Duration = Duration::from_secs(60);
+
+pub(super) fn switch(
+    target: &RowsTarget,
+    work: &Work,
+    verified: &VerifiedRows,
+    expect_live: &LiveRows,
+) -> Result<SwitchedRows, Error> {
+    let mut attempt = 1;
+    loop {
+        match switch_once(target, work, verified, expect_live) {
+            Err(fail) if fail.is_passing() && attempt < ATTEMPTS_MAX => {
+                tracing::info!(attempt, "the transaction lost against another one and is tried again");
+                std::thread::sleep(Duration::from_millis(50 << attempt));
+                attempt += 1;
+            }
+            other => return other.map_err(Error::from),
+        }
+    }
+}
+
+fn switch_once(
+    target: &RowsTarget,
+    work: &Work,
+    verified: &VerifiedRows,
+    expect_live: &LiveRows,
+) -> Outcome<SwitchedRows> {
+    let mut session = target.server.connect()?;
+    let pid = session.rows("cannot ask for the process id", "SELECT pg_backend_pid()")?;
+    let watch = Watch::start(&target.server, pid.first().map_or(0, |row| row.get(0)));
+    let result = transact(&mut session, target, work, verified, expect_live);
+    result.map_err(|fail| name_blockers(&session, &watch, target.patience, fail))
+}
+
+/// An error of a wait that took too long says for whom it waited.
+fn name_blockers(session: &Session, watch: &Watch, patience: Duration, fail: Fail) -> Fail {
+    if fail.code != Some(SqlState::LOCK_NOT_AVAILABLE) {
+        return fail;
+    }
+    let blockers = watch.blockers();
+    let who = if blockers.is_empty() { "somebody who is gone by now".into() } else { blockers.join("; ") };
+    let error = Error::Database {
+        source_name: session.source_name().to_owned(),
+        action: "the site's rows or tables are locked, nothing is changed".into(),
+        detail: format!("waited {} s for {who}", patience.as_secs_f32()),
+        hint: "wait for them, or end their session with SELECT pg_terminate_backend(process), then run the same \
+               command again"
+            .into(),
+        fault: Fault::Retry,
+    };
+    Fail { error: Box::new(error), code: fail.code }
+}
+
+fn transact(
+    session: &mut Session,
+    target: &RowsTarget,
+    work: &Work,
+    verified: &VerifiedRows,
+    expect_live: &LiveRows,
+) -> Outcome<SwitchedRows> {
+    begin(session, target, work, verified)?;
+    let before = prove::counters(session, &target.schema)?;
+    let mut checks = vec![unchanged(session, target, expect_live)?];
+    check_tables(session, target, work)?;
+    change(session, &work.scopes, &verified.diffs)?;
+    let raised = raise(session, &target.catalogue, &work.sequences, &work.scopes)?;
+    checks.extend(prove::references(session, &target.catalogue, &work.scopes, verified)?);
+    checks.push(prove::content(session, &work.scopes)?);
+    let after = prove::counters(session, &target.schema)?;
+    match prove::check_counters(&before, &after, &work.scopes, &verified.diffs) {
+        Ok(check) => checks.push(check),
+        Err(detail) => {
+            let hint = "a trigger or rule that fires always writes when the site's rows are written: `lifeboat \
+                        sources inspect` lists them; disable it for the restore";
+            return Err(prove::refuted(session, "it wrote what was not planned", detail, hint));
+        }
+    }
+    commit(session, &target.server, verified.diffs.iter().any(|diff| diff.writes() > 0))?;
+    Ok(SwitchedRows { tables: verified.diffs.clone(), checks, sequences: raised, notes: verified.notes.clone() })
+}
+
+/// Locks, and only then takes the snapshot.
+fn begin(session: &mut Session, target: &RowsTarget, work: &Work, verified: &VerifiedRows) -> Outcome<()> {
+    let timeout = target.patience.as_millis().max(1);
+    session.run("cannot limit the wait", &format!("SET lock_timeout = '{timeout}ms'"))?;
+    session.rows(
+        "the site is being restored by somebody else",
+        &format!("SELECT pg_advisory_lock({})", target.advisory_key()),
+    )?;
+    session.run(
+        "cannot begin the transaction",
+        "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE; SET LOCAL session_replication_role = replica; \
+         SET LOCAL jit = off",
+    )?;
+    let locks = work.scopes.iter().zip(&verified.diffs).map(|(scope, diff)| {
+        // A late unique key is checked by a trigger, which does not fire for us: until our own check
+        // counts for all, nobody else may write there.
+        let late = diff.writes() > 0 && !scope.deferrable.is_empty();
+        let mode = if late { "SHARE ROW EXCLUSIVE" } else { "ROW EXCLUSIVE" };
+        format!("LOCK TABLE {} IN {mode} MODE", scope.live_item())
+    });
+    let mut locks: Vec<String> = locks.collect();
+    locks.sort(); // in the same order as others of our kind
+    session.run("cannot lock the site's tables", &locks.join("; "))
+}
+
+/// The live rows are still those that were kept for the undo.
+fn unchanged(session: &mut Session, target: &RowsTarget, expect: &LiveRows) -> Outcome<lifeboat_model::Check> {
+    let known = |table: &&SiteTable| expect.tables.iter().any(|known| known.name == table.table.name);
+    let now = prove::live_rows(session, target.live.values().filter(known))?;
+    for table in &now.tables {
+        let kept = expect.tables.iter().find(|kept| kept.name == table.name);
+        if kept.is_some_and(|kept| kept != table) {
+            let error = Error::Database {
+                source_name: session.source_name().to_owned(),
+                action: "the site was written to while it was restored, nothing is changed".into(),
+                detail: format!("table=`{}`", table.name),
+                hint: "keep the application away from the site (hooks.freeze), then run the same command again".into(),
+                fault: Fault::Retry,
+            };
+            return Err(error.into());
+        }
+    }
+    Ok(prove::passed("live rows were those kept for the undo", format!("{} tables", now.tables.len())))
+}
+
+/// The tables are those that were compared: same columns, same keys.
+fn check_tables(session: &mut Session, target: &RowsTarget, work: &Work) -> Outcome<()> {
+    let now = super::super::Catalogue::read(&mut **session)
+        .map_err(|error| Fail::new(session, "cannot read the catalogue", &error))?;
+    for scope in &work.scopes {
+        let Some(live) = &scope.live else { continue };
+        let same = now.tables.get(&scope.name).is_some_and(|table| {
+            let was = &live.table;
+            (table.oid, &table.columns, &table.primary_key, &table.unique_keys, &table.always_triggers)
+                == (was.oid, &was.columns, &was.primary_key, &was.unique_keys, &was.always_triggers)
+        });
+        if !same {
+            let hint = "run the same command again: it is planned anew";
+            let detail = format!("table=`{}`", scope.name);
+            return Err(prove::refuted(session, "the table was altered while the restore went on", detail, hint));
+        }
+    }
+    if now.foreign_keys != target.catalogue.foreign_keys {
+        let hint = "run the same command again: it is planned anew";
+        return Err(prove::refuted(session, "foreign keys were altered while the restore went on", String::new(), hint));
+    }
+    Ok(())
+}
+
+/// Notes everything first, while all rows are as they were: whose a row is may depend on another row.
+fn change(session: &mut Session, scopes: &[Scope], diffs: &[TableDiff]) -> Outcome<()> {
+    let all = || scopes.iter().zip(diffs).filter(|(_, diff)| diff.writes() > 0);
+    let is_all = |diff: &TableDiff| diff.live_rows() == 0;
+    for (scope, diff) in all() {
+        let action = format!("cannot compare table `{}`", scope.name);
+        if let Some(query) = sql::keys_elsewhere(scope).filter(|_| diff.update > 0 || !scope.deferrable.is_empty()) {
+            let rows = session.number(&action, &query)?;
+            expect(session, scope, "rows of its keys that are somebody else's", rows, 0)?;
+        }
+        if diff.delete + diff.replace > 0 {
+            let rows = session.touch(&action, &sql::fill_gone(scope))?;
+            expect(session, scope, "to delete", rows, diff.delete + diff.replace)?;
+        }
+        if scope.key.is_empty() && diff.insert > 0 && !is_all(diff) {
+            let rows = session.touch(&action, &sql::fill_fresh(scope))?;
+            expect(session, scope, "to insert", rows, diff.insert)?;
+        }
+    }
+    for (scope, diff) in all().filter(|(_, diff)| diff.delete + diff.replace > 0) {
+        let rows = session.touch(&format!("cannot delete from `{}`", scope.name), &sql::delete(scope))?;
+        expect(session, scope, "deleted", rows, diff.delete + diff.replace)?;
+    }
+    for (scope, diff) in all().filter(|(_, diff)| diff.update > 0) {
+        let rows = session.touch(&format!("cannot update `{}`", scope.name), &sql::update(scope))?;
+        expect(session, scope, "updated", rows, diff.update)?;
+    }
+    for (scope, diff) in all().filter(|(_, diff)| diff.insert + diff.replace > 0) {
+        let statement = sql::insert(scope, is_all(diff));
+        let rows = session.touch(&format!("cannot insert into `{}`", scope.name), &statement)?;
+        expect(session, scope, "inserted", rows, diff.insert + diff.replace)?;
+    }
+    Ok(())
+}
+
+fn expect(session: &Session, scope: &Scope, what: &str, rows: u64, planned: u64) -> Outcome<()> {
+    if rows == planned {
+        return Ok(());
+    }
+    let detail = format!("table=`{}`, {what}: rows=`{rows}`, planned=`{planned}`", scope.name);
+    let hint = "rows were written since they were compared, or a trigger or rule that fires always changes what is \
+                written: run the same command again, and see `lifeboat sources inspect`";
+    Err(prove::refuted(session, "it came out otherwise than planned", detail, hint))
+}
+
+/// Commits. When the answer is lost, the transaction's own number tells what became of it.
+fn commit(session: &mut Session, server: &Server, has_written: bool) -> Outcome<()> {
+    let action = "cannot commit";
+    let number: Option<String> = if has_written {
+        session.rows(action, "SELECT pg_current_xact_id()::text")?.first().map(|row| row.get(0))
+    } else {
+        None
+    };
+    let Err(fail) = session.run(action, "COMMIT") else { return Ok(()) };
+    let is_lost = fail.code.as_ref().is_none_or(|code| code.code().starts_with("57") || code.code().starts_with("08"));
+    match number {
+        Some(number) if is_lost && has_committed(server, &number) => Ok(()),
+        _ => Err(fail),
+    }
+}
+
+/// Whether a transaction committed, asked until the server is up and knows.
+fn has_committed(server: &Server, number: &str) -> bool {
+    let began = std::time::Instant::now();
+    let query = format!("SELECT pg_xact_status('{number}'::xid8)");
+    while began.elapsed() < FATE_PATIENCE {
+        let answer = server.connect().ok().and_then(|mut session| session.rows("", &query).ok());
+        match answer.as_ref().and_then(|rows| rows.first()).and_then(|row| row.get::<_, Option<String>>(0)).as_deref() {
+            Some("committed") => return true,
+            Some("aborted") => return false,
+            _ => std::thread::sleep(Duration::from_millis(250)),
+        }
+    }
+    false
+}
+
+/// Whether a table's partitions may be written through it; a foreign table's rows are elsewhere.
+pub(super) fn is_writable(kind: &TableKind) -> bool {
+    matches!(kind, TableKind::Ordinary | TableKind::PartitionRoot | TableKind::Inherits { .. })
+}

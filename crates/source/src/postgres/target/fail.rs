@@ -1,0 +1,126 @@
+//! A step that failed: what to tell a person, and what the server called it.
+
+use std::io;
+
+use lifeboat_model::Fault;
+use postgres::error::SqlState;
+
+use super::super::Session;
+use crate::Error;
+
+/// An error with the server's code beside it, because some are tried again and some get better words.
+pub(super) struct Fail {
+    pub error: Box<Error>,
+    pub code: Option<SqlState>,
+}
+
+pub(super) type Outcome<T> = Result<T, Fail>;
+
+impl Fail {
+    pub fn new(session: &Session, action: impl Into<String>, error: &postgres::Error) -> Self {
+        let action = action.into();
+        let db = error.as_db_error();
+        let told = match (error.code(), db) {
+            (Some(&SqlState::UNIQUE_VIOLATION | &SqlState::EXCLUSION_VIOLATION), Some(db)) => Error::Conflict {
+                path: named(db.schema(), db.table()),
+                detail: format!(
+                    "{action}: a row outside the site holds a value that must be unique: constraint=`{}`",
+                    db.constraint().unwrap_or("")
+                ),
+                hint: "free the value there, or restore beside and choose the rows by hand; nothing was changed".into(),
+            },
+            // Their messages quote values, which are a tenant's.
+            (Some(code), Some(db)) if holds_values(code) => Error::Database {
+                source_name: session.source_name().to_owned(),
+                action,
+                detail: format!(
+                    "a value does not fit today's table: table=`{}`, constraint=`{}`, SQLSTATE={}",
+                    named(db.schema(), db.table()),
+                    db.constraint().or(db.column()).or(db.datatype()).unwrap_or(""),
+                    code.code()
+                ),
+                hint: "the table's types or constraints have changed since the snapshot: restore beside, or take the \
+                       change back"
+                    .into(),
+                fault: Fault::Operator,
+            },
+            _ => session.failed(action, error),
+        };
+        Self { error: Box::new(told), code: error.code().cloned() }
+    }
+
+    /// An error of a COPY, which reads and writes like a file.
+    pub fn of_copy(session: &Session, action: impl Into<String>, error: io::Error) -> Self {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<postgres::Error>()) {
+            Some(inner) => Self::new(session, action, inner),
+            None => Self::from(Error::Database {
+                source_name: session.source_name().to_owned(),
+                action: action.into(),
+                detail: error.to_string(),
+                hint: "the connection was lost: run the same command again".into(),
+                fault: Fault::Retry,
+            }),
+        }
+    }
+
+    /// Whether the same transaction may succeed when it is tried again at once.
+    pub fn is_passing(&self) -> bool {
+        self.code == Some(SqlState::T_R_SERIALIZATION_FAILURE) || self.code == Some(SqlState::T_R_DEADLOCK_DETECTED)
+    }
+
+    /// Whether the value itself was refused: its type or a constraint has changed.
+    pub fn is_refused_value(&self) -> bool {
+        self.code.as_ref().is_some_and(holds_values)
+    }
+}
+
+/// Classes 22 (data exception) and 23 (integrity constraint violation).
+fn holds_values(code: &SqlState) -> bool {
+    code.code().starts_with("22") || code.code().starts_with("23")
+}
+
+fn named(schema: Option<&str>, table: Option<&str>) -> String {
+    format!("{}.{}", schema.unwrap_or(""), table.unwrap_or(""))
+}
+
+impl From<Error> for Fail {
+    fn from(error: Error) -> Self {
+        Self { error: Box::new(error), code: None }
+    }
+}
+
+impl From<Fail> for Error {
+    fn from(fail: Fail) -> Self {
+        *fail.error
+    }
+}
+
+/// The few things the steps ask of a session, with their errors told.
+pub(super) trait Ask {
+    fn run(&mut self, action: &str, sql: &str) -> Outcome<()>;
+    /// How many rows a statement touched.
+    fn touch(&mut self, action: &str, sql: &str) -> Outcome<u64>;
+    /// The one number a query gives.
+    fn number(&mut self, action: &str, sql: &str) -> Outcome<u64>;
+    fn rows(&mut self, action: &str, sql: &str) -> Outcome<Vec<postgres::Row>>;
+}
+
+impl Ask for Session {
+    fn run(&mut self, action: &str, sql: &str) -> Outcome<()> {
+        self.batch_execute(sql).map_err(|error| Fail::new(self, action, &error))
+    }
+
+    fn touch(&mut self, action: &str, sql: &str) -> Outcome<u64> {
+        self.execute(sql, &[]).map_err(|error| Fail::new(self, action, &error))
+    }
+
+    fn number(&mut self, action: &str, sql: &str) -> Outcome<u64> {
+        let row = self.query_one(sql, &[]).map_err(|error| Fail::new(self, action, &error))?;
+        let number: i64 = row.try_get(0).map_err(|error| Fail::new(self, action, &error))?;
+        Ok(u64::try_from(number).unwrap_or(0))
+    }
+
+    fn rows(&mut self, action: &str, sql: &str) -> Outcome<Vec<postgres::Row>> {
+        self.query(sql, &[]).map_err(|error| Fail::new(self, action, &error))
+    }
+}

@@ -1,0 +1,84 @@
+//! Waiting for others, boundedly, and saying for whom.
+//!
+//! The server ends a wait at `lock_timeout` and does not say who held the lock. A second session
+//! therefore looks on while the first one waits, and remembers whom it saw last.
+
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use super::super::{Server, Session};
+
+/// A transaction that is over by then needs no second session.
+const FIRST_LOOK: Duration = Duration::from_millis(300);
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
+
+/// Names, without statements: those hold tenants' values.
+const BLOCKERS: &str = "
+    SELECT b.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''), coalesce(a.state, ''),
+        coalesce(extract(epoch FROM clock_timestamp() - a.xact_start)::int8, -1)
+    FROM (SELECT DISTINCT unnest(pg_blocking_pids($1)) AS pid) b
+    LEFT JOIN pg_stat_activity a ON a.pid = b.pid ORDER BY b.pid";
+
+/// Looks on until it is dropped.
+pub(super) struct Watch {
+    seen: Arc<Mutex<Vec<String>>>,
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Watch {
+    /// Watches the session whose backend has this process id.
+    pub fn start(server: &Server, pid: i32) -> Self {
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let (stop, stopped) = mpsc::channel();
+        let (server, notes) = (server.clone(), seen.clone());
+        let thread = std::thread::spawn(move || {
+            let mut session: Option<Session> = None;
+            let mut pause = FIRST_LOOK;
+            while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
+                pause = BETWEEN_LOOKS;
+                // Best effort: without it only the name is missing.
+                session = session.or_else(|| server.connect().ok());
+                let Some(open) = &mut session else { continue };
+                match open.query(BLOCKERS, &[&pid]) {
+                    Ok(rows) if rows.is_empty() => {}
+                    Ok(rows) => *notes.lock().unwrap_or_else(PoisonError::into_inner) = rows.iter().map(named).collect(),
+                    Err(_) => session = None,
+                }
+            }
+        });
+        Self { seen, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Who was last seen in the way.
+    pub fn blockers(&self) -> Vec<String> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+fn named(row: &postgres::Row) -> String {
+    let (pid, role, application): (i32, String, String) = (row.get(0), row.get(1), row.get(2));
+    let (state, seconds): (String, i64) = (row.get(3), row.get(4));
+    if pid == 0 {
+        return "a prepared transaction (see pg_prepared_xacts)".into();
+    }
+    let mut text = format!("process=`{pid}`, role=`{role}`, application=`{application}`");
+    if !state.is_empty() {
+        text.push_str(&format!(", state=`{state}`"));
+    }
+    if seconds >= 0 {
+        text.push_str(&format!(", its transaction is {seconds} s old"));
+    }
+    text
+}

@@ -1,0 +1,354 @@
+//! `RowsTarget`: one site's rows in a database that many sites share, and nothing else.
+//!
+//! ```text
+//! open ▸ live ▸ (keep undo) ▸ begin ▸ write_at… ▸ verify ▸ switch ▸ discard_staging
+//!        reads only           staging schema, spool   diff   one transaction
+//! ```
+//!
+//! The switch takes a [`VerifiedRows`]: opening what was not verified does not compile. Killed
+//! anywhere, the live rows are wholly as before or wholly as wanted, and the same calls finish:
+//! staging starts over. A schema that was left behind holds the restore's id and is swept by it.
+//!
+//! What is not here: freezing the application, choosing what to restore, keeping the undo.
+
+mod apply;
+mod compare;
+mod fail;
+mod locks;
+mod privileges;
+mod prove;
+mod scope;
+mod sequences;
+mod spool;
+mod sql;
+mod staging;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use lifeboat_model::{Check, RestoreId, SiteId};
+
+use super::describe::{SequenceState, TableDefinition};
+use super::{Catalogue, Server, Session, TableName};
+use crate::Error;
+use fail::{Ask, Outcome};
+use scope::{Indexes, Scope, SiteTable};
+use spool::Spool;
+
+pub use sequences::RaisedSequence;
+
+/// How long a lock is waited for.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// One site's part in one database, to be written under one restore id.
+pub struct RowsTarget {
+    server: Server,
+    site: SiteId,
+    schema: String,
+    catalogue: Catalogue,
+    live: BTreeMap<TableName, SiteTable>,
+    patience: Duration,
+    work: Option<Work>,
+}
+
+/// What [`RowsTarget::begin`] has begun.
+struct Work {
+    scopes: Vec<Scope>,
+    spool: Spool,
+    sequences: Vec<SequenceState>,
+}
+
+/// One table of the snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WantedTable {
+    pub name: TableName,
+    pub rows: u64,
+    /// BLAKE3 of the content.
+    pub digest: [u8; 32],
+    /// Bytes of the content.
+    pub size: u64,
+    pub definition: TableDefinition,
+}
+
+/// The site's rows as they are now.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LiveRows {
+    pub tables: Vec<LiveTable>,
+}
+
+/// One table's rows of the site, by the digest an entry of a snapshot would have.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveTable {
+    pub name: TableName,
+    pub rows: u64,
+    pub digest: [u8; 32],
+}
+
+impl LiveRows {
+    /// Whether the site has no row in any table.
+    pub fn is_absent(&self) -> bool {
+        self.tables.iter().all(|table| table.rows == 0)
+    }
+}
+
+/// What the switch does to one table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TableDiff {
+    pub table: TableName,
+    pub insert: u64,
+    pub update: u64,
+    /// Rows that change in a unique value: deleted and inserted, because values may change places.
+    pub replace: u64,
+    pub delete: u64,
+    pub unchanged: u64,
+}
+
+impl TableDiff {
+    fn none(table: &TableName) -> Self {
+        Self { table: table.clone(), insert: 0, update: 0, replace: 0, delete: 0, unchanged: 0 }
+    }
+
+    /// Rows that are touched.
+    pub fn writes(&self) -> u64 {
+        self.insert + self.update + self.replace + self.delete
+    }
+
+    fn live_rows(&self) -> u64 {
+        self.update + self.replace + self.delete + self.unchanged
+    }
+}
+
+/// What is in the way of a restore. Nothing is written while there is one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Conflict {
+    pub table: TableName,
+    pub kind: ConflictKind,
+    /// How many rows of the snapshot, or of others, it concerns.
+    pub rows: u64,
+    /// In words, without any row's values.
+    pub detail: String,
+}
+
+impl Conflict {
+    fn new(table: &TableName, kind: ConflictKind, rows: u64, detail: impl Into<String>) -> Self {
+        Self { table: table.clone(), kind, rows, detail: detail.into() }
+    }
+}
+
+impl std::fmt::Display for Conflict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "table=`{}`, {}, rows=`{}`", self.table, self.detail, self.rows)
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[non_exhaustive]
+pub enum ConflictKind {
+    /// Dropped, renamed, or no longer a table of sites.
+    TableGone,
+    ColumnDropped,
+    /// Values do not fit, or do not look the same, in today's type.
+    ColumnRetyped,
+    ColumnGenerated,
+    /// Added since, NOT NULL, without a default.
+    ColumnRequired,
+    /// A primary key is a row of somebody else now.
+    KeyElsewhere,
+    /// A unique value is held by somebody else now.
+    UniqueTaken,
+    /// Rows that are not restored, such as those all sites share, are missing.
+    SharedMissing,
+    /// Rows outside the site refer to rows that would go.
+    StillReferred,
+}
+
+/// Staged rows whose digests are the snapshot's, compared with the live ones.
+#[derive(Debug, Clone)]
+pub struct VerifiedRows {
+    diffs: Vec<TableDiff>,
+    conflicts: Vec<Conflict>,
+    notes: Vec<String>,
+    orphans_allowed: Vec<u64>,
+}
+
+impl VerifiedRows {
+    pub fn tables(&self) -> &[TableDiff] {
+        &self.diffs
+    }
+
+    /// Any of them keeps the switch from happening.
+    pub fn conflicts(&self) -> &[Conflict] {
+        &self.conflicts
+    }
+
+    /// What a person should know, and what is in nobody's way.
+    pub fn notes(&self) -> &[String] {
+        &self.notes
+    }
+}
+
+/// A switch that has happened.
+#[derive(Debug, Clone)]
+pub struct SwitchedRows {
+    pub tables: Vec<TableDiff>,
+    /// What was proven before COMMIT.
+    pub checks: Vec<Check>,
+    pub sequences: Vec<RaisedSequence>,
+    pub notes: Vec<String>,
+}
+
+impl RowsTarget {
+    /// Takes the tables that hold rows of sites, each with the condition (SQL over the alias `t`)
+    /// that says which rows are this site's. Connects to nothing yet.
+    pub fn with_conditions(
+        server: &Server,
+        catalogue: &Catalogue,
+        conditions: BTreeMap<TableName, String>,
+        site: &SiteId,
+        restore: RestoreId,
+    ) -> Self {
+        let live = conditions.into_iter().filter_map(|(name, condition)| {
+            let table = catalogue.tables.get(&name).filter(|table| apply::is_writable(&table.kind))?;
+            Some((name, SiteTable { table: table.clone(), condition }))
+        });
+        Self {
+            server: server.clone(),
+            site: site.clone(),
+            schema: staging::schema_name(restore),
+            catalogue: catalogue.clone(),
+            live: live.collect(),
+            patience: PATIENCE,
+            work: None,
+        }
+    }
+
+    /// Waits this long for each lock, not ten seconds.
+    pub fn with_patience(self, patience: Duration) -> Self {
+        Self { patience, ..self }
+    }
+
+    /// The site's rows now, all tables at one moment; changes nothing.
+    pub fn live(&self) -> Result<LiveRows, Error> {
+        let mut session = self.server.connect()?;
+        let action = "cannot read the site's rows";
+        session.run(action, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+        let names: Vec<String> = self.live.values().map(|live| live.table.from_item()).collect();
+        if !names.is_empty() {
+            // Before the snapshot: a table truncated after it would read as empty, without an error.
+            session.run(action, &format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", ")))?;
+        }
+        Ok(prove::live_rows(&mut session, self.live.values())?)
+    }
+
+    /// Checks what the role may do, makes the staging tables anew and an empty spool.
+    ///
+    /// `sequences`: those that the restored tables take numbers from, as the snapshot had them.
+    pub fn begin(&mut self, wanted: &[WantedTable], sequences: &[SequenceState]) -> Result<(), Error> {
+        self.work = None;
+        let mut session = self.server.connect()?;
+        let indexes = indexes(&mut session)?;
+        let scopes = scope::lay_over(wanted, &self.live, &indexes, &self.catalogue, &self.schema);
+        privileges::check(&mut session, &self.catalogue, &scopes, sequences)?;
+        staging::create(&mut session, &self.schema, &scopes)?;
+        let spool = Spool::create(wanted.iter().map(|table| table.size))?;
+        self.work = Some(Work { scopes, spool, sequences: sequences.to_vec() });
+        Ok(())
+    }
+
+    /// Takes bytes of a table's content (by its place in what [`Self::begin`] was given), from any
+    /// thread and in any order.
+    pub fn write_at(&self, table: usize, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        self.work()?.spool.write_at(table, offset, bytes)
+    }
+
+    /// Loads staging, proves that it holds what the snapshot says, and compares it with the live rows.
+    pub fn verify(&mut self) -> Result<VerifiedRows, Error> {
+        let mut work = self.work.take().ok_or_else(|| self.not_begun())?;
+        for conflict in staging::load_all(&self.server, &work.scopes, &work.spool)? {
+            let scope = work.scopes.iter_mut().find(|scope| scope.name == conflict.table);
+            scope.into_iter().for_each(|scope| scope.conflicts.push(conflict.clone()));
+        }
+        let mut session = self.server.connect()?;
+        let compared = compare::compare(&mut session, &self.catalogue, &work.scopes)?;
+        self.work = Some(work);
+        Ok(VerifiedRows {
+            diffs: compared.diffs,
+            conflicts: compared.conflicts,
+            notes: compared.notes,
+            orphans_allowed: compared.orphans_allowed,
+        })
+    }
+
+    /// Makes the live rows the verified ones, in one transaction. `expect_live`: the rows that were
+    /// kept for the undo; should the site have changed since, nothing is done.
+    ///
+    /// [`Error::Conflict`]: something is in the way, see [`VerifiedRows::conflicts`].
+    pub fn switch(&self, verified: VerifiedRows, expect_live: &LiveRows) -> Result<SwitchedRows, Error> {
+        if let Some(conflict) = verified.conflicts.first() {
+            return Err(Error::Conflict {
+                path: conflict.table.to_string(),
+                detail: format!(
+                    "the restore is in conflict with the live database, nothing is changed: {} (and {} more)",
+                    conflict.detail,
+                    verified.conflicts.len() - 1
+                ),
+                hint: "mend what the plan lists as conflicts, or restore beside and choose the rows by hand".into(),
+            });
+        }
+        apply::switch(self, self.work()?, &verified, expect_live)
+    }
+
+    /// Drops the staging tables, of this run and of a killed one under the same id.
+    pub fn discard_staging(&self) -> Result<(), Error> {
+        staging::drop_schema(&mut self.server.connect()?, &self.schema).map_err(Error::from)
+    }
+
+    /// Drops what a restore of this id has left behind in a database.
+    pub fn sweep(server: &Server, restore: RestoreId) -> Result<(), Error> {
+        staging::drop_schema(&mut server.connect()?, &staging::schema_name(restore)).map_err(Error::from)
+    }
+
+    /// The same for everybody who restores this site in this database.
+    fn advisory_key(&self) -> i64 {
+        let hash = blake3::hash(format!("lifeboat restore of site {}", self.site).as_bytes());
+        let (first, _) = hash.as_bytes().split_at(8);
+        first.iter().fold(0_i64, |key, byte| (key << 8) | i64::from(*byte))
+    }
+
+    fn work(&self) -> Result<&Work, Error> {
+        self.work.as_ref().ok_or_else(|| self.not_begun())
+    }
+
+    fn not_begun(&self) -> Error {
+        Error::Database {
+            source_name: self.server.source_name().to_owned(),
+            action: "cannot restore rows".into(),
+            detail: "nothing has begun".into(),
+            hint: String::new(),
+            fault: lifeboat_model::Fault::Bug,
+        }
+    }
+}
+
+/// What the catalogue does not say of unique indexes; those of a partition count for its root.
+fn indexes(session: &mut Session) -> Outcome<BTreeMap<u32, Indexes>> {
+    let query = "
+        SELECT coalesce(pg_partition_root(i.indrelid), i.indrelid)::oid,
+            i.indpred IS NOT NULL OR i.indexprs IS NOT NULL OR i.indisexclusion
+                OR (c.relispartition AND NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = i.indexrelid)),
+            NOT i.indimmediate,
+            ARRAY(SELECT quote_ident(a.attname) FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY k(n, at)
+                JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n ORDER BY k.at)
+        FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+        WHERE (i.indisunique OR i.indisexclusion) AND c.relnamespace <> 'pg_catalog'::regnamespace
+            AND (c.relispartition IS FALSE OR NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = i.indexrelid))";
+    let mut found: BTreeMap<u32, Indexes> = BTreeMap::new();
+    for row in session.rows("cannot read the indexes", query)? {
+        let indexes = found.entry(row.get(0)).or_default();
+        indexes.has_unusual |= row.get::<_, bool>(1);
+        if row.get(2) {
+            indexes.deferrable.push(row.get(3));
+        }
+    }
+    Ok(found)
+}

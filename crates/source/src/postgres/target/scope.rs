@@ -1,0 +1,201 @@
+//! What a restore wants of one table, laid over that table as it is today.
+
+use std::collections::BTreeMap;
+
+use super::super::describe::TableDefinition;
+use super::super::{Catalogue, Column, Identity, Table, TableName};
+use super::{Conflict, ConflictKind, WantedTable};
+
+/// A table of the database that holds rows of sites.
+#[derive(Debug, Clone)]
+pub(super) struct SiteTable {
+    pub table: Table,
+    /// Whether a row is this site's, as SQL over the alias `t`.
+    pub condition: String,
+}
+
+/// What the catalogue does not say of a table's unique indexes.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Indexes {
+    /// One over expressions, over some of the rows, or of an exclusion constraint: whether two rows
+    /// collide cannot be told from their columns.
+    pub has_unusual: bool,
+    /// Quoted columns of each that is checked late, and by a trigger, which does not fire for us.
+    pub deferrable: Vec<Vec<String>>,
+}
+
+/// One table of the restore.
+#[derive(Debug, Clone)]
+pub(super) struct Scope {
+    pub name: TableName,
+    pub rows: u64,
+    pub size: u64,
+    pub digest: [u8; 32],
+    /// As it is today; `None`: there is no such table any more, and nothing is done.
+    pub live: Option<SiteTable>,
+    /// The snapshot's columns, in its order, as they are today.
+    pub columns: Vec<Column>,
+    /// The columns by which rows are matched; empty: by all of their content.
+    pub key: Vec<Column>,
+    /// What the snapshot's rows are ordered by, over the alias `t`.
+    pub order: String,
+    /// Columns in which live and staged rows can collide with one another: rows that differ there
+    /// are deleted and inserted, all others updated.
+    pub colliding: Vec<Column>,
+    /// Any change may collide.
+    pub collides_always: bool,
+    /// The live table has columns that the snapshot does not know: they keep what they hold.
+    pub has_added: bool,
+    pub deferrable: Vec<Vec<String>>,
+    /// Quoted columns that foreign keys of any table refer to.
+    pub referred: Vec<String>,
+    /// Columns whose type is another one now.
+    pub retyped: Vec<String>,
+    /// Staging tables, with their schema.
+    pub stage: String,
+    pub gone: String,
+    pub fresh: String,
+    pub conflicts: Vec<Conflict>,
+    pub notes: Vec<String>,
+}
+
+impl Scope {
+    /// Whether its rows can be staged and compared.
+    pub fn is_usable(&self) -> bool {
+        self.live.is_some() && self.conflicts.is_empty()
+    }
+
+    /// `FROM` item of the live table, `ONLY` where others inherit.
+    pub fn live_item(&self) -> String {
+        self.live.as_ref().map(|live| live.table.from_item()).unwrap_or_default()
+    }
+
+    pub fn condition(&self) -> &str {
+        self.live.as_ref().map_or("false", |live| live.condition.as_str())
+    }
+
+    pub fn oid(&self) -> u32 {
+        self.live.as_ref().map_or(0, |live| live.table.oid)
+    }
+}
+
+/// Lays the wanted tables over the live ones.
+pub(super) fn lay_over(
+    wanted: &[WantedTable],
+    live: &BTreeMap<TableName, SiteTable>,
+    indexes: &BTreeMap<u32, Indexes>,
+    catalogue: &Catalogue,
+    schema: &str,
+) -> Vec<Scope> {
+    let scope = |(at, wanted): (usize, &WantedTable)| {
+        let live = live.get(&wanted.name);
+        let mut scope = empty(at, wanted, live.cloned(), schema);
+        let Some(live) = live else {
+            let detail = if catalogue.tables.contains_key(&wanted.name) {
+                "the table holds no rows of sites any more"
+            } else {
+                "the table is gone"
+            };
+            scope.conflicts.push(Conflict::new(&wanted.name, ConflictKind::TableGone, wanted.rows, detail));
+            return scope;
+        };
+        take_columns(&mut scope, &wanted.definition, &live.table);
+        take_keys(&mut scope, &wanted.definition, &live.table, indexes.get(&live.table.oid));
+        let refers = catalogue.foreign_keys.iter().filter(|key| key.parent == wanted.name);
+        scope.referred = refers.flat_map(|key| key.parent_columns.iter().cloned()).collect();
+        scope.referred.sort();
+        scope.referred.dedup();
+        for trigger in &live.table.always_triggers {
+            scope.notes.push(format!("fires even in a restore: table=`{}`, trigger=`{trigger}`", wanted.name));
+        }
+        scope
+    };
+    wanted.iter().enumerate().map(scope).collect()
+}
+
+fn empty(at: usize, wanted: &WantedTable, live: Option<SiteTable>, schema: &str) -> Scope {
+    Scope {
+        name: wanted.name.clone(),
+        rows: wanted.rows,
+        size: wanted.size,
+        digest: wanted.digest,
+        live,
+        columns: Vec::new(),
+        key: Vec::new(),
+        order: String::new(),
+        colliding: Vec::new(),
+        collides_always: false,
+        has_added: false,
+        deferrable: Vec::new(),
+        referred: Vec::new(),
+        retyped: Vec::new(),
+        stage: format!("{schema}.s{at}"),
+        gone: format!("{schema}.g{at}"),
+        fresh: format!("{schema}.i{at}"),
+        conflicts: Vec::new(),
+        notes: Vec::new(),
+    }
+}
+
+fn take_columns(scope: &mut Scope, definition: &TableDefinition, table: &Table) {
+    for wanted in &definition.columns {
+        let Some(column) = table.columns.iter().find(|column| column.name == wanted.name) else {
+            let detail = format!("the column is gone: column=`{}`", wanted.name);
+            scope.conflicts.push(Conflict::new(&scope.name, ConflictKind::ColumnDropped, scope.rows, detail));
+            continue;
+        };
+        if column.is_generated {
+            let detail = format!("the column is computed now: column=`{}`", wanted.name);
+            scope.conflicts.push(Conflict::new(&scope.name, ConflictKind::ColumnGenerated, scope.rows, detail));
+        }
+        if column.type_name != wanted.type_name {
+            scope.retyped.push(format!("`{}` was {}, is {}", wanted.name, wanted.type_name, column.type_name));
+        }
+        scope.columns.push(column.clone());
+    }
+    for column in table.stored_columns() {
+        if !definition.columns.iter().any(|wanted| wanted.name == column.name) {
+            scope.has_added = true;
+            scope.notes.push(format!(
+                "newer than the snapshot, left as it is or at its default: table=`{}`, column=`{}`",
+                scope.name, column.name
+            ));
+        }
+    }
+}
+
+fn take_keys(scope: &mut Scope, definition: &TableDefinition, table: &Table, indexes: Option<&Indexes>) {
+    let known = |name: &String| scope.columns.iter().find(|column| column.name == *name).cloned();
+    let key: Option<Vec<Column>> =
+        table.primary_key.as_ref().and_then(|key| key.iter().map(|at| known(&table.columns.get(*at)?.name)).collect());
+    scope.key = key.unwrap_or_default();
+    let order: Option<Vec<Column>> = definition.primary_key.iter().map(known).collect();
+    scope.order = order_of(&order.unwrap_or_default(), &scope.columns);
+    // A table without a key is compared row by row as a whole: nothing is updated.
+    let is_key = |name: &str| scope.key.iter().any(|column| column.name == name);
+    let unique = table.unique_keys.iter().flat_map(|unique| unique.columns.iter());
+    let mut colliding: Vec<&Column> = unique.filter_map(|at| table.columns.get(*at)).collect();
+    colliding.extend(table.columns.iter().filter(|column| column.identity == Some(Identity::Always)));
+    colliding.sort_by(|a, b| a.name.cmp(&b.name));
+    colliding.dedup_by(|a, b| a.name == b.name);
+    scope.colliding = colliding.into_iter().filter(|column| !is_key(&column.name)).filter_map(|c| known(&c.name)).collect();
+    scope.collides_always = indexes.is_some_and(|indexes| indexes.has_unusual);
+    scope.deferrable = indexes.map(|indexes| indexes.deferrable.clone()).unwrap_or_default();
+    if scope.has_added {
+        // Deleting and inserting would lose what the newer columns hold.
+        scope.colliding.clear();
+        scope.collides_always = false;
+    }
+}
+
+/// The same order as [`super::super::describe::order_by`] gave when the rows were read.
+fn order_of(key: &[Column], columns: &[Column]) -> String {
+    if key.is_empty() {
+        return format!(r#"{}::text COLLATE pg_catalog."C""#, super::sql::row("t", columns));
+    }
+    let one = |column: &Column| {
+        let collate = if column.is_collatable { r#" COLLATE pg_catalog."C""# } else { "" };
+        format!("t.{}{collate}", column.quoted)
+    };
+    key.iter().map(one).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,118 @@
+//! The spool: a file without a name that takes a part's content in any order before it is loaded.
+//!
+//! Chunks come from the repository as they arrive, COPY wants each table from its start. A file
+//! between the two keeps memory small whatever the size of a table.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
+
+use crate::Error;
+
+/// Every table's content, one after the other.
+#[derive(Debug)]
+pub(super) struct Spool {
+    file: File,
+    directory: PathBuf,
+    /// Where each table begins; one more for the end of the last.
+    starts: Vec<u64>,
+}
+
+impl Spool {
+    pub fn create(sizes: impl Iterator<Item = u64>) -> Result<Self, Error> {
+        let directory = directory();
+        let mut starts = vec![0_u64];
+        for size in sizes {
+            let end = starts.last().copied().unwrap_or(0).checked_add(size);
+            starts.push(end.ok_or_else(|| failed(&directory, io::ErrorKind::FileTooLarge.into()))?);
+        }
+        let file = unnamed(&directory).map_err(|io| failed(&directory, io))?;
+        Ok(Self { file, directory, starts })
+    }
+
+    /// Puts bytes of a table's content where they belong. Never outside of the table's own range.
+    pub fn write_at(&self, table: usize, offset: u64, bytes: &[u8]) -> Result<(), Error> {
+        let (start, end) = self.range(table).ok_or_else(|| self.out_of_range())?;
+        let from = start.checked_add(offset).filter(|from| from.saturating_add(bytes.len() as u64) <= end);
+        let from = from.ok_or_else(|| self.out_of_range())?;
+        self.file.write_all_at(bytes, from).map_err(|io| failed(&self.directory, io))
+    }
+
+    /// A table's content from `offset`: fills the buffer, less only at its end.
+    pub fn read_at(&self, table: usize, offset: u64, buffer: &mut [u8]) -> Result<usize, Error> {
+        let (start, end) = self.range(table).ok_or_else(|| self.out_of_range())?;
+        let left = (end - start).saturating_sub(offset);
+        let len = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
+        let wanted = buffer.get_mut(..len).unwrap_or_default();
+        self.file.read_exact_at(wanted, start + offset).map_err(|io| failed(&self.directory, io))?;
+        Ok(len)
+    }
+
+    fn range(&self, table: usize) -> Option<(u64, u64)> {
+        Some((*self.starts.get(table)?, *self.starts.get(table + 1)?))
+    }
+
+    fn out_of_range(&self) -> Error {
+        failed(&self.directory, io::Error::new(io::ErrorKind::InvalidInput, "content longer than its table"))
+    }
+}
+
+/// `TMPDIR`, else `/var/tmp`: `/tmp` is memory on many systems.
+fn directory() -> PathBuf {
+    match std::env::var_os("TMPDIR") {
+        Some(directory) if !directory.is_empty() => directory.into(),
+        _ => ["/var/tmp", "/tmp"].iter().map(PathBuf::from).find(|path| path.is_dir()).unwrap_or_else(|| ".".into()),
+    }
+}
+
+/// It has no name from the start where the file system can do that; else its name is taken away.
+fn unnamed(directory: &Path) -> io::Result<File> {
+    let flags = OFlags::RDWR | OFlags::CLOEXEC;
+    match rustix::fs::open(directory, flags | OFlags::TMPFILE, Mode::RUSR | Mode::WUSR) {
+        Ok(fd) => Ok(File::from(fd)),
+        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::NOENT) => {
+            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+            let path = directory.join(format!(".lifeboat-{}-{}", std::process::id(), now.as_nanos()));
+            let fd = rustix::fs::open(&path, flags | OFlags::CREATE | OFlags::EXCL, Mode::RUSR | Mode::WUSR)?;
+            std::fs::remove_file(&path)?;
+            Ok(File::from(fd))
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+fn failed(directory: &Path, io: io::Error) -> Error {
+    use std::os::unix::ffi::OsStrExt;
+    Error::io("cannot keep rows on their way to the database (set TMPDIR)", directory.as_os_str().as_bytes(), io)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_table_s_content_comes_back_whatever_the_order_it_was_written_in() {
+        let spool = Spool::create([4, 0, 3].into_iter()).unwrap();
+        spool.write_at(2, 1, b"yz").unwrap();
+        spool.write_at(0, 2, b"cd").unwrap();
+        spool.write_at(2, 0, b"x").unwrap();
+        spool.write_at(0, 0, b"ab").unwrap();
+        let mut buffer = [0; 16];
+        for (table, want) in [(0, b"abcd".as_slice()), (1, b""), (2, b"xyz")] {
+            let len = spool.read_at(table, 0, &mut buffer).unwrap();
+            assert_eq!(&buffer[..len], want);
+        }
+        assert_eq!(spool.read_at(2, 2, &mut buffer).unwrap(), 1);
+    }
+
+    #[test]
+    fn content_cannot_run_into_the_next_table() {
+        let spool = Spool::create([4, 4].into_iter()).unwrap();
+        for (table, offset, bytes) in [(0, 2, "abc"), (0, 5, ""), (1, u64::MAX, "a"), (2, 0, "a")] {
+            assert!(spool.write_at(table, offset, bytes.as_bytes()).is_err(), "{table} {offset}");
+        }
+    }
+}

@@ -1,0 +1,174 @@
+//! Staging: unlogged tables in a schema of the restore's own, loaded from the spool.
+//!
+//! A crash of the server empties them and a killed run leaves them behind; both cost nothing but
+//! another run: the schema's name holds the restore's id, so that it is found and dropped again.
+
+use std::io::{self, BufRead, Write};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use lifeboat_model::RestoreId;
+
+use super::super::{Server, Session};
+use super::fail::{Ask, Fail, Outcome};
+use super::scope::Scope;
+use super::spool::Spool;
+use super::{Conflict, ConflictKind, sql};
+use crate::Error;
+
+/// So many tables are loaded at once.
+const LOADERS_MAX: usize = 4;
+const BUFFER: usize = 1 << 17;
+
+/// `lifeboat_stage_<16 hex digits>`: sources pass over schemas of such names.
+pub(super) fn schema_name(restore: RestoreId) -> String {
+    let hex: String = restore.0.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("lifeboat_stage_{hex}")
+}
+
+pub(super) fn drop_schema(session: &mut Session, schema: &str) -> Outcome<()> {
+    session.run("cannot remove the staging tables", &format!("DROP SCHEMA IF EXISTS {schema} CASCADE"))
+}
+
+/// Makes the staging tables anew. Their columns are those of the live tables: type and collation.
+pub(super) fn create(session: &mut Session, schema: &str, scopes: &[Scope]) -> Outcome<()> {
+    drop_schema(session, schema)?;
+    session.run("cannot make a schema for staging", &format!("CREATE SCHEMA {schema}"))?;
+    for scope in scopes.iter().filter(|scope| scope.is_usable()) {
+        let (live, columns) = (scope.live_item(), sql::list("t", &scope.columns));
+        let gone = sql::gone_columns(scope, "t");
+        let tables = [(&scope.stage, &columns), (&scope.fresh, &columns), (&scope.gone, &gone)];
+        for (table, columns) in tables {
+            let make = format!("CREATE UNLOGGED TABLE {table} AS SELECT {columns} FROM {live} t WITH NO DATA");
+            session.run("cannot make a staging table", &make)?;
+        }
+    }
+    Ok(())
+}
+
+/// Loads every table and compares its digest with the wanted one, several at once.
+///
+/// Gives the conflicts that only loading shows: values that do not fit today's types.
+pub(super) fn load_all(server: &Server, scopes: &[Scope], spool: &Spool) -> Result<Vec<Conflict>, Error> {
+    let mut order: Vec<usize> = (0..scopes.len()).filter(|at| scopes[*at].is_usable()).collect();
+    order.sort_by_key(|at| std::cmp::Reverse(scopes[*at].size));
+    let next = AtomicUsize::new(0);
+    let conflicts = Mutex::new(Vec::new());
+    let work = || -> Result<(), Error> {
+        let mut session = server.connect()?;
+        while let Some(at) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
+            if let Some(conflict) = load(&mut session, &scopes[*at], *at, spool)? {
+                conflicts.lock().unwrap_or_else(PoisonError::into_inner).push(conflict);
+            }
+        }
+        Ok(())
+    };
+    std::thread::scope(|scope| {
+        let loaders: Vec<_> = (0..LOADERS_MAX.min(order.len())).map(|_| scope.spawn(work)).collect();
+        let joined = loaders.into_iter().map(|loader| loader.join());
+        // A panic goes on in this thread.
+        joined.map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect::<Result<(), _>>()
+    })?;
+    Ok(conflicts.into_inner().unwrap_or_else(PoisonError::into_inner))
+}
+
+fn load(session: &mut Session, scope: &Scope, at: usize, spool: &Spool) -> Result<Option<Conflict>, Error> {
+    let conflict = |detail: String| Conflict::new(&scope.name, ConflictKind::ColumnRetyped, scope.rows, detail);
+    let retyped = scope.retyped.join(", ");
+    match copy_in(session, scope, at, spool) {
+        Err(fail) if fail.is_refused_value() => {
+            let code = fail.code.as_ref().map_or("", |code| code.code());
+            let what = if retyped.is_empty() { "a type was redefined" } else { retyped.as_str() };
+            return Ok(Some(conflict(format!("a row does not fit today's types (SQLSTATE {code}): {what}"))));
+        }
+        other => other?,
+    }
+    let action = format!("cannot read staging for table `{}` back", scope.name);
+    let content = digest(session, &action, &sql::select_wanted(scope, &scope.stage, "true"))?;
+    if content.digest == scope.digest && content.rows == scope.rows {
+        session.run("cannot analyse a staging table", &format!("ANALYZE {}", scope.stage))?;
+        return Ok(None);
+    }
+    if !retyped.is_empty() {
+        return Ok(Some(conflict(format!("values do not look the same in today's types: {retyped}"))));
+    }
+    Err(Error::Damaged {
+        path: scope.name.to_string(),
+        detail: format!(
+            "what was staged is not what the snapshot says: rows=`{}`, wanted=`{}`",
+            content.rows, scope.rows
+        ),
+        hint: "run `lifeboat check` on the site; if it finds nothing, the server prints values otherwise than the one \
+               that was backed up: restore into one of the same version"
+            .into(),
+    })
+}
+
+fn copy_in(session: &mut Session, scope: &Scope, at: usize, spool: &Spool) -> Outcome<()> {
+    let columns = scope.columns.iter().map(|column| column.quoted.as_str()).collect::<Vec<_>>().join(", ");
+    let statement = format!("COPY {} ({columns}) FROM STDIN", scope.stage);
+    let action = format!("cannot load staging for table `{}`", scope.name);
+    let mut failed_read = None;
+    let copied: Result<Result<u64, io::Error>, postgres::Error> = session.copy_in(&statement).map(|mut writer| {
+        let (mut buffer, mut offset) = (vec![0; BUFFER], 0_u64);
+        loop {
+            match spool.read_at(at, offset, &mut buffer) {
+                Ok(0) => break,
+                Ok(len) => {
+                    writer.write_all(buffer.get(..len).unwrap_or_default())?;
+                    offset += len as u64;
+                }
+                Err(error) => {
+                    failed_read = Some(error);
+                    return Ok(0); // dropped unfinished: the server takes none of it
+                }
+            }
+        }
+        writer.finish().map_err(io::Error::other)
+    });
+    if let Some(error) = failed_read {
+        return Err(error.into());
+    }
+    match copied {
+        Err(error) => Err(Fail::new(session, action, &error)),
+        Ok(Err(error)) => Err(Fail::of_copy(session, action, error)),
+        Ok(Ok(_)) => Ok(()),
+    }
+}
+
+/// What a query gives as COPY text.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct ContentDigest {
+    pub rows: u64,
+    pub digest: [u8; 32],
+}
+
+/// Digest of a query's rows, over all of their bytes.
+pub(super) fn digest(session: &mut Session, action: &str, query: &str) -> Outcome<ContentDigest> {
+    let read = session.copy_out(&format!("COPY ({query}) TO STDOUT")).map(|mut reader| {
+        let (mut hasher, mut rows, mut buffer) = (blake3::Hasher::new(), 0_u64, Vec::with_capacity(2 * BUFFER));
+        loop {
+            let bytes = reader.fill_buf()?;
+            if bytes.is_empty() {
+                break;
+            }
+            // A line feed within a value is written as \n, so each one ends a row.
+            rows += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
+            // Rows come one by one; the hash is fast only over long stretches.
+            buffer.extend_from_slice(bytes);
+            let len = bytes.len();
+            reader.consume(len);
+            if buffer.len() >= BUFFER {
+                hasher.update(&buffer);
+                buffer.clear();
+            }
+        }
+        hasher.update(&buffer);
+        Ok(ContentDigest { rows, digest: *hasher.finalize().as_bytes() })
+    });
+    match read {
+        Err(error) => Err(Fail::new(session, action, &error)),
+        Ok(Err(error)) => Err(Fail::of_copy(session, action, error)),
+        Ok(Ok(content)) => Ok(content),
+    }
+}
