@@ -12,6 +12,7 @@
 //! What is not here: the change log, other databases than PostgreSQL.
 
 mod catalogue;
+mod classify;
 mod config;
 mod connect;
 pub mod describe;
@@ -19,5 +20,6 @@ pub mod describe;
 pub use catalogue::{
     Catalogue, Column, ForeignKey, Identity, Sequence, ServerFacts, Table, TableKind, TableName, UniqueKey,
 };
+pub use classify::{Class, Classes, Step, Suggestion, TenantOf, classify};
 pub use config::{PostgresConfig, Reference, TableRule, Tenancy};
 pub use connect::{Server, Session};

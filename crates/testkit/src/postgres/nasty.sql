@@ -177,7 +177,7 @@ INSERT INTO app.payments (invoice_id, account_id, amount, currency)
     SELECT CASE WHEN a.id % 2 = 0 THEN i.id END, a.id, 5, 'EUR'
     FROM app.accounts a JOIN app.invoices i ON i.tenant_id = a.tenant_id AND i.number = 'R-1';
 INSERT INTO app.remarks (invoice_id, account_id, body)
-    SELECT CASE WHEN a.id % 3 = 0 THEN i.id END, CASE WHEN a.id % 3 < 2 THEN a.id END, 'remark'
+    SELECT CASE WHEN a.id % 3 <> 1 THEN i.id END, CASE WHEN a.id % 3 <> 0 THEN a.id END, 'remark'
     FROM app.accounts a JOIN app.invoices i ON i.tenant_id = a.tenant_id AND i.number = 'R-2';
 INSERT INTO app.refunds (payment_id, account_id) SELECT id, account_id FROM app.payments;
 INSERT INTO app.refund_steps SELECT id, 1 FROM app.refunds;
