@@ -71,7 +71,7 @@ pub async fn backup(engine: &Engine, request: &BackupRequest) -> Result<BackupRe
     let started_at = Timestamp::now();
     let last = last_run(engine).await?;
     let last_sources = last.as_ref().map(|run| by_source(&run.sources)).unwrap_or_default();
-    let health = engine.fleet.look(&last_sources, request.accept_loss);
+    let health = tokio::task::block_in_place(|| engine.fleet.look(&last_sources, request.accept_loss));
     let (sites, vanished) = select(engine, request, &health, last.as_ref())?;
 
     engine.progress.report(ProgressEvent::SitesPlanned { sites: sites.len() as u64 });
@@ -93,6 +93,7 @@ pub async fn backup(engine: &Engine, request: &BackupRequest) -> Result<BackupRe
             break;
         }
     }
+    engine.fleet.end_cuts();
     for site in vanished {
         let outcome = hold_vanished(engine, &site).await.unwrap_or_else(SiteOutcome::Failed);
         seen.push(run_site(engine, &site, &outcome, Timestamp::now()));

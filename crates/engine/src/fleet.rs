@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{Faulty, PartIdentity, RunSource, SiteId, SourceKind, SourceName};
 use lifeboat_source::files::FilesSource;
+use lifeboat_source::postgres::PostgresSource;
 use lifeboat_source::sqlite::SqliteSource;
 use lifeboat_source::{Discovery, Source};
 
@@ -14,6 +15,7 @@ use lifeboat_source::{Discovery, Source};
 pub enum AnySource {
     Files(FilesSource),
     Sqlite(SqliteSource),
+    Postgres(Box<PostgresSource>),
 }
 
 impl AnySource {
@@ -21,6 +23,7 @@ impl AnySource {
         match self {
             AnySource::Files(source) => source,
             AnySource::Sqlite(source) => source,
+            AnySource::Postgres(source) => source.as_ref(),
         }
     }
 
@@ -51,8 +54,9 @@ const LOSS_LIMIT: f64 = 0.2;
 impl Fleet {
     pub fn new(mut sources: Vec<AnySource>) -> Self {
         sources.sort_by_key(|source| match source {
-            AnySource::Sqlite(_) => 0,
-            AnySource::Files(_) => 1,
+            AnySource::Postgres(_) => 0,
+            AnySource::Sqlite(_) => 1,
+            AnySource::Files(_) => 2,
         });
         Self { sources }
     }
@@ -63,6 +67,15 @@ impl Fleet {
 
     pub fn source(&self, name: &SourceName) -> Option<&AnySource> {
         self.sources.iter().find(|source| source.name() == name)
+    }
+
+    /// Ends the moments that databases were being read at: what is read from now on is read anew.
+    pub fn end_cuts(&self) {
+        for source in &self.sources {
+            if let AnySource::Postgres(source) = source {
+                source.end_cut();
+            }
+        }
     }
 
     /// Asks every source for its sites and compares with how the last run found it.

@@ -127,8 +127,7 @@ impl Entry {
     /// Whether the extents cover the content exactly once.
     pub fn is_covered(&self) -> bool {
         let covered = self.extents.iter().try_fold(0u64, |sum, extent| sum.checked_add(extent.len()));
-        covered
-            == Some(if self.kind.has_content() { self.metadata.size } else { 0 })
+        covered == Some(if self.kind.has_content() { self.metadata.size } else { 0 })
     }
 
     pub fn chunks(&self) -> impl Iterator<Item = &ChunkRef> {

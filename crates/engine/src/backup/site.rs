@@ -1,6 +1,8 @@
 //! One site of a backup: unchanged, or read and published.
 
-use lifeboat_model::{CommitEvent, HoldReason, Mark, PointState, SiteId, SnapshotId, SnapshotRecord, Timestamp};
+use lifeboat_model::{
+    CommitEvent, HoldReason, Mark, PartStatus, PointState, SiteId, SnapshotId, SnapshotRecord, Timestamp,
+};
 use lifeboat_repo::{Ingest, Manifest, NewPart, NewSnapshot, Site};
 
 use super::judge::{NewSizes, judge, overlapped};
@@ -33,7 +35,18 @@ pub(super) async fn back_up_site(
         remember(engine, &site, &record, parent.fingerprint);
         return Ok(SiteOutcome::Unchanged(Box::new(record)));
     }
-    let record = publish(engine, &mut site, parent, health, request).await?;
+    let before = parent.as_ref().map(|parent| (parent.record.clone(), parent.fingerprint));
+    let read = read_site(engine, &site, parent, health).await?;
+    if let Some((record, fingerprint)) = before
+        && read.is_same(fingerprint)
+        && site.state().intent.is_none()
+    {
+        // Only reading the rows of a database tells that nothing was written.
+        let record = settle(&mut site, &record, request).await?;
+        remember(engine, &site, &record, fingerprint);
+        return Ok(SiteOutcome::Unchanged(Box::new(record)));
+    }
+    let record = publish(engine, &mut site, read, request).await?;
     engine.memory.note_site(&site);
     Ok(SiteOutcome::Published(Box::new(record)))
 }
@@ -117,27 +130,55 @@ async fn release_shrink_holds(site: &mut Site) -> Result<(), Error> {
     Ok(())
 }
 
-/// Reads the site under one cut and publishes the snapshot.
-async fn publish(
+/// A site that was read, and is in no commit yet.
+struct ReadSite {
+    ingest: Ingest,
+    parent: Option<SnapshotId>,
+    parts: Vec<NewPart>,
+    cut_from: Timestamp,
+    cut_till: Timestamp,
+    fingerprint: [u8; 32],
+}
+
+impl ReadSite {
+    /// Whether everything could be read, and is what it was.
+    fn is_same(&self, fingerprint: [u8; 32]) -> bool {
+        let is_whole = |part: &NewPart| matches!(part.part.record.status, PartStatus::Complete | PartStatus::Absent);
+        self.fingerprint == fingerprint && self.parts.iter().all(is_whole)
+    }
+}
+
+/// Reads the site under one cut.
+async fn read_site(
     engine: &Engine,
-    site: &mut Site,
+    site: &Site,
     parent: Option<ParentSnapshot>,
     health: &[SourceHealth],
-    request: &BackupRequest,
-) -> Result<SnapshotRecord, Error> {
+) -> Result<ReadSite, Error> {
     let ingest = Ingest::start(site, engine.ingest).await?;
     let parent_id = parent.as_ref().map(|parent| parent.record.id);
     let cut_from = Timestamp::now();
     let parts = tokio::task::block_in_place(|| read_parts(engine, site, &ingest, parent, health))?;
     let cut_till = Timestamp::now();
     let fingerprint = fingerprint_of(parts.iter().map(|part| (&part.part.record, part.entries.iter().map(|(e, _)| e))));
+    Ok(ReadSite { ingest, parent: parent_id, parts, cut_from, cut_till, fingerprint })
+}
+
+/// Publishes what was read.
+async fn publish(
+    engine: &Engine,
+    site: &mut Site,
+    read: ReadSite,
+    request: &BackupRequest,
+) -> Result<SnapshotRecord, Error> {
+    let ReadSite { ingest, parent, parts, cut_from, cut_till, fingerprint } = read;
     let new = NewSnapshot {
         id: SnapshotId(random_id()?),
         mark: Mark::Incomplete, // judged below, when its size is known
         mark_reason: None,
         cut_from,
         cut_till,
-        parent: parent_id,
+        parent,
         restore: None,
         parts,
     };
@@ -178,6 +219,9 @@ fn read_parts(
     health: &[SourceHealth],
 ) -> Result<Vec<NewPart>, Error> {
     let frozen = if engine.hooks.can_freeze() { Some(engine.hooks.freeze(site.id())?) } else { None };
+    if frozen.is_some() {
+        engine.fleet.end_cuts(); // what is frozen is read as it is now
+    }
     let gear = site.keys().gear_table();
     let reading = PartIngest { engine, site: site.id(), ingest, gear };
     let mut parents = usable_parents(ingest, parent);

@@ -58,7 +58,7 @@ impl DatabaseWork {
         Ok(Self {
             site: facts.site.id().clone(),
             source: part.source.clone(),
-            target: SqliteTarget::open(&part.place, restore)?,
+            target: SqliteTarget::open(part.file_place()?, restore)?,
             live: live.clone(),
             step: database_step(part, live, stamp.as_deref()),
             wanted,

@@ -30,7 +30,7 @@ pub(super) fn refuse_others(part: &PartFacts) -> Result<(), Error> {
         Some(Compared::Files(MergePlan { actions, removals, .. })) => actions.is_empty() && removals.is_empty(),
         None => false,
     };
-    if is_same { Ok(()) } else { Err(occupied(&part.place.path())) }
+    if is_same { Ok(()) } else { Err(occupied(Path::new(&part.shown_place()))) }
 }
 
 /// Refuses to export into a directory that holds anything but parts of this restore.

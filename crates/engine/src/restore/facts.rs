@@ -33,7 +33,8 @@ pub(crate) struct PartFacts {
     /// Entries to put back, in path order; [`EntryKind::Absent`] ones are to be removed.
     pub wanted: Vec<Entry>,
     pub scope: Scope,
-    pub place: Place,
+    /// Where its files lie; `None` for rows, which lie in a database.
+    pub place: Option<Place>,
     /// Paths of the part that other sources own.
     pub excluded: Vec<EntryPath>,
     pub identity_then: PartIdentity,
@@ -47,6 +48,21 @@ pub(crate) struct PartFacts {
     pub database_changed: bool,
     /// With `exact`: what has to change, by content, and whether a database holds the wanted pages.
     pub compared: Option<Compared>,
+}
+
+impl PartFacts {
+    /// The place of a part that is made of files.
+    pub fn file_place(&self) -> Result<&Place, Error> {
+        self.place.as_ref().ok_or_else(|| Error::Bug("rows of a database lie at no path".into()))
+    }
+
+    /// Where it is, for a person.
+    pub fn shown_place(&self) -> String {
+        match &self.place {
+            Some(place) => place.path().display().to_string(),
+            None => format!("database {}, {}", self.identity_now.filesystem, self.identity_now.path),
+        }
+    }
 }
 
 /// A comparison by content of the live part with the wanted one.
@@ -127,8 +143,13 @@ pub(super) fn look_again(engine: &Engine, _request: &RestoreRequest, facts: &mut
         for part in &mut facts.parts {
             engine.check_cancelled()?;
             part.compared = None; // of what was there before
-            part.live =
-                look_live(engine.fleet.source(&part.source), part.kind, &part.place, &part.excluded, facts.site.id())?;
+            part.live = look_live(
+                engine.fleet.source(&part.source),
+                part.kind,
+                part.file_place()?,
+                &part.excluded,
+                facts.site.id(),
+            )?;
         }
         Ok(())
     })
@@ -147,7 +168,7 @@ fn compare(engine: &Engine, facts: &Facts, part: &PartFacts) -> Result<Compared,
             Ok(Compared::Database { is_same })
         }
         LivePart::Files(live) => {
-            let target = FilesTarget::open(part.place.clone(), RestoreId([0; 8]), part.excluded.clone())?;
+            let target = FilesTarget::open(part.file_place()?.clone(), RestoreId([0; 8]), part.excluded.clone())?;
             let plan =
                 super::files::merge_by_content(engine, facts, part, (&target, live.as_deref().unwrap_or_default()))?;
             Ok(Compared::Files(plan))
@@ -197,6 +218,7 @@ fn look_at_part(
         (AnySource::Files(files), RestoreTarget::Beside(name)) => files.excluded(name)?,
         _ => Vec::new(),
     };
+    let Some(place) = place else { return Err(rows_not_yet()) };
     let identity_now = lifeboat_source::identity::identity_of(&place.path())?;
     let live = look_live(Some(source), source.as_source().kind(), &place, &excluded, &request.site)?;
     let narrowed = request.only.as_ref().is_some_and(|only| only.entry.is_some());
@@ -208,7 +230,7 @@ fn look_at_part(
         status: part.record.status.clone(),
         wanted,
         scope: if listed { Scope::Listed } else { Scope::Whole },
-        place,
+        place: Some(place),
         excluded,
         identity_then: part.identity.clone(),
         identity_now,
@@ -247,27 +269,34 @@ fn select(entries: Vec<Entry>, only: Option<&Only>) -> Result<Vec<Entry>, Error>
     Ok(kept.collect())
 }
 
-/// Where a part is written: its own place, that of another site, or a directory of its name.
-fn place_of(source: &AnySource, site: &SiteId, target: &RestoreTarget) -> Result<Place, Error> {
-    let of_site = |site: &SiteId| match source {
-        AnySource::Files(files) => files.place(site),
-        AnySource::Sqlite(sqlite) => sqlite.place(site),
-    };
-    Ok(match target {
-        RestoreTarget::InPlace => of_site(site)?,
-        RestoreTarget::Beside(name) => of_site(name)?,
+/// Where a part is written: its own place, that of another site, or a directory of its name; rows
+/// lie at no path.
+fn place_of(source: &AnySource, site: &SiteId, target: &RestoreTarget) -> Result<Option<Place>, Error> {
+    let place = match target {
+        RestoreTarget::InPlace => own_place(source, site)?,
+        RestoreTarget::Beside(name) => own_place(source, name)?,
         RestoreTarget::Export(directory) => {
             let directory = directory.join(source.name().as_str());
             match source {
-                AnySource::Files(_) => Place::at(&directory)?,
+                AnySource::Files(_) => Some(Place::at(&directory)?),
                 AnySource::Sqlite(sqlite) => {
                     let file = sqlite.place(site)?.path();
                     let name = file.file_name().unwrap_or_else(|| std::ffi::OsStr::new("database"));
-                    Place::at(&directory.join(name))?
+                    Some(Place::at(&directory.join(name))?)
                 }
+                AnySource::Postgres(_) => None,
             }
         }
-    })
+    };
+    Ok(place)
+}
+
+fn own_place(source: &AnySource, site: &SiteId) -> Result<Option<Place>, lifeboat_source::Error> {
+    match source {
+        AnySource::Files(files) => files.place(site).map(Some),
+        AnySource::Sqlite(sqlite) => sqlite.place(site).map(Some),
+        AnySource::Postgres(_) => Ok(None),
+    }
 }
 
 fn look_live(
@@ -283,7 +312,7 @@ fn look_live(
         return Ok(match kind {
             SourceKind::Files => LivePart::Files(None),
             SourceKind::Sqlite => LivePart::Database { live: Live::Absent { leftovers: Vec::new() }, stamp: None },
-            SourceKind::Postgres => return Err(rows_have_no_place()),
+            SourceKind::Postgres => return Err(rows_not_yet()),
         });
     }
     Ok(match kind {
@@ -291,7 +320,7 @@ fn look_live(
             let target = FilesTarget::open(place.clone(), nobody, excluded.to_vec())?;
             LivePart::Files(target.scan()?.map(all_entries).transpose()?)
         }
-        SourceKind::Postgres => return Err(rows_have_no_place()),
+        SourceKind::Postgres => return Err(rows_not_yet()),
         SourceKind::Sqlite => {
             let live = SqliteTarget::open(place, nobody)?.live()?;
             let stamp = match source {
@@ -305,11 +334,7 @@ fn look_live(
 
 /// Whether the place is not the site's own.
 fn is_elsewhere(source: &AnySource, place: &Place, site: &SiteId) -> bool {
-    let own = match source {
-        AnySource::Files(files) => files.place(site),
-        AnySource::Sqlite(sqlite) => sqlite.place(site),
-    };
-    own.is_ok_and(|own| own != *place)
+    own_place(source, site).is_ok_and(|own| own.as_ref() != Some(place))
 }
 
 /// Every entry of a live tree. One that cannot be read cannot be kept for an undo either, so it
@@ -328,6 +353,10 @@ pub(super) fn all_entries(mut reader: Box<dyn PartReader>) -> Result<Vec<Entry>,
     }
 }
 
-fn rows_have_no_place() -> Error {
-    Error::Bug("rows of a database lie at no path".into())
+fn rows_not_yet() -> Error {
+    Error::NoSuchThing {
+        detail: "restoring rows into a PostgreSQL is not in this version".into(),
+        hint: "`lifeboat cat SITE:PART/TABLE` gives the rows as COPY reads them; --only another part restores that"
+            .into(),
+    }
 }

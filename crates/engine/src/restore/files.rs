@@ -61,7 +61,7 @@ impl FilesWork {
         if let RestoreTarget::Export(directory) = &request.target {
             std::fs::create_dir_all(directory).map_err(|io| super::request::cannot_make(directory, io))?;
         }
-        let target = FilesTarget::open(part.place.clone(), restore, part.excluded.clone())?;
+        let target = FilesTarget::open(part.file_place()?.clone(), restore, part.excluded.clone())?;
         let live_entries = live.as_deref().unwrap_or_default();
         let keys = facts.site.keys().clone();
         let mut plan = merge_by_content(engine, facts, part, (&target, live_entries))?;
@@ -345,8 +345,8 @@ impl FilesWork {
 fn around_databases(facts: &Facts, part: &PartFacts, live: &[Entry], plan: &MergePlan) -> Vec<Entry> {
     let inside = facts.parts.iter().filter_map(|other| match &other.live {
         LivePart::Database { live, stamp } if database_step(other, live, stamp.as_deref()) != DatabaseStep::Keep => {
-            let database = other.place.path();
-            let inside = database.parent()?.strip_prefix(part.place.path()).ok()?;
+            let database = other.place.as_ref()?.path();
+            let inside = database.parent()?.strip_prefix(part.place.as_ref()?.path()).ok()?;
             EntryPath::new(inside.as_os_str().as_bytes()).ok()
         }
         _ => None,

@@ -50,7 +50,7 @@ impl PartWork {
     ) -> Result<Self, Error> {
         Ok(match part.kind {
             SourceKind::Files => Self::Files(Box::new(FilesWork::new(engine, facts, part, request, restore)?)),
-            SourceKind::Postgres => return Err(Error::Bug("rows are not restored yet".into())),
+            SourceKind::Postgres => return Err(Error::Bug("rows are refused before".into())),
             SourceKind::Sqlite => Self::Database(Box::new(DatabaseWork::new(facts, part, request, restore)?)),
         })
     }

@@ -142,7 +142,7 @@ fn plan_part(part: &PartFacts) -> PartPlan {
     let mut plan = PartPlan {
         source: part.source.clone(),
         kind: part.kind,
-        place: part.place.path().display().to_string(),
+        place: part.shown_place(),
         add: 0,
         replace: 0,
         metadata: 0,
@@ -245,7 +245,8 @@ pub(super) fn database_step(part: &PartFacts, live: &Live, stamp: Option<&[u8]>)
 }
 
 fn plan_database(part: &PartFacts, live: &Live, stamp: Option<&[u8]>, plan: &mut PartPlan) {
-    let name = part.place.path().file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+    let path = part.place.as_ref().map(lifeboat_source::Place::path).unwrap_or_default();
+    let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
     match (database_step(part, live, stamp), live) {
         (DatabaseStep::Keep, _) => plan.keep = part.wanted.len() as u64,
         (DatabaseStep::Put, Live::Absent { .. }) => plan.count(Change::Add, name),
@@ -310,7 +311,7 @@ fn hash(plan: &RestorePlan, facts: &Facts, request: &RestoreRequest) -> String {
     field(&(&plan.site, plan.snapshot, plan.manifest, request.point_name()));
     field(&(&request.only, &request.target, request.skip_damaged, request.verify_read));
     for part in &facts.parts {
-        field(&(&part.source, part.place.path(), &part.identity_now));
+        field(&(&part.source, part.shown_place(), &part.identity_now));
     }
     field(&plan.left_out);
     field(&plan.conflicts);

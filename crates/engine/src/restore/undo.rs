@@ -107,7 +107,7 @@ pub(super) fn holds(site: &Site, manifest: &Manifest, entry: Option<&Entry>, par
     let LivePart::Database { live, .. } = &part.live else {
         return Err(Error::Bug("a database expected".into()));
     };
-    let target = SqliteTarget::open(&part.place, RestoreId([0; 8]))?;
+    let target = SqliteTarget::open(part.file_place()?, RestoreId([0; 8]))?;
     match (entry, live) {
         (None, live) => Ok(matches!(live, Live::Absent { .. })),
         (Some(entry), Live::Unusable { .. }) if entry.kind == EntryKind::File => {

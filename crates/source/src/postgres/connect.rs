@@ -164,6 +164,20 @@ impl Session {
         }
     }
 
+    /// The same for what `COPY` in or out failed with.
+    pub fn failed_io(&self, action: impl Into<String>, error: &std::io::Error) -> Error {
+        match error.get_ref().and_then(|inner| inner.downcast_ref::<postgres::Error>()) {
+            Some(error) => self.failed(action, error),
+            None => Error::Database {
+                source_name: self.source_name.clone(),
+                action: action.into(),
+                detail: error.to_string(),
+                hint: "the connection was lost: run the same command again".into(),
+                fault: Fault::Retry,
+            },
+        }
+    }
+
     pub fn source_name(&self) -> &str {
         &self.source_name
     }

@@ -15,7 +15,11 @@ mod catalogue;
 mod classify;
 mod config;
 mod connect;
+mod cut;
 pub mod describe;
+pub mod target;
+mod reader;
+mod source;
 
 pub use catalogue::{
     Catalogue, Column, ForeignKey, Identity, Sequence, ServerFacts, Table, TableKind, TableName, UniqueKey,
@@ -23,3 +27,4 @@ pub use catalogue::{
 pub use classify::{Class, Classes, Step, Suggestion, TenantOf, classify};
 pub use config::{PostgresConfig, Reference, TableRule, Tenancy};
 pub use connect::{Server, Session};
+pub use source::PostgresSource;

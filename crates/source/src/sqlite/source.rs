@@ -14,7 +14,8 @@ use super::view::View;
 use crate::error::shown;
 use crate::identity::identity_of;
 use crate::{
-    Content, ContentCheck, Cutting, Discovery, Error, Expected, PartReader, PartSummary, PathTemplate, Place, Read, Source,
+    Content, ContentCheck, Cutting, Discovery, Error, Expected, PartReader, PartSummary, PathTemplate, Place, Read,
+    Source,
 };
 
 /// SQLite's largest page. Every page size divides it, so chunks of this length never cut a page.

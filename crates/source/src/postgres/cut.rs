@@ -1,0 +1,140 @@
+//! One moment of a database, which several sessions read.
+//!
+//! `COPY` reads the file that a table has now, not the one it had at the snapshot: after a TRUNCATE or
+//! a rewriting ALTER it returns no rows and no error. So every table is locked in ACCESS SHARE before
+//! the snapshot is taken, which both of them have to wait for, and the files are compared once more.
+
+use std::time::{Duration, Instant};
+
+use super::describe::{Cut, SequenceState};
+use super::{Catalogue, Server, Session, Table};
+use crate::Error;
+
+/// A table that was altered while the cut was taken is looked at again this often.
+const ATTEMPTS_MAX: usize = 5;
+/// A snapshot keeps the server from removing dead rows: it is not held longer than this.
+const AGE_MAX: Duration = Duration::from_secs(600);
+
+const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
+
+/// An exported snapshot; it ends when this is dropped.
+pub(super) struct ExportedCut {
+    /// Keeps the snapshot, and the locks, for the others.
+    exporter: Session,
+    name: String,
+    pub cut: Cut,
+    taken: Instant,
+}
+
+/// Takes a cut of the tables that the catalogue says hold rows, and gives the catalogue of that
+/// very moment.
+pub(super) fn take(server: &Server) -> Result<(ExportedCut, Catalogue), Error> {
+    let mut looking = server.connect()?;
+    for _ in 0..ATTEMPTS_MAX {
+        let before = Catalogue::load(&mut looking)?;
+        let mut exporter = server.connect()?;
+        begin_locked(&mut exporter, &before)?;
+        let exported = export(exporter, &before)?;
+        // With the locks held nobody alters a table any more.
+        let after = Catalogue::load(&mut looking)?;
+        if is_same(&before, &after) && let Some(cut) = exported {
+            return Ok((cut, after));
+        }
+    }
+    Err(Error::Busy {
+        path: server.source_name().to_owned(),
+        detail: "tables are altered or truncated faster than a snapshot can be taken".into(),
+        hint: "wait until the migration is over, then run the same command again".into(),
+    })
+}
+
+fn begin_locked(session: &mut Session, catalogue: &Catalogue) -> Result<(), Error> {
+    session.batch_execute(BEGIN).map_err(|error| session.failed("cannot begin a snapshot", &error))?;
+    let names: Vec<&str> = readable(catalogue).map(|table| table.name.as_str()).collect();
+    if names.is_empty() {
+        return Ok(());
+    }
+    // Partitions are locked with their root; LOCK takes no snapshot yet.
+    let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
+    session.batch_execute(&lock).map_err(|error| session.failed("cannot lock the tables for reading", &error))
+}
+
+/// Tables whose rows are read, and may be.
+fn readable(catalogue: &Catalogue) -> impl Iterator<Item = &Table> {
+    catalogue.tables.values().filter(|table| table.holds_rows() && table.privileges[0])
+}
+
+/// Exports the snapshot; `None`: a table's file is not the one that the snapshot sees.
+fn export(mut exporter: Session, catalogue: &Catalogue) -> Result<Option<ExportedCut>, Error> {
+    let lsn = "CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
+               ELSE pg_catalog.pg_current_wal_insert_lsn() END";
+    let clock = "pg_catalog.to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+    let query = format!(
+        "SELECT pg_catalog.pg_export_snapshot(), ({lsn})::text, \
+         (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()), \
+         pg_catalog.pg_current_snapshot()::text, {clock}"
+    );
+    let row = exporter.query_one(&query, &[]).map_err(|error| exporter.failed("cannot export a snapshot", &error))?;
+    let timeline: i32 = row.get(2);
+    let cut = Cut {
+        lsn: row.get::<_, Option<String>>(1).unwrap_or_default(),
+        timeline: timeline.unsigned_abs(),
+        snapshot: row.get(3),
+        clock: row.get(4),
+    };
+    let name = row.get(0);
+    let oids: Vec<u32> = catalogue.tables.values().map(|table| table.oid).collect();
+    let moved = "SELECT pg_catalog.count(*) FROM pg_catalog.pg_class c WHERE c.oid = ANY($1) AND c.relfilenode <> 0 \
+                 AND c.relfilenode IS DISTINCT FROM pg_catalog.pg_relation_filenode(c.oid)";
+    let moved = exporter
+        .query_one(moved, &[&oids])
+        .map_err(|error| exporter.failed("cannot look at the tables' files", &error))?;
+    let is_whole = moved.get::<_, i64>(0) == 0;
+    Ok(is_whole.then(|| ExportedCut { exporter, name, cut, taken: Instant::now() }))
+}
+
+/// Estimates change at any time and mean nothing.
+fn is_same(before: &Catalogue, after: &Catalogue) -> bool {
+    let without_estimates = |catalogue: &Catalogue| {
+        let mut catalogue = catalogue.clone();
+        catalogue.tables.values_mut().for_each(|table| table.rows_estimate = 0);
+        catalogue
+    };
+    without_estimates(before) == without_estimates(after)
+}
+
+impl ExportedCut {
+    /// A further session that sees the same rows.
+    pub fn join(&self, server: &Server) -> Result<Session, Error> {
+        let mut session = server.connect()?;
+        let adopt = format!("{BEGIN}; SET TRANSACTION SNAPSHOT '{}'", self.name);
+        session.batch_execute(&adopt).map_err(|error| session.failed("cannot join the snapshot", &error))?;
+        Ok(session)
+    }
+
+    pub fn is_old(&self) -> bool {
+        self.taken.elapsed() > AGE_MAX
+    }
+
+    /// Where the sequences stand. They do not keep to transactions: this is now, not at the cut, and
+    /// so never below what any row of the cut holds.
+    pub fn sequences(&mut self, catalogue: &Catalogue) -> Result<Vec<SequenceState>, Error> {
+        let mut states = Vec::new();
+        for sequence in &catalogue.sequences {
+            let Some((table, column)) = &sequence.owner else { continue };
+            let query = format!("SELECT last_value, is_called FROM {}", sequence.name);
+            let row = self
+                .exporter
+                .query_one(&query, &[])
+                .map_err(|error| self.exporter.failed(format!("cannot read sequence `{}`", sequence.name), &error))?;
+            let column = catalogue.tables.get(table).and_then(|table| table.columns.get(*column));
+            states.push(SequenceState {
+                name: sequence.name.as_str().to_owned(),
+                last_value: row.get(0),
+                is_called: row.get(1),
+                owner: column.map(|column| (table.as_str().to_owned(), column.name.clone())),
+            });
+        }
+        Ok(states)
+    }
+}

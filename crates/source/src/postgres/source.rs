@@ -1,0 +1,201 @@
+//! A database as a source: its sites, and one cut that all of them are read under.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lifeboat_model::{PartIdentity, SiteId, SourceKind, SourceName};
+
+use super::cut::{self, ExportedCut};
+use super::describe::{Cut, SequenceState};
+use super::reader::{Idle, RowsReader};
+use super::{Catalogue, Classes, PostgresConfig, ServerFacts, Server, Session, Table, Tenancy, classify};
+use crate::{Discovery, Error, PartReader, Source};
+
+/// One `[sources.NAME]` of kind `postgres`.
+pub struct PostgresSource {
+    name: SourceName,
+    config: PostgresConfig,
+    server: Server,
+    current: Mutex<Option<Arc<Reading>>>,
+}
+
+/// Everything that is read under one cut.
+pub(super) struct Reading {
+    server: Server,
+    pub catalogue: Catalogue,
+    classes: Classes,
+    cut: Cut,
+    exported: Mutex<ExportedCut>,
+    idle: Idle,
+}
+
+impl PostgresSource {
+    pub fn new(name: SourceName, config: PostgresConfig) -> Result<Self, Error> {
+        let server = Server::new(name.as_str(), &config.url)?;
+        if config.tenancy != Tenancy::Column {
+            return Err(Error::BadConfig {
+                source_name: name.to_string(),
+                detail: "a schema or a database a site is not in this version".into(),
+                hint: "only tenancy = \"column\" works so far".into(),
+            });
+        }
+        Ok(Self { name, config, server, current: Mutex::new(None) })
+    }
+
+    pub fn config(&self) -> &PostgresConfig {
+        &self.config
+    }
+
+    pub fn server(&self) -> &Server {
+        &self.server
+    }
+
+    /// Forgets the cut: what is opened from now on is read as it is then. Ends the transaction that
+    /// keeps the server from cleaning up.
+    pub fn end_cut(&self) {
+        *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// The cut that is open, or a new one.
+    pub(super) fn reading(&self) -> Result<Arc<Reading>, Error> {
+        let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(reading) = current.as_ref().filter(|reading| !reading.is_old()) {
+            return Ok(reading.clone());
+        }
+        *current = None; // ends the old one before the new one begins
+        let (exported, catalogue) = cut::take(&self.server)?;
+        let classes = classify(self.name.as_str(), &catalogue, &self.config)?;
+        classes.refuse_unclassed(self.name.as_str())?;
+        let reading = Arc::new(Reading {
+            server: self.server.clone(),
+            catalogue,
+            classes,
+            cut: exported.cut.clone(),
+            exported: Mutex::new(exported),
+            idle: Idle::default(),
+        });
+        *current = Some(reading.clone());
+        Ok(reading)
+    }
+
+    fn identity_of(&self, server: &ServerFacts) -> PartIdentity {
+        let path = match &self.config.tenant_column {
+            Some(column) => format!("rows by {column}"),
+            None => "rows".to_owned(),
+        };
+        PartIdentity {
+            machine: format!("postgresql {}", server.system_identifier),
+            filesystem: server.database.clone(),
+            path,
+        }
+    }
+}
+
+impl Source for PostgresSource {
+    fn name(&self) -> &SourceName {
+        &self.name
+    }
+
+    fn kind(&self) -> SourceKind {
+        SourceKind::Postgres
+    }
+
+    /// Lists the sites under a new cut, which the reads that follow share.
+    fn discover(&self) -> Result<Discovery, Error> {
+        self.end_cut();
+        let reading = self.reading()?;
+        let mut session = reading.session()?;
+        let rows = session
+            .query(&reading.classes.tenant_query(), &[])
+            .map_err(|error| session.failed("cannot list the sites", &error))?;
+        reading.give_back(session);
+        let (mut sites, mut left_out) = (Vec::new(), Vec::new());
+        for row in rows {
+            let text: String = row.get(0);
+            match SiteId::new(text.clone()) {
+                Ok(site) => sites.push(site),
+                Err(error) => left_out.push(lifeboat_model::PartProblem {
+                    entry: crate::error::shown(text.as_bytes()),
+                    reason: error.to_string(),
+                }),
+            }
+        }
+        sites.sort();
+        sites.dedup();
+        Ok(Discovery { sites, left_out, root: self.identity_of(&reading.catalogue.server) })
+    }
+
+    fn open(&self, site: &SiteId) -> Result<Option<Box<dyn PartReader>>, Error> {
+        let reading = self.reading()?;
+        let identity = self.identity_of(&reading.catalogue.server);
+        let reader = RowsReader::open(&reading, site, identity)?;
+        Ok(reader.map(|reader| Box::new(reader) as Box<dyn PartReader>))
+    }
+
+    fn identity(&self, _: &SiteId) -> Result<PartIdentity, Error> {
+        Ok(self.identity_of(&self.reading()?.catalogue.server))
+    }
+}
+
+impl Reading {
+    pub fn cut(&self) -> Cut {
+        self.cut.clone()
+    }
+
+    fn is_old(&self) -> bool {
+        self.exported.lock().unwrap_or_else(PoisonError::into_inner).is_old()
+    }
+
+    /// A session that sees the cut.
+    pub fn session(&self) -> Result<Session, Error> {
+        match self.idle.take() {
+            Some(session) => Ok(session),
+            None => self.exported.lock().unwrap_or_else(PoisonError::into_inner).join(&self.server),
+        }
+    }
+
+    pub fn give_back(&self, session: Session) {
+        self.idle.put(session);
+    }
+
+    pub fn sequences(&self) -> Result<Vec<SequenceState>, Error> {
+        self.exported.lock().unwrap_or_else(PoisonError::into_inner).sequences(&self.catalogue)
+    }
+
+    /// The tables that hold rows of sites.
+    pub fn site_tables(&self) -> impl Iterator<Item = &Table> {
+        self.catalogue.tables.values().filter(|table| self.classes.is_of_sites(&table.name))
+    }
+
+    /// Whose rows, as a condition over the alias `t`.
+    pub fn predicate(&self, table: &Table, literal: &str) -> Result<String, Error> {
+        Ok(self.classes.predicate(&table.name, "t", literal))
+    }
+
+    /// Whether any table has a row of the site.
+    pub fn has_rows(&self, literal: &str) -> Result<bool, Error> {
+        let mut any = Vec::new();
+        for table in self.site_tables() {
+            let condition = self.predicate(table, literal)?;
+            any.push(format!("EXISTS (SELECT FROM {} t WHERE {condition})", table.from_item()));
+        }
+        if any.is_empty() {
+            return Ok(false);
+        }
+        let mut session = self.session()?;
+        let found = session.query_one(&format!("SELECT {}", any.join(" OR ")), &[]);
+        match found {
+            Ok(row) => {
+                self.give_back(session);
+                Ok(row.get(0))
+            }
+            // Not a value of the tenant's type: there can be no such site here.
+            Err(error) if is_no_value(&error) => Ok(false),
+            Err(error) => Err(session.failed("cannot look for the site's rows", &error)),
+        }
+    }
+}
+
+/// Class 22: the text is no value of the column's type, or out of its range.
+fn is_no_value(error: &postgres::Error) -> bool {
+    error.code().is_some_and(|code| code.code().starts_with("22"))
+}
