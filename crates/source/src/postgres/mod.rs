@@ -17,6 +17,7 @@ mod config;
 mod connect;
 mod cut;
 pub mod describe;
+mod privileges;
 pub mod target;
 mod reader;
 mod source;
@@ -27,4 +28,5 @@ pub use catalogue::{
 pub use classify::{Class, Classes, Step, Suggestion, TenantOf, classify};
 pub use config::{PostgresConfig, Reference, TableRule, Tenancy};
 pub use connect::{Server, Session};
+pub use privileges::{MissingPrivilege, Need, missing_privileges};
 pub use source::PostgresSource;

@@ -5,4 +5,5 @@
 
 mod catalogue;
 mod classes;
+mod privileges;
 mod support;
