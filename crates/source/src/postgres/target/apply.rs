@@ -169,7 +169,12 @@ fn check_tables(session: &mut Session, target: &RowsTarget, work: &Work) -> Outc
     }
     if now.foreign_keys != target.catalogue.foreign_keys {
         let hint = "run the same command again: it is planned anew";
-        return Err(prove::refuted(session, "foreign keys were altered while the restore went on", String::new(), hint));
+        return Err(prove::refuted(
+            session,
+            "foreign keys were altered while the restore went on",
+            String::new(),
+            hint,
+        ));
     }
     Ok(())
 }

@@ -98,7 +98,11 @@ fn find_taken(session: &mut Session, scope: &Scope, diff: &TableDiff, compared: 
     for unique in &live.table.unique_keys {
         if let Some(query) = sql::unique_taken(scope, &live.table, unique) {
             let rows = session.number(&action, &query)?;
-            found(ConflictKind::UniqueTaken, rows, format!("unique values that rows outside the site hold now: constraint=`{}`", unique.name));
+            found(
+                ConflictKind::UniqueTaken,
+                rows,
+                format!("unique values that rows outside the site hold now: constraint=`{}`", unique.name),
+            );
         }
     }
     if diff.insert > 0 && scope.has_added {
@@ -110,7 +114,11 @@ fn find_taken(session: &mut Session, scope: &Scope, diff: &TableDiff, compared: 
         for row in session.rows(&action, &query)? {
             let name: String = row.get(0);
             if !scope.columns.iter().any(|column| column.name == name) {
-                found(ConflictKind::ColumnRequired, diff.insert, format!("a newer column must have a value and has no default: column=`{name}`"));
+                found(
+                    ConflictKind::ColumnRequired,
+                    diff.insert,
+                    format!("a newer column must have a value and has no default: column=`{name}`"),
+                );
             }
         }
     }
@@ -121,7 +129,8 @@ fn find_taken(session: &mut Session, scope: &Scope, diff: &TableDiff, compared: 
 fn look_at_link(session: &mut Session, link: &Link<'_>, scopes: &[Scope], compared: &mut Compared) -> Outcome<u64> {
     let key = link.key;
     let action = format!("cannot check foreign key `{}` of `{}`", key.name, key.child);
-    let diff_of = |scope: &Scope| scopes.iter().position(|other| other.name == scope.name).and_then(|at| compared.diffs.get(at));
+    let diff_of =
+        |scope: &Scope| scopes.iter().position(|other| other.name == scope.name).and_then(|at| compared.diffs.get(at));
     let takes_away = link.parent.and_then(diff_of).is_some_and(|diff| diff.delete + diff.replace + diff.update > 0);
     let adds = link.child.and_then(diff_of).is_some_and(|diff| diff.writes() > 0);
     if let Some(parent) = link.parent.filter(|_| takes_away) {

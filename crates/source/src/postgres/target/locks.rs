@@ -44,7 +44,9 @@ impl Watch {
                 let Some(open) = &mut session else { continue };
                 match open.query(BLOCKERS, &[&pid]) {
                     Ok(rows) if rows.is_empty() => {}
-                    Ok(rows) => *notes.lock().unwrap_or_else(PoisonError::into_inner) = rows.iter().map(named).collect(),
+                    Ok(rows) => {
+                        *notes.lock().unwrap_or_else(PoisonError::into_inner) = rows.iter().map(named).collect()
+                    }
                     Err(_) => session = None,
                 }
             }

@@ -28,8 +28,8 @@ use std::time::Duration;
 
 use lifeboat_model::{Check, RestoreId, SiteId};
 
-use super::describe::{SequenceState, TableDefinition};
-use super::{Catalogue, Server, Session, TableName};
+use super::describe::{SequenceState, TableDefinition, literal};
+use super::{Catalogue, Classes, Server, Session, TableName};
 use crate::Error;
 use fail::{Ask, Outcome};
 use scope::{Indexes, Scope, SiteTable};
@@ -198,9 +198,23 @@ pub struct SwitchedRows {
 }
 
 impl RowsTarget {
+    /// The site's part as the classes say; connects to nothing yet.
+    pub fn open(
+        server: &Server,
+        classes: &Classes,
+        catalogue: &Catalogue,
+        site: &SiteId,
+        restore: RestoreId,
+    ) -> Result<Self, Error> {
+        let tenant = literal(site.as_str());
+        let names = catalogue.tables.keys().filter(|name| classes.is_of_sites(name));
+        let conditions = names.map(|name| (name.clone(), classes.predicate(name, "t", &tenant))).collect();
+        Ok(Self::with_conditions(server, catalogue, conditions, site, restore))
+    }
+
     /// Takes the tables that hold rows of sites, each with the condition (SQL over the alias `t`)
-    /// that says which rows are this site's. Connects to nothing yet.
-    pub fn with_conditions(
+    /// that says which rows are this site's.
+    pub(in crate::postgres) fn with_conditions(
         server: &Server,
         catalogue: &Catalogue,
         conditions: BTreeMap<TableName, String>,
@@ -338,7 +352,11 @@ fn indexes(session: &mut Session) -> Outcome<BTreeMap<u32, Indexes>> {
                 OR (c.relispartition AND NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = i.indexrelid)),
             NOT i.indimmediate,
             ARRAY(SELECT quote_ident(a.attname) FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY k(n, at)
-                JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n ORDER BY k.at)
+                JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n ORDER BY k.at),
+            ARRAY(SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+                FROM pg_constraint x, unnest(x.conexclop) WITH ORDINALITY k(oid, at)
+                JOIN pg_operator o ON o.oid = k.oid JOIN pg_namespace n ON n.oid = o.oprnamespace
+                WHERE x.conindid = i.indexrelid AND x.contype = 'x' ORDER BY k.at)
         FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
         WHERE (i.indisunique OR i.indisexclusion) AND c.relnamespace <> 'pg_catalog'::regnamespace
             AND (c.relispartition IS FALSE OR NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = i.indexrelid))";
@@ -347,7 +365,7 @@ fn indexes(session: &mut Session) -> Outcome<BTreeMap<u32, Indexes>> {
         let indexes = found.entry(row.get(0)).or_default();
         indexes.has_unusual |= row.get::<_, bool>(1);
         if row.get(2) {
-            indexes.deferrable.push(row.get(3));
+            indexes.deferrable.push((row.get(3), row.get(4)));
         }
     }
     Ok(found)

@@ -82,14 +82,16 @@ fn tables(
     role: &str,
     missing: &mut Missing,
 ) -> Outcome<()> {
-    let written: Vec<&TableName> = scopes.iter().filter(|scope| scope.live.is_some()).map(|scope| &scope.name).collect();
+    let written: Vec<&TableName> =
+        scopes.iter().filter(|scope| scope.live.is_some()).map(|scope| &scope.name).collect();
     for name in &written {
         table(session, name, &["SELECT", "INSERT", "UPDATE", "DELETE"], role, missing)?;
     }
     let mut looked_at: Vec<&TableName> = Vec::new();
     for key in &catalogue.foreign_keys {
         let leads = [(&key.child, &key.parent), (&key.parent, &key.child)];
-        looked_at.extend(leads.iter().filter(|(one, other)| written.contains(one) && !written.contains(other)).map(|l| l.1));
+        looked_at
+            .extend(leads.iter().filter(|(one, other)| written.contains(one) && !written.contains(other)).map(|l| l.1));
     }
     looked_at.sort();
     looked_at.dedup();
@@ -118,8 +120,12 @@ fn table(session: &mut Session, name: &TableName, wanted: &[&str], role: &str, m
             missing.push((format!("it may not use schema `{schema}`"), grant));
         }
     }
-    let lacks: Vec<&str> =
-        wanted.iter().enumerate().filter(|(at, _)| !row.get::<_, bool>(at + 3)).map(|(_, privilege)| *privilege).collect();
+    let lacks: Vec<&str> = wanted
+        .iter()
+        .enumerate()
+        .filter(|(at, _)| !row.get::<_, bool>(at + 3))
+        .map(|(_, privilege)| *privilege)
+        .collect();
     if !lacks.is_empty() {
         let lacks = lacks.join(", ");
         missing.push((format!("it may not {lacks} in `{name}`"), format!("GRANT {lacks} ON {name} TO {role};")));

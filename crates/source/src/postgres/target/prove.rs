@@ -107,8 +107,7 @@ pub(super) fn content(session: &mut Session, scopes: &[Scope]) -> Outcome<Check>
         let query = sql::select_wanted(scope, &scope.live_item(), &format!("({})", scope.condition()));
         let content = staging::digest(session, &action, &query)?;
         if content.digest != scope.digest || content.rows != scope.rows {
-            let detail =
-                format!("table=`{}`, rows=`{}`, of the snapshot=`{}`", scope.name, content.rows, scope.rows);
+            let detail = format!("table=`{}`, rows=`{}`, of the snapshot=`{}`", scope.name, content.rows, scope.rows);
             let hint = "a trigger or rule that fires always may change rows as they are written: `lifeboat sources \
                         inspect` lists them; or rows of the snapshot belong to the site only by rows that are not \
                         restored with them";
@@ -140,20 +139,20 @@ pub(super) fn references(
             orphans = orphans.max(session.number(&action, &link.left_behind_now(parent))?);
         }
         if orphans > *allowed {
-            let detail = format!(
-                "table=`{}`, foreign key=`{}`, rows=`{orphans}`, before=`{allowed}`",
-                key.child, key.name
-            );
+            let detail =
+                format!("table=`{}`, foreign key=`{}`, rows=`{orphans}`, before=`{allowed}`", key.child, key.name);
             let hint = "restore the tables they refer to as well, or wait until nobody writes to them";
             return Err(refuted(session, "rows would refer to rows that are not there", detail, hint));
         }
     }
     let mut late = 0;
-    for scope in scopes {
-        for columns in &scope.deferrable {
+    let written = |scope: &&Scope| diff_of(scope).is_some_and(|diff| diff.writes() > 0);
+    for scope in scopes.iter().filter(written) {
+        for key in &scope.deferrable {
             late += 1;
             let action = format!("cannot check the unique keys of `{}`", scope.name);
-            if session.number(&action, &sql::duplicates(scope, columns))? > 0 {
+            if session.number(&action, &sql::duplicates(scope, key))? > 0 {
+                let columns: Vec<&str> = key.iter().map(|(column, _)| column.as_str()).collect();
                 let detail = format!("table=`{}`, columns=`{}`", scope.name, columns.join(", "));
                 return Err(refuted(session, "a unique value would be held twice", detail, "free the value first"));
             }

@@ -20,8 +20,9 @@ pub(super) struct Indexes {
     /// One over expressions, over some of the rows, or of an exclusion constraint: whether two rows
     /// collide cannot be told from their columns.
     pub has_unusual: bool,
-    /// Quoted columns of each that is checked late, and by a trigger, which does not fire for us.
-    pub deferrable: Vec<Vec<String>>,
+    /// Those that are checked late, and by a trigger, which does not fire for us: quoted columns, and
+    /// the operators by which two rows collide (none: by equality).
+    pub deferrable: Vec<(Vec<String>, Vec<String>)>,
 }
 
 /// One table of the restore.
@@ -46,7 +47,8 @@ pub(super) struct Scope {
     pub collides_always: bool,
     /// The live table has columns that the snapshot does not know: they keep what they hold.
     pub has_added: bool,
-    pub deferrable: Vec<Vec<String>>,
+    /// Unique and exclusion keys that are checked late: pairs of quoted column and operator.
+    pub deferrable: Vec<Vec<(String, String)>>,
     /// Quoted columns that foreign keys of any table refer to.
     pub referred: Vec<String>,
     /// Columns whose type is another one now.
@@ -178,9 +180,20 @@ fn take_keys(scope: &mut Scope, definition: &TableDefinition, table: &Table, ind
     colliding.extend(table.columns.iter().filter(|column| column.identity == Some(Identity::Always)));
     colliding.sort_by(|a, b| a.name.cmp(&b.name));
     colliding.dedup_by(|a, b| a.name == b.name);
-    scope.colliding = colliding.into_iter().filter(|column| !is_key(&column.name)).filter_map(|c| known(&c.name)).collect();
+    scope.colliding =
+        colliding.into_iter().filter(|column| !is_key(&column.name)).filter_map(|c| known(&c.name)).collect();
     scope.collides_always = indexes.is_some_and(|indexes| indexes.has_unusual);
-    scope.deferrable = indexes.map(|indexes| indexes.deferrable.clone()).unwrap_or_default();
+    let equals = |quoted: &String| {
+        let column = table.columns.iter().find(|column| column.quoted == *quoted);
+        column.map_or_else(|| "=".to_owned(), |column| column.equals.clone())
+    };
+    let pairs = |(columns, operators): &(Vec<String>, Vec<String>)| {
+        let pair = |(at, column): (usize, &String)| {
+            (column.clone(), operators.get(at).cloned().unwrap_or_else(|| equals(column)))
+        };
+        columns.iter().enumerate().map(pair).collect()
+    };
+    scope.deferrable = indexes.iter().flat_map(|indexes| indexes.deferrable.iter().map(pairs)).collect();
     if scope.has_added {
         // Deleting and inserting would lose what the newer columns hold.
         scope.colliding.clear();

@@ -105,17 +105,16 @@ pub(super) fn unique_taken(scope: &Scope, table: &Table, unique: &UniqueKey) -> 
     Some(format!("SELECT count(*) FROM {stage} s JOIN {live} t ON {on} WHERE ({}) IS NOT TRUE", scope.condition()))
 }
 
-/// Values of a unique key, checked late, that more than one row holds now.
-pub(super) fn duplicates(scope: &Scope, columns: &[String]) -> String {
-    let list = |alias: &str| columns.iter().map(|c| format!("{alias}.{c}")).collect::<Vec<_>>().join(", ");
-    let key = columns.iter().map(|c| format!("t.{c} IS NOT NULL")).collect::<Vec<_>>().join(" AND ");
+/// How many pairs of a staged row and another live one collide in a key that is checked late. Each
+/// staged row is live by then, and collides with itself.
+pub(super) fn duplicates(scope: &Scope, key: &[(String, String)]) -> String {
+    let on =
+        |other: &str| key.iter().map(|(c, op)| format!("s.{c} {op} {other}.{c}")).collect::<Vec<_>>().join(" AND ");
+    let (stage, live) = (&scope.stage, scope.live_item());
     format!(
-        "SELECT count(*) FROM (SELECT FROM {} t WHERE ({}) IN (SELECT {} FROM {} s) AND {key} GROUP BY {} HAVING count(*) > 1) d",
-        scope.live_item(),
-        list("t"),
-        list("s"),
-        scope.stage,
-        list("t")
+        "SELECT (SELECT count(*) FROM {stage} s JOIN {live} t ON {}) - (SELECT count(*) FROM {stage} s WHERE {})",
+        on("t"),
+        on("s")
     )
 }
 
@@ -144,8 +143,7 @@ pub(super) fn fill_gone(scope: &Scope) -> String {
 
 /// What is noted of a row that goes: where it is, its key, and what others may refer to.
 pub(super) fn gone_columns(scope: &Scope, alias: &str) -> String {
-    let mut columns =
-        vec![format!("{alias}.ctid AS lifeboat_place"), format!("{alias}.tableoid AS lifeboat_leaf")];
+    let mut columns = vec![format!("{alias}.ctid AS lifeboat_place"), format!("{alias}.tableoid AS lifeboat_leaf")];
     columns.extend(gone_values(scope).iter().map(|column| format!("{alias}.{column}")));
     columns.join(", ")
 }
@@ -203,11 +201,7 @@ pub(super) fn insert(scope: &Scope, all: bool) -> String {
     let only_missing = if all || scope.key.is_empty() {
         String::new()
     } else {
-        format!(
-            " WHERE NOT EXISTS (SELECT FROM {} t WHERE {})",
-            scope.live_item(),
-            matched("t", "s", &scope.key)
-        )
+        format!(" WHERE NOT EXISTS (SELECT FROM {} t WHERE {})", scope.live_item(), matched("t", "s", &scope.key))
     };
     format!(
         "INSERT INTO {table} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM {source} s{only_missing}",

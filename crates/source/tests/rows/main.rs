@@ -1,0 +1,13 @@
+//! Writing one site's rows back into a database that others use, on a real server.
+
+// The helpers of a test program are tests as well; clippy only knows those with the attribute.
+#![allow(clippy::unwrap_used)]
+
+mod conflicts;
+mod fence;
+mod locks;
+mod nasty;
+mod roles;
+mod round_trip;
+mod support;
+mod trouble;
