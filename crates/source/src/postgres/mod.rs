@@ -17,6 +17,7 @@ mod config;
 mod connect;
 mod cut;
 pub mod describe;
+mod inspect;
 mod privileges;
 pub mod target;
 mod reader;
@@ -28,5 +29,6 @@ pub use catalogue::{
 pub use classify::{Class, Classes, Step, Suggestion, TenantOf, classify};
 pub use config::{PostgresConfig, Reference, TableRule, Tenancy};
 pub use connect::{Server, Session};
+pub use inspect::{InspectedTable, Inspection};
 pub use privileges::{MissingPrivilege, Need, missing_privileges};
 pub use source::PostgresSource;

@@ -5,5 +5,6 @@
 
 mod catalogue;
 mod classes;
+mod inspecting;
 mod privileges;
 mod support;

@@ -38,6 +38,12 @@ pub enum Suggestion {
     AfterThat(TableName),
 }
 
+impl Suggestion {
+    fn is_without_tenant(&self) -> bool {
+        matches!(self, Suggestion::Shared(_) | Suggestion::Ignored(_))
+    }
+}
+
 impl fmt::Display for Suggestion {
     /// A line for `[sources.NAME]`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -115,13 +121,17 @@ pub(super) fn lines<'a>(
 /// Adds every table that has no class yet.
 pub(super) fn for_the_rest(catalogue: &Catalogue, rules: &Rules, tables: &mut BTreeMap<TableName, Class>) {
     let rest = catalogue.tables.values().filter(|table| !tables.contains_key(&table.name));
-    let found: Vec<_> = rest
-        .map(|table| {
-            let suggestion = Guess { catalogue, rules, tables, table }.best();
-            (table.name.clone(), Class::Unclassed { suggestion })
-        })
-        .collect();
-    tables.extend(found);
+    let mut found: BTreeMap<TableName, Suggestion> =
+        rest.map(|table| (table.name.clone(), Guess { catalogue, rules, tables, table }.best())).collect();
+    // What refers to a table with tenants will be classed with it, and is hardly everybody's.
+    while let Some((child, parent)) = catalogue.foreign_keys.iter().find_map(|key| {
+        let is_weak = found.get(&key.child).is_some_and(Suggestion::is_without_tenant);
+        let is_of_sites = found.get(&key.parent).is_some_and(|parent| !parent.is_without_tenant());
+        (is_weak && is_of_sites).then(|| (key.child.clone(), key.parent.clone()))
+    }) {
+        found.insert(child, Suggestion::AfterThat(parent));
+    }
+    tables.extend(found.into_iter().map(|(table, suggestion)| (table, Class::Unclassed { suggestion })));
 }
 
 struct Guess<'a> {

@@ -1,0 +1,114 @@
+//! A look at a database before it is backed up: what is whose, what is nobody's, what may not be read.
+//!
+//! Reads only. Rows are counted, never shown.
+
+use std::collections::BTreeSet;
+
+use super::{
+    Catalogue, Class, Classes, MissingPrivilege, PostgresConfig, Server, ServerFacts, Session, TableKind, TableName,
+    classify, missing_privileges,
+};
+use crate::Error;
+
+/// Counting the rows of nobody reads whole tables: one that takes longer is not counted.
+const COUNT_MAX: &str = "SET statement_timeout = '60s'";
+
+/// What an operator should know of a database.
+#[derive(Debug, Clone)]
+pub struct Inspection {
+    pub server: ServerFacts,
+    pub classes: Classes,
+    /// `None`: what lists them cannot be read.
+    pub sites: Option<u64>,
+    pub tables: Vec<InspectedTable>,
+    /// What would class the unclassed tables: lines for the source's section.
+    pub suggested_lines: Vec<String>,
+    pub missing: Vec<MissingPrivilege>,
+    pub views: Vec<TableName>,
+}
+
+/// A table that is not a partition.
+#[derive(Debug, Clone)]
+pub struct InspectedTable {
+    pub name: TableName,
+    pub class: Class,
+    /// The planner's; negative: never analysed.
+    pub rows_estimate: i64,
+    /// Rows that no site owns, so that no snapshot has them; `None`: not counted, it may not be read or is too long.
+    pub ownerless_rows: Option<u64>,
+    pub partitions: usize,
+    /// What about it makes a backup or a restore less than one would think.
+    pub notes: Vec<String>,
+}
+
+impl Inspection {
+    /// Reads the catalogue, classes every table, counts the rows of nobody and asks for privileges.
+    pub fn of(server: &Server, config: &PostgresConfig) -> Result<Self, Error> {
+        let mut session = server.connect()?;
+        let catalogue = Catalogue::load(&mut session)?;
+        let classes = classify(server.source_name(), &catalogue, config)?;
+        let missing = missing_privileges(&mut session, &catalogue, &classes)?;
+        session.batch_execute(COUNT_MAX).map_err(|error| session.failed("cannot set a time-out", &error))?;
+        let sites = count(&mut session, &format!("SELECT count(*) FROM ({}) s", classes.tenant_query()))?;
+        let mut tables = Vec::new();
+        for (name, class) in classes.iter().filter(|(_, class)| !matches!(class, Class::PartOf(_))) {
+            tables.push(inspected(&mut session, &catalogue, &classes, name, class)?);
+        }
+        let suggested_lines = classes.suggested_lines();
+        Ok(Self { server: catalogue.server, sites, tables, suggested_lines, missing, views: catalogue.views, classes })
+    }
+}
+
+fn inspected(
+    session: &mut Session,
+    catalogue: &Catalogue,
+    classes: &Classes,
+    name: &TableName,
+    class: &Class,
+) -> Result<InspectedTable, Error> {
+    let parts = classes.iter().filter(|(_, class)| matches!(class, Class::PartOf(root) if root == name)).count();
+    let mut table = InspectedTable {
+        name: name.clone(),
+        class: class.clone(),
+        rows_estimate: -1,
+        ownerless_rows: None,
+        partitions: parts,
+        notes: Vec::new(),
+    };
+    let Some(found) = catalogue.tables.get(name) else { return Ok(table) };
+    table.rows_estimate = found.rows_estimate;
+    if !class.is_of_sites() {
+        return Ok(table);
+    }
+    if found.primary_key.is_none() {
+        table.notes.push("has no primary key: rows are told apart by all their values".to_owned());
+    }
+    let leaves =
+        catalogue.tables.values().filter(|leaf| matches!(&leaf.kind, TableKind::Partition { root } if root == name));
+    let always: BTreeSet<&str> =
+        leaves.chain([found]).flat_map(|table| &table.always_triggers).map(String::as_str).collect();
+    if !always.is_empty() {
+        let always: Vec<&str> = always.into_iter().collect();
+        table.notes.push(format!("fires in a restore too: {}", always.join(", ")));
+    }
+    if found.is_unlogged {
+        table.notes.push("is unlogged: a crash of the server empties it".to_owned());
+    }
+    let tenant = classes.tenant_of(name);
+    let query =
+        format!("SELECT count(*) FROM {} t {} WHERE {} IS NULL", found.from_item(), tenant.joins, tenant.expression);
+    table.ownerless_rows = count(session, &query)?;
+    Ok(table)
+}
+
+/// `None`: it may not be read, or takes too long.
+fn count(session: &mut Session, query: &str) -> Result<Option<u64>, Error> {
+    use postgres::error::SqlState;
+    match session.query_one(query, &[]) {
+        Ok(row) => Ok(u64::try_from(row.get::<_, i64>(0)).ok()),
+        Err(error) if matches!(error.code(), Some(&SqlState::INSUFFICIENT_PRIVILEGE | &SqlState::QUERY_CANCELED)) => {
+            Ok(None)
+        }
+        Err(error) => Err(session.failed("cannot count rows", &error)),
+    }
+}
