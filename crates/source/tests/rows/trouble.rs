@@ -49,6 +49,7 @@ fn sessions_ended_by_an_administrator_leave_all_or_nothing() {
         world.delete_victim();
         let is_over = AtomicBool::new(false);
         let (url, over) = (&world.url, &is_over);
+        let mut target = world.target(&site);
         let result = std::thread::scope(|scope| {
             scope.spawn(move || {
                 std::thread::sleep(Duration::from_millis(pause));
@@ -61,7 +62,6 @@ fn sessions_ended_by_an_administrator_leave_all_or_nothing() {
                 }
             });
             let result = (|| {
-                let mut target = world.target(&site);
                 let live = target.live()?;
                 let verified = world.verify(&mut target, &kept)?;
                 target.switch(verified, &live)

@@ -259,7 +259,7 @@ impl RowsTarget {
     /// `sequences`: those that the restored tables take numbers from, as the snapshot had them.
     pub fn begin(&mut self, wanted: &[WantedTable], sequences: &[SequenceState]) -> Result<(), Error> {
         self.work = None;
-        let mut session = self.server.connect()?;
+        let mut session = staging::connect(&self.server)?;
         let indexes = indexes(&mut session)?;
         let scopes = scope::lay_over(wanted, &self.live, &indexes, &self.catalogue, &self.schema);
         privileges::check(&mut session, &self.catalogue, &scopes, sequences)?;
@@ -314,12 +314,12 @@ impl RowsTarget {
 
     /// Drops the staging tables, of this run and of a killed one under the same id.
     pub fn discard_staging(&self) -> Result<(), Error> {
-        staging::drop_schema(&mut self.server.connect()?, &self.schema).map_err(Error::from)
+        staging::drop_schema(&mut staging::connect(&self.server)?, &self.schema).map_err(Error::from)
     }
 
     /// Drops what a restore of this id has left behind in a database.
     pub fn sweep(server: &Server, restore: RestoreId) -> Result<(), Error> {
-        staging::drop_schema(&mut server.connect()?, &staging::schema_name(restore)).map_err(Error::from)
+        staging::drop_schema(&mut staging::connect(server)?, &staging::schema_name(restore)).map_err(Error::from)
     }
 
     /// The same for everybody who restores this site in this database.

@@ -26,6 +26,13 @@ pub(super) fn schema_name(restore: RestoreId) -> String {
     format!("lifeboat_stage_{hex}")
 }
 
+/// A session that may write, whatever the role's or the database's default is.
+pub(super) fn connect(server: &Server) -> Outcome<Session> {
+    let mut session = server.connect()?;
+    session.run("cannot prepare the session", "SET default_transaction_read_only = off")?;
+    Ok(session)
+}
+
 pub(super) fn drop_schema(session: &mut Session, schema: &str) -> Outcome<()> {
     session.run("cannot remove the staging tables", &format!("DROP SCHEMA IF EXISTS {schema} CASCADE"))
 }
@@ -55,19 +62,21 @@ pub(super) fn load_all(server: &Server, scopes: &[Scope], spool: &Spool) -> Resu
     let next = AtomicUsize::new(0);
     let conflicts = Mutex::new(Vec::new());
     let work = || -> Result<(), Error> {
-        let mut session = server.connect()?;
+        let mut session = connect(server)?;
         while let Some(at) = order.get(next.fetch_add(1, Ordering::Relaxed)) {
-            if let Some(conflict) = load(&mut session, &scopes[*at], *at, spool)? {
-                conflicts.lock().unwrap_or_else(PoisonError::into_inner).push(conflict);
+            let loaded = load(&mut session, &scopes[*at], *at, spool);
+            if loaded.is_err() {
+                next.store(order.len(), Ordering::Relaxed); // the others need not begin another table
             }
+            conflicts.lock().unwrap_or_else(PoisonError::into_inner).extend(loaded?);
         }
         Ok(())
     };
     std::thread::scope(|scope| {
         let loaders: Vec<_> = (0..LOADERS_MAX.min(order.len())).map(|_| scope.spawn(work)).collect();
-        let joined = loaders.into_iter().map(|loader| loader.join());
         // A panic goes on in this thread.
-        joined.map(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic))).collect::<Result<(), _>>()
+        let mut joined = loaders.into_iter().map(|loader| loader.join());
+        joined.try_for_each(|result| result.unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     })?;
     Ok(conflicts.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
