@@ -15,10 +15,12 @@ use lifeboat_model::{ProgressSink, SiteId};
 use lifeboat_repo::{FetchLimits, IngestOptions, Repository};
 use lifeboat_source::PathTemplate;
 use lifeboat_source::files::{Exclusion, FilesSource};
+use lifeboat_source::postgres::{PostgresConfig, PostgresSource};
 use lifeboat_source::sqlite::SqliteSource;
 use lifeboat_store::OpenOptions;
 
-use crate::config::{Config, KeyRef, SourceConfig, SourceSettings};
+use crate::config::{Config, KeyRef, PostgresSettings, SourceConfig, SourceSettings};
+use crate::key_file;
 use crate::memory::CatalogMemory;
 use crate::progress::Bars;
 use crate::{CliError, Context};
@@ -92,21 +94,54 @@ pub fn fleet(config: &Config) -> Result<Fleet, CliError> {
 
 fn build(source: &SourceConfig, config: &Config) -> Result<AnySource, CliError> {
     let name = source.name.clone();
-    let path = template(source.path())?;
     match &source.settings {
-        SourceSettings::Sqlite(_) => Ok(AnySource::Sqlite(SqliteSource::new(name, path))),
+        SourceSettings::Sqlite(sqlite) => Ok(AnySource::Sqlite(SqliteSource::new(name, template(&sqlite.path)?))),
         SourceSettings::Files(files) => {
             let mut exclusions = own_files(config);
             for inner in &files.exclude {
-                exclusions.push(Exclusion::Tree(template(&format!("{}/{inner}", source.path()))?));
+                exclusions.push(Exclusion::Tree(template(&format!("{}/{inner}", files.path))?));
             }
             for other in &config.sources {
-                if matches!(other.settings, SourceSettings::Sqlite(_)) {
-                    exclusions.push(Exclusion::Database(template(other.path())?));
+                if let SourceSettings::Sqlite(other) = &other.settings {
+                    exclusions.push(Exclusion::Database(template(&other.path)?));
                 }
             }
-            Ok(AnySource::Files(FilesSource::new(name, path, exclusions)))
+            Ok(AnySource::Files(FilesSource::new(name, template(&files.path)?, exclusions)))
         }
+        SourceSettings::Postgres(postgres) => {
+            let config = PostgresConfig {
+                url: database_url(source, postgres)?,
+                tenancy: postgres.tenancy,
+                tenant_column: postgres.tenant_column.clone(),
+                root: postgres.root.clone(),
+                shared: postgres.shared.clone(),
+                ignored: postgres.ignored.clone(),
+                tables: postgres.tables.clone(),
+            };
+            Ok(AnySource::Postgres(Box::new(PostgresSource::new(name, config)?)))
+        }
+    }
+}
+
+/// The connection URL from where the configuration says it is. It holds a password: no message repeats it.
+fn database_url(source: &SourceConfig, postgres: &PostgresSettings) -> Result<String, CliError> {
+    let hint = "put the connection URL there, such as postgres://lifeboat:PASSWORD@db.example/app";
+    match &postgres.url {
+        KeyRef::Env(name) => std::env::var(name).ok().filter(|url| !url.is_empty()).ok_or_else(|| {
+            let message = format!(
+                "the environment variable of a source's `url` is not set: source=`{}`, name=`{name}`",
+                source.name
+            );
+            CliError::operator(message).with_hint(hint)
+        }),
+        KeyRef::File(path) => match key_file::read_secret(path) {
+            Ok(text) => Ok(text.trim().to_owned()),
+            Err(error) => {
+                let message = error.message.replace("key file", "file that a source's `url` names");
+                let hint = format!("{hint}; mode 0600: file=`{}`", path.display());
+                Err(CliError::operator(format!("{message}, source=`{}`", source.name)).with_hint(hint))
+            }
+        },
     }
 }
 

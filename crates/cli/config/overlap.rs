@@ -26,7 +26,9 @@ pub(super) fn resolve(
             if outer == inner {
                 continue;
             }
-            let Some(rest) = relative(sources[outer].path(), sources[inner].path()) else {
+            // What is no path lies in none.
+            let (Some(above), Some(below)) = (sources[outer].path(), sources[inner].path()) else { continue };
+            let Some(rest) = relative(above, below) else {
                 refuse_crossing(document, &sources[outer], &sources[inner])?;
                 continue;
             };
@@ -45,7 +47,7 @@ pub(super) fn resolve(
     for source in sources.iter() {
         let ours = [("repository", repository.directory.as_deref()), ("catalog", Some(repository.catalog.as_path()))];
         for (what, path) in ours {
-            if path.is_some_and(|path| covers(source.path(), path)) {
+            if source.path().zip(path).is_some_and(|(template, path)| covers(template, path)) {
                 return Err(document.error(
                     source.offset,
                     format!("the {what} lies inside a site of a source: source=`{}`", source.name),
@@ -59,14 +61,15 @@ pub(super) fn resolve(
 
 /// Refuses two sources between which a site of one can hold, or be, another site of the other.
 fn refuse_crossing(document: &Document<'_>, outer: &SourceConfig, inner: &SourceConfig) -> Result<(), ConfigError> {
-    let is_as_deep = Path::new(outer.path()).components().count() == Path::new(inner.path()).components().count();
+    let (Some(above), Some(below)) = (outer.path(), inner.path()) else { return Ok(()) };
+    let is_as_deep = Path::new(above).components().count() == Path::new(below).components().count();
     let can_hold = match (&outer.settings, &inner.settings) {
         (SourceSettings::Files(_), SourceSettings::Files(_)) => true,
         (SourceSettings::Files(_), SourceSettings::Sqlite(_)) => !is_as_deep, // a directory is no database
         (SourceSettings::Sqlite(_), SourceSettings::Sqlite(_)) => is_as_deep,
-        (SourceSettings::Sqlite(_), SourceSettings::Files(_)) => false,
+        _ => false,
     };
-    if !can_hold || !crosses(outer.path(), inner.path()) {
+    if !can_hold || !crosses(above, below) {
         return Ok(());
     }
     Err(document.error(
@@ -121,7 +124,8 @@ pub(super) fn taken_by(config: &super::Config, path: &Path) -> Option<String> {
         Some(real.join(path.strip_prefix(above).ok()?))
     });
     for path in [Some(path), resolved.as_deref()].into_iter().flatten() {
-        if let Some(source) = config.sources.iter().find(|source| covers(source.path(), path)) {
+        let is_site = |source: &&super::SourceConfig| source.path().is_some_and(|template| covers(template, path));
+        if let Some(source) = config.sources.iter().find(is_site) {
             return Some(format!("a site of the source `{}`", source.name));
         }
         let repository = config.repository.directory.as_deref();

@@ -203,6 +203,10 @@ impl<'d, 't> Field<'d, 't> {
         }
     }
 
+    pub fn is_text(&self) -> bool {
+        matches!(self.value, DeValue::String(_))
+    }
+
     pub fn flag(&self) -> Result<bool, ConfigError> {
         self.value.as_bool().ok_or_else(|| self.mistyped("true or false", "true"))
     }

@@ -5,12 +5,13 @@ use std::path::Path;
 use lifeboat_model::{EntryPath, SourceName};
 
 use super::ConfigError;
+use super::postgres::{self, PostgresSettings};
 use super::reader::{Field, Table};
 use super::values;
 use crate::suggest::{either, nearest};
 
-const KINDS: [&str; 2] = ["files", "sqlite"];
-const LATER_KINDS: [&str; 3] = ["postgres", "objects", "command"];
+const KINDS: [&str; 3] = ["files", "sqlite", "postgres"];
+const LATER_KINDS: [&str; 2] = ["objects", "command"];
 
 /// One source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +29,7 @@ pub struct SourceConfig {
 pub enum SourceSettings {
     Files(FilesConfig),
     Sqlite(SqliteConfig),
+    Postgres(Box<PostgresSettings>),
 }
 
 /// A directory per site.
@@ -59,11 +61,20 @@ pub struct SqliteConfig {
 }
 
 impl SourceConfig {
-    /// The absolute path with `{site}` in it.
-    pub fn path(&self) -> &str {
+    /// The absolute path with `{site}` in it; a database has none.
+    pub fn path(&self) -> Option<&str> {
         match &self.settings {
-            SourceSettings::Files(files) => &files.path,
-            SourceSettings::Sqlite(sqlite) => &sqlite.path,
+            SourceSettings::Files(files) => Some(&files.path),
+            SourceSettings::Sqlite(sqlite) => Some(&sqlite.path),
+            SourceSettings::Postgres(_) => None,
+        }
+    }
+
+    /// Where it is, for people: the path, or the place of the connection URL.
+    pub fn place(&self) -> String {
+        match &self.settings {
+            SourceSettings::Postgres(postgres) => postgres.url.to_string(),
+            _ => self.path().unwrap_or_default().to_owned(),
         }
     }
 }
@@ -104,13 +115,14 @@ fn read_one(name: SourceName, field: Field<'_, '_>, directory: &Path) -> Result<
                 "\"/srv/sites/{site}/notes.db\"",
             )?,
         }),
+        "postgres" => SourceSettings::Postgres(Box::new(postgres::read(&mut table, directory)?)),
         other => return Err(bad_kind(&kind, other)),
     };
-    if matches!(settings, SourceSettings::Sqlite(_))
+    if !matches!(settings, SourceSettings::Files(_))
         && let Some(field) = table.take("exclude")
     {
         return Err(field.error(
-            format!("a sqlite source has nothing to exclude: key=`{}`", field.key),
+            format!("a {kind_text} source has nothing to exclude: key=`{}`", field.key),
             "take the key out; it belongs to sources of kind \"files\"",
         ));
     }
@@ -122,12 +134,14 @@ fn bad_kind(field: &Field<'_, '_>, kind: &str) -> ConfigError {
     if LATER_KINDS.contains(&kind) {
         return field.error(
             format!("not in this version: kind=`{kind}`, key=`{}`", field.key),
-            "this version knows the kinds files and sqlite; take the section out to go on without it",
+            "this version knows the kinds files, sqlite and postgres; take the section out to go on without it",
         );
     }
     let hint = match either(&nearest(kind, KINDS.into_iter().chain(LATER_KINDS))) {
         Some(names) => format!("did you mean {names}?"),
-        None => "use files (a directory a site) or sqlite (a database file a site)".into(),
+        None => {
+            "use files (a directory a site), sqlite (a database file a site) or postgres (a database of many)".into()
+        }
     };
     field.error(format!("no such kind of source: kind=`{kind}`, key=`{}`", field.key), hint)
 }

@@ -133,14 +133,14 @@ fn a_wrong_source_is_told() {
         "[sources.a]\nkind = \"mysql\"\n",
         2,
         "no such kind of source: kind=`mysql`, key=`sources.a.kind`",
-        "use files (a directory a site) or sqlite (a database file a site)",
+        "use files (a directory a site), sqlite (a database file a site) or postgres (a database of many)",
     );
-    for kind in ["postgres", "objects", "command"] {
+    for kind in ["objects", "command"] {
         check(
             &format!("[sources.a]\nkind = \"{kind}\"\nurl = \"env:X\"\ntenancy = \"column\"\n"),
             2,
             &format!("not in this version: kind=`{kind}`, key=`sources.a.kind`"),
-            "this version knows the kinds files and sqlite; take the section out to go on without it",
+            "this version knows the kinds files, sqlite and postgres; take the section out to go on without it",
         );
     }
     let path = |path: &str| format!("[sources.a]\nkind = \"files\"\npath = {path}\n");
@@ -326,8 +326,8 @@ fn a_whole_file_means_what_it_says() {
     assert_eq!(config.repository.directory.as_deref(), Some(Path::new("/var/backups/lifeboat")));
     let names: Vec<&str> = config.sources.iter().map(|source| source.name.as_str()).collect();
     assert_eq!(names, ["notes", "attachments"], "the order of the file");
-    assert_eq!(config.sources[0].path(), "/etc/data/{site}/notes.db");
-    assert_eq!(config.sources[1].path(), "/srv/sites/{site}/attachments");
+    assert_eq!(config.sources[0].path(), Some("/etc/data/{site}/notes.db"));
+    assert_eq!(config.sources[1].path(), Some("/srv/sites/{site}/attachments"));
     assert_eq!(config.sources[1].was.as_ref().map(SourceName::as_str), Some("uploads"));
     assert_eq!(config.hooks.as_ref().unwrap().timeout.as_secs(), 300);
     assert_eq!((config.policy.keep.daily, config.policy.keep.weekly), (7, 0), "keep is taken as a whole");
@@ -425,4 +425,68 @@ fn the_example_is_read_with_every_setting_on_and_off() {
     let all = text.lines().map(on).collect::<Vec<_>>().join("\n");
     let config = parse(&all).unwrap();
     assert!(config.hooks.is_some() && config.policies.len() == 1);
+}
+
+const POSTGRES: &str = r#"
+[sources.app]
+kind = "postgres"
+url = "env:APP_DATABASE_URL"
+tenancy = "column"
+tenant_column = "site_id"
+root = "sites"
+shared = ["countries", "app.plans"]
+ignored = ["job_queue"]
+[sources.app.tables."audit.events"]
+tenant_column = "org_id"
+[sources.app.tables.comments]
+via = "comments.issue_id -> issues.id"
+[sources.app.tables.'app."Lines"']
+via = '("Site", number) -> app.orders.(site, number)'
+[sources.app.tables.likes]
+via = { type = "kind", id = "ref", map = { Issue = "issues.id", "App::Note" = "app.notes.no" } }
+"#;
+
+#[test]
+fn a_postgres_source_says_how_it_tells_sites_apart() {
+    use lifeboat_source::postgres::{Reference, TableName, TableRule, Tenancy};
+    let config = with_repository(POSTGRES).unwrap();
+    let SourceSettings::Postgres(app) = &config.sources[0].settings else { panic!("not postgres") };
+    let name = |name: &str| TableName::quoted(name);
+    let texts = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+    assert_eq!((&app.url, app.tenancy), (&KeyRef::Env("APP_DATABASE_URL".into()), Tenancy::Column));
+    assert_eq!((app.tenant_column.as_deref(), app.root.as_ref()), (Some("site_id"), Some(&name("sites"))));
+    assert_eq!((&app.shared, &app.ignored), (&vec![name("countries"), name("app.plans")], &vec![name("job_queue")]));
+    assert_eq!(app.tables[&name("audit.events")], TableRule::TenantColumn("org_id".into()));
+    let via = |child: &[&str], parent: &str, columns: &[&str]| {
+        TableRule::Via(Reference { child_columns: texts(child), parent: name(parent), parent_columns: texts(columns) })
+    };
+    assert_eq!(app.tables[&name("comments")], via(&["issue_id"], "issues", &["id"]));
+    assert_eq!(app.tables[&name("app.\"Lines\"")], via(&["\"Site\"", "number"], "app.orders", &["site", "number"]));
+    let map = [("App::Note", "app.notes", "no"), ("Issue", "issues", "id")];
+    let map = map.map(|(kind, table, column)| (kind.to_owned(), (name(table), column.to_owned())));
+    let likes = TableRule::Polymorphic { kind: "kind".into(), id: "ref".into(), map: map.into() };
+    assert_eq!(app.tables[&name("likes")], likes);
+    assert_eq!((config.sources[0].path(), config.sources[0].place()), (None, "env:APP_DATABASE_URL".to_owned()));
+}
+
+#[test]
+fn a_wrong_postgres_source_is_told() {
+    let check = |from: &str, to: &str, message: &str, hint: &str| {
+        assert!(POSTGRES.contains(from), "{from}");
+        let error = with_repository(&POSTGRES.replacen(from, to, 1)).unwrap_err();
+        assert!(error.detail.contains(message) && error.hint.contains(hint), "{error}: {}", error.hint);
+        assert!(!error.detail.contains("s3cret") && !error.hint.contains("s3cret"));
+    };
+    check("env:APP_DATABASE_URL", "postgres://me:s3cret@db/app", "a secret must not stand", "url = \"env:NAME\"");
+    check("\"column\"", "\"schema\"", "not in this version: tenancy=`schema`", "tenancy = \"column\"");
+    check("\"column\"", "\"columns\"", "instead of column, schema or database", "column");
+    check("tenant_column", "tenant_colum", "unknown key: key=`sources.app.tenant_colum`", "tenant_column");
+    check("tenant_column = \"org_id\"", "", "nothing is said of the table", "tenant_column");
+    check("tenant_column = \"org_id\"", "tenant = \"org_id\"", "unknown key", "tenant_column");
+    check("\"org_id\"", "\"org_id\"\nvia = \"a -> b.c\"", "one way to its site", "either");
+    check("comments.issue_id ->", "issues.issue_id ->", "does not begin at its own table", "comments");
+    check("-> issues.id", "-> id", "instead of a reference", "comments.issue_id");
+    check("issues.id\", \"App", "issues\", \"App", "instead of a table and its column", "issues.id");
+    check("type = \"kind\"", "kind = \"kind\"", "a key is missing", "type");
+    check("[\"job_queue\"]", "\"job_queue\"", "instead of a list of tables", "countries");
 }

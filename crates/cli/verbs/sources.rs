@@ -3,12 +3,14 @@
 //! It reads names and metadata and opens every file without reading it, as the user it runs as:
 //! what the nightly backup would stumble over shows now.
 
+mod postgres;
+
 use lifeboat_engine::Fleet;
-use lifeboat_model::{EntryKind, PartProblem, SiteId, SourceName};
+use lifeboat_model::{EntryKind, PartProblem, SiteId, SourceName, worst_exit_code};
 use lifeboat_source::Source;
 use serde_json::json;
 
-use crate::config::{Config, SourceSettings};
+use crate::config::{Config, SourceConfig, SourceSettings};
 use crate::output::{Failed, Outcome, count};
 use crate::{CliError, Context, open, suggest, words};
 
@@ -49,6 +51,16 @@ fn inspect_all(
         if only.is_some_and(|only| only != source.name()) {
             continue;
         }
+        if let Some(database) = postgres::of(fleet, source.name()) {
+            let place = config.source(source.name()).map(SourceConfig::place).unwrap_or_default();
+            match postgres::inspect(database, &place, context) {
+                Ok(failed) => outcome.failed.extend(failed),
+                Err(error) => outcome.failed.push(refusal(source.name(), &error)),
+            }
+            let codes = outcome.failed.iter().map(|failed| failed.exit_code);
+            outcome.exit_code = worst_exit_code(codes.chain([outcome.exit_code]));
+            continue;
+        }
         match look(source, context) {
             Ok(found) => {
                 found.tell(source, config, context);
@@ -60,17 +72,16 @@ fn inspect_all(
             Err(error) if error.fault == lifeboat_model::Fault::Cancelled => return Err(error),
             Err(error) => {
                 outcome.exit_code = error.exit_code();
-                let message = format!("{}: {}", source.name(), error.message);
-                outcome.failed.push(Failed {
-                    site: None,
-                    message,
-                    hint: error.hint.clone(),
-                    exit_code: error.exit_code(),
-                });
+                outcome.failed.push(refusal(source.name(), &error));
             }
         }
     }
     Ok(outcome)
+}
+
+fn refusal(source: &SourceName, error: &CliError) -> Failed {
+    let message = format!("{source}: {}", error.message);
+    Failed { site: None, message, hint: error.hint.clone(), exit_code: error.exit_code() }
 }
 
 /// What was found in one source.
@@ -118,7 +129,7 @@ fn look_at_site(source: &dyn Source, site: &SiteId, found: &mut Found) -> Result
 impl Found {
     fn tell(&self, source: &dyn Source, config: &Config, context: &Context) {
         let output = &context.output;
-        let path = config.source(source.name()).map(|source| source.path().to_owned()).unwrap_or_default();
+        let path = config.source(source.name()).map(SourceConfig::place).unwrap_or_default();
         let problem = |problem: &PartProblem| json!({ "entry": problem.entry, "reason": problem.reason });
         output.event(
             "source",

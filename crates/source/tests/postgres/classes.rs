@@ -38,6 +38,7 @@ fn rows_by_owner(url: &str, config: &PostgresConfig) -> (Classes, BTreeMap<Strin
     (classes, all)
 }
 
+// Explains invariant: one-owner
 #[test]
 fn every_row_of_the_nasty_schema_has_the_owner_it_should() {
     let Some(url) = nasty("every_row_of_the_nasty_schema_has_the_owner_it_should") else { return };

@@ -7,9 +7,9 @@
 //! what is left           ─▶ unclassed, with a line of configuration that would class it
 //! ```
 //!
-//! Invariant (one owner): a row has at most one tenant. Where several paths lead from a row, the
+//! Invariant (one-owner): a row has at most one tenant. Where several paths lead from a row, the
 //! first whose columns are all filled decides, in conditions and in expressions alike.
-//! Invariant (no circle): the parents of a table never lead back to it.
+//! Invariant (no-way-back): the parents of a table never lead back to it.
 //!
 //! Pure: nothing here asks the database.
 

@@ -143,6 +143,7 @@ fn the_shortest_path_that_is_never_null_says_whose_a_row_is() {
     check(&tables, &config(), &[("a", "direct by site"), ("b", "via a -> a.id")]);
 }
 
+// Explains invariant: no-way-back
 #[test]
 fn paths_that_may_be_null_all_count_and_never_lead_back() {
     let tables = ["a: id# site!", "b: id# site!", "c: id# a -> a b -> b"];

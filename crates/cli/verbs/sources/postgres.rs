@@ -1,0 +1,141 @@
+//! What `sources inspect` says of a database: whose each table is, what is nobody's, what is not allowed.
+
+use lifeboat_model::SourceName;
+use lifeboat_source::postgres::{Class, InspectedTable, Inspection, Need, PostgresSource};
+use serde_json::json;
+
+use crate::output::{Failed, count};
+use crate::{CliError, Context};
+
+/// Looks, and tells; what an operator must mend comes back.
+pub(super) fn inspect(source: &PostgresSource, place: &str, context: &Context) -> Result<Option<Failed>, CliError> {
+    let found = Inspection::of(source.server(), source.config())?;
+    let name = source.server().source_name();
+    context.output.event("source", as_json(name, place, &found));
+    tell(name, place, &found, context);
+    Ok(failed(name, &found))
+}
+
+fn as_json(name: &str, place: &str, found: &Inspection) -> serde_json::Value {
+    let table = |table: &InspectedTable| {
+        let suggestion = match &table.class {
+            Class::Unclassed { suggestion } => Some(suggestion.to_string()),
+            _ => None,
+        };
+        json!({
+            "table": table.name.as_str(),
+            "class": table.class.word(),
+            "how": table.class.to_string(),
+            "rows_estimate": table.rows_estimate.max(0),
+            "ownerless_rows": table.ownerless_rows,
+            "partitions": table.partitions,
+            "notes": table.notes,
+            "suggestion": suggestion,
+        })
+    };
+    let missing = found.missing.iter().map(|missing| {
+        json!({ "needed_for": missing.needed_for.word(), "what": missing.what, "statement": missing.statement })
+    });
+    json!({
+        "source": name,
+        "kind": "postgres",
+        "path": place,
+        "database": found.server.database,
+        "server_version": found.server.version,
+        "system_identifier": found.server.system_identifier,
+        "is_standby": found.server.is_standby,
+        "role": found.server.role,
+        "sites": found.sites,
+        "tables": found.tables.iter().map(table).collect::<Vec<_>>(),
+        "suggested_lines": found.suggested_lines,
+        "missing_privileges": missing.collect::<Vec<_>>(),
+        "views_skipped": found.views.iter().map(|view| view.as_str()).collect::<Vec<_>>(),
+    })
+}
+
+fn tell(name: &str, place: &str, found: &Inspection, context: &Context) {
+    let output = &context.output;
+    let server = &found.server;
+    output.line(format!("{name} (postgres)  {place}"));
+    let sites = found.sites.map_or_else(|| "unknown".to_owned(), count);
+    let standby = if server.is_standby { ", a standby: no restore can go there" } else { "" };
+    output.line(format!(
+        "  database {} on PostgreSQL {}{standby}, as role {}; {sites} sites",
+        server.database,
+        server.version / 10_000,
+        server.role
+    ));
+    for table in &found.tables {
+        output.line(format!("  {}", line_of(table)));
+        for note in &table.notes {
+            output.line(format!("    {note}"));
+        }
+    }
+    if !found.views.is_empty() {
+        let views: Vec<&str> = found.views.iter().map(|view| view.as_str()).collect();
+        output.line(format!("  without views, which hold nothing of their own: {}", views.join(", ")));
+    }
+    if !found.suggested_lines.is_empty() {
+        output.line(format!("  for the unclassed tables, to be checked and written into [sources.{name}]:"));
+        for line in &found.suggested_lines {
+            output.line(format!("    {line}"));
+        }
+    }
+    for need in [Need::Backup, Need::Restore] {
+        let missing: Vec<_> = found.missing.iter().filter(|missing| missing.needed_for == need).collect();
+        if !missing.is_empty() {
+            output.line(format!("  privileges that role {} lacks for a {}:", server.role, need.word()));
+        }
+        for missing in missing {
+            output.line(format!("    {}", missing.what));
+            output.line(format!("      {}", missing.statement));
+        }
+    }
+}
+
+fn line_of(table: &InspectedTable) -> String {
+    let mut line = format!("{}: {}", table.name, table.class);
+    if table.partitions > 0 {
+        line += &format!(", {} partitions", table.partitions);
+    }
+    match table.ownerless_rows {
+        Some(rows) if rows > 0 => line += &format!(", {} rows of no site: in no snapshot", count(rows)),
+        None if table.class.is_of_sites() => line += ", rows of no site not counted",
+        _ => {}
+    }
+    line
+}
+
+/// Why a backup would fail or lack something; what only a restore needs is told, and no failure.
+fn failed(name: &str, found: &Inspection) -> Option<Failed> {
+    let unclassed = found.tables.iter().filter(|table| matches!(table.class, Class::Unclassed { .. })).count();
+    let missing = found.missing.iter().filter(|missing| missing.needed_for == Need::Backup).count();
+    let ownerless: u64 = found.tables.iter().filter_map(|table| table.ownerless_rows).sum();
+    let mut faults = Vec::new();
+    if unclassed > 0 {
+        faults.push(format!("{unclassed} tables of unknown class"));
+    }
+    if missing > 0 {
+        faults.push(format!("{missing} privileges that a backup needs are missing"));
+    }
+    if ownerless > 0 {
+        faults.push(format!("{} rows of no site", count(ownerless)));
+    }
+    if faults.is_empty() {
+        return None;
+    }
+    let hint = match (unclassed, missing) {
+        (0, 0) => format!("name their table under `ignored` in [sources.{name}], or give the rows a site"),
+        (0, _) => "run the statements above as a superuser; docs/operations/postgres-roles.md makes such roles".into(),
+        _ => format!("write the lines above into [sources.{name}] after checking them"),
+    };
+    Some(Failed { site: None, message: format!("{name}: {}", faults.join(", ")), hint: Some(hint), exit_code: 10 })
+}
+
+/// The database source of that name.
+pub(super) fn of<'a>(fleet: &'a lifeboat_engine::Fleet, name: &SourceName) -> Option<&'a PostgresSource> {
+    match fleet.source(name) {
+        Some(lifeboat_engine::AnySource::Postgres(source)) => Some(source),
+        _ => None,
+    }
+}
