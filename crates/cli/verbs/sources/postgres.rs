@@ -99,7 +99,8 @@ fn line_of(table: &InspectedTable) -> String {
         line += &format!(", {} partitions", table.partitions);
     }
     match table.ownerless_rows {
-        Some(rows) if rows > 0 => line += &format!(", {} rows of no site: in no snapshot", count(rows)),
+        Some(1) => line += ", 1 row of no site: in no snapshot",
+        Some(rows) if rows > 1 => line += &format!(", {} rows of no site: in no snapshot", count(rows)),
         None if table.class.is_of_sites() => line += ", rows of no site not counted",
         _ => {}
     }

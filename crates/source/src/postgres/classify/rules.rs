@@ -197,12 +197,12 @@ impl Rules {
         Ok(())
     }
 
-    /// Something must say what a tenant is.
+    /// Something must say what a tenant is, and a column that no table has says nothing.
     fn refuse_no_tenant(&self, catalogue: &Catalogue) -> Result<(), Fault> {
-        if self.root.is_some() || !self.direct.is_empty() {
-            return Ok(());
-        }
         let Some(wanted) = &self.tenant_column else {
+            if self.root.is_some() || !self.direct.is_empty() {
+                return Ok(());
+            }
             return Err(Fault::new(
                 "neither `tenant_column` nor `root` is said".into(),
                 "say tenant_column = \"site_id\": the column that holds the site in most tables".into(),

@@ -151,6 +151,7 @@ impl Guess<'_> {
             .or_else(|| self.root())
             .or_else(|| self.one_of_two_sites())
             .or_else(|| self.polymorphic())
+            .or_else(|| self.usual_tenant())
             .or_else(|| self.via_by_name())
             .or_else(|| self.tenant_by_name())
             .unwrap_or_else(|| if self.is_passing() { Suggestion::Ignored(name()) } else { Suggestion::Shared(name()) })
@@ -217,14 +218,26 @@ impl Guess<'_> {
         None
     }
 
-    /// A column that is called nearly as the tenant column, or as what such columns are called.
+    /// A column with a name that only tenant columns have.
+    fn usual_tenant(&self) -> Option<Suggestion> {
+        const USUAL: [&str; 8] = [
+            "tenant_id",
+            "site_id",
+            "org_id",
+            "organization_id",
+            "organisation_id",
+            "workspace_id",
+            "tenant",
+            "\"tenantId\"",
+        ];
+        let column = USUAL.iter().find_map(|name| find_column(self.table, name))?;
+        Some(Suggestion::TenantColumn { table: self.table.name.clone(), column: column.quoted.clone() })
+    }
+
+    /// A column that is called nearly as the tenant column.
     fn tenant_by_name(&self) -> Option<Suggestion> {
-        let known = || self.table.columns.iter().map(|column| column.quoted.as_str());
-        let like_ours = self.rules.tenant_column.as_deref().and_then(|wanted| names::nearest(wanted, known()));
-        let usual =
-            ["tenant_id", "site_id", "org_id", "organization_id", "organisation_id", "workspace_id", "customer_id"];
-        let usual = usual.iter().find_map(|name| find_column(self.table, name)).map(|column| column.quoted.as_str());
-        let column = like_ours.or(usual)?.to_owned();
+        let known = self.table.columns.iter().map(|column| column.quoted.as_str());
+        let column = names::nearest(self.rules.tenant_column.as_deref()?, known)?.to_owned();
         Some(Suggestion::TenantColumn { table: self.table.name.clone(), column })
     }
 
