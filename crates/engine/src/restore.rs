@@ -11,7 +11,7 @@
 
 use std::time::Instant;
 
-use lifeboat_model::{ProgressEvent, ProgressPhase, Receipt};
+use lifeboat_model::{Fault, Faulty, ProgressEvent, ProgressPhase, Receipt};
 
 use crate::{Engine, Error};
 
@@ -24,6 +24,7 @@ mod keep;
 mod part;
 mod plan;
 mod request;
+mod rows;
 mod stage;
 mod undo;
 
@@ -147,7 +148,7 @@ async fn write_in_place(
     let undo = keep::keep_undo(engine, facts, &parts, intent, !request.skip_damaged).await?;
     let worked = async {
         phase(engine, &plan, ProgressPhase::Staging);
-        stage::stage(engine, facts, &mut parts, request)?;
+        tokio::task::block_in_place(|| stage::stage(engine, facts, &mut parts, request))?;
         phase(engine, &plan, ProgressPhase::Verifying);
         let verified = verify(engine, &mut parts, request)?;
         intent::still_ours(&mut facts.site, intent).await?;
@@ -157,13 +158,19 @@ async fn write_in_place(
     let verified = match worked.await {
         Ok(verified) => verified,
         Err(error) => {
-            parts.iter_mut().for_each(PartWork::discard);
+            tokio::task::block_in_place(|| parts.iter_mut().for_each(PartWork::discard));
             return Err(error.into());
         }
     };
     phase(engine, &plan, ProgressPhase::Switching);
-    let opened = tokio::task::block_in_place(|| open(&mut parts, &verified));
-    let receipts = opened.map_err(|error| Failure { error, switched: true })?;
+    let opened = tokio::task::block_in_place(|| {
+        open(&mut parts, &verified).inspect_err(|failure| {
+            if !failure.switched {
+                parts.iter_mut().for_each(PartWork::discard);
+            }
+        })
+    });
+    let receipts = opened?;
     Ok(plan.receipt(intent.restore, receipts, undo))
 }
 
@@ -173,12 +180,13 @@ async fn elsewhere(engine: &Engine, request: &RestoreRequest, planned: Planned) 
     let restore = intent::new_restore()?;
     let mut parts = PartWork::all(engine, &facts, request, restore)?;
     phase(engine, &plan, ProgressPhase::Staging);
-    let staged = stage::stage(engine, &facts, &mut parts, request);
+    let staged = tokio::task::block_in_place(|| stage::stage(engine, &facts, &mut parts, request));
     phase(engine, &plan, ProgressPhase::Verifying);
     let verified = staged.and_then(|()| verify(engine, &mut parts, request));
-    let verified = verified.inspect_err(|_| parts.iter_mut().for_each(PartWork::discard))?;
+    let verified =
+        verified.inspect_err(|_| tokio::task::block_in_place(|| parts.iter_mut().for_each(PartWork::discard)))?;
     phase(engine, &plan, ProgressPhase::Switching);
-    let receipts = tokio::task::block_in_place(|| open(&mut parts, &verified))?;
+    let receipts = tokio::task::block_in_place(|| open(&mut parts, &verified)).map_err(|failure| failure.error)?;
     Ok(plan.receipt(restore, receipts, None))
 }
 
@@ -194,11 +202,20 @@ fn verify(engine: &Engine, parts: &mut [PartWork], request: &RestoreRequest) -> 
 }
 
 /// The switch: files are added first and removed last, so that no row ever points at nothing.
-fn open(parts: &mut [PartWork], verified: &Verified) -> Result<Vec<part::Opened>, Error> {
-    parts.iter_mut().try_for_each(|part| part.add_files(verified))?;
-    parts.iter_mut().try_for_each(|part| part.switch_database(verified))?;
-    parts.iter_mut().try_for_each(|part| part.remove_extras(verified))?;
-    parts.iter_mut().map(PartWork::finish).collect()
+fn open(parts: &mut [PartWork], verified: &Verified) -> Result<Vec<part::Opened>, Failure> {
+    let mut switched = parts.iter().any(PartWork::adds_files);
+    let failure = |error, switched| Failure { error, switched };
+    parts.iter_mut().try_for_each(|part| part.add_files(verified)).map_err(|error| failure(error, true))?;
+    for part in &mut *parts {
+        // What a transaction did not do, nobody has to go on with.
+        part.switch_database(verified).map_err(|error| {
+            let is_undone = part.is_transactional() && error.fault() == Fault::Operator;
+            failure(error, switched || !is_undone)
+        })?;
+        switched |= part.has_database();
+    }
+    parts.iter_mut().try_for_each(|part| part.remove_extras(verified)).map_err(|error| failure(error, true))?;
+    parts.iter_mut().map(PartWork::finish).collect::<Result<_, _>>().map_err(|error| failure(error, true))
 }
 
 fn phase(engine: &Engine, plan: &RestorePlan, phase: ProgressPhase) {

@@ -28,7 +28,7 @@ pub(super) fn refuse_others(part: &PartFacts) -> Result<(), Error> {
         Some(Compared::Database { is_same }) => *is_same,
         // A kill may have left directories without their times.
         Some(Compared::Files(MergePlan { actions, removals, .. })) => actions.is_empty() && removals.is_empty(),
-        None => false,
+        Some(Compared::Rows) | None => false,
     };
     if is_same { Ok(()) } else { Err(occupied(Path::new(&part.shown_place()))) }
 }

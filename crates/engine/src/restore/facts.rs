@@ -6,6 +6,7 @@ use lifeboat_model::{
 };
 use lifeboat_repo::{Manifest, Site};
 use lifeboat_source::files::{FilesTarget, MergePlan, Scope};
+use lifeboat_source::postgres::target::LiveRows;
 use lifeboat_source::sqlite::{Live, SqliteTarget};
 use lifeboat_source::{PartReader, Place};
 
@@ -69,6 +70,7 @@ impl PartFacts {
 pub(crate) enum Compared {
     Files(MergePlan),
     Database { is_same: bool },
+    Rows,
 }
 
 /// What is at a part's place now.
@@ -79,6 +81,8 @@ pub(crate) enum LivePart {
         live: Live,
         stamp: Option<Vec<u8>>,
     },
+    /// Rows of a shared database, by table.
+    Rows(LiveRows),
 }
 
 /// Reads the point from the repository and looks at the live parts.
@@ -133,7 +137,7 @@ pub(super) async fn gather(engine: &Engine, request: &RestoreRequest) -> Result<
         return Err(nothing_to_restore(request, &facts));
     }
     // Databases before files, as everywhere.
-    facts.parts.sort_by_key(|part| part.kind != SourceKind::Sqlite);
+    facts.parts.sort_by_key(|part| part.kind == SourceKind::Files);
     Ok(facts)
 }
 
@@ -146,7 +150,7 @@ pub(super) fn look_again(engine: &Engine, _request: &RestoreRequest, facts: &mut
             part.live = look_live(
                 engine.fleet.source(&part.source),
                 part.kind,
-                part.file_place()?,
+                part.place.as_ref(),
                 &part.excluded,
                 facts.site.id(),
             )?;
@@ -158,6 +162,7 @@ pub(super) fn look_again(engine: &Engine, _request: &RestoreRequest, facts: &mut
 /// Reads what is live and compares it with what is wanted.
 fn compare(engine: &Engine, facts: &Facts, part: &PartFacts) -> Result<Compared, Error> {
     match &part.live {
+        LivePart::Rows(_) => Ok(Compared::Rows), // digests of the rows are compared always
         LivePart::Database { .. } => {
             let wanted = part.wanted.iter().find(|entry| entry.kind != EntryKind::Absent);
             let is_same = match super::undo::holds(&facts.site, &facts.manifest, wanted, part) {
@@ -213,14 +218,19 @@ fn look_at_part(
     let is_undo = facts.record.mark == Mark::Undo;
     let wanted = select(entries, request.only.as_ref())?;
     let place = place_of(source, &request.site, &request.target)?;
+    if let AnySource::Postgres(_) = source {
+        refuse_of_rows(request)?;
+    }
     let excluded = match (source, &request.target) {
         (AnySource::Files(files), RestoreTarget::InPlace) => files.excluded(&request.site)?,
         (AnySource::Files(files), RestoreTarget::Beside(name)) => files.excluded(name)?,
         _ => Vec::new(),
     };
-    let Some(place) = place else { return Err(rows_not_yet()) };
-    let identity_now = lifeboat_source::identity::identity_of(&place.path())?;
-    let live = look_live(Some(source), source.as_source().kind(), &place, &excluded, &request.site)?;
+    let identity_now = match &place {
+        Some(place) => lifeboat_source::identity::identity_of(&place.path())?,
+        None => tokio::task::block_in_place(|| source.as_source().identity(&request.site))?,
+    };
+    let live = look_live(Some(source), source.as_source().kind(), place.as_ref(), &excluded, &request.site)?;
     let narrowed = request.only.as_ref().is_some_and(|only| only.entry.is_some());
     // An undo lists what it changes, unless the whole part was absent before the restore.
     let listed = narrowed || (is_undo && part.record.status != PartStatus::Absent);
@@ -230,7 +240,7 @@ fn look_at_part(
         status: part.record.status.clone(),
         wanted,
         scope: if listed { Scope::Listed } else { Scope::Whole },
-        place: Some(place),
+        place,
         excluded,
         identity_then: part.identity.clone(),
         identity_now,
@@ -302,17 +312,21 @@ fn own_place(source: &AnySource, site: &SiteId) -> Result<Option<Place>, lifeboa
 fn look_live(
     source: Option<&AnySource>,
     kind: SourceKind,
-    place: &Place,
+    place: Option<&Place>,
     excluded: &[EntryPath],
     site: &SiteId,
 ) -> Result<LivePart, Error> {
     let nobody = RestoreId([0; 8]); // only looks: nothing is staged under it
+    let Some(place) = place else {
+        let Some(AnySource::Postgres(rows)) = source else { return Err(no_rows_here()) };
+        return tokio::task::block_in_place(|| Ok(LivePart::Rows(rows.target(site, nobody)?.live()?)));
+    };
     if !place.base().exists() && excluded.is_empty() && source.is_some_and(|source| is_elsewhere(source, place, site)) {
         // An export into a directory that is yet to be made.
         return Ok(match kind {
             SourceKind::Files => LivePart::Files(None),
             SourceKind::Sqlite => LivePart::Database { live: Live::Absent { leftovers: Vec::new() }, stamp: None },
-            SourceKind::Postgres => return Err(rows_not_yet()),
+            SourceKind::Postgres => return Err(no_rows_here()),
         });
     }
     Ok(match kind {
@@ -320,7 +334,7 @@ fn look_live(
             let target = FilesTarget::open(place.clone(), nobody, excluded.to_vec())?;
             LivePart::Files(target.scan()?.map(all_entries).transpose()?)
         }
-        SourceKind::Postgres => return Err(rows_not_yet()),
+        SourceKind::Postgres => return Err(no_rows_here()),
         SourceKind::Sqlite => {
             let live = SqliteTarget::open(place, nobody)?.live()?;
             let stamp = match source {
@@ -353,10 +367,20 @@ pub(super) fn all_entries(mut reader: Box<dyn PartReader>) -> Result<Vec<Entry>,
     }
 }
 
-fn rows_not_yet() -> Error {
-    Error::NoSuchThing {
-        detail: "restoring rows into a PostgreSQL is not in this version".into(),
-        hint: "`lifeboat cat SITE:PART/TABLE` gives the rows as COPY reads them; --only another part restores that"
-            .into(),
-    }
+/// What cannot be done with rows yet.
+fn refuse_of_rows(request: &RestoreRequest) -> Result<(), Error> {
+    let what = match (&request.target, &request.only) {
+        (RestoreTarget::Beside(_), _) => "rows beside the live ones",
+        (RestoreTarget::Export(_), _) => "an export of rows",
+        (_, Some(Only { entry: Some(_), .. })) => "a single table or row",
+        _ => return Ok(()),
+    };
+    Err(Error::NoSuchThing {
+        detail: format!("{what} is not in this version"),
+        hint: "`lifeboat cat SITE:PART/TABLE` gives a table's rows as COPY reads them".into(),
+    })
+}
+
+fn no_rows_here() -> Error {
+    Error::Bug("rows of a database lie at no path".into())
 }

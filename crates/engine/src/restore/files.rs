@@ -335,7 +335,7 @@ impl FilesWork {
     }
 
     /// Nothing is to be changed, so not even a staging directory is made.
-    fn is_idle(&self) -> bool {
+    pub(super) fn is_idle(&self) -> bool {
         self.plan.actions.is_empty() && self.plan.removals.is_empty() && self.plan.directories.is_empty()
     }
 }

@@ -87,7 +87,7 @@ pub(super) fn sweep(engine: &Engine, site: &SiteId, dead: &RestoreIntent) {
             AnySource::Files(files) => files.place(site).and_then(|place| {
                 FilesTarget::open(place, dead.restore, files.excluded(site)?)?.clean_up().map(|_| ())
             }),
-            AnySource::Postgres(_) => Ok(()),
+            AnySource::Postgres(rows) => rows.sweep(dead.restore),
             AnySource::Sqlite(sqlite) => {
                 sqlite.place(site).and_then(|place| SqliteTarget::open(&place, dead.restore)?.discard_staging())
             }

@@ -9,14 +9,16 @@ use lifeboat_model::{
 };
 use lifeboat_repo::ManifestPart;
 use lifeboat_repo::{Ingest, IngestOptions, NewPart, NewSnapshot, StoredContent};
-use lifeboat_source::PartReader;
 use lifeboat_source::sqlite::Live;
+use lifeboat_source::{PartReader, Source};
 
 use super::Facts;
 use super::files::absent;
 use super::intent::Intent;
 use super::part::PartWork;
+use super::rows::RowsWork;
 use crate::backup::{Parent, PartIngest};
+use crate::fleet::AnySource;
 use crate::process::random_id;
 use crate::{Engine, Error, this_process};
 
@@ -122,6 +124,7 @@ fn source_of(part: &PartWork) -> &SourceName {
     match part {
         PartWork::Files(work) => work.source(),
         PartWork::Database(work) => work.source(),
+        PartWork::Rows(work) => work.source(),
     }
 }
 
@@ -129,6 +132,7 @@ fn changes_something(part: &PartWork, earlier: &Earlier) -> bool {
     let known = earlier.part(source_of(part));
     match part {
         PartWork::Database(work) => work.replaced().is_some() && known.is_none(),
+        PartWork::Rows(work) => work.replaced().is_some() && known.is_none(),
         PartWork::Files(work) => {
             let before = work.before();
             let is_new = |entry: &Entry| known.is_none_or(|(_, kept)| !kept.iter().any(|kept| kept.path == entry.path));
@@ -143,10 +147,11 @@ fn keep_part(reading: &PartIngest<'_>, part: &PartWork, earlier: &Earlier) -> Re
     let known = earlier.part(&source);
     match part {
         // A database is kept whole, so what was kept first is all there is to keep.
-        PartWork::Database(_) if known.is_some() => {
+        PartWork::Database(_) | PartWork::Rows(_) if known.is_some() => {
             Ok(known
                 .map(|(part, entries)| NewPart { part: part.clone(), entries: entries.iter().map(again).collect() }))
         }
+        PartWork::Rows(work) => keep_rows(reading, work, &source),
         PartWork::Database(work) => match work.replaced() {
             None => Ok(None),
             Some(Live::Absent { .. }) => {
@@ -191,6 +196,25 @@ fn keep_part(reading: &PartIngest<'_>, part: &PartWork, earlier: &Earlier) -> Re
             Ok(Some(new_part(source, SourceKind::Files, status, &work.target().identity()?, entries)))
         }
     }
+}
+
+/// All rows of the site as they are, which the switch then demands to find.
+fn keep_rows(reading: &PartIngest<'_>, work: &RowsWork, source: &SourceName) -> Result<Option<NewPart>, Error> {
+    let Some(live) = work.replaced() else { return Ok(None) };
+    let Some(AnySource::Postgres(rows)) = reading.engine.fleet.source(source) else {
+        return Err(Error::Bug("rows without their source".into()));
+    };
+    rows.end_cut(); // what was read before is of another moment
+    let (entries, status) = match rows.open(reading.site)? {
+        None => (Vec::new(), PartStatus::Absent),
+        Some(reader) => (reading.read_part(reader, &Parent::default())?.0, PartStatus::Complete),
+    };
+    let identity = rows.identity(reading.site)?;
+    rows.end_cut();
+    if !super::rows::holds(entries.iter().map(|(entry, _)| entry), live) {
+        return Err(changed_meanwhile(source));
+    }
+    Ok(Some(new_part(source.clone(), SourceKind::Postgres, status, &identity, entries)))
 }
 
 fn keep_files(

@@ -6,6 +6,7 @@ use lifeboat_repo::Wanted;
 use super::database::DatabaseWork;
 use super::facts::{Facts, PartFacts};
 use super::files::FilesWork;
+use super::rows::RowsWork;
 use super::{RestoreRequest, Verified};
 use crate::{Engine, Error};
 
@@ -26,6 +27,7 @@ pub(super) struct Destination {
 pub(super) enum PartWork {
     Files(Box<FilesWork>),
     Database(Box<DatabaseWork>),
+    Rows(Box<RowsWork>),
 }
 
 impl PartWork {
@@ -50,7 +52,11 @@ impl PartWork {
     ) -> Result<Self, Error> {
         Ok(match part.kind {
             SourceKind::Files => Self::Files(Box::new(FilesWork::new(engine, facts, part, request, restore)?)),
-            SourceKind::Postgres => return Err(Error::Bug("rows are refused before".into())),
+            SourceKind::Postgres => {
+                let source = engine.fleet.source(&part.source);
+                let source = source.ok_or_else(|| Error::Bug("a part without its source".into()))?;
+                Self::Rows(Box::new(RowsWork::new(source, facts, part, restore)?))
+            }
             SourceKind::Sqlite => Self::Database(Box::new(DatabaseWork::new(facts, part, request, restore)?)),
         })
     }
@@ -60,6 +66,7 @@ impl PartWork {
         match self {
             Self::Files(work) => work.begin(),
             Self::Database(work) => work.begin(),
+            Self::Rows(work) => work.begin(),
         }
     }
 
@@ -68,6 +75,7 @@ impl PartWork {
         match self {
             Self::Files(work) => work.wanted(),
             Self::Database(work) => Ok(work.wanted()),
+            Self::Rows(work) => Ok(work.wanted()),
         }
     }
 
@@ -76,6 +84,7 @@ impl PartWork {
         match self {
             Self::Files(work) => work.deliver(destination, bytes),
             Self::Database(work) => work.deliver(destination, bytes),
+            Self::Rows(work) => work.deliver(destination, bytes),
         }
     }
 
@@ -84,6 +93,7 @@ impl PartWork {
         match self {
             Self::Files(work) => work.entry_of(destination.slot),
             Self::Database(work) => work.entry_name(),
+            Self::Rows(work) => work.entry_of(destination.slot),
         }
     }
 
@@ -92,6 +102,7 @@ impl PartWork {
         match self {
             Self::Files(work) => work.leave_out(destination.slot, detail),
             Self::Database(work) => work.leave_out(detail),
+            Self::Rows(work) => work.leave_out(detail),
         }
     }
 
@@ -99,27 +110,43 @@ impl PartWork {
         match self {
             Self::Files(work) => work.verify(read),
             Self::Database(work) => work.verify(),
+            Self::Rows(work) => work.verify(),
         }
     }
 
     pub(super) fn add_files(&mut self, _: &Verified) -> Result<(), Error> {
         match self {
             Self::Files(work) => work.add(),
-            Self::Database(_) => Ok(()),
+            Self::Database(_) | Self::Rows(_) => Ok(()),
         }
+    }
+
+    /// Whether the switch begins with writing files.
+    pub(super) fn adds_files(&self) -> bool {
+        matches!(self, Self::Files(work) if !work.is_idle())
+    }
+
+    pub(super) fn has_database(&self) -> bool {
+        matches!(self, Self::Database(_) | Self::Rows(_))
+    }
+
+    /// Whether its switch is done wholly or, when it is refused, not at all.
+    pub(super) fn is_transactional(&self) -> bool {
+        matches!(self, Self::Rows(_))
     }
 
     pub(super) fn switch_database(&mut self, _: &Verified) -> Result<(), Error> {
         match self {
             Self::Files(_) => Ok(()),
             Self::Database(work) => work.switch(),
+            Self::Rows(work) => work.switch(),
         }
     }
 
     pub(super) fn remove_extras(&mut self, _: &Verified) -> Result<(), Error> {
         match self {
             Self::Files(work) => work.remove(),
-            Self::Database(_) => Ok(()),
+            Self::Database(_) | Self::Rows(_) => Ok(()),
         }
     }
 
@@ -128,6 +155,7 @@ impl PartWork {
         match self {
             Self::Files(work) => work.finish(),
             Self::Database(work) => work.finish(),
+            Self::Rows(work) => work.finish(),
         }
     }
 
@@ -136,6 +164,7 @@ impl PartWork {
         let discarded = match self {
             Self::Files(work) => work.discard(),
             Self::Database(work) => work.discard(),
+            Self::Rows(work) => work.discard(),
         };
         if let Err(error) = discarded {
             tracing::warn!(%error, "staging was left behind; the next restore of this site removes it");

@@ -5,11 +5,13 @@ use lifeboat_model::{
     SourceKind, SourceName, Timestamp,
 };
 use lifeboat_source::files::{Action, MergePlan, Over, Scope, plan_merge};
+use lifeboat_source::postgres::target::{LiveRows, LiveTable};
 use lifeboat_source::sqlite::Live;
 use sha2::{Digest, Sha256};
 
 use super::facts::{Compared, Facts, LivePart, PartFacts};
 use super::part::Opened;
+use super::rows::{has_rows, is_same, live_table};
 use super::{Approval, RestoreRequest, RestoreTarget};
 use crate::Error;
 
@@ -155,6 +157,7 @@ fn plan_part(part: &PartFacts) -> PartPlan {
     match &part.live {
         LivePart::Files(live) => plan_files(part, live.as_deref().unwrap_or_default(), &mut plan),
         LivePart::Database { live, stamp } => plan_database(part, live, stamp.as_deref(), &mut plan),
+        LivePart::Rows(live) => plan_rows(part, live, &mut plan),
     }
     if let PartStatus::Incomplete { problems } = part.status {
         plan.notes.push(format!(
@@ -265,6 +268,39 @@ fn plan_database(part: &PartFacts, live: &Live, stamp: Option<&[u8]>, plan: &mut
     if database_step(part, live, stamp) == DatabaseStep::Put {
         plan.write_bytes = part.wanted.iter().map(|entry| entry.metadata.size).sum();
     }
+}
+
+/// Rows by table: exact where the site has none now, else upper limits.
+fn plan_rows(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) {
+    if is_same(part, live) {
+        plan.keep = live.tables.iter().map(|table| table.rows).sum();
+        return;
+    }
+    for entry in &part.wanted {
+        let EntryKind::Table { rows, digest, .. } = entry.kind else { continue };
+        plan.write_bytes += entry.metadata.size;
+        let path = entry.path.to_string();
+        match live_table(live, entry) {
+            Some(live) if live.digest == digest => plan.keep += rows,
+            Some(LiveTable { rows: 0, .. }) | None => {
+                plan.add += rows;
+                plan.changes.push((Change::Add, path));
+            }
+            Some(live) => {
+                plan.add += rows;
+                plan.remove += live.rows;
+                plan.notes.push(format!("{path}: {} rows now, {rows} at the point", live.rows));
+                plan.changes.push((Change::Replace, path));
+            }
+        }
+    }
+    if !has_rows(part) {
+        for table in live.tables.iter().filter(|table| table.rows > 0) {
+            plan.remove += table.rows;
+            plan.changes.push((Change::Remove, table.name.to_string()));
+        }
+    }
+    plan.notes.push("counts are rows; one transaction, triggers and foreign-key actions not firing".into());
 }
 
 impl PartPlan {

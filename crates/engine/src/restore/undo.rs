@@ -199,6 +199,22 @@ pub(super) fn changed_since(part: &PartFacts) -> Option<String> {
             let more = if more > 0 { format!(" and {more} more") } else { String::new() };
             (!changed.is_empty()).then(|| format!("changed since the restore: {named}{more}"))
         }
+        LivePart::Rows(live) => {
+            // An undo that was killed after its switch has put the rows back: nobody else's change.
+            if super::rows::is_same(part, live) {
+                return None;
+            }
+            let is_changed = |entry: &&Entry| match &entry.kind {
+                EntryKind::Table { digest, .. } => {
+                    super::rows::live_table(live, entry).is_none_or(|live| live.digest != *digest)
+                }
+                _ => false,
+            };
+            let changed: Vec<String> = left.iter().filter(is_changed).map(|entry| entry.path.to_string()).collect();
+            let is_filled = left.is_empty() && !live.is_absent();
+            (is_filled || !changed.is_empty())
+                .then(|| format!("rows were changed since the restore: {}", changed.join(", ")))
+        }
         LivePart::Database { .. } => {
             part.database_changed.then(|| "the database was written to since the restore".to_owned())
         }

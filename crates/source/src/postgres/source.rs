@@ -2,11 +2,12 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lifeboat_model::{PartIdentity, SiteId, SourceKind, SourceName};
+use lifeboat_model::{PartIdentity, RestoreId, SiteId, SourceKind, SourceName};
 
 use super::cut::{self, ExportedCut};
-use super::describe::{Cut, SequenceState};
+use super::describe::{Cut, SequenceState, TableDefinition, literal};
 use super::reader::{Idle, RowsReader};
+use super::target::{RowsTarget, WantedTable};
 use super::{Catalogue, Classes, PostgresConfig, ServerFacts, Server, Session, Table, Tenancy, classify};
 use crate::{Discovery, Error, PartReader, Source};
 
@@ -75,6 +76,39 @@ impl PostgresSource {
         });
         *current = Some(reading.clone());
         Ok(reading)
+    }
+
+    /// The write side of one site's rows, under one restore id.
+    pub fn target(&self, site: &SiteId, restore: RestoreId) -> Result<RowsTarget, Error> {
+        let mut session = self.server.connect()?;
+        let catalogue = Catalogue::load(&mut session)?;
+        let classes = classify(self.name.as_str(), &catalogue, &self.config)?;
+        classes.refuse_unclassed(self.name.as_str())?;
+        let tenant = literal(site.as_str());
+        let tables = catalogue.tables.keys().filter(|table| classes.is_of_sites(table));
+        let conditions = tables.map(|table| (table.clone(), classes.predicate(table, "t", &tenant))).collect();
+        Ok(RowsTarget::with_conditions(&self.server, &catalogue, conditions, site, restore))
+    }
+
+    /// What a site without any row has: every table, empty.
+    pub fn no_rows(&self) -> Result<Vec<WantedTable>, Error> {
+        let mut session = self.server.connect()?;
+        let catalogue = Catalogue::load(&mut session)?;
+        let classes = classify(self.name.as_str(), &catalogue, &self.config)?;
+        let tables = catalogue.tables.values().filter(|table| classes.is_of_sites(&table.name));
+        let empty = |table: &Table| WantedTable {
+            name: table.name.clone(),
+            rows: 0,
+            digest: *blake3::hash(&[]).as_bytes(),
+            size: 0,
+            definition: TableDefinition::of(table),
+        };
+        Ok(tables.map(empty).collect())
+    }
+
+    /// Drops what a restore of this id has staged.
+    pub fn sweep(&self, restore: RestoreId) -> Result<(), Error> {
+        RowsTarget::sweep(&self.server, restore)
     }
 
     fn identity_of(&self, server: &ServerFacts) -> PartIdentity {

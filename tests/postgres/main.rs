@@ -1,0 +1,4 @@
+//! Sites whose rows lie in one PostgreSQL with everybody else's, and whose attachments are files.
+#![allow(clippy::unwrap_used)]
+
+mod pooled;
