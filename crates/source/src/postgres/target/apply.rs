@@ -10,10 +10,10 @@
 
 use std::time::Duration;
 
-use lifeboat_model::Fault;
+use lifeboat_model::{Check, Fault};
 use postgres::error::SqlState;
 
-use super::super::{Server, Session, TableKind};
+use super::super::{Server, Session, TableKind, TableName};
 use super::fail::{Ask, Fail, Outcome};
 use super::locks::Watch;
 use super::scope::{Scope, SiteTable};
@@ -86,7 +86,7 @@ fn transact(
 ) -> Outcome<SwitchedRows> {
     begin(session, target, work, verified)?;
     let before = prove::counters(session, &target.schema)?;
-    let mut checks = vec![unchanged(session, target, expect_live)?];
+    let mut checks = vec![unchanged(session, target, work, expect_live)?];
     check_tables(session, target, work)?;
     change(session, &work.scopes, &verified.diffs)?;
     let raised = raise(session, &target.catalogue, &work.sequences, &work.scopes)?;
@@ -115,8 +115,10 @@ fn begin(session: &mut Session, target: &RowsTarget, work: &Work, verified: &Ver
     )?;
     session.run(
         "cannot begin the transaction",
-        "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE; SET LOCAL session_replication_role = replica; \
-         SET LOCAL jit = off",
+        &format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE; SET LOCAL session_replication_role = replica; {}",
+            sql::PLANNING
+        ),
     )?;
     let locks = work.scopes.iter().zip(&verified.diffs).map(|(scope, diff)| {
         // A late unique key is checked by a trigger, which does not fire for us: until our own check
@@ -131,12 +133,14 @@ fn begin(session: &mut Session, target: &RowsTarget, work: &Work, verified: &Ver
 }
 
 /// The live rows are still those that were kept for the undo.
-fn unchanged(session: &mut Session, target: &RowsTarget, expect: &LiveRows) -> Outcome<lifeboat_model::Check> {
-    let known = |table: &&SiteTable| expect.tables.iter().any(|known| known.name == table.table.name);
-    let now = prove::live_rows(session, target.live.values().filter(known))?;
+fn unchanged(session: &mut Session, target: &RowsTarget, work: &Work, expect: &LiveRows) -> Outcome<Check> {
+    let known = |name: &TableName| expect.tables.iter().find(|known| known.name == *name);
+    let is_wanted = |name: &TableName| work.scopes.iter().any(|scope| scope.name == *name);
+    let checked = |live: &&SiteTable| known(&live.table.name).is_some() || is_wanted(&live.table.name);
+    let now = prove::live_rows(session, target.live.values().filter(checked))?;
     for table in &now.tables {
-        let kept = expect.tables.iter().find(|kept| kept.name == table.name);
-        if kept.is_some_and(|kept| kept != table) {
+        // Of a table that was not kept nothing may be lost.
+        if known(&table.name).map_or(table.rows > 0, |kept| kept != table) {
             let error = Error::Database {
                 source_name: session.source_name().to_owned(),
                 action: "the site was written to while it was restored, nothing is changed".into(),

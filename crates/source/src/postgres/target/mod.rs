@@ -245,7 +245,7 @@ impl RowsTarget {
     pub fn live(&self) -> Result<LiveRows, Error> {
         let mut session = self.server.connect()?;
         let action = "cannot read the site's rows";
-        session.run(action, "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")?;
+        session.run(action, &format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}", sql::PLANNING))?;
         let names: Vec<String> = self.live.values().map(|live| live.table.from_item()).collect();
         if !names.is_empty() {
             // Before the snapshot: a table truncated after it would read as empty, without an error.

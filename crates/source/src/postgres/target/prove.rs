@@ -127,7 +127,8 @@ pub(super) fn references(
 ) -> Outcome<Vec<Check>> {
     let diff_of = |scope: &Scope| verified.diffs.iter().find(|diff| diff.table == scope.name);
     let links = compare::links(catalogue, scopes);
-    for (link, allowed) in links.iter().zip(&verified.orphans_allowed) {
+    let touched = links.iter().zip(&verified.orphans_allowed).filter(|(link, _)| link.is_touched(&verified.diffs));
+    for (link, allowed) in touched {
         let key = link.key;
         let action = format!("cannot check foreign key `{}` of `{}`", key.name, key.child);
         let mut orphans = 0;

@@ -4,7 +4,12 @@
 //! binary images do; without a primary key the n-th of several equal rows matches the n-th.
 
 use super::super::{Column, ForeignKey, Table, UniqueKey};
+use super::TableDiff;
 use super::scope::Scope;
+
+/// One site is a small part of its tables: look it up rather than read everybody's rows, and do not
+/// compile a plan that runs for milliseconds.
+pub(super) const PLANNING: &str = "SET LOCAL jit = off; SET LOCAL random_page_cost = 1.1";
 
 /// `ROW(t.a, t.b)`
 pub(super) fn row(alias: &str, columns: &[Column]) -> String {
@@ -232,6 +237,12 @@ pub(super) struct Link<'a> {
 }
 
 impl Link<'_> {
+    /// Whether rows at one of its ends are written at all.
+    pub fn is_touched(&self, diffs: &[TableDiff]) -> bool {
+        let is_written = |scope: &Scope| diffs.iter().any(|diff| diff.table == scope.name && diff.writes() > 0);
+        self.child.is_some_and(is_written) || self.parent.is_some_and(is_written)
+    }
+
     /// Staged rows that refer to a row which is not live.
     pub fn staged_orphans(&self, stage: &str) -> String {
         let (at_all, refers) = (refers_at_all("s", self.key), refers("s", "p", self.key, &self.equals));

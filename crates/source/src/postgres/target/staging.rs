@@ -19,6 +19,8 @@ use crate::Error;
 /// So many tables are loaded at once.
 const LOADERS_MAX: usize = 4;
 const BUFFER: usize = 1 << 17;
+/// So many tables are made or dropped in one transaction.
+const AT_ONCE: usize = 100;
 
 /// `lifeboat_stage_<16 hex digits>`: sources pass over schemas of such names.
 pub(super) fn schema_name(restore: RestoreId) -> String {
@@ -33,22 +35,41 @@ pub(super) fn connect(server: &Server) -> Outcome<Session> {
     Ok(session)
 }
 
+/// Drops the staging schema, some tables at a time: every table dropped is a lock held until the end
+/// of the transaction, and a server has room for so many.
 pub(super) fn drop_schema(session: &mut Session, schema: &str) -> Outcome<()> {
-    session.run("cannot remove the staging tables", &format!("DROP SCHEMA IF EXISTS {schema} CASCADE"))
+    let action = "cannot remove the staging tables";
+    let query = format!(
+        "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE n.nspname = '{schema}' AND c.relkind = 'r'"
+    );
+    let tables: Vec<String> = session.rows(action, &query)?.iter().map(|row| row.get(0)).collect();
+    for some in tables.chunks(AT_ONCE) {
+        session.run(action, &format!("DROP TABLE IF EXISTS {}", some.join(", ")))?;
+    }
+    session.run(action, &format!("DROP SCHEMA IF EXISTS {schema} CASCADE"))
 }
 
 /// Makes the staging tables anew. Their columns are those of the live tables: type and collation.
 pub(super) fn create(session: &mut Session, schema: &str, scopes: &[Scope]) -> Outcome<()> {
     drop_schema(session, schema)?;
     session.run("cannot make a schema for staging", &format!("CREATE SCHEMA {schema}"))?;
+    let mut statements = Vec::new();
     for scope in scopes.iter().filter(|scope| scope.is_usable()) {
-        let (live, columns) = (scope.live_item(), sql::list("t", &scope.columns));
-        let gone = sql::gone_columns(scope, "t");
-        let tables = [(&scope.stage, &columns), (&scope.fresh, &columns), (&scope.gone, &gone)];
-        for (table, columns) in tables {
-            let make = format!("CREATE UNLOGGED TABLE {table} AS SELECT {columns} FROM {live} t WITH NO DATA");
-            session.run("cannot make a staging table", &make)?;
+        let live = scope.live_item();
+        let mut make = |table: &str, columns: &str| {
+            statements.push(format!("CREATE UNLOGGED TABLE {table} AS SELECT {columns} FROM {live} t WITH NO DATA"));
+        };
+        let columns = sql::list("t", &scope.columns);
+        make(&scope.stage, &columns);
+        make(&scope.gone, &sql::gone_columns(scope, "t"));
+        if scope.key.is_empty() {
+            make(&scope.fresh, &columns);
         }
+    }
+    // Several in one transaction: each one costs a flush of the log.
+    for some in statements.chunks(AT_ONCE) {
+        session.run("cannot make the staging tables", &some.join("; "))?;
     }
     Ok(())
 }
