@@ -171,9 +171,10 @@ impl Postgres {
         self.port
     }
 
-    /// Where `pg_dump` and the like of the same version are.
+    /// `pg_dump`, `psql` and the like: of the same version, or of whatever version `PATH` has.
     pub fn program(&self, name: &str) -> PathBuf {
-        self.bin.join(name)
+        let program = self.bin.join(name);
+        if program.exists() { program } else { PathBuf::from(name) }
     }
 
     /// Stops the server in `mode` (`fast`, or `immediate`: as if it had crashed) and starts it again.

@@ -63,7 +63,11 @@ fn the_script_of_the_roles_page_makes_roles_that_lack_nothing() {
     let test = "the_script_of_the_roles_page_makes_roles_that_lack_nothing";
     let Some(url) = nasty(test) else { return };
     let Some(cluster) = Postgres::shared_or_skip(test) else { return };
-    let database = catalogue(&url).server.database;
+    let server = catalogue(&url).server;
+    if server.version < 150_000 {
+        return; // where only a superuser may restore: the script says that it is for 15 and newer
+    }
+    let database = server.database;
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/operations/postgres-roles.sql");
     let (backup, restore) = (format!("b_{database}"), format!("r_{database}"));
     let run = || {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use lifeboat_source::postgres::{PostgresConfig, Reference, TableName, TableRule, Tenancy};
 
-use super::run_sql;
+use super::{query_text, run_sql};
 
 /// The sites of [`nasty_schema`]; one is the beginning of another, the last has no row in some tables.
 pub const NASTY_SITES: [&str; 4] = ["acme", "acme-2", "o'brien & \"sons\"", "a/b %2F é"];
@@ -13,7 +13,11 @@ pub const NASTY_SITES: [&str; 4] = ["acme", "acme-2", "o'brien & \"sons\"", "a/b
 ///
 /// Two tables also hold rows of nobody: `app.log_lines` (no tenant) and `app.legacy` (no such account).
 pub fn nasty_schema(url: &str) -> Result<(), String> {
-    run_sql(url, include_str!("nasty.sql"))
+    let sql = include_str!("nasty.sql");
+    let version = query_text(url, "SHOW server_version_num")?;
+    let version: u32 = version.concat().into_iter().flatten().next().and_then(|text| text.parse().ok()).unwrap_or(0);
+    // The one thing in it that 14 does not know.
+    run_sql(url, &if version < 150_000 { sql.replace("UNIQUE NULLS NOT DISTINCT", "UNIQUE") } else { sql.to_owned() })
 }
 
 /// What an operator has to say so that every table of it has a class.

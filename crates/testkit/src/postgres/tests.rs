@@ -65,3 +65,38 @@ fn the_nasty_schema_can_be_made() {
     let sites = query_text(&url, "SELECT id FROM app.tenants ORDER BY ctid").unwrap();
     assert_eq!(sites.concat(), NASTY_SITES.map(|site| Some(site.to_owned())));
 }
+
+#[test]
+fn the_server_ends_with_a_test_that_is_killed() {
+    const CHILD: &str = "LIFEBOAT_TEST_POSTGRES_CHILD";
+    let test = "the_server_ends_with_a_test_that_is_killed";
+    if let Some(told) = std::env::var_os(CHILD) {
+        let cluster = Postgres::start(&ClusterOptions::default()).unwrap();
+        fs::write(told, cluster.dir.display().to_string()).unwrap();
+        std::thread::sleep(READY_MAX);
+        return;
+    }
+    if Postgres::shared_or_skip(test).is_none() {
+        return;
+    }
+    let told = tempfile::NamedTempFile::new().unwrap();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args([&format!("postgres::tests::{test}"), "--exact", "--quiet"])
+        .env(CHILD, told.path())
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let wait = |is_so: &dyn Fn() -> bool| {
+        let began = Instant::now();
+        while !is_so() {
+            assert!(began.elapsed() < READY_MAX, "waited for too long");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    wait(&|| fs::read_to_string(told.path()).is_ok_and(|text| !text.is_empty()));
+    let dir = PathBuf::from(fs::read_to_string(told.path()).unwrap());
+    assert!(dir.join("data/postmaster.pid").exists());
+    child.kill().unwrap();
+    child.wait().unwrap();
+    wait(&|| !dir.exists());
+}
