@@ -89,9 +89,11 @@ impl Tree {
     }
 }
 
-/// What `.gitignore` keeps out, by name.
-fn is_left_out(name: &str) -> bool {
-    matches!(name, ".git" | "target" | "lifeboat.key" | "lifeboat.toml") || name.ends_with(".catalog")
+/// What `.gitignore` keeps out. `target` is what cargo builds only in the root: modules may be called so.
+fn is_left_out(prefix: &str, name: &str) -> bool {
+    matches!(name, ".git" | "lifeboat.key" | "lifeboat.toml")
+        || name.ends_with(".catalog")
+        || (prefix.is_empty() && name == "target")
 }
 
 fn visit(folder: &Path, prefix: &str, files: &mut Vec<File>) {
@@ -99,7 +101,7 @@ fn visit(folder: &Path, prefix: &str, files: &mut Vec<File>) {
     for entry in entries.flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
         let kind = entry.file_type().unwrap_or_else(|error| panic!("cannot look at {name}: {error}"));
-        if is_left_out(&name) {
+        if is_left_out(prefix, &name) {
             continue;
         }
         let path = if prefix.is_empty() { name } else { format!("{prefix}/{name}") };
