@@ -90,3 +90,16 @@ fn settings_of_a_careful_administrator_do_not_matter() {
     world.restore(&site, &kept).unwrap();
     assert_restored(&world, &site, &kept, &bystanders);
 }
+
+#[test]
+fn a_server_that_counts_no_writes_is_refused() {
+    let Some(mut world) = fleet("track_counts") else { return };
+    let (site, kept) = (victim(), world.back_up(&victim()));
+    let database = world.text("SELECT current_database()");
+    let role = format!("blind_{database}");
+    world.run(&format!("CREATE ROLE {role} SUPERUSER LOGIN; ALTER ROLE {role} SET track_counts = off"));
+    world.restorer = world.cluster.url_as(&role, &database);
+    let error = world.restore(&site, &kept).unwrap_err();
+    assert!(error.to_string().contains("track_counts"), "{error}");
+    assert!(!world.has_staging());
+}

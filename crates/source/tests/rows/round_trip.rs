@@ -117,3 +117,18 @@ fn a_wider_type_takes_the_rows_as_they_are() {
     world.restore(&site, &kept).unwrap();
     assert_restored(&world, &site, &kept, &bystanders);
 }
+
+#[test]
+fn constraints_that_name_things_as_the_application_does_work() {
+    let Some(world) = fleet("search path") else { return };
+    let (site, kept) = (victim(), world.back_up(&victim()));
+    world.run(
+        "CREATE FUNCTION is_known(wanted text) RETURNS boolean LANGUAGE plpgsql AS
+            $$ BEGIN RETURN EXISTS (SELECT FROM countries) AND wanted <> ''; END $$;
+         ALTER TABLE labels ADD CHECK (is_known(name))",
+    );
+    let bystanders = world.bystanders(&site);
+    world.delete_victim();
+    world.restore(&site, &kept).unwrap();
+    assert_restored(&world, &site, &kept, &bystanders);
+}

@@ -202,6 +202,9 @@ fn change(session: &mut Session, scopes: &[Scope], diffs: &[TableDiff]) -> Outco
             expect(session, scope, "to insert", rows, diff.insert)?;
         }
     }
+    // What the tables themselves compute and check (generated columns, constraints) may name things as
+    // the application does. Our own statements name everything in full.
+    session.run("cannot set the search path", "SET LOCAL search_path TO DEFAULT")?;
     for (scope, diff) in all().filter(|(_, diff)| diff.delete + diff.replace > 0) {
         let rows = session.touch(&format!("cannot delete from `{}`", scope.name), &sql::delete(scope))?;
         expect(session, scope, "deleted", rows, diff.delete + diff.replace)?;
@@ -215,7 +218,7 @@ fn change(session: &mut Session, scopes: &[Scope], diffs: &[TableDiff]) -> Outco
         let rows = session.touch(&format!("cannot insert into `{}`", scope.name), &statement)?;
         expect(session, scope, "inserted", rows, diff.insert + diff.replace)?;
     }
-    Ok(())
+    session.run("cannot set the search path", "SET LOCAL search_path = ''")
 }
 
 fn expect(session: &Session, scope: &Scope, what: &str, rows: u64, planned: u64) -> Outcome<()> {

@@ -25,8 +25,13 @@ fn names(columns: &[Column]) -> String {
     columns.iter().map(|column| column.quoted.clone()).collect::<Vec<_>>().join(", ")
 }
 
+/// An operator that is found wherever the search path leads.
+fn qualified(operator: &str) -> String {
+    if operator == "=" { "OPERATOR(pg_catalog.=)".into() } else { operator.into() }
+}
+
 fn matched(left: &str, right: &str, columns: &[Column]) -> String {
-    let one = |column: &Column| format!("{left}.{0} {1} {right}.{0}", column.quoted, column.equals);
+    let one = |column: &Column| format!("{left}.{0} {1} {right}.{0}", column.quoted, qualified(&column.equals));
     columns.iter().map(one).collect::<Vec<_>>().join(" AND ")
 }
 
@@ -36,7 +41,7 @@ fn differs(columns: &[Column]) -> String {
     if columns.is_empty() {
         return "false".into();
     }
-    format!("{}::record *<> {}::record", row("t", columns), row("s", columns))
+    format!("{}::record OPERATOR(pg_catalog.*<>) {}::record", row("t", columns), row("s", columns))
 }
 
 fn is_replaced(scope: &Scope) -> String {
