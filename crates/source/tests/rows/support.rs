@@ -1,6 +1,8 @@
 //! A pooled database, what a repository would keep of a site, and the steps an engine takes.
 
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use lifeboat_model::{EntryKind, RestoreId, SiteId, SourceName};
@@ -34,9 +36,9 @@ pub struct Kept {
 /// A pooled fleet of three sites.
 #[track_caller]
 pub fn fleet(test: &str) -> Option<World> {
+    static MADE: OnceLock<String> = OnceLock::new();
     let cluster = Postgres::shared_or_skip(test)?;
-    let url = cluster.fresh_database().unwrap();
-    pooled_fleet(&url, 3, 120).unwrap();
+    let url = copy_of(cluster, &MADE, |url| pooled_fleet(url, 3, 120).unwrap());
     let config = pooled_config(&url);
     Some(World { cluster, restorer: url.clone(), url, config, patience: Duration::from_secs(5) })
 }
@@ -44,12 +46,26 @@ pub fn fleet(test: &str) -> Option<World> {
 /// The schema with everything that is hard.
 #[track_caller]
 pub fn nasty(test: &str) -> Option<World> {
+    static MADE: OnceLock<String> = OnceLock::new();
     let cluster = Postgres::shared_or_skip(test)?;
-    let url = cluster.fresh_database().unwrap();
-    nasty_schema(&url).unwrap();
-    run_sql(&url, "DELETE FROM app.log_lines WHERE tenant_id IS NULL; DELETE FROM app.legacy WHERE id < 0").unwrap();
+    let of_nobody = "DELETE FROM app.log_lines WHERE tenant_id IS NULL; DELETE FROM app.legacy WHERE id < 0";
+    let url = copy_of(cluster, &MADE, |url| nasty_schema(url).and_then(|()| run_sql(url, of_nobody)).unwrap());
     let config = nasty_config(&url);
     Some(World { cluster, restorer: url.clone(), url, config, patience: Duration::from_secs(5) })
+}
+
+/// A copy of a database that is made once: making one takes longer than most tests.
+fn copy_of(cluster: &Postgres, made: &OnceLock<String>, make: impl FnOnce(&str)) -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let name = |url: &str| url.rsplit_once('/').unwrap().1.split('?').next().unwrap().to_owned();
+    let original = made.get_or_init(|| {
+        let url = cluster.fresh_database().unwrap();
+        make(&url);
+        name(&url)
+    });
+    let copy = format!("copy_{}", NUMBER.fetch_add(1, Ordering::Relaxed));
+    run_sql(&cluster.url("postgres"), &format!("CREATE DATABASE {copy} TEMPLATE {original}")).unwrap();
+    cluster.url(&copy)
 }
 
 pub fn site(name: &str) -> SiteId {
