@@ -157,6 +157,20 @@ async fn a_table_that_nobody_classed_stops_the_backup_of_the_whole_source() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_that_refers_to_a_large_object_makes_its_site_s_snapshot_incomplete() {
+    let Some(pool) = Pool::new("a_row_that_refers_to_a_large_object").await else { return };
+    pool.sql(&format!(
+        "ALTER TABLE labels ADD COLUMN picture oid;
+         UPDATE labels SET picture = lo_from_bytea(0, 'pixels') WHERE site_id = '{}'",
+        site_name(2)
+    ));
+    let report = backup_all(&pool.engine).await.unwrap();
+    for backup in &report.sites {
+        assert_eq!(backup.is_good(), backup.site.as_str() != site_name(2), "{backup:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_trigger_that_writes_to_another_site_ends_the_restore_with_nothing_changed() {
     let Some(pool) = Pool::new("a_trigger_that_writes").await else { return };
     backup_all(&pool.engine).await.unwrap();

@@ -263,7 +263,7 @@ fn show_receipt(receipt: &Receipt, request: &RestoreRequest, context: &Context) 
         table.row([
             part.source.to_string(),
             count(part.entries),
-            count(part.files),
+            count(part.files + part.rows),
             bytes(part.bytes),
             if part.digest_ok { "yes" } else { "NO" }.to_owned(),
         ]);

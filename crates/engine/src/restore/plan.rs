@@ -160,9 +160,11 @@ fn plan_part(part: &PartFacts) -> PartPlan {
         LivePart::Rows(live) => plan_rows(part, live, &mut plan),
     }
     if let PartStatus::Incomplete { problems } = part.status {
-        plan.notes.push(format!(
-            "the snapshot of this part is incomplete ({problems} entries could not be read): nothing is removed from it"
-        ));
+        let what = match part.live {
+            LivePart::Rows(_) => "entries are not whole): rows are, what they refer to may be missing",
+            _ => "entries could not be read): nothing is removed from it",
+        };
+        plan.notes.push(format!("the snapshot of this part is incomplete ({problems} {what}"));
     }
     plan
 }

@@ -37,7 +37,9 @@ pub(super) fn take(server: &Server) -> Result<(ExportedCut, Catalogue), Error> {
         let exported = export(exporter, &before)?;
         // With the locks held nobody alters a table any more.
         let after = Catalogue::load(&mut looking)?;
-        if is_same(&before, &after) && let Some(cut) = exported {
+        if is_same(&before, &after)
+            && let Some(cut) = exported
+        {
             return Ok((cut, after));
         }
     }
@@ -68,7 +70,8 @@ fn readable(catalogue: &Catalogue) -> impl Iterator<Item = &Table> {
 fn export(mut exporter: Session, catalogue: &Catalogue) -> Result<Option<ExportedCut>, Error> {
     let lsn = "CASE WHEN pg_catalog.pg_is_in_recovery() THEN pg_catalog.pg_last_wal_replay_lsn() \
                ELSE pg_catalog.pg_current_wal_insert_lsn() END";
-    let clock = "pg_catalog.to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+    let clock =
+        "pg_catalog.to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
     let query = format!(
         "SELECT pg_catalog.pg_export_snapshot(), ({lsn})::text, \
          (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()), \

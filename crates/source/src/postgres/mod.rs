@@ -19,9 +19,9 @@ mod cut;
 pub mod describe;
 mod inspect;
 mod privileges;
-pub mod target;
 mod reader;
 mod source;
+pub mod target;
 
 pub use catalogue::{
     Catalogue, Column, ForeignKey, Identity, Sequence, ServerFacts, Table, TableKind, TableName, UniqueKey,

@@ -43,7 +43,7 @@ impl RowsReader {
         if !reading.has_rows(&literal)? {
             return Ok(None);
         }
-        let sequences = reading.sequences()?;
+        let (sequences, problems) = (reading.sequences()?, reading.large_objects(&literal)?);
         let description = PartDescription::new(&reading.catalogue, reading.cut(), sequences).to_json();
         let mut entries = vec![(description_entry(description.len() as u64)?, Source::Description)];
         for table in reading.site_tables() {
@@ -60,7 +60,7 @@ impl RowsReader {
             identity,
             position,
             description,
-            problems: Vec::new(),
+            problems,
         }))
     }
 }
@@ -76,9 +76,7 @@ impl PartReader for RowsReader {
         let found = self.listed.iter().find(|(path, _)| *path == entry.path);
         let Some((_, source)) = found else { return Err(Error::Gone { path: entry.path.to_string() }) };
         Ok(match source {
-            Source::Description => {
-                Box::new(Plain { entry: entry.clone(), bytes: self.description.clone(), read: 0 })
-            }
+            Source::Description => Box::new(Plain { entry: entry.clone(), bytes: self.description.clone(), read: 0 }),
             Source::Table(table) => {
                 let condition = self.reading.predicate(table, &self.literal)?;
                 let session = self.reading.session()?;
@@ -104,7 +102,12 @@ impl PartReader for RowsReader {
 fn table_entry(table: &Table) -> Result<Entry, Error> {
     let definition = TableDefinition::of(table).to_json();
     let kind = EntryKind::Table { rows: 0, digest: [0; 32], definition };
-    Ok(Entry { path: path_of(entry_path(&table.name).into_bytes())?, kind, metadata: no_metadata(0), extents: Vec::new() })
+    Ok(Entry {
+        path: path_of(entry_path(&table.name).into_bytes())?,
+        kind,
+        metadata: no_metadata(0),
+        extents: Vec::new(),
+    })
 }
 
 fn description_entry(size: u64) -> Result<Entry, Error> {

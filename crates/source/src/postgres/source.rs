@@ -2,13 +2,13 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lifeboat_model::{PartIdentity, RestoreId, SiteId, SourceKind, SourceName};
+use lifeboat_model::{PartIdentity, PartProblem, RestoreId, SiteId, SourceKind, SourceName};
 
 use super::cut::{self, ExportedCut};
 use super::describe::{Cut, SequenceState, TableDefinition, literal};
 use super::reader::{Idle, RowsReader};
 use super::target::{RowsTarget, WantedTable};
-use super::{Catalogue, Classes, PostgresConfig, ServerFacts, Server, Session, Table, Tenancy, classify};
+use super::{Catalogue, Classes, PostgresConfig, Server, ServerFacts, Session, Table, Tenancy, classify};
 use crate::{Discovery, Error, PartReader, Source};
 
 /// One `[sources.NAME]` of kind `postgres`.
@@ -147,10 +147,8 @@ impl Source for PostgresSource {
             let text: String = row.get(0);
             match SiteId::new(text.clone()) {
                 Ok(site) => sites.push(site),
-                Err(error) => left_out.push(lifeboat_model::PartProblem {
-                    entry: crate::error::shown(text.as_bytes()),
-                    reason: error.to_string(),
-                }),
+                Err(error) => left_out
+                    .push(PartProblem { entry: crate::error::shown(text.as_bytes()), reason: error.to_string() }),
             }
         }
         sites.sort();
@@ -205,6 +203,33 @@ impl Reading {
         Ok(self.classes.predicate(&table.name, "t", literal))
     }
 
+    /// Tables with rows of the site that refer to large objects: those are not stored, so the snapshot
+    /// says that it is not whole.
+    pub fn large_objects(&self, literal: &str) -> Result<Vec<PartProblem>, Error> {
+        let mut problems = Vec::new();
+        for table in self.site_tables() {
+            for column in table.columns.iter().filter(|column| column.is_large_object) {
+                let (condition, from) = (self.predicate(table, literal)?, table.from_item());
+                let query = format!(
+                    "SELECT EXISTS (SELECT FROM {from} t JOIN pg_catalog.pg_largeobject_metadata m \
+                     ON m.oid = t.{}::oid WHERE {condition})",
+                    column.quoted
+                );
+                let mut session = self.session()?;
+                let found = session.query_one(&query, &[]);
+                let found = found.map_err(|error| session.failed("cannot look for large objects", &error))?;
+                self.give_back(session);
+                if found.get(0) {
+                    problems.push(PartProblem {
+                        entry: table.name.to_string(),
+                        reason: format!("column `{}` refers to large objects, which are not stored", column.name),
+                    });
+                }
+            }
+        }
+        Ok(problems)
+    }
+
     /// Whether any table has a row of the site.
     pub fn has_rows(&self, literal: &str) -> Result<bool, Error> {
         let mut any = Vec::new();
@@ -229,7 +254,8 @@ impl Reading {
     }
 }
 
-/// Class 22: the text is no value of the column's type, or out of its range.
+/// Class 22: the text is no value of the column's type, or out of its range; 23514: not one of its
+/// domain.
 fn is_no_value(error: &postgres::Error) -> bool {
-    error.code().is_some_and(|code| code.code().starts_with("22"))
+    error.code().is_some_and(|code| code.code().starts_with("22") || code.code() == "23514")
 }

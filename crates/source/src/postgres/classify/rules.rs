@@ -167,9 +167,8 @@ fn columns_of<'a>(key: &str, table: &'a Table, written: &[String]) -> Result<Vec
 }
 
 fn is_unique(table: &Table, columns: &[&Column]) -> bool {
-    let holds = |key: &[usize]| {
-        key.iter().all(|at| table.columns.get(*at).is_some_and(|of_key| columns.contains(&of_key)))
-    };
+    let holds =
+        |key: &[usize]| key.iter().all(|at| table.columns.get(*at).is_some_and(|of_key| columns.contains(&of_key)));
     table.primary_key.iter().any(|key| holds(key)) || table.unique_keys.iter().any(|key| holds(&key.columns))
 }
 
