@@ -61,7 +61,7 @@ fn a_wrong_configuration_or_key_is_refused_by_name() {
     refused(&place, &["sites"], 2, "sqllite");
     with("kind = \"sqlite\"", "kind = 7");
     refused(&place, &["sites"], 2, "kind");
-    with("kind = \"sqlite\"", "kind = \"postgres\"");
+    with("kind = \"sqlite\"", "kind = \"objects\"");
     refused(&place, &["sites"], 2, "not in this version");
     std::fs::write(&config, &good).unwrap();
 

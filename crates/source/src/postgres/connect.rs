@@ -209,6 +209,10 @@ impl Drop for Session {
 /// (`DETAIL` quotes rows).
 fn words_of(error: &postgres::Error) -> String {
     match error.as_db_error() {
+        // Of these classes (data, integrity) the message itself quotes values.
+        Some(db) if ["22", "23"].iter().any(|class| db.code().code().starts_with(class)) => {
+            format!("SQLSTATE {}", db.code().code())
+        }
         Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
         None => {
             let mut text = error.to_string();

@@ -135,7 +135,10 @@ fn unreadable(what: &str, error: &serde_json::Error) -> Error {
 /// What rows are ordered by, over the alias `t`: always the same on every server, so that equal rows
 /// give equal bytes. Text is ordered by its bytes, because collations differ between machines.
 pub fn order_by(table: &Table) -> String {
-    let Some(key) = &table.primary_key else { return r#"t::text COLLATE pg_catalog."C""#.to_owned() };
+    let Some(key) = &table.primary_key else {
+        let columns: Vec<String> = table.stored_columns().map(|column| format!("t.{}", column.quoted)).collect();
+        return format!(r#"ROW({})::text COLLATE pg_catalog."C""#, columns.join(", "));
+    };
     let columns = key.iter().filter_map(|at| table.columns.get(*at)).map(|column| {
         let collate = if column.is_collatable { r#" COLLATE pg_catalog."C""# } else { "" };
         format!("t.{}{collate}", column.quoted)

@@ -159,7 +159,8 @@ impl Source for PostgresSource {
     fn open(&self, site: &SiteId) -> Result<Option<Box<dyn PartReader>>, Error> {
         let reading = self.reading()?;
         let identity = self.identity_of(&reading.catalogue.server);
-        let reader = RowsReader::open(&reading, site, identity)?;
+        // A server that was restarted took the cut with it: the next site begins with a new one.
+        let reader = RowsReader::open(&reading, site, identity).inspect_err(|_| self.end_cut())?;
         Ok(reader.map(|reader| Box::new(reader) as Box<dyn PartReader>))
     }
 
