@@ -7,13 +7,16 @@
 use std::time::{Duration, Instant};
 
 use super::describe::{Cut, SequenceState};
-use super::{Catalogue, Server, Session, Table};
+use super::{Catalogue, Sequence, Server, Session, Table};
 use crate::Error;
 
 /// A table that was altered while the cut was taken is looked at again this often.
 const ATTEMPTS_MAX: usize = 5;
 /// A snapshot keeps the server from removing dead rows: it is not held longer than this.
 const AGE_MAX: Duration = Duration::from_secs(600);
+
+/// Sequences that one query reads.
+const SEQUENCES_AT_ONCE: usize = 200;
 
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
@@ -122,21 +125,24 @@ impl ExportedCut {
     /// Where the sequences stand. They do not keep to transactions: this is now, not at the cut, and
     /// so never below what any row of the cut holds.
     pub fn sequences(&mut self, catalogue: &Catalogue) -> Result<Vec<SequenceState>, Error> {
-        let mut states = Vec::new();
-        for sequence in &catalogue.sequences {
-            let Some((table, column)) = &sequence.owner else { continue };
-            let query = format!("SELECT last_value, is_called FROM {}", sequence.name);
-            let row = self
-                .exporter
-                .query_one(&query, &[])
-                .map_err(|error| self.exporter.failed(format!("cannot read sequence `{}`", sequence.name), &error))?;
-            let column = catalogue.tables.get(table).and_then(|table| table.columns.get(*column));
-            states.push(SequenceState {
-                name: sequence.name.as_str().to_owned(),
-                last_value: row.get(0),
-                is_called: row.get(1),
-                owner: column.map(|column| (table.as_str().to_owned(), column.name.clone())),
-            });
+        let owned: Vec<_> = catalogue.sequences.iter().filter_map(|one| Some((one, one.owner.as_ref()?))).collect();
+        let mut states = Vec::with_capacity(owned.len());
+        for some in owned.chunks(SEQUENCES_AT_ONCE) {
+            let read = |(at, (sequence, _)): (usize, &(&Sequence, _))| {
+                format!("SELECT {at} AS number, last_value, is_called FROM {}", sequence.name)
+            };
+            let reads: Vec<String> = some.iter().enumerate().map(read).collect();
+            let rows = self.exporter.query(&format!("{} ORDER BY number", reads.join(" UNION ALL ")), &[]);
+            let rows = rows.map_err(|error| self.exporter.failed("cannot read the sequences", &error))?;
+            for ((sequence, (table, column)), row) in some.iter().zip(rows) {
+                let column = catalogue.tables.get(table).and_then(|table| table.columns.get(*column));
+                states.push(SequenceState {
+                    name: sequence.name.as_str().to_owned(),
+                    last_value: row.get(1),
+                    is_called: row.get(2),
+                    owner: column.map(|column| (table.as_str().to_owned(), column.name.clone())),
+                });
+            }
         }
         Ok(states)
     }

@@ -40,11 +40,11 @@ impl RowsReader {
     /// `None`: the site has no row in any of its tables.
     pub fn open(reading: &Arc<Reading>, site: &SiteId, identity: PartIdentity) -> Result<Option<Self>, Error> {
         let literal = literal(site.as_str());
-        if !reading.has_rows(&literal)? {
+        if !reading.has_rows(site, &literal)? {
             return Ok(None);
         }
         let (sequences, problems) = (reading.sequences()?, reading.large_objects(&literal)?);
-        let description = PartDescription::new(&reading.catalogue, reading.cut(), sequences).to_json();
+        let description = PartDescription::new(&reading.catalogue, reading.cut(), sequences.to_vec()).to_json();
         let mut entries = vec![(description_entry(description.len() as u64)?, Source::Description)];
         for table in reading.site_tables() {
             entries.push((table_entry(table)?, Source::Table(Box::new(table.clone()))));

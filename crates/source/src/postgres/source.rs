@@ -1,6 +1,7 @@
 //! A database as a source: its sites, and one cut that all of them are read under.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lifeboat_model::{PartIdentity, PartProblem, RestoreId, SiteId, SourceKind, SourceName};
 
@@ -8,7 +9,7 @@ use super::cut::{self, ExportedCut};
 use super::describe::{Cut, SequenceState, TableDefinition, literal};
 use super::reader::{Idle, RowsReader};
 use super::target::{RowsTarget, WantedTable};
-use super::{Catalogue, Classes, PostgresConfig, Server, ServerFacts, Session, Table, Tenancy, classify};
+use super::{Catalogue, Classes, Column, PostgresConfig, Server, ServerFacts, Session, Table, Tenancy, classify};
 use crate::{Discovery, Error, PartReader, Source};
 
 /// One `[sources.NAME]` of kind `postgres`.
@@ -27,6 +28,17 @@ pub(super) struct Reading {
     cut: Cut,
     exported: Mutex<ExportedCut>,
     idle: Idle,
+    facts: Mutex<Facts>,
+}
+
+/// What is the same for all sites of a cut, asked once.
+#[derive(Default)]
+struct Facts {
+    /// Sites that surely have a row; `None`: nobody asked.
+    sites: Option<BTreeSet<SiteId>>,
+    sequences: Option<Arc<[SequenceState]>>,
+    /// Whether the database has any large object.
+    has_large_objects: Option<bool>,
 }
 
 impl PostgresSource {
@@ -73,6 +85,7 @@ impl PostgresSource {
             cut: exported.cut.clone(),
             exported: Mutex::new(exported),
             idle: Idle::default(),
+            facts: Mutex::default(),
         });
         *current = Some(reading.clone());
         Ok(reading)
@@ -153,6 +166,7 @@ impl Source for PostgresSource {
         }
         sites.sort();
         sites.dedup();
+        reading.facts().sites = Some(sites.iter().cloned().collect());
         Ok(Discovery { sites, left_out, root: self.identity_of(&reading.catalogue.server) })
     }
 
@@ -190,8 +204,20 @@ impl Reading {
         self.idle.put(session);
     }
 
-    pub fn sequences(&self) -> Result<Vec<SequenceState>, Error> {
-        self.exported.lock().unwrap_or_else(PoisonError::into_inner).sequences(&self.catalogue)
+    fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where the sequences stand: read after the cut was taken, so never below what its rows hold.
+    pub fn sequences(&self) -> Result<Arc<[SequenceState]>, Error> {
+        let mut facts = self.facts();
+        if let Some(states) = &facts.sequences {
+            return Ok(states.clone());
+        }
+        let mut exported = self.exported.lock().unwrap_or_else(PoisonError::into_inner);
+        let states: Arc<[SequenceState]> = exported.sequences(&self.catalogue)?.into();
+        facts.sequences = Some(states.clone());
+        Ok(states)
     }
 
     /// The tables that hold rows of sites.
@@ -207,32 +233,51 @@ impl Reading {
     /// Tables with rows of the site that refer to large objects: those are not stored, so the snapshot
     /// says that it is not whole.
     pub fn large_objects(&self, literal: &str) -> Result<Vec<PartProblem>, Error> {
-        let mut problems = Vec::new();
-        for table in self.site_tables() {
-            for column in table.columns.iter().filter(|column| column.is_large_object) {
-                let (condition, from) = (self.predicate(table, literal)?, table.from_item());
-                let query = format!(
-                    "SELECT EXISTS (SELECT FROM {from} t JOIN pg_catalog.pg_largeobject_metadata m \
-                     ON m.oid = t.{}::oid WHERE {condition})",
-                    column.quoted
-                );
-                let mut session = self.session()?;
-                let found = session.query_one(&query, &[]);
-                let found = found.map_err(|error| session.failed("cannot look for large objects", &error))?;
-                self.give_back(session);
-                if found.get(0) {
-                    problems.push(PartProblem {
-                        entry: table.name.to_string(),
-                        reason: format!("column `{}` refers to large objects, which are not stored", column.name),
-                    });
-                }
-            }
+        let columns = self.site_tables().flat_map(|table| table.columns.iter().map(move |column| (table, column)));
+        let columns: Vec<_> = columns.filter(|(_, column)| column.is_large_object).collect();
+        if columns.is_empty() || !self.has_large_objects()? {
+            return Ok(Vec::new());
         }
-        Ok(problems)
+        let mut refer = Vec::new();
+        for (table, column) in &columns {
+            let (condition, from) = (self.predicate(table, literal)?, table.from_item());
+            refer.push(format!(
+                "EXISTS (SELECT FROM {from} t JOIN pg_catalog.pg_largeobject_metadata m \
+                 ON m.oid = t.{}::oid WHERE {condition})",
+                column.quoted
+            ));
+        }
+        let mut session = self.session()?;
+        let found = session.query_one(&format!("SELECT {}", refer.join(", ")), &[]);
+        let found = found.map_err(|error| session.failed("cannot look for large objects", &error))?;
+        self.give_back(session);
+        let refers = columns.iter().enumerate().filter(|(at, _)| found.get(*at));
+        let problem = |(_, (table, column)): (usize, &(&Table, &Column))| PartProblem {
+            entry: table.name.to_string(),
+            reason: format!("column `{}` refers to large objects, which are not stored", column.name),
+        };
+        Ok(refers.map(problem).collect())
+    }
+
+    fn has_large_objects(&self) -> Result<bool, Error> {
+        let mut facts = self.facts();
+        if let Some(known) = facts.has_large_objects {
+            return Ok(known);
+        }
+        let mut session = self.session()?;
+        let found = session.query_one("SELECT EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)", &[]);
+        let found = found.map_err(|error| session.failed("cannot look for large objects", &error))?.get(0);
+        self.give_back(session);
+        facts.has_large_objects = Some(found);
+        Ok(found)
     }
 
     /// Whether any table has a row of the site.
-    pub fn has_rows(&self, literal: &str) -> Result<bool, Error> {
+    pub fn has_rows(&self, site: &SiteId, literal: &str) -> Result<bool, Error> {
+        // Listed means that there is a row. Not listed means less: a foreign key to the root may have been broken.
+        if self.facts().sites.as_ref().is_some_and(|sites| sites.contains(site)) {
+            return Ok(true);
+        }
         let mut any = Vec::new();
         for table in self.site_tables() {
             let condition = self.predicate(table, literal)?;
