@@ -10,7 +10,7 @@
 
 #![allow(clippy::print_stdout)]
 
-#[allow(dead_code)] // the costs of processes are for the other benchmark
+#[allow(dead_code)] // the costs of processes are for the other benches
 #[path = "../measure/mod.rs"]
 mod measure;
 mod timeline;

@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::data::{fill, listing};
 use crate::measure::Outcome;
-use crate::process::{Cost, run};
+use crate::measure::process::{Cost, run};
 
 /// Makes this program a compressor of the tree that follows.
 pub const COMPRESS: &str = "--compress";

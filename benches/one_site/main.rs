@@ -16,7 +16,6 @@ mod contenders;
 mod data;
 #[path = "../measure/mod.rs"]
 mod measure;
-mod process;
 mod report;
 
 use std::fs;

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::contenders::Measured;
+use crate::measure::process::{Cost, Spread};
+use crate::measure::target::Target;
 use crate::measure::{Outcome, machine, table};
-use crate::process::{Cost, Spread};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Task {
@@ -198,41 +199,5 @@ impl Report {
         fs::write(&self.file, format!("{whole}\n"))?;
         println!("every run: {}", self.file.display());
         Ok(())
-    }
-}
-
-struct Target {
-    what: &'static str,
-    aim: f64,
-    measured: f64,
-    met: bool,
-    sign: &'static str,
-}
-
-impl Target {
-    fn at_most(what: &'static str, aim: f64, measured: f64) -> Self {
-        Self { what, aim, measured, met: measured <= aim, sign: "<=" }
-    }
-
-    fn at_least(what: &'static str, aim: f64, measured: f64) -> Self {
-        Self { what, aim, measured, met: measured >= aim, sign: ">=" }
-    }
-
-    fn met(&self) -> &'static str {
-        match (self.measured.is_nan(), self.met) {
-            (true, _) => "not measured",
-            (false, true) => "yes",
-            (false, false) => "NO",
-        }
-    }
-
-    fn row(&self) -> Vec<String> {
-        let Self { what, aim, measured, sign, .. } = self;
-        vec![(*what).to_owned(), format!("{sign} {aim}"), format!("{measured:.2}"), self.met().to_owned()]
-    }
-
-    fn json(&self) -> Value {
-        let measured = if self.measured.is_nan() { Value::Null } else { self.measured.into() };
-        json!({ "what": self.what, "aim": self.aim, "measured": measured, "met": self.met() })
     }
 }

@@ -177,6 +177,16 @@ impl Postgres {
         if program.exists() { program } else { PathBuf::from(name) }
     }
 
+    /// A program as the server's own user: what it writes, the server may read.
+    pub fn command(&self, name: &str) -> Command {
+        as_owner(Command::new(self.program(name)), self.owner.as_ref())
+    }
+
+    /// The cluster's own directory, with its files in `data`; removed when the cluster ends.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
     /// Stops the server in `mode` (`fast`, or `immediate`: as if it had crashed) and starts it again.
     pub fn restart(&self, mode: &str) -> Result<(), String> {
         let mut restart = as_owner(Command::new(self.bin.join("pg_ctl")), self.owner.as_ref());

@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use wait4::Wait4;
 
-use crate::measure::Outcome;
+use super::Outcome;
 
 /// What one process took.
 #[derive(Debug, Clone, Copy, Default)]
