@@ -1,4 +1,4 @@
-//! Backing up: look at the sources, read what changed, publish site by site, record the run.
+//! Backing up: look at the sources, read what changed site by site, publish it, record the run.
 //!
 //! One site's failure never stops another; what happened to each is data in the report.
 
@@ -15,12 +15,14 @@ use crate::{Engine, Error, SourceHealth, this_process};
 mod cutter;
 mod fingerprint;
 mod judge;
+mod line;
 mod probe;
 mod read;
 mod site;
 
 pub(crate) use read::{Parent, PartIngest};
 
+use line::{Place, in_line};
 use site::back_up_site;
 
 /// What to back up.
@@ -64,6 +66,10 @@ impl SiteBackup {
             SiteOutcome::Vanished | SiteOutcome::Failed(_) => false,
         }
     }
+
+    fn is_cancelled(&self) -> bool {
+        matches!(&self.outcome, SiteOutcome::Failed(error) if error.fault() == Fault::Cancelled)
+    }
 }
 
 /// Backs up the asked sites and records the run.
@@ -74,26 +80,7 @@ pub async fn backup(engine: &Engine, request: &BackupRequest) -> Result<BackupRe
     let health = tokio::task::block_in_place(|| engine.fleet.look(&last_sources, request.accept_loss));
     let (sites, vanished) = select(engine, request, &health, last.as_ref())?;
 
-    engine.progress.report(ProgressEvent::SitesPlanned { sites: sites.len() as u64 });
-    let mut done = Vec::with_capacity(sites.len());
-    let mut seen = Vec::with_capacity(sites.len());
-    for site in sites {
-        engine.progress.report(ProgressEvent::SiteStarted { site: site.clone() });
-        let seen_at = Timestamp::now();
-        let outcome = match engine.check_cancelled() {
-            Ok(()) => back_up_site(engine, &site, &health, request).await,
-            Err(error) => Err(error),
-        };
-        engine.progress.report(ProgressEvent::SiteFinished { site: site.clone(), ok: outcome.is_ok() });
-        let outcome = outcome.unwrap_or_else(SiteOutcome::Failed);
-        let cancelled = matches!(&outcome, SiteOutcome::Failed(error) if error.fault() == Fault::Cancelled);
-        seen.push(run_site(engine, &site, &outcome, seen_at));
-        done.push(SiteBackup { site, outcome });
-        if cancelled {
-            break;
-        }
-    }
-    engine.fleet.end_cuts();
+    let (mut seen, mut done) = back_up_sites(engine, &sites, &health, request);
     for site in vanished {
         let outcome = hold_vanished(engine, &site).await.unwrap_or_else(SiteOutcome::Failed);
         seen.push(run_site(engine, &site, &outcome, Timestamp::now()));
@@ -101,6 +88,31 @@ pub async fn backup(engine: &Engine, request: &BackupRequest) -> Result<BackupRe
     }
     let run = record_run(engine, started_at, &health, &last_sources, carry_over(seen, last, request)).await?;
     Ok(BackupReport { run, sources: health, sites: done })
+}
+
+/// Backs up one site after the other, publishing each while the next ones are read.
+fn back_up_sites(
+    engine: &Engine,
+    sites: &[SiteId],
+    health: &[SourceHealth],
+    request: &BackupRequest,
+) -> (Vec<RunSite>, Vec<SiteBackup>) {
+    engine.progress.report(ProgressEvent::SitesPlanned { sites: sites.len() as u64 });
+    let runtime = tokio::runtime::Handle::current();
+    let work = |site: &SiteId, place: Place<'_>| {
+        engine.progress.report(ProgressEvent::SiteStarted { site: site.clone() });
+        let seen_at = Timestamp::now();
+        let outcome = engine
+            .check_cancelled()
+            .and_then(|()| runtime.block_on(back_up_site(engine, site, health, request, place)));
+        engine.progress.report(ProgressEvent::SiteFinished { site: site.clone(), ok: outcome.is_ok() });
+        let outcome = outcome.unwrap_or_else(SiteOutcome::Failed);
+        (run_site(engine, site, &outcome, seen_at), SiteBackup { site: site.clone(), outcome })
+    };
+    let is_cancelled = |(_, backup): &(RunSite, SiteBackup)| backup.is_cancelled();
+    // Nobody reads any more: the databases need not keep what they were read at.
+    let end_cuts = || engine.fleet.end_cuts();
+    tokio::task::block_in_place(|| in_line(sites, work, is_cancelled, end_cuts)).into_iter().unzip()
 }
 
 /// The newest run, by the remembered number where there is one.

@@ -3,9 +3,10 @@
 use lifeboat_model::{
     CommitEvent, HoldReason, Mark, PartStatus, PointState, SiteId, SnapshotId, SnapshotRecord, Timestamp,
 };
-use lifeboat_repo::{Ingest, Manifest, NewPart, NewSnapshot, Site};
+use lifeboat_repo::{Ingest, Manifest, NewPart, NewSnapshot, Site, StoredContent};
 
 use super::judge::{NewSizes, judge, overlapped};
+use super::line::{Place, Publishing};
 use super::probe::{fingerprint_now, fingerprint_of};
 use super::read::{Parent, PartIngest};
 use super::{BackupRequest, SiteOutcome, new_hold};
@@ -13,12 +14,14 @@ use crate::context::Fingerprint;
 use crate::process::random_id;
 use crate::{Engine, Error, SourceHealth, this_process};
 
-/// Backs up one site, or finds that its newest snapshot still is what it is.
+/// Backs up one site, or finds that its newest snapshot still is what it is. Only reading it waits for
+/// its turn.
 pub(super) async fn back_up_site(
     engine: &Engine,
     id: &SiteId,
     health: &[SourceHealth],
     request: &BackupRequest,
+    place: Place<'_>,
 ) -> Result<SiteOutcome, Error> {
     let now = tokio::task::block_in_place(|| fingerprint_now(engine, id, health))?;
     if let Some(record) = remembered(engine, id, now).await? {
@@ -36,7 +39,7 @@ pub(super) async fn back_up_site(
         return Ok(SiteOutcome::Unchanged(Box::new(record)));
     }
     let before = parent.as_ref().map(|parent| (parent.record.clone(), parent.fingerprint));
-    let read = read_site(engine, &site, parent, health).await?;
+    let (read, _publishing) = read_site(engine, &site, parent, health, place).await?;
     if let Some((record, fingerprint)) = before
         && read.is_same(fingerprint)
         && site.state().intent.is_none()
@@ -148,20 +151,36 @@ impl ReadSite {
     }
 }
 
-/// Reads the site under one cut.
-async fn read_site(
+/// Reads the site under one cut, when its turn has come.
+async fn read_site<'a>(
     engine: &Engine,
     site: &Site,
     parent: Option<ParentSnapshot>,
     health: &[SourceHealth],
-) -> Result<ReadSite, Error> {
+    place: Place<'a>,
+) -> Result<(ReadSite, Publishing<'a>), Error> {
     let ingest = Ingest::start(site, engine.ingest).await?;
     let parent_id = parent.as_ref().map(|parent| parent.record.id);
+    tokio::task::block_in_place(|| place.wait());
+    engine.check_cancelled()?;
     let cut_from = Timestamp::now();
     let parts = tokio::task::block_in_place(|| read_parts(engine, site, &ingest, parent, health))?;
+    let publishing = place.is_read(weight(&parts));
     let cut_till = Timestamp::now();
     let fingerprint = fingerprint_of(parts.iter().map(|part| (&part.part.record, part.entries.iter().map(|(e, _)| e))));
-    Ok(ReadSite { ingest, parent: parent_id, parts, cut_from, cut_till, fingerprint })
+    Ok((ReadSite { ingest, parent: parent_id, parts, cut_from, cut_till, fingerprint }, publishing))
+}
+
+/// About how many bytes of memory a site needs until it is published: its entries, and content that
+/// may be on its way to the store.
+fn weight(parts: &[NewPart]) -> u64 {
+    const ENTRY_BYTES: u64 = 512;
+    let entries = parts.iter().flat_map(|part| &part.entries);
+    let bytes = entries.map(|(entry, content)| match content {
+        StoredContent::Fresh(_) => ENTRY_BYTES + entry.metadata.size,
+        StoredContent::Same(_) | StoredContent::None => ENTRY_BYTES,
+    });
+    bytes.sum()
 }
 
 /// Publishes what was read.
