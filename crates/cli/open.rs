@@ -112,6 +112,9 @@ fn build(source: &SourceConfig, config: &Config) -> Result<AnySource, CliError> 
             let config = PostgresConfig {
                 url: database_url(source, postgres)?,
                 tenancy: postgres.tenancy,
+                names: postgres.names.clone(),
+                not_sites: postgres.not_sites.clone(),
+                pg_dump: postgres.pg_dump.clone(),
                 tenant_column: postgres.tenant_column.clone(),
                 root: postgres.root.clone(),
                 shared: postgres.shared.clone(),

@@ -3,9 +3,9 @@
 //! Whether the tables and columns exist is asked when the database is.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use lifeboat_source::postgres::{Reference, TableName, TableRule, Tenancy};
+use lifeboat_source::postgres::{NamePattern, Reference, TableName, TableRule, Tenancy};
 
 use super::ConfigError;
 use super::reader::{Field, Table};
@@ -20,6 +20,10 @@ pub struct PostgresSettings {
     /// Where the connection URL is: it holds a password.
     pub url: KeyRef,
     pub tenancy: Tenancy,
+    /// How a site's schema or database is called.
+    pub names: NamePattern,
+    pub not_sites: Vec<String>,
+    pub pg_dump: Option<PathBuf>,
     /// As written in SQL.
     pub tenant_column: Option<String>,
     pub root: Option<TableName>,
@@ -31,6 +35,7 @@ pub struct PostgresSettings {
 pub(super) fn read(table: &mut Table<'_, '_>, directory: &Path) -> Result<PostgresSettings, ConfigError> {
     let url = url(&table.require("url", URL_EXAMPLE)?, directory)?;
     let tenancy = tenancy(&table.require("tenancy", "\"column\"")?)?;
+    let own = own(table, tenancy)?;
     let tenant_column = table.take("tenant_column").map(|field| name(&field, "\"site_id\"")).transpose()?;
     let root = table.take("root").map(|field| name(&field, "\"sites\"")).transpose()?;
     let shared = tables(table, "shared")?;
@@ -41,14 +46,68 @@ pub(super) fn read(table: &mut Table<'_, '_>, directory: &Path) -> Result<Postgr
             rules.insert(TableName::quoted(name), rule(name, field)?);
         }
     }
-    if tenant_column.is_none() && root.is_none() && rules.is_empty() {
+    if tenancy == Tenancy::Column && tenant_column.is_none() && root.is_none() && rules.is_empty() {
         return Err(table.error(
             "neither `tenant_column` nor `root` says what a site is",
             "write tenant_column = \"site_id\": the column that holds the site in most tables",
         ));
     }
     let root = root.map(TableName::quoted);
-    Ok(PostgresSettings { url, tenancy, tenant_column, root, shared, ignored, tables: rules })
+    let Own { names, not_sites, pg_dump } = own;
+    let tables = rules;
+    Ok(PostgresSettings { url, tenancy, names, not_sites, pg_dump, tenant_column, root, shared, ignored, tables })
+}
+
+/// What is said of schemas or databases that are a site each.
+#[derive(Default)]
+struct Own {
+    names: NamePattern,
+    not_sites: Vec<String>,
+    pg_dump: Option<PathBuf>,
+}
+
+fn own(table: &mut Table<'_, '_>, tenancy: Tenancy) -> Result<Own, ConfigError> {
+    // A key that means nothing here would be a wish that nobody fulfils.
+    let (key, not_sites, others): (_, _, &[&str]) = match tenancy {
+        Tenancy::Column => ("", "", &["schema", "database", "not_sites", "pg_dump"]),
+        Tenancy::Schema => ("schema", "public", &["database", "tenant_column", "root", "shared", "tables"]),
+        Tenancy::Database => ("database", "postgres", &["schema", "tenant_column", "root", "shared", "tables"]),
+    };
+    for other in others {
+        if let Some(field) = table.take(other) {
+            let word = word(tenancy);
+            return Err(field.error(
+                format!("it means nothing with tenancy = \"{word}\": key=`{}`", field.key),
+                format!("take it out, or is the tenancy another one than {word}?"),
+            ));
+        }
+    }
+    if tenancy == Tenancy::Column {
+        return Ok(Own::default());
+    }
+    let mut own = Own { not_sites: vec![not_sites.to_owned()], ..Own::default() };
+    if let Some(field) = table.take(key) {
+        let example = format!("\"tenant_{{site}}\": what a site's {key} is called");
+        let text = field.text("a name with {site} in it", &example)?;
+        own.names =
+            NamePattern::parse(text).ok_or_else(|| field.mistyped("a name with {site} in it once", &example))?;
+    }
+    if let Some(field) = table.take("not_sites") {
+        own.not_sites = field.texts("a list of names", "[\"public\"]")?;
+    }
+    if let Some(field) = table.take("pg_dump") {
+        own.pg_dump =
+            Some(PathBuf::from(field.text("the path of a program", "\"/usr/lib/postgresql/15/bin/pg_dump\"")?));
+    }
+    Ok(own)
+}
+
+fn word(tenancy: Tenancy) -> &'static str {
+    match tenancy {
+        Tenancy::Column => "column",
+        Tenancy::Schema => "schema",
+        Tenancy::Database => "database",
+    }
 }
 
 /// Never repeats the text: it may be the secret.
@@ -65,10 +124,8 @@ fn url(field: &Field<'_, '_>, directory: &Path) -> Result<KeyRef, ConfigError> {
 fn tenancy(field: &Field<'_, '_>) -> Result<Tenancy, ConfigError> {
     match field.text("how sites are kept apart", "\"column\"")? {
         "column" => Ok(Tenancy::Column),
-        other @ ("schema" | "database") => Err(field.error(
-            format!("not in this version: tenancy=`{other}`, key=`{}`", field.key),
-            "this version knows tenancy = \"column\": all sites in the same tables, told apart by a column",
-        )),
+        "schema" => Ok(Tenancy::Schema),
+        "database" => Ok(Tenancy::Database),
         _ => Err(field.mistyped("column, schema or database", "\"column\"")),
     }
 }

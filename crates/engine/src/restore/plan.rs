@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 
 use super::facts::{Compared, Facts, LivePart, PartFacts};
 use super::part::Opened;
-use super::rows::{has_rows, is_same, live_table};
+use super::rows::{is_present, is_same, live_table};
 use super::{Approval, RestoreRequest, RestoreTarget};
 use crate::Error;
 
@@ -296,7 +296,7 @@ fn plan_rows(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) {
             }
         }
     }
-    if !has_rows(part) {
+    if !is_present(part) {
         for table in live.tables.iter().filter(|table| table.rows > 0) {
             plan.remove += table.rows;
             plan.changes.push((Change::Remove, table.name.to_string()));

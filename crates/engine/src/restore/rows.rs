@@ -6,10 +6,13 @@ use std::sync::{Mutex, PoisonError};
 
 use lifeboat_model::{Check, Entry, EntryKind, Extent, PartReceipt, RestoreId, SiteId, SourceName};
 use lifeboat_repo::{FetchControl, FetchLimits, Wanted};
+use lifeboat_source::postgres::Structure;
 use lifeboat_source::postgres::describe::{
-    DESCRIPTION_PATH, PartDescription, SequenceState, TableDefinition, table_of_path,
+    DESCRIPTION_PATH, POST_DATA_PATH, PRE_DATA_PATH, PartDescription, TableDefinition, table_of_path,
 };
-use lifeboat_source::postgres::target::{LiveRows, LiveTable, RowsTarget, SwitchedRows, VerifiedRows, WantedTable};
+use lifeboat_source::postgres::target::{
+    LiveRows, LiveTable, RowsTarget, SwitchedRows, VerifiedRows, WantedRows, WantedTable,
+};
 
 use super::facts::{Facts, LivePart, PartFacts};
 use super::part::{Destination, Opened};
@@ -20,10 +23,9 @@ pub(super) struct RowsWork {
     site: SiteId,
     source: SourceName,
     target: RowsTarget,
-    /// The tables that differ, and the entries they come from.
-    wanted: Vec<WantedTable>,
+    /// What is to be there, and the entries that the tables' rows come from; `None`: all is there already.
+    wanted: Option<WantedRows>,
     entries: Vec<Entry>,
-    sequences: Vec<SequenceState>,
     /// As they were when nobody but this restore was allowed to write them.
     live: LiveRows,
     remaining: AtomicU64,
@@ -44,20 +46,22 @@ impl RowsWork {
         let (AnySource::Postgres(postgres), LivePart::Rows(live)) = (source, &part.live) else {
             return Err(Error::Bug("rows expected".into()));
         };
+        let target = postgres.target(facts.site.id(), restore)?;
         // All tables of the part go through the transaction as soon as one differs: rows refer to rows.
-        let (wanted, entries) = match (is_same(part, live), has_rows(part)) {
-            (true, _) => Default::default(),
-            (false, true) => wanted_tables(part)?.into_iter().unzip(),
-            (false, false) => (postgres.no_rows()?, Vec::new()),
+        let (wanted, entries) = match (is_same(part, live), is_present(part)) {
+            (true, _) => (None, Vec::new()),
+            (false, true) => {
+                let (wanted, entries) = wanted_rows(facts, part)?;
+                (Some(wanted), entries)
+            }
+            (false, false) => (Some(target.no_rows()), Vec::new()),
         };
-        let sequences = if wanted.is_empty() { Vec::new() } else { sequences_of(facts, part)? };
         Ok(Self {
             site: facts.site.id().clone(),
             source: part.source.clone(),
-            target: postgres.target(facts.site.id(), restore)?,
+            target,
             wanted,
             entries,
-            sequences,
             live: live.clone(),
             remaining: AtomicU64::new(0),
             state: State::Waiting,
@@ -71,14 +75,12 @@ impl RowsWork {
 
     /// The rows that are there, if they are going to be changed.
     pub(super) fn replaced(&self) -> Option<&LiveRows> {
-        (!self.wanted.is_empty()).then_some(&self.live)
+        self.wanted.is_some().then_some(&self.live)
     }
 
     pub(super) fn begin(&mut self) -> Result<(), Error> {
-        if self.wanted.is_empty() {
-            return Ok(());
-        }
-        self.target.begin(&self.wanted, &self.sequences)?;
+        let Some(wanted) = &self.wanted else { return Ok(()) };
+        self.target.begin(wanted.clone(), self.live.clone())?;
         self.remaining = AtomicU64::new(self.entries.iter().map(|entry| entry.chunks().count() as u64).sum());
         self.state = State::Staging;
         Ok(())
@@ -113,14 +115,14 @@ impl RowsWork {
     /// Rows refer to rows: with one table damaged the whole part stays as it is.
     pub(super) fn leave_out(&mut self, detail: &str) {
         self.damaged = Some(detail.to_owned());
-        self.wanted.clear();
+        self.wanted = None;
         self.entries.clear();
         self.state = State::Waiting;
     }
 
     /// Loads the staging tables, compares them with the snapshot's digests and with the live rows.
     pub(super) fn verify(&mut self) -> Result<(), Error> {
-        if self.wanted.is_empty() {
+        if self.wanted.is_none() {
             return Ok(());
         }
         if self.remaining.load(Ordering::Acquire) != 0 {
@@ -143,13 +145,13 @@ impl RowsWork {
     }
 
     pub(super) fn switch(&mut self) -> Result<(), Error> {
-        if self.wanted.is_empty() {
+        if self.wanted.is_none() {
             return Ok(());
         }
         let State::Verified(verified) = std::mem::replace(&mut self.state, State::Waiting) else {
             return Err(Error::Bug("a switch without verification".into()));
         };
-        self.state = State::Switched(self.target.switch(verified, &self.live)?);
+        self.state = State::Switched(self.target.switch(verified)?);
         Ok(())
     }
 
@@ -175,42 +177,52 @@ impl RowsWork {
         }
         self.discard()?;
         let digest_ok = checks.iter().all(|check| check.passed);
-        let bytes = self.wanted.iter().map(|table| table.size).sum();
+        let bytes = self.wanted.iter().flat_map(|wanted| &wanted.tables).map(|table| table.size).sum();
         let entries = self.live.tables.len() as u64;
         let receipt = PartReceipt { source: self.source.clone(), entries, rows, files: 0, bytes, digest_ok };
         Ok(Opened { receipt, checks })
     }
 
     pub(super) fn discard(&mut self) -> Result<(), Error> {
-        if !self.wanted.is_empty() {
+        if self.wanted.is_some() {
             self.target.discard_staging()?;
         }
         Ok(())
     }
 }
 
-fn wanted_tables(part: &PartFacts) -> Result<Vec<(WantedTable, Entry)>, Error> {
-    let tables = part.wanted.iter().filter_map(|entry| match &entry.kind {
-        EntryKind::Table { rows, digest, definition } => Some((entry, *rows, *digest, definition)),
-        _ => None,
-    });
-    let wanted = tables.map(|(entry, rows, digest, definition)| {
+/// The part as the snapshot has it, with the entries that its rows come from.
+fn wanted_rows(facts: &Facts, part: &PartFacts) -> Result<(WantedRows, Vec<Entry>), Error> {
+    let (mut wanted, mut entries) = (WantedRows::default(), Vec::new());
+    for entry in &part.wanted {
+        let EntryKind::Table { rows, digest, definition } = &entry.kind else { continue };
         let (name, size) = (table_of_path(&entry.path.to_string()), entry.metadata.size);
         let definition = TableDefinition::from_json(definition)?;
-        Ok((WantedTable { name, rows, digest, size, definition }, entry.clone()))
-    });
-    wanted.collect()
+        wanted.tables.push(WantedTable { name, rows: *rows, digest: *digest, size, definition });
+        entries.push(entry.clone());
+    }
+    if let Some(json) = small_file(facts, part, DESCRIPTION_PATH)? {
+        wanted.sequences = PartDescription::from_json(&json)?.sequences;
+    }
+    let text = |path: &[u8]| -> Result<Option<String>, Error> {
+        let bytes = small_file(facts, part, path)?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+    };
+    if let (Some(pre_data), Some(post_data)) = (text(PRE_DATA_PATH)?, text(POST_DATA_PATH)?) {
+        wanted.structure = Some(Structure { pre_data, post_data });
+    }
+    Ok((wanted, entries))
 }
 
-/// Whether the site had rows at the point.
-pub(super) fn has_rows(part: &PartFacts) -> bool {
-    part.wanted.iter().any(|entry| matches!(entry.kind, EntryKind::Table { .. }))
+/// Whether the site had the part at the point.
+pub(super) fn is_present(part: &PartFacts) -> bool {
+    part.wanted.iter().any(|entry| entry.kind != EntryKind::Absent)
 }
 
 /// Whether the live rows are those of the point.
 pub(super) fn is_same(part: &PartFacts, live: &LiveRows) -> bool {
-    if !has_rows(part) {
-        return live.is_absent();
+    if !is_present(part) || live.is_absent() {
+        return live.is_absent() && !is_present(part);
     }
     part.wanted.iter().all(|entry| match &entry.kind {
         EntryKind::Table { digest, .. } => live_table(live, entry).is_some_and(|live| live.digest == *digest),
@@ -237,10 +249,10 @@ pub(super) fn holds<'e>(kept: impl Iterator<Item = &'e Entry>, live: &LiveRows) 
     tables == live.tables.len() || (tables == 0 && live.is_absent())
 }
 
-/// Where the sequences stood, from the part's own description.
-fn sequences_of(facts: &Facts, part: &PartFacts) -> Result<Vec<SequenceState>, Error> {
-    let Some(entry) = part.wanted.iter().find(|entry| entry.path.as_bytes() == DESCRIPTION_PATH) else {
-        return Ok(Vec::new());
+/// The content of an entry that describes the part; `None`: the snapshot has no such entry.
+fn small_file(facts: &Facts, part: &PartFacts, path: &[u8]) -> Result<Option<Vec<u8>>, Error> {
+    let Some(entry) = part.wanted.iter().find(|entry| entry.path.as_bytes() == path) else {
+        return Ok(None);
     };
     let wanted: Vec<Wanted> =
         entry.chunks().enumerate().map(|(at, chunk)| Wanted { chunk: *chunk, tag: at as u64 }).collect();
@@ -259,6 +271,6 @@ fn sequences_of(facts: &Facts, part: &PartFacts) -> Result<Vec<SequenceState>, E
         Ok::<(), Error>(())
     });
     fetched??;
-    let json: Vec<u8> = chunks.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().flatten().collect();
-    Ok(PartDescription::from_json(&json)?.sequences)
+    let bytes = chunks.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().flatten().collect();
+    Ok(Some(bytes))
 }

@@ -1,8 +1,9 @@
 //! What the operator says of a database: where it is, how it tells its tenants apart.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
-use super::TableName;
+use super::{NamePattern, TableName};
 
 /// A `[sources.NAME]` of kind `postgres`.
 #[derive(Clone)]
@@ -10,6 +11,12 @@ pub struct PostgresConfig {
     /// A connection URL or a libpq keyword string, with the password in it: never shown.
     pub url: String,
     pub tenancy: Tenancy,
+    /// How a site's schema or database is called, where each has its own.
+    pub names: NamePattern,
+    /// Schemas or databases that the pattern would take for sites, and that are none.
+    pub not_sites: Vec<String>,
+    /// The program that writes down a schema's structure; `None`: found where it is installed.
+    pub pg_dump: Option<PathBuf>,
     /// The column that holds the site in every table that has it, as written in SQL.
     pub tenant_column: Option<String>,
     /// The table whose primary key is the site.

@@ -1,10 +1,13 @@
 //! Connections: TLS, the settings every session needs, and errors in a person's words.
 
+use std::ffi::OsStr;
 use std::ops::{Deref, DerefMut};
+use std::os::unix::ffi::OsStrExt;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use lifeboat_model::Fault;
-use postgres::config::{Config, SslMode};
+use postgres::config::{Config, Host, SslMode};
 use postgres::error::SqlState;
 use postgres::{Client, NoTls};
 
@@ -64,6 +67,37 @@ impl Server {
 
     pub fn source_name(&self) -> &str {
         &self.source_name
+    }
+
+    /// The name of the database it connects to.
+    pub(super) fn database(&self) -> &str {
+        self.config.get_dbname().or(self.config.get_user()).unwrap_or_default()
+    }
+
+    /// Tells one of PostgreSQL's own programs where the server is, by its environment: arguments are seen
+    /// by everybody on the machine.
+    pub(super) fn into_environment(&self, command: &mut Command) {
+        let hosts = self.config.get_hosts().iter().map(|host| match host {
+            Host::Tcp(name) => name.clone(),
+            Host::Unix(path) => path.display().to_string(),
+        });
+        let ports = self.config.get_ports().iter().map(u16::to_string);
+        let mode = match self.config.get_ssl_mode() {
+            SslMode::Disable => "disable",
+            SslMode::Require => "require",
+            _ => "prefer",
+        };
+        command.env("PGHOST", hosts.collect::<Vec<_>>().join(","));
+        command.env("PGPORT", ports.collect::<Vec<_>>().join(","));
+        command.env("PGDATABASE", self.database()).env("PGSSLMODE", mode).env("PGCLIENTENCODING", "UTF8");
+        command.env("PGAPPNAME", self.config.get_application_name().unwrap_or("lifeboat"));
+        command.env_remove("PGSERVICE").env_remove("PGOPTIONS").stdin(Stdio::null());
+        if let Some(user) = self.config.get_user() {
+            command.env("PGUSER", user);
+        }
+        if let Some(password) = self.config.get_password() {
+            command.env("PGPASSWORD", OsStr::from_bytes(password));
+        }
     }
 
     /// A new session with the settings above.

@@ -7,7 +7,8 @@
 use std::time::{Duration, Instant};
 
 use super::describe::{Cut, SequenceState};
-use super::{Catalogue, Sequence, Server, Session, Table};
+use super::tenancy::Owners;
+use super::{Catalogue, PostgresConfig, Sequence, Server, Session, Table};
 use crate::Error;
 
 /// A table that was altered while the cut was taken is looked at again this often.
@@ -24,26 +25,34 @@ const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 pub(super) struct ExportedCut {
     /// Keeps the snapshot, and the locks, for the others.
     exporter: Session,
-    name: String,
+    /// By which other sessions, and `pg_dump`, see the same.
+    pub name: String,
     pub cut: Cut,
     taken: Instant,
 }
 
-/// Takes a cut of the tables that the catalogue says hold rows, and gives the catalogue of that
-/// very moment.
-pub(super) fn take(server: &Server) -> Result<(ExportedCut, Catalogue), Error> {
+/// Takes a cut of the tables whose rows are sites', and gives the catalogue of that very moment, and
+/// whose they are.
+pub(super) fn take(
+    server: &Server,
+    schema: Option<&str>,
+    config: &PostgresConfig,
+) -> Result<(ExportedCut, Catalogue, Owners), Error> {
     let mut looking = server.connect()?;
     for _ in 0..ATTEMPTS_MAX {
-        let before = Catalogue::load(&mut looking)?;
+        let before = Catalogue::load_schema(&mut looking, schema)?;
+        let owners = Owners::of(server.source_name(), &before, config)?;
+        let read: Vec<&Table> =
+            before.tables.values().filter(|table| owners.is_of_sites(table, schema) && table.privileges[0]).collect();
         let mut exporter = server.connect()?;
-        begin_locked(&mut exporter, &before)?;
+        begin_locked(&mut exporter, &read)?;
         let exported = export(exporter, &before)?;
         // With the locks held nobody alters a table any more.
-        let after = Catalogue::load(&mut looking)?;
+        let after = Catalogue::load_schema(&mut looking, schema)?;
         if is_same(&before, &after)
             && let Some(cut) = exported
         {
-            return Ok((cut, after));
+            return Ok((cut, after, owners));
         }
     }
     Err(Error::Busy {
@@ -53,20 +62,15 @@ pub(super) fn take(server: &Server) -> Result<(ExportedCut, Catalogue), Error> {
     })
 }
 
-fn begin_locked(session: &mut Session, catalogue: &Catalogue) -> Result<(), Error> {
+fn begin_locked(session: &mut Session, tables: &[&Table]) -> Result<(), Error> {
     session.batch_execute(BEGIN).map_err(|error| session.failed("cannot begin a snapshot", &error))?;
-    let names: Vec<&str> = readable(catalogue).map(|table| table.name.as_str()).collect();
-    if names.is_empty() {
+    if tables.is_empty() {
         return Ok(());
     }
     // Partitions are locked with their root; LOCK takes no snapshot yet.
+    let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
     let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
     session.batch_execute(&lock).map_err(|error| session.failed("cannot lock the tables for reading", &error))
-}
-
-/// Tables whose rows are read, and may be.
-fn readable(catalogue: &Catalogue) -> impl Iterator<Item = &Table> {
-    catalogue.tables.values().filter(|table| table.holds_rows() && table.privileges[0])
 }
 
 /// Exports the snapshot; `None`: a table's file is not the one that the snapshot sees.
@@ -124,23 +128,28 @@ impl ExportedCut {
 
     /// Where the sequences stand. They do not keep to transactions: this is now, not at the cut, and
     /// so never below what any row of the cut holds.
-    pub fn sequences(&mut self, catalogue: &Catalogue) -> Result<Vec<SequenceState>, Error> {
-        let owned: Vec<_> = catalogue.sequences.iter().filter_map(|one| Some((one, one.owner.as_ref()?))).collect();
-        let mut states = Vec::with_capacity(owned.len());
-        for some in owned.chunks(SEQUENCES_AT_ONCE) {
-            let read = |(at, (sequence, _)): (usize, &(&Sequence, _))| {
+    ///
+    /// `all`: those that belong to no column as well.
+    pub fn sequences(&mut self, catalogue: &Catalogue, all: bool) -> Result<Vec<SequenceState>, Error> {
+        let wanted: Vec<&Sequence> = catalogue.sequences.iter().filter(|one| all || one.owner.is_some()).collect();
+        let mut states = Vec::with_capacity(wanted.len());
+        for some in wanted.chunks(SEQUENCES_AT_ONCE) {
+            let read = |(at, sequence): (usize, &&Sequence)| {
                 format!("SELECT {at} AS number, last_value, is_called FROM {}", sequence.name)
             };
             let reads: Vec<String> = some.iter().enumerate().map(read).collect();
             let rows = self.exporter.query(&format!("{} ORDER BY number", reads.join(" UNION ALL ")), &[]);
             let rows = rows.map_err(|error| self.exporter.failed("cannot read the sequences", &error))?;
-            for ((sequence, (table, column)), row) in some.iter().zip(rows) {
-                let column = catalogue.tables.get(table).and_then(|table| table.columns.get(*column));
+            for (sequence, row) in some.iter().zip(rows) {
+                let owner = sequence.owner.as_ref().and_then(|(name, at)| {
+                    let column = catalogue.tables.get(name)?.columns.get(*at)?;
+                    Some((name.as_str().to_owned(), column.name.clone()))
+                });
                 states.push(SequenceState {
                     name: sequence.name.as_str().to_owned(),
                     last_value: row.get(1),
                     is_called: row.get(2),
-                    owner: column.map(|column| (table.as_str().to_owned(), column.name.clone())),
+                    owner,
                 });
             }
         }

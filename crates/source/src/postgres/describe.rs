@@ -9,6 +9,8 @@ use crate::Error;
 /// Entry path of the [`PartDescription`].
 pub const DESCRIPTION_PATH: &[u8] = b".lifeboat/part.json";
 
+pub use super::structure::{POST_DATA_PATH, PRE_DATA_PATH};
+
 /// One table, as it was when its rows were read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TableDefinition {

@@ -20,8 +20,11 @@ pub mod describe;
 mod inspect;
 mod privileges;
 mod reader;
+mod reading;
 mod source;
+mod structure;
 pub mod target;
+mod tenancy;
 
 pub use catalogue::{
     Catalogue, Column, ForeignKey, Identity, Sequence, ServerFacts, Table, TableKind, TableName, UniqueKey,
@@ -32,3 +35,5 @@ pub use connect::{Server, Session};
 pub use inspect::{InspectedTable, Inspection};
 pub use privileges::{MissingPrivilege, Need, missing_privileges};
 pub use source::PostgresSource;
+pub use structure::Structure;
+pub use tenancy::NamePattern;

@@ -8,9 +8,11 @@ use lifeboat_model::{
     Entry, EntryKind, EntryMetadata, EntryPath, Fault, FileTime, PartIdentity, PartProblem, Position, SiteId,
 };
 
-use super::describe::{DESCRIPTION_PATH, PartDescription, TableDefinition, entry_path, literal, select_rows};
-use super::source::Reading;
-use super::{Session, Table};
+use super::describe::{DESCRIPTION_PATH, PartDescription, TableDefinition, entry_path, select_rows};
+use super::reading::Reading;
+use super::structure::{POST_DATA_PATH, PRE_DATA_PATH};
+use super::tenancy::SiteTable;
+use super::{PostgresConfig, Session, Table};
 use crate::{Content, ContentCheck, Cutting, Error, PartReader, PartSummary, Read};
 
 /// Rows are handed over in stretches of about this length, so many at most.
@@ -19,49 +21,49 @@ const STRETCHES_MAX: usize = 4;
 
 pub(super) struct RowsReader {
     reading: Arc<Reading>,
-    literal: String,
     /// In path order; what is left to be listed.
     entries: std::vec::IntoIter<(Entry, Source)>,
     listed: Vec<(EntryPath, Source)>,
     identity: PartIdentity,
     position: Position,
-    description: Vec<u8>,
     problems: Vec<PartProblem>,
 }
 
 /// Where an entry's content comes from.
 #[derive(Clone)]
 enum Source {
-    Description,
-    Table(Box<Table>),
+    AtHand(Arc<Vec<u8>>),
+    Table(Box<SiteTable>),
 }
 
 impl RowsReader {
     /// `None`: the site has no row in any of its tables.
-    pub fn open(reading: &Arc<Reading>, site: &SiteId, identity: PartIdentity) -> Result<Option<Self>, Error> {
-        let literal = literal(site.as_str());
-        if !reading.has_rows(site, &literal)? {
+    pub fn open(
+        reading: &Arc<Reading>,
+        config: &PostgresConfig,
+        site: &SiteId,
+        identity: PartIdentity,
+    ) -> Result<Option<Self>, Error> {
+        let tables = reading.tables_of(site);
+        if !reading.has_rows(site, &tables)? {
             return Ok(None);
         }
-        let (sequences, problems) = (reading.sequences()?, reading.large_objects(&literal)?);
-        let description = PartDescription::new(&reading.catalogue, reading.cut(), sequences.to_vec()).to_json();
-        let mut entries = vec![(description_entry(description.len() as u64)?, Source::Description)];
-        for table in reading.site_tables() {
-            entries.push((table_entry(table)?, Source::Table(Box::new(table.clone()))));
+        let (sequences, problems) = (reading.sequences()?, reading.large_objects(&tables)?);
+        let description = PartDescription::new(&reading.catalogue, reading.cut(), sequences.to_vec());
+        let mut entries = vec![at_hand(DESCRIPTION_PATH, description.to_json())?];
+        if reading.is_of_one() {
+            let structure = reading.structure(config)?;
+            entries.push(at_hand(PRE_DATA_PATH, structure.pre_data.into_bytes())?);
+            entries.push(at_hand(POST_DATA_PATH, structure.post_data.into_bytes())?);
+        }
+        for table in tables {
+            entries.push((table_entry(&table.table)?, Source::Table(Box::new(table))));
         }
         entries.sort_by(|(a, _), (b, _)| a.path.cmp(&b.path));
         let cut = reading.cut();
         let position = Position(format!("lsn={}, timeline={}, snapshot={}", cut.lsn, cut.timeline, cut.snapshot));
-        Ok(Some(Self {
-            reading: reading.clone(),
-            literal,
-            entries: entries.into_iter(),
-            listed: Vec::new(),
-            identity,
-            position,
-            description,
-            problems,
-        }))
+        let (reading, entries) = (reading.clone(), entries.into_iter());
+        Ok(Some(Self { reading, entries, listed: Vec::new(), identity, position, problems }))
     }
 }
 
@@ -76,11 +78,10 @@ impl PartReader for RowsReader {
         let found = self.listed.iter().find(|(path, _)| *path == entry.path);
         let Some((_, source)) = found else { return Err(Error::Gone { path: entry.path.to_string() }) };
         Ok(match source {
-            Source::Description => Box::new(Plain { entry: entry.clone(), bytes: self.description.clone(), read: 0 }),
+            Source::AtHand(bytes) => Box::new(Plain { entry: entry.clone(), bytes: bytes.clone(), read: 0 }),
             Source::Table(table) => {
-                let condition = self.reading.predicate(table, &self.literal)?;
                 let session = self.reading.session()?;
-                Box::new(Rows::begin(self.reading.clone(), session, table, &condition, entry.clone()))
+                Box::new(Rows::begin(self.reading.clone(), session, &table.table, &table.condition, entry.clone()))
             }
         })
     }
@@ -110,9 +111,11 @@ fn table_entry(table: &Table) -> Result<Entry, Error> {
     })
 }
 
-fn description_entry(size: u64) -> Result<Entry, Error> {
-    let path = path_of(DESCRIPTION_PATH.to_vec())?;
-    Ok(Entry { path, kind: EntryKind::File, metadata: no_metadata(size), extents: Vec::new() })
+/// An entry whose bytes are there.
+fn at_hand(path: &[u8], bytes: Vec<u8>) -> Result<(Entry, Source), Error> {
+    let (path, metadata) = (path_of(path.to_vec())?, no_metadata(bytes.len() as u64));
+    let entry = Entry { path, kind: EntryKind::File, metadata, extents: Vec::new() };
+    Ok((entry, Source::AtHand(Arc::new(bytes))))
 }
 
 fn path_of(bytes: Vec<u8>) -> Result<EntryPath, Error> {
@@ -133,7 +136,7 @@ fn no_metadata(size: u64) -> EntryMetadata {
 /// Bytes that are at hand.
 struct Plain {
     entry: Entry,
-    bytes: Vec<u8>,
+    bytes: Arc<Vec<u8>>,
     read: usize,
 }
 

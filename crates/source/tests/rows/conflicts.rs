@@ -13,12 +13,11 @@ fn check(test: &str, damage: &str, table: &str, kind: ConflictKind, rows: u64) -
     world.run(damage);
     let before = (world.live(&site), world.bystanders(&site));
     let mut target = world.target(&site);
-    let live = target.live().unwrap();
     let verified = world.verify(&mut target, &kept).unwrap();
     let found = verified.conflicts().iter().find(|conflict| conflict.table.as_str() == table && conflict.kind == kind);
     let found = found.unwrap_or_else(|| panic!("{:?}", verified.conflicts()));
     assert_eq!(found.rows, rows, "{found}");
-    let error = target.switch(verified, &live).unwrap_err();
+    let error = target.switch(verified).unwrap_err();
     assert!(matches!(error, Error::Conflict { .. }), "{error}");
     target.discard_staging().unwrap();
     assert_eq!((world.live(&site), world.bystanders(&site)), before);

@@ -80,11 +80,10 @@ fn a_site_that_was_written_to_after_its_undo_was_kept_is_left_alone() {
     let (site, kept) = (victim(), world.back_up(&victim()));
     world.run("DELETE FROM worklog WHERE site_id = 'site-00002'");
     let mut target = world.target(&site);
-    let live = target.live().unwrap();
     let verified = world.verify(&mut target, &kept).unwrap();
     world.run("UPDATE issues SET title = 'later' WHERE site_id = 'site-00002'");
     let before = world.live(&site);
-    let error = target.switch(verified, &live).unwrap_err();
+    let error = target.switch(verified).unwrap_err();
     assert!(error.to_string().contains("public.issues"), "{error}");
     assert_eq!(world.live(&site), before);
     target.discard_staging().unwrap();

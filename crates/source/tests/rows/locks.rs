@@ -25,7 +25,7 @@ fn a_lock_that_is_not_given_up_ends_the_wait_and_names_its_holder() {
         let pid: i32 = holder.query_one("SELECT pg_backend_pid()", &[]).unwrap().get(0);
         holder.batch_execute(&format!("BEGIN; SET search_path = public; {lock}")).unwrap();
         let began = Instant::now();
-        let error = target.switch(verified, &live).unwrap_err();
+        let error = target.switch(verified).unwrap_err();
         assert!(began.elapsed() < Duration::from_secs(10));
         assert_eq!(error.fault(), Fault::Retry);
         for part in [format!("process=`{pid}`"), format!("migration-{name}"), "idle in transaction".into()] {
@@ -47,7 +47,6 @@ fn a_lock_that_is_given_up_in_time_is_waited_for() {
     world.run("DELETE FROM comments WHERE issue_id IN (SELECT id FROM issues WHERE site_id = 'site-00002')");
     let bystanders = world.bystanders(&site);
     let mut target = world.target(&site);
-    let live = target.live().unwrap();
     let verified = world.verify(&mut target, &kept).unwrap();
     let mut holder = world.server().connect().unwrap();
     holder.batch_execute("BEGIN; LOCK TABLE public.comments IN SHARE MODE").unwrap();
@@ -55,7 +54,7 @@ fn a_lock_that_is_given_up_in_time_is_waited_for() {
         std::thread::sleep(Duration::from_millis(700));
         holder.batch_execute("COMMIT").unwrap();
     });
-    target.switch(verified, &live).unwrap();
+    target.switch(verified).unwrap();
     releases.join().unwrap();
     target.discard_staging().unwrap();
     assert_restored(&world, &site, &kept, &bystanders);
@@ -67,7 +66,6 @@ fn two_restores_of_one_site_do_not_overlap() {
     world.patience = Duration::from_millis(600);
     let (site, kept) = (victim(), world.back_up(&victim()));
     let mut target = world.target(&site);
-    let live = target.live().unwrap();
     let verified = world.verify(&mut target, &kept).unwrap();
     let mut other = world.server().connect().unwrap();
     let key: i64 = {
@@ -75,9 +73,9 @@ fn two_restores_of_one_site_do_not_overlap() {
         i64::from_be_bytes(hash.as_bytes()[..8].try_into().unwrap())
     };
     other.execute("SELECT pg_advisory_lock($1)", &[&key]).unwrap();
-    let error = target.switch(verified.clone(), &live).unwrap_err();
+    let error = target.switch(verified.clone()).unwrap_err();
     assert_eq!(error.fault(), Fault::Retry, "{error}");
     other.execute("SELECT pg_advisory_unlock($1)", &[&key]).unwrap();
-    target.switch(verified, &live).unwrap();
+    target.switch(verified).unwrap();
     target.discard_staging().unwrap();
 }

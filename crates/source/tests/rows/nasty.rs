@@ -13,9 +13,8 @@ fn wipe(world: &World, site: &SiteId) {
         (wanted.rows, wanted.size, wanted.digest) = (0, 0, *blake3::hash(b"").as_bytes());
         bytes.clear();
     }
-    let live = target.live().unwrap();
     let verified = world.verify(&mut target, &kept).unwrap();
-    target.switch(verified, &live).unwrap();
+    target.switch(verified).unwrap();
     target.discard_staging().unwrap();
     assert!(world.live(site).is_absent());
 }

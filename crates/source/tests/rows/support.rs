@@ -6,8 +6,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use lifeboat_model::{EntryKind, RestoreId, SiteId, SourceName};
-use lifeboat_source::postgres::describe::{PartDescription, SequenceState, TableDefinition, literal, table_of_path};
-use lifeboat_source::postgres::target::{LiveRows, RowsTarget, SwitchedRows, VerifiedRows, WantedTable};
+use lifeboat_source::postgres::describe::{
+    DESCRIPTION_PATH, PartDescription, SequenceState, TableDefinition, literal, table_of_path,
+};
+use lifeboat_source::postgres::target::{LiveRows, RowsTarget, SwitchedRows, VerifiedRows, WantedRows, WantedTable};
 use lifeboat_source::postgres::{Catalogue, Classes, PostgresConfig, PostgresSource, Server, classify};
 use lifeboat_source::{Content, ContentCheck, Error, Read, Source};
 use lifeboat_testkit::postgres::{
@@ -106,9 +108,9 @@ impl World {
     }
 
     pub fn target(&self, site: &SiteId) -> RowsTarget {
-        let server = self.server();
-        let (catalogue, classes) = self.catalogue(&server);
-        RowsTarget::open(&server, &classes, &catalogue, site, RESTORE).unwrap().with_patience(self.patience)
+        let config = PostgresConfig { url: self.restorer.clone(), ..self.config.clone() };
+        let source = PostgresSource::new(SourceName::new("app").unwrap(), config).unwrap();
+        source.target(site, RESTORE).unwrap().with_patience(self.patience)
     }
 
     pub fn back_up(&self, site: &SiteId) -> Kept {
@@ -121,7 +123,9 @@ impl World {
             let ContentCheck::Stable(entry) = content.check().unwrap() else { panic!("unstable") };
             let path = String::from_utf8(entry.path.as_bytes().to_vec()).unwrap();
             let EntryKind::Table { rows, digest, definition } = &entry.kind else {
-                sequences = PartDescription::from_json(&bytes).unwrap().sequences;
+                if path.as_bytes() == DESCRIPTION_PATH {
+                    sequences = PartDescription::from_json(&bytes).unwrap().sequences;
+                }
                 continue;
             };
             let wanted = WantedTable {
@@ -138,8 +142,10 @@ impl World {
 
     /// Up to the comparison.
     pub fn verify(&self, target: &mut RowsTarget, kept: &Kept) -> Result<VerifiedRows, Error> {
-        let wanted: Vec<WantedTable> = kept.tables.iter().map(|(wanted, _)| wanted.clone()).collect();
-        target.begin(&wanted, &kept.sequences)?;
+        let tables = kept.tables.iter().map(|(wanted, _)| wanted.clone()).collect();
+        let wanted = WantedRows { tables, sequences: kept.sequences.clone(), structure: None };
+        // A role that may not read is refused by `begin`, with all that it lacks.
+        target.begin(wanted, target.live().unwrap_or_default())?;
         for (at, (_, bytes)) in kept.tables.iter().enumerate() {
             // Last chunk first, as they may come.
             for (number, chunk) in bytes.chunks(1000).enumerate().collect::<Vec<_>>().into_iter().rev() {
@@ -152,9 +158,8 @@ impl World {
     /// All steps.
     pub fn restore(&self, site: &SiteId, kept: &Kept) -> Result<SwitchedRows, Error> {
         let mut target = self.target(site);
-        let live = target.live()?;
         let verified = self.verify(&mut target, kept)?;
-        let switched = target.switch(verified, &live);
+        let switched = target.switch(verified);
         target.discard_staging()?;
         switched
     }

@@ -4,10 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use lifeboat_model::Faulty;
-use lifeboat_source::postgres::target::RowsTarget;
+use lifeboat_source::postgres::target::WantedRows;
 use lifeboat_testkit::postgres::{query_text, run_sql};
 
-use crate::support::{RESTORE, assert_restored, fleet, victim};
+use crate::support::{assert_restored, fleet, victim};
 
 #[test]
 fn a_run_that_ended_at_any_step_is_finished_by_the_next() {
@@ -17,15 +17,15 @@ fn a_run_that_ended_at_any_step_is_finished_by_the_next() {
     world.delete_victim();
     for step in 0..4 {
         let mut target = world.target(&site);
-        let live = target.live().unwrap();
         let wanted: Vec<_> = kept.tables.iter().map(|(wanted, _)| wanted.clone()).collect();
         if step == 1 {
-            target.begin(&wanted, &kept.sequences).unwrap();
+            let wanted = WantedRows { tables: wanted, sequences: kept.sequences.clone(), structure: None };
+            target.begin(wanted, target.live().unwrap()).unwrap();
         }
         if step >= 2 {
             let verified = world.verify(&mut target, &kept).unwrap();
             if step == 3 {
-                target.switch(verified, &live).unwrap();
+                target.switch(verified).unwrap();
             }
         }
         assert_eq!(world.has_staging(), step > 0);
@@ -34,7 +34,7 @@ fn a_run_that_ended_at_any_step_is_finished_by_the_next() {
     world.restore(&site, &kept).unwrap();
     assert_restored(&world, &site, &kept, &bystanders);
     world.run("CREATE SCHEMA lifeboat_stage_0707070707070707; CREATE TABLE lifeboat_stage_0707070707070707.s0 (a int)");
-    RowsTarget::sweep(&world.server(), RESTORE).unwrap();
+    world.target(&site).discard_staging().unwrap();
     assert!(!world.has_staging());
 }
 
@@ -62,9 +62,8 @@ fn sessions_ended_by_an_administrator_leave_all_or_nothing() {
                 }
             });
             let result = (|| {
-                let live = target.live()?;
                 let verified = world.verify(&mut target, &kept)?;
-                target.switch(verified, &live)
+                target.switch(verified)
             })();
             over.store(true, Ordering::Relaxed);
             result

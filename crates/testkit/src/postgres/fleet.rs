@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lifeboat_source::postgres::{PostgresConfig, TableName, Tenancy};
+use lifeboat_source::postgres::{NamePattern, PostgresConfig, TableName, Tenancy};
 
 use super::{query_text, run_sql};
 
@@ -54,6 +54,9 @@ pub fn pooled_config(url: &str) -> PostgresConfig {
     PostgresConfig {
         url: url.to_owned(),
         tenancy: Tenancy::Column,
+        names: NamePattern::default(),
+        not_sites: Vec::new(),
+        pg_dump: None,
         tenant_column: Some("site_id".to_owned()),
         root: Some(TableName::quoted("public.sites")),
         shared: ["public.countries", "public.plans"].map(TableName::quoted).to_vec(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use lifeboat_source::postgres::{PostgresConfig, Reference, TableName, TableRule, Tenancy};
+use lifeboat_source::postgres::{NamePattern, PostgresConfig, Reference, TableName, TableRule, Tenancy};
 
 use super::{query_text, run_sql};
 
@@ -40,6 +40,9 @@ pub fn nasty_config(url: &str) -> PostgresConfig {
     PostgresConfig {
         url: url.to_owned(),
         tenancy: Tenancy::Column,
+        names: NamePattern::default(),
+        not_sites: Vec::new(),
+        pg_dump: None,
         tenant_column: Some("tenant_id".to_owned()),
         root: Some(name("app.tenants")),
         shared: vec![name("countries"), name("public.currencies")],

@@ -16,39 +16,51 @@ type Positions = HashMap<i16, usize>;
 impl Catalogue {
     /// Reads it in a transaction of its own, so that all of it is of one moment.
     pub fn load(session: &mut Session) -> Result<Self, Error> {
+        Self::load_schema(session, None)
+    }
+
+    /// The same of one schema alone, with the tables elsewhere that foreign keys tie to it.
+    pub fn load_schema(session: &mut Session, schema: Option<&str>) -> Result<Self, Error> {
         let read = |client: &mut Client| {
             let mut transaction =
                 client.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start()?;
-            let catalogue = Self::read(&mut transaction)?;
+            let catalogue = Self::read(&mut transaction, schema)?;
             transaction.commit()?;
             Ok(catalogue)
         };
         read(session).map_err(|error: SqlError| session.failed("cannot read the catalogue", &error))
     }
 
+    /// Which database this is.
+    pub fn server(session: &mut Session) -> Result<ServerFacts, Error> {
+        let row = session.query_one(queries::SERVER, &[]);
+        Ok(server_facts(&row.map_err(|error| session.failed("cannot ask which database this is", &error))?))
+    }
+
     /// The same within a transaction that is open already, at its moment.
-    pub fn read(client: &mut impl GenericClient) -> Result<Self, SqlError> {
+    pub fn read(client: &mut impl GenericClient, schema: Option<&str>) -> Result<Self, SqlError> {
         let server = server_facts(&client.query_one(queries::SERVER, &[])?);
         let mut by_oid: HashMap<u32, (Table, Positions)> = HashMap::new();
-        for row in client.query(queries::TABLES, &[])? {
+        for row in client.query(queries::TABLES, &[&schema])? {
             by_oid.insert(row.get(0), (table(&row), Positions::new()));
         }
-        for row in client.query(queries::COLUMNS, &[])? {
+        for row in client.query(queries::COLUMNS, &[&schema])? {
             if let Some((table, positions)) = by_oid.get_mut(&row.get(0)) {
                 positions.insert(row.get(1), table.columns.len());
                 table.columns.push(column(&row));
             }
         }
-        for row in client.query(queries::KEYS, &[])? {
+        for row in client.query(queries::KEYS, &[&schema])? {
             if let Some((table, positions)) = by_oid.get_mut(&row.get(0)) {
                 add_key(table, positions, &row);
             }
         }
-        let foreign_keys = client.query(queries::FOREIGN_KEYS, &[])?.iter().map(foreign_key).collect();
+        let foreign_keys = client.query(queries::FOREIGN_KEYS, &[&schema])?.iter().map(foreign_key).collect();
         let positions: BTreeMap<TableName, Positions> =
             by_oid.values().map(|(table, positions)| (table.name.clone(), positions.clone())).collect();
-        let sequences = client.query(queries::SEQUENCES, &[])?.iter().map(|row| sequence(row, &positions)).collect();
-        let views = client.query(queries::VIEWS, &[])?.iter().map(|row| name(row, 0)).collect();
+        let sequences =
+            client.query(queries::SEQUENCES, &[&schema])?.iter().map(|row| sequence(row, &positions)).collect();
+        let views = client.query(queries::VIEWS, &[&schema])?.iter().map(|row| name(row, 0)).collect();
         let tables = by_oid.into_values().map(|(table, _)| (table.name.clone(), table)).collect();
         Ok(Self { server, tables, foreign_keys, sequences, views })
     }
@@ -86,6 +98,7 @@ fn table(row: &Row) -> Table {
     Table {
         oid: row.get(0),
         name: name(row, 1),
+        schema: row.get(11),
         kind,
         columns: Vec::new(),
         primary_key: None,

@@ -5,7 +5,7 @@
 //! What is not here: whose rows are whose (`classify`), what the role lacks (`privileges`).
 
 mod load;
-mod queries;
+pub(super) mod queries;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -65,6 +65,8 @@ pub struct ServerFacts {
 pub struct Table {
     pub oid: u32,
     pub name: TableName,
+    /// As it is in the catalogue, not quoted.
+    pub schema: String,
     pub kind: TableKind,
     /// In the order of the table, dropped ones left out.
     pub columns: Vec<Column>,
@@ -159,6 +161,13 @@ pub struct Sequence {
     /// Table and position of its column in it.
     pub owner: Option<(TableName, usize)>,
     pub increment: i64,
+}
+
+impl Catalogue {
+    /// Of a place that is not there.
+    pub(super) fn empty(server: ServerFacts) -> Self {
+        Self { server, tables: BTreeMap::new(), foreign_keys: Vec::new(), sequences: Vec::new(), views: Vec::new() }
+    }
 }
 
 impl Table {

@@ -7,18 +7,23 @@ pub const SERVER: &str = "
         current_user::text, r.rolsuper, r.rolbypassrls
     FROM pg_database d, pg_roles r WHERE d.datname = current_database() AND r.rolname = current_user";
 
-/// The tables and sequences that concern us, as a CTE for the questions below.
+/// The tables and sequences that concern us, as a CTE for the questions below. `$1`: of this schema
+/// alone, with the tables that foreign keys tie to it; NULL: of all schemas.
 macro_rules! ours {
     () => {
         "WITH ours AS (
-            SELECT c.*, format('%I.%I', n.nspname, c.relname) AS name
+            SELECT c.*, n.nspname, format('%I.%I', n.nspname, c.relname) AS name
             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
             WHERE c.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
-                AND n.nspname !~ '^(pg_temp_|pg_toast_temp_|lifeboat_stage_[0-9a-f]{16}$)')"
+                AND n.nspname !~ '^(pg_temp_|pg_toast_temp_|lifeboat_stage_[0-9a-f]{16}$)'
+                AND ($1::text IS NULL OR n.nspname = $1 OR c.oid IN (
+                    SELECT unnest(ARRAY[k.conrelid, k.confrelid]) FROM pg_constraint k
+                    JOIN pg_class x ON x.oid IN (k.conrelid, k.confrelid)
+                    WHERE k.contype = 'f' AND x.relnamespace = (SELECT oid FROM pg_namespace WHERE nspname = $1))))"
     };
 }
 
-/// One row a table. The last two: its partition root; the tables it inherits from.
+/// One row a table. The last three: its partition root; the tables it inherits from; its schema.
 pub const TABLES: &str = concat!(
     ours!(),
     "SELECT c.oid, c.name, c.relkind::text, c.relispartition, c.relrowsecurity, c.relpersistence = 'u',
@@ -31,7 +36,8 @@ pub const TABLES: &str = concat!(
                 WHERE ev_class = c.oid AND rulename <> '_RETURN' AND ev_enabled IN ('A', 'R') ORDER BY 1),
         (SELECT name FROM ours r WHERE c.relispartition AND r.oid = pg_partition_root(c.oid)),
         ARRAY(SELECT p.name FROM pg_inherits i JOIN ours p ON p.oid = i.inhparent
-            WHERE i.inhrelid = c.oid AND NOT c.relispartition ORDER BY i.inhseqno)
+            WHERE i.inhrelid = c.oid AND NOT c.relispartition ORDER BY i.inhseqno),
+        c.nspname::text
     FROM ours c WHERE c.relkind IN ('r', 'p', 'f')"
 );
 
@@ -95,5 +101,19 @@ pub const SEQUENCES: &str = concat!(
         AND d.refclassid = 'pg_catalog.pg_class'::regclass AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0
     ORDER BY c.name"
 );
+
+/// Schemas that may be somebody's: no system ones, none of an extension, none that a restore stages in.
+pub const SCHEMAS: &str = "
+    SELECT n.nspname::text FROM pg_namespace n
+    WHERE n.nspname !~ '^(pg_|lifeboat_stage_[0-9a-f]{16}$)' AND n.nspname <> 'information_schema'
+        AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_catalog.pg_namespace'::regclass
+            AND d.objid = n.oid AND d.deptype = 'e')
+    ORDER BY n.nspname COLLATE \"C\"";
+
+/// Databases that may be somebody's. The connected one is the door to the others, and nobody's.
+pub const DATABASES: &str = "
+    SELECT d.datname::text FROM pg_database d
+    WHERE NOT d.datistemplate AND d.datallowconn AND d.datname <> current_database() AND d.datname !~ '^lifeboat_stage_[0-9a-f]{16}$'
+    ORDER BY d.datname COLLATE \"C\"";
 
 pub const VIEWS: &str = concat!(ours!(), "SELECT c.name FROM ours c WHERE c.relkind IN ('v', 'm') ORDER BY c.name");

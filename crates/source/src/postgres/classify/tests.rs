@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use lifeboat_model::Faulty;
 
 use super::*;
-use crate::postgres::{ForeignKey, Reference, ServerFacts, Table, TableKind, TableRule, Tenancy, UniqueKey};
+use crate::postgres::{
+    ForeignKey, NamePattern, Reference, ServerFacts, Table, TableKind, TableRule, Tenancy, UniqueKey,
+};
 
 /// Tables are written `name: column column! …` (`!`: NOT NULL, `#`: the primary key, `name:type`), with
 /// `column -> parent` for a foreign key to the parent's `id`.
@@ -69,6 +71,7 @@ fn empty_table(name: &TableName) -> Table {
         primary_key: None,
         unique_keys: Vec::new(),
         row_security: false,
+        schema: "public".into(),
         is_unlogged: false,
         always_triggers: Vec::new(),
         privileges: [true; 4],
@@ -95,6 +98,9 @@ fn config() -> PostgresConfig {
     PostgresConfig {
         url: String::new(),
         tenancy: Tenancy::Column,
+        names: NamePattern::default(),
+        not_sites: Vec::new(),
+        pg_dump: None,
         tenant_column: Some("site".into()),
         root: None,
         shared: Vec::new(),

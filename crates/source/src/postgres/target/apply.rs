@@ -13,12 +13,13 @@ use std::time::Duration;
 use lifeboat_model::{Check, Fault};
 use postgres::error::SqlState;
 
+use super::super::tenancy::SiteTable;
 use super::super::{Server, Session, TableKind, TableName};
 use super::fail::{Ask, Fail, Outcome};
 use super::locks::Watch;
-use super::scope::{Scope, SiteTable};
+use super::scope::Scope;
 use super::sequences::raise;
-use super::{LiveRows, RowsTarget, SwitchedRows, TableDiff, VerifiedRows, Work, prove, sql};
+use super::{RowsTarget, SwitchedRows, TableDiff, VerifiedRows, Work, prove, sql};
 use crate::Error;
 
 /// A transaction that lost against another one is tried again this often.
@@ -26,15 +27,10 @@ const ATTEMPTS_MAX: u32 = 6;
 /// How long it asks what became of a COMMIT whose answer was lost: a server may be restarting.
 const FATE_PATIENCE: Duration = Duration::from_secs(60);
 
-pub(super) fn switch(
-    target: &RowsTarget,
-    work: &Work,
-    verified: &VerifiedRows,
-    expect_live: &LiveRows,
-) -> Result<SwitchedRows, Error> {
+pub(super) fn switch(target: &RowsTarget, work: &Work, verified: &VerifiedRows) -> Result<SwitchedRows, Error> {
     let mut attempt = 1;
     loop {
-        match switch_once(target, work, verified, expect_live) {
+        match switch_once(target, work, verified) {
             Err(fail) if fail.is_passing() && attempt < ATTEMPTS_MAX => {
                 tracing::info!(attempt, "the transaction lost against another one and is tried again");
                 std::thread::sleep(Duration::from_millis(50 << attempt));
@@ -45,16 +41,11 @@ pub(super) fn switch(
     }
 }
 
-fn switch_once(
-    target: &RowsTarget,
-    work: &Work,
-    verified: &VerifiedRows,
-    expect_live: &LiveRows,
-) -> Outcome<SwitchedRows> {
+fn switch_once(target: &RowsTarget, work: &Work, verified: &VerifiedRows) -> Outcome<SwitchedRows> {
     let mut session = target.server.connect()?;
     let pid = session.rows("cannot ask for the process id", "SELECT pg_backend_pid()")?;
     let watch = Watch::start(&target.server, pid.first().map_or(0, |row| row.get(0)));
-    let result = transact(&mut session, target, work, verified, expect_live);
+    let result = transact(&mut session, target, work, verified);
     result.map_err(|fail| name_blockers(&session, &watch, target.patience, fail))
 }
 
@@ -77,19 +68,13 @@ fn name_blockers(session: &Session, watch: &Watch, patience: Duration, fail: Fai
     Fail { error: Box::new(error), code: fail.code }
 }
 
-fn transact(
-    session: &mut Session,
-    target: &RowsTarget,
-    work: &Work,
-    verified: &VerifiedRows,
-    expect_live: &LiveRows,
-) -> Outcome<SwitchedRows> {
+fn transact(session: &mut Session, target: &RowsTarget, work: &Work, verified: &VerifiedRows) -> Outcome<SwitchedRows> {
     begin(session, target, work, verified)?;
     let before = prove::counters(session, &target.schema)?;
-    let mut checks = vec![unchanged(session, target, work, expect_live)?];
+    let mut checks = vec![unchanged(session, target, work)?];
     check_tables(session, target, work)?;
     change(session, &work.scopes, &verified.diffs)?;
-    let raised = raise(session, &target.catalogue, &work.sequences, &work.scopes)?;
+    let raised = raise(session, &target.catalogue, &work.wanted.sequences, &work.scopes)?;
     checks.extend(prove::references(session, &target.catalogue, &work.scopes, verified)?);
     checks.push(prove::content(session, &work.scopes)?);
     let after = prove::counters(session, &target.schema)?;
@@ -133,8 +118,8 @@ fn begin(session: &mut Session, target: &RowsTarget, work: &Work, verified: &Ver
 }
 
 /// The live rows are still those that were kept for the undo.
-fn unchanged(session: &mut Session, target: &RowsTarget, work: &Work, expect: &LiveRows) -> Outcome<Check> {
-    let known = |name: &TableName| expect.tables.iter().find(|known| known.name == *name);
+fn unchanged(session: &mut Session, target: &RowsTarget, work: &Work) -> Outcome<Check> {
+    let known = |name: &TableName| work.kept.tables.iter().find(|known| known.name == *name);
     let is_wanted = |name: &TableName| work.scopes.iter().any(|scope| scope.name == *name);
     let checked = |live: &&SiteTable| known(&live.table.name).is_some() || is_wanted(&live.table.name);
     let now = prove::live_rows(session, target.live.values().filter(checked))?;
@@ -156,7 +141,7 @@ fn unchanged(session: &mut Session, target: &RowsTarget, work: &Work, expect: &L
 
 /// The tables are those that were compared: same columns, same keys.
 fn check_tables(session: &mut Session, target: &RowsTarget, work: &Work) -> Outcome<()> {
-    let now = super::super::Catalogue::read(&mut **session)
+    let now = super::super::Catalogue::read(&mut **session, target.home.schema.as_deref())
         .map_err(|error| Fail::new(session, "cannot read the catalogue", &error))?;
     for scope in &work.scopes {
         let Some(live) = &scope.live else { continue };

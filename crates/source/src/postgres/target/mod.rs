@@ -28,11 +28,13 @@ use std::time::Duration;
 
 use lifeboat_model::{Check, RestoreId, SiteId};
 
-use super::describe::{SequenceState, TableDefinition, literal};
-use super::{Catalogue, Classes, Server, Session, TableName};
+use super::describe::{SequenceState, TableDefinition};
+use super::structure::Structure;
+use super::tenancy::{Home, Owners, SiteTable};
+use super::{Catalogue, PostgresConfig, Server, Session, TableName};
 use crate::Error;
 use fail::{Ask, Outcome};
-use scope::{Indexes, Scope, SiteTable};
+use scope::{Indexes, Scope};
 use spool::Spool;
 
 pub use sequences::RaisedSequence;
@@ -43,7 +45,9 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// One site's part in one database, to be written under one restore id.
 pub struct RowsTarget {
     server: Server,
+    home: Home,
     site: SiteId,
+    /// The staging schema.
     schema: String,
     catalogue: Catalogue,
     live: BTreeMap<TableName, SiteTable>,
@@ -55,7 +59,19 @@ pub struct RowsTarget {
 struct Work {
     scopes: Vec<Scope>,
     spool: Spool,
-    sequences: Vec<SequenceState>,
+    wanted: WantedRows,
+    /// The rows that were kept for the undo.
+    kept: LiveRows,
+}
+
+/// The site's part as it is wanted.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct WantedRows {
+    pub tables: Vec<WantedTable>,
+    /// Those that the tables take numbers from, as the snapshot had them.
+    pub sequences: Vec<SequenceState>,
+    /// What makes a schema or a database of the site's own again.
+    pub structure: Option<Structure>,
 }
 
 /// One table of the snapshot.
@@ -73,6 +89,8 @@ pub struct WantedTable {
 /// The site's rows as they are now.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct LiveRows {
+    /// Whether there is anything: a row in any table, or a schema or database of the site's own.
+    pub is_present: bool,
     pub tables: Vec<LiveTable>,
 }
 
@@ -85,9 +103,8 @@ pub struct LiveTable {
 }
 
 impl LiveRows {
-    /// Whether the site has no row in any table.
     pub fn is_absent(&self) -> bool {
-        self.tables.iter().all(|table| table.rows == 0)
+        !self.is_present
     }
 }
 
@@ -198,42 +215,39 @@ pub struct SwitchedRows {
 }
 
 impl RowsTarget {
-    /// The site's part as the classes say; connects to nothing yet.
-    pub fn open(
-        server: &Server,
-        classes: &Classes,
-        catalogue: &Catalogue,
+    /// Looks up which tables hold rows of the site; changes nothing.
+    pub(in crate::postgres) fn open(
+        home: &Home,
+        config: &PostgresConfig,
         site: &SiteId,
         restore: RestoreId,
     ) -> Result<Self, Error> {
-        let tenant = literal(site.as_str());
-        let names = catalogue.tables.keys().filter(|name| classes.is_of_sites(name));
-        let conditions = names.map(|name| (name.clone(), classes.predicate(name, "t", &tenant))).collect();
-        Ok(Self::with_conditions(server, catalogue, conditions, site, restore))
-    }
-
-    /// Takes the tables that hold rows of sites, each with the condition (SQL over the alias `t`)
-    /// that says which rows are this site's.
-    pub(in crate::postgres) fn with_conditions(
-        server: &Server,
-        catalogue: &Catalogue,
-        conditions: BTreeMap<TableName, String>,
-        site: &SiteId,
-        restore: RestoreId,
-    ) -> Self {
-        let live = conditions.into_iter().filter_map(|(name, condition)| {
-            let table = catalogue.tables.get(&name).filter(|table| apply::is_writable(&table.kind))?;
-            Some((name, SiteTable { table: table.clone(), condition }))
-        });
-        Self {
-            server: server.clone(),
+        let catalogue = home.catalogue()?;
+        let owners = Owners::of(home.server.source_name(), &catalogue, config)?;
+        let tables = owners.tables(&catalogue, home.schema.as_deref(), site).into_iter();
+        let live = tables.filter(|live| apply::is_writable(&live.table.kind));
+        Ok(Self {
+            server: home.server.clone(),
+            home: home.clone(),
             site: site.clone(),
             schema: staging::schema_name(restore),
-            catalogue: catalogue.clone(),
-            live: live.collect(),
+            live: live.map(|live| (live.table.name.clone(), live)).collect(),
+            catalogue,
             patience: PATIENCE,
             work: None,
-        }
+        })
+    }
+
+    /// Every table that holds rows of sites, with none: what is wanted of a site that had nothing.
+    pub fn no_rows(&self) -> WantedRows {
+        let empty = |live: &SiteTable| WantedTable {
+            name: live.table.name.clone(),
+            rows: 0,
+            digest: *blake3::hash(&[]).as_bytes(),
+            size: 0,
+            definition: TableDefinition::of(&live.table),
+        };
+        WantedRows { tables: self.live.values().map(empty).collect(), ..WantedRows::default() }
     }
 
     /// Waits this long for each lock, not ten seconds.
@@ -243,6 +257,9 @@ impl RowsTarget {
 
     /// The site's rows now, all tables at one moment; changes nothing.
     pub fn live(&self) -> Result<LiveRows, Error> {
+        if !self.home.exists {
+            return Ok(LiveRows::default());
+        }
         let mut session = self.server.connect()?;
         let action = "cannot read the site's rows";
         session.run(action, &format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}", sql::PLANNING))?;
@@ -251,21 +268,23 @@ impl RowsTarget {
             // Before the snapshot: a table truncated after it would read as empty, without an error.
             session.run(action, &format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", ")))?;
         }
-        Ok(prove::live_rows(&mut session, self.live.values())?)
+        let live = prove::live_rows(&mut session, self.live.values())?;
+        Ok(LiveRows { is_present: live.is_present || self.home.is_own(), ..live })
     }
 
     /// Checks what the role may do, makes the staging tables anew and an empty spool.
     ///
-    /// `sequences`: those that the restored tables take numbers from, as the snapshot had them.
-    pub fn begin(&mut self, wanted: &[WantedTable], sequences: &[SequenceState]) -> Result<(), Error> {
+    /// `kept`: the rows that were kept for the undo; should the site have changed since, the switch
+    /// does nothing.
+    pub fn begin(&mut self, wanted: WantedRows, kept: LiveRows) -> Result<(), Error> {
         self.work = None;
         let mut session = staging::connect(&self.server)?;
         let indexes = indexes(&mut session)?;
-        let scopes = scope::lay_over(wanted, &self.live, &indexes, &self.catalogue, &self.schema);
-        privileges::check(&mut session, &self.catalogue, &scopes, sequences)?;
+        let scopes = scope::lay_over(&wanted.tables, &self.live, &indexes, &self.catalogue, &self.schema);
+        privileges::check(&mut session, &self.catalogue, &scopes, &wanted.sequences)?;
         staging::create(&mut session, &self.schema, &scopes)?;
-        let spool = Spool::create(wanted.iter().map(|table| table.size))?;
-        self.work = Some(Work { scopes, spool, sequences: sequences.to_vec() });
+        let spool = Spool::create(wanted.tables.iter().map(|table| table.size))?;
+        self.work = Some(Work { scopes, spool, wanted, kept });
         Ok(())
     }
 
@@ -293,11 +312,10 @@ impl RowsTarget {
         })
     }
 
-    /// Makes the live rows the verified ones, in one transaction. `expect_live`: the rows that were
-    /// kept for the undo; should the site have changed since, nothing is done.
+    /// Makes the live rows the verified ones, in one transaction.
     ///
     /// [`Error::Conflict`]: something is in the way, see [`VerifiedRows::conflicts`].
-    pub fn switch(&self, verified: VerifiedRows, expect_live: &LiveRows) -> Result<SwitchedRows, Error> {
+    pub fn switch(&mut self, verified: VerifiedRows) -> Result<SwitchedRows, Error> {
         if let Some(conflict) = verified.conflicts.first() {
             return Err(Error::Conflict {
                 path: conflict.table.to_string(),
@@ -309,17 +327,12 @@ impl RowsTarget {
                 hint: "mend what the plan lists as conflicts, or restore beside and choose the rows by hand".into(),
             });
         }
-        apply::switch(self, self.work()?, &verified, expect_live)
+        apply::switch(self, self.work()?, &verified)
     }
 
     /// Drops the staging tables, of this run and of a killed one under the same id.
     pub fn discard_staging(&self) -> Result<(), Error> {
         staging::drop_schema(&mut staging::connect(&self.server)?, &self.schema).map_err(Error::from)
-    }
-
-    /// Drops what a restore of this id has left behind in a database.
-    pub fn sweep(server: &Server, restore: RestoreId) -> Result<(), Error> {
-        staging::drop_schema(&mut staging::connect(server)?, &staging::schema_name(restore)).map_err(Error::from)
     }
 
     /// The same for everybody who restores this site in this database.

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 
 use lifeboat_model::{Check, Fault};
 
+use super::super::tenancy::SiteTable;
 use super::super::{Catalogue, Session};
 use super::fail::{Ask, Fail, Outcome};
-use super::scope::{Scope, SiteTable};
+use super::scope::Scope;
 use super::{LiveRows, LiveTable, TableDiff, VerifiedRows, compare, sql, staging};
 use crate::Error;
 use crate::postgres::describe;
@@ -96,7 +97,7 @@ pub(super) fn live_rows<'a>(session: &mut Session, tables: impl Iterator<Item = 
         let content = staging::digest(session, &action, &query)?;
         live.push(LiveTable { name: site_table.table.name.clone(), rows: content.rows, digest: content.digest });
     }
-    Ok(LiveRows { tables: live })
+    Ok(LiveRows { is_present: live.iter().any(|table| table.rows > 0), tables: live })
 }
 
 /// The restored tables hold what the snapshot says.

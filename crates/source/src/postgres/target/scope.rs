@@ -3,16 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::super::describe::TableDefinition;
+use super::super::tenancy::SiteTable;
 use super::super::{Catalogue, Column, Identity, Table, TableName};
 use super::{Conflict, ConflictKind, WantedTable};
-
-/// A table of the database that holds rows of sites.
-#[derive(Debug, Clone)]
-pub(super) struct SiteTable {
-    pub table: Table,
-    /// Whether a row is this site's, as SQL over the alias `t`.
-    pub condition: String,
-}
 
 /// What the catalogue does not say of a table's unique indexes.
 #[derive(Debug, Clone, Default)]

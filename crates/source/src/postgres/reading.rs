@@ -1,0 +1,203 @@
+//! Everything that is read under one cut: of all sites that share tables, or of one site's schema or
+//! database.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lifeboat_model::{PartProblem, SiteId};
+
+use super::cut::{self, ExportedCut};
+use super::describe::{Cut, SequenceState};
+use super::reader::Idle;
+use super::structure::{self, Structure};
+use super::tenancy::{Home, Owners, SiteTable};
+use super::{Catalogue, Classes, Column, PostgresConfig, Server, Session};
+use crate::Error;
+
+pub(super) struct Reading {
+    server: Server,
+    /// The schema that alone is read.
+    schema: Option<String>,
+    pub catalogue: Catalogue,
+    owners: Owners,
+    cut: Cut,
+    exported: Mutex<ExportedCut>,
+    idle: Idle,
+    facts: Mutex<Facts>,
+}
+
+/// What is the same for all sites of a cut, asked once.
+#[derive(Default)]
+struct Facts {
+    /// Sites that surely have a row; `None`: nobody asked.
+    sites: Option<BTreeSet<String>>,
+    sequences: Option<Arc<[SequenceState]>>,
+    /// Whether the database has any large object.
+    has_large_objects: Option<bool>,
+}
+
+impl Reading {
+    /// Takes a cut of the place.
+    pub fn begin(home: &Home, config: &PostgresConfig) -> Result<Arc<Self>, Error> {
+        let (exported, catalogue, owners) = cut::take(&home.server, home.schema.as_deref(), config)?;
+        Ok(Arc::new(Self {
+            server: home.server.clone(),
+            schema: home.schema.clone(),
+            catalogue,
+            owners,
+            cut: exported.cut.clone(),
+            exported: Mutex::new(exported),
+            idle: Idle::default(),
+            facts: Mutex::default(),
+        }))
+    }
+
+    pub fn cut(&self) -> Cut {
+        self.cut.clone()
+    }
+
+    pub fn is_old(&self) -> bool {
+        self.exported().is_old()
+    }
+
+    /// A session that sees the cut.
+    pub fn session(&self) -> Result<Session, Error> {
+        match self.idle.take() {
+            Some(session) => Ok(session),
+            None => self.exported().join(&self.server),
+        }
+    }
+
+    pub fn give_back(&self, session: Session) {
+        self.idle.put(session);
+    }
+
+    /// Where the sequences stand: read after the cut was taken, so never below what its rows hold.
+    pub fn sequences(&self) -> Result<Arc<[SequenceState]>, Error> {
+        let mut facts = self.facts();
+        if let Some(states) = &facts.sequences {
+            return Ok(states.clone());
+        }
+        let states: Arc<[SequenceState]> = self.exported().sequences(&self.catalogue, self.is_of_one())?.into();
+        facts.sequences = Some(states.clone());
+        Ok(states)
+    }
+
+    /// The sites that share the tables, as text.
+    pub fn tenants(&self) -> Result<Vec<String>, Error> {
+        let Some(classes) = self.classes() else { return Ok(Vec::new()) };
+        let mut session = self.session()?;
+        let rows = session
+            .query(&classes.tenant_query(), &[])
+            .map_err(|error| session.failed("cannot list the sites", &error))?;
+        self.give_back(session);
+        let tenants: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+        self.facts().sites = Some(tenants.iter().cloned().collect());
+        Ok(tenants)
+    }
+
+    /// The tables that hold rows of sites, each with the condition that says which are this one's.
+    pub fn tables_of(&self, site: &SiteId) -> Vec<SiteTable> {
+        self.owners.tables(&self.catalogue, self.schema.as_deref(), site)
+    }
+
+    /// Whose each row is; `None`: all are one site's.
+    pub fn classes(&self) -> Option<&Classes> {
+        match &self.owners {
+            Owners::ByClass(classes) => Some(classes),
+            Owners::One { .. } => None,
+        }
+    }
+
+    /// Whether all that is read is one site's.
+    pub fn is_of_one(&self) -> bool {
+        self.classes().is_none()
+    }
+
+    /// The statements that make the schema or the database again, as of the cut.
+    pub fn structure(&self, config: &PostgresConfig) -> Result<Structure, Error> {
+        let snapshot = self.exported().name.clone();
+        structure::dump(&self.server, config, self.catalogue.server.version, &snapshot, self.schema.as_deref())
+    }
+
+    /// Tables with rows of the site that refer to large objects: those are not stored, so the snapshot
+    /// says that it is not whole.
+    pub fn large_objects(&self, tables: &[SiteTable]) -> Result<Vec<PartProblem>, Error> {
+        let columns = tables.iter().flat_map(|one| one.table.columns.iter().map(move |column| (one, column)));
+        let columns: Vec<_> = columns.filter(|(_, column)| column.is_large_object).collect();
+        if columns.is_empty() || !self.has_large_objects()? {
+            return Ok(Vec::new());
+        }
+        let refer = columns.iter().map(|(SiteTable { table, condition }, column)| {
+            format!(
+                "EXISTS (SELECT FROM {} t JOIN pg_catalog.pg_largeobject_metadata m ON m.oid = t.{}::oid WHERE {condition})",
+                table.from_item(),
+                column.quoted
+            )
+        });
+        let query = format!("SELECT {}", refer.collect::<Vec<_>>().join(", "));
+        let mut session = self.session()?;
+        let found = session.query_one(&query, &[]);
+        let found = found.map_err(|error| session.failed("cannot look for large objects", &error))?;
+        self.give_back(session);
+        let refers = columns.iter().enumerate().filter(|(at, _)| found.get(*at));
+        let problem = |(_, (one, column)): (usize, &(&SiteTable, &Column))| PartProblem {
+            entry: one.table.name.to_string(),
+            reason: format!("column `{}` refers to large objects, which are not stored", column.name),
+        };
+        Ok(refers.map(problem).collect())
+    }
+
+    fn has_large_objects(&self) -> Result<bool, Error> {
+        let mut facts = self.facts();
+        if let Some(known) = facts.has_large_objects {
+            return Ok(known);
+        }
+        let mut session = self.session()?;
+        let found = session.query_one("SELECT EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)", &[]);
+        let found = found.map_err(|error| session.failed("cannot look for large objects", &error))?.get(0);
+        self.give_back(session);
+        facts.has_large_objects = Some(found);
+        Ok(found)
+    }
+
+    /// Whether any table has a row of the site. A schema or database of its own may be empty.
+    pub fn has_rows(&self, site: &SiteId, tables: &[SiteTable]) -> Result<bool, Error> {
+        // Listed means that there is a row. Not listed means less: a foreign key to the root may have been broken.
+        if self.facts().sites.as_ref().is_some_and(|sites| sites.contains(site.as_str())) {
+            return Ok(true);
+        }
+        let has = |SiteTable { table, condition }: &SiteTable| {
+            format!("EXISTS (SELECT FROM {} t WHERE {condition})", table.from_item())
+        };
+        let any: Vec<String> = tables.iter().map(has).collect();
+        if self.is_of_one() || any.is_empty() {
+            return Ok(self.is_of_one());
+        }
+        let mut session = self.session()?;
+        let found = session.query_one(&format!("SELECT {}", any.join(" OR ")), &[]);
+        match found {
+            Ok(row) => {
+                self.give_back(session);
+                Ok(row.get(0))
+            }
+            // Not a value of the tenant's type: there can be no such site here.
+            Err(error) if is_no_value(&error) => Ok(false),
+            Err(error) => Err(session.failed("cannot look for the site's rows", &error)),
+        }
+    }
+
+    fn facts(&self) -> MutexGuard<'_, Facts> {
+        self.facts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn exported(&self) -> MutexGuard<'_, ExportedCut> {
+        self.exported.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Class 22: the text is no value of the column's type, or out of its range; 23514: not one of its
+/// domain.
+fn is_no_value(error: &postgres::Error) -> bool {
+    error.code().is_some_and(|code| code.code().starts_with("22") || code.code() == "23514")
+}

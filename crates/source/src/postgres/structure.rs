@@ -1,0 +1,145 @@
+//! The structure of a site's schema or database, as `pg_dump` writes it: what makes it again when it
+//! was dropped.
+//!
+//! `pg_dump` knows every kind of object of every version, and sees the snapshot that the rows are read
+//! under. Its password goes by its environment, never by its arguments.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use lifeboat_model::Fault;
+
+use super::{PostgresConfig, Server};
+use crate::Error;
+
+/// Entry paths of the two halves in a snapshot.
+pub const PRE_DATA_PATH: &[u8] = b".lifeboat/pre-data.sql";
+pub const POST_DATA_PATH: &[u8] = b".lifeboat/post-data.sql";
+
+/// Where distributions keep the programs of several versions.
+const PLACES: &[&str] = &["/usr/lib/postgresql", "/usr/pgsql", "/opt/homebrew/opt", "/usr/local/pgsql"];
+
+/// SQL without any row.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Structure {
+    /// Schema, types, functions, tables, sequences, views.
+    pub pre_data: String,
+    /// Indexes, constraints, triggers, policies: faster and safer when the rows are in.
+    pub post_data: String,
+}
+
+/// Runs `pg_dump` under an exported snapshot; `schema`: of this one alone.
+pub(super) fn dump(
+    server: &Server,
+    config: &PostgresConfig,
+    version: u32,
+    snapshot: &str,
+    schema: Option<&str>,
+) -> Result<Structure, Error> {
+    let program = match &config.pg_dump {
+        Some(program) => program.clone(),
+        None => find(version / 10_000).ok_or_else(|| no_program(server, version / 10_000))?,
+    };
+    let run = |section: &str| {
+        let mut command = Command::new(&program);
+        command.args(["--schema-only", "--no-password", "--lock-wait-timeout=10s"]);
+        command.arg(format!("--section={section}")).arg(format!("--snapshot={snapshot}"));
+        if let Some(schema) = schema {
+            // Within quotes nothing of a pattern is special.
+            command.arg(format!("--schema=\"{}\"", schema.replace('"', "\"\"")));
+        }
+        server.into_environment(&mut command);
+        output(server, &program, command)
+    };
+    let (pre_data, post_data) = std::thread::scope(|scope| {
+        let post_data = scope.spawn(|| run("post-data"));
+        let pre_data = run("pre-data");
+        (pre_data, post_data.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
+    });
+    Ok(Structure { pre_data: pre_data?, post_data: post_data? })
+}
+
+fn output(server: &Server, program: &Path, mut command: Command) -> Result<String, Error> {
+    let failed = |detail: String, hint: &str| Error::Database {
+        source_name: server.source_name().to_owned(),
+        action: "cannot read the structure".into(),
+        detail,
+        hint: hint.to_owned(),
+        fault: Fault::Operator,
+    };
+    let output = command.output().map_err(|io| {
+        let hint = "install PostgreSQL's client programs, or name the program: pg_dump = \"/path/to/pg_dump\"";
+        failed(format!("`{}` cannot be run: {io}", program.display()), hint)
+    })?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let last = said.lines().next().unwrap_or("it said nothing").to_owned();
+        let hint = "pg_dump must be of the server's version or a newer one, and the role may have to be allowed more";
+        return Err(failed(last, hint));
+    }
+    let text = String::from_utf8(output.stdout).map_err(|_| failed("it is no UTF-8 text".into(), ""))?;
+    Ok(statements(&text))
+}
+
+/// Without what is of the run and not of the schema: words to `psql`, comments on versions, and
+/// settings that an older server does not know.
+fn statements(dumped: &str) -> String {
+    let is_kept = |line: &&str| {
+        !(line.starts_with("\\restrict ")
+            || line.starts_with("\\unrestrict ")
+            || line.starts_with("-- Dumped ")
+            || *line == "SET transaction_timeout = 0;")
+    };
+    dumped.lines().filter(is_kept).flat_map(|line| [line, "\n"]).collect()
+}
+
+/// The newest `pg_dump` that is installed, if it is as new as the server.
+fn find(major: u32) -> Option<PathBuf> {
+    let in_path = std::env::var_os("PATH").unwrap_or_default();
+    let mut candidates: Vec<PathBuf> = std::env::split_paths(&in_path).map(|dir| dir.join("pg_dump")).collect();
+    for place in PLACES {
+        let entries = std::fs::read_dir(place).into_iter().flatten().flatten();
+        candidates.extend(entries.map(|entry| entry.path().join("bin/pg_dump")));
+    }
+    let known = candidates.into_iter().filter(|path| path.is_file()).filter_map(|path| Some((major_of(&path)?, path)));
+    known.filter(|(found, _)| *found >= major).min_by_key(|(found, _)| *found).map(|(_, path)| path)
+}
+
+/// The version a program says it is of: `pg_dump (PostgreSQL) 15.18`.
+fn major_of(program: &Path) -> Option<u32> {
+    let output = Command::new(program).arg("--version").output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let number = text.split_whitespace().find(|word| word.starts_with(|first: char| first.is_ascii_digit()))?;
+    let digits: String = number.chars().take_while(char::is_ascii_digit).collect();
+    digits.parse().ok()
+}
+
+fn no_program(server: &Server, major: u32) -> Error {
+    Error::BadConfig {
+        source_name: server.source_name().to_owned(),
+        detail: format!("no pg_dump of version {major} or newer is installed: it writes down the structure"),
+        hint: format!(
+            "install it (Debian, Ubuntu: apt-get install postgresql-client-{major}), or name it: pg_dump = \
+             \"/path/to/pg_dump\""
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_dumps_of_one_structure_are_the_same_text() {
+        let dump = |key: &str, version: &str| {
+            format!(
+                "--\n-- PostgreSQL database dump\n--\n\n\\restrict {key}\n\n-- Dumped from database version {version}\n\
+                 SET statement_timeout = 0;\nSET transaction_timeout = 0;\nCREATE TABLE a.t (x text);\n\\unrestrict {key}\n"
+            )
+        };
+        let (one, other) = (statements(&dump("abc", "15.1")), statements(&dump("xyz", "15.2")));
+        assert_eq!(one, other);
+        assert!(one.contains("CREATE TABLE a.t (x text);\n") && !one.contains("restrict"), "{one}");
+        assert!(one.contains("SET statement_timeout = 0;\n") && !one.contains("transaction_timeout"), "{one}");
+    }
+}
