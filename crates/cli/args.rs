@@ -125,8 +125,8 @@ pub struct DemoArgs {
     /// Leave everything in this new directory, to look around
     #[arg(long, value_name = "DIR")]
     pub keep: Option<PathBuf>,
-    /// Not in this version
-    #[arg(long, value_name = "URL", hide = true)]
+    /// Tell it on a database that all sites share, made for it on this PostgreSQL: a URL, env:NAME or file:PATH
+    #[arg(long, value_name = "URL")]
     pub postgres: Option<String>,
     /// The size of every file, in percent: for tests
     #[arg(long, default_value_t = 100, hide = true, value_parser = clap::value_parser!(u32).range(1..=1000))]

@@ -99,7 +99,6 @@ fn what_a_later_version_brings_is_known_by_name() {
         &["find-damage", "--since", "2h"],
         &["restore", "acme", "--keep-later"],
         &["restore", "acme", "--without-xid", "7"],
-        &["demo", "--postgres", "postgres://x"],
     ] {
         let ran = lifeboat_in(dir.path(), args);
         assert_eq!(ran.exit_code, 2, "{args:?}");

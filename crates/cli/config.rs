@@ -29,6 +29,7 @@ pub use hooks::HooksConfig;
 pub use policy::{KeepCounts, NamedPolicy, Policy};
 pub use postgres::PostgresSettings;
 pub(crate) use repository::directory_of;
+pub(crate) use repository::parse_key;
 pub use repository::{KeyRef, RepositoryConfig};
 pub use sources::{FilesConfig, InnerDatabase, SourceConfig, SourceSettings, SqliteConfig};
 

@@ -78,6 +78,11 @@ impl Context {
         self.load_key(&config.repository.key)
     }
 
+    /// A variable of the environment.
+    pub fn env(&self, name: &str) -> Option<OsString> {
+        (self.surroundings.env)(name)
+    }
+
     pub fn load_key(&self, key: &KeyRef) -> Result<SecretKey, CliError> {
         key_file::load(key, &self.surroundings.env)
     }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 mod bad_input;
+mod demo_postgres;
 mod inspect_postgres;
 mod place;
 mod there_and_back;

@@ -8,6 +8,7 @@
 
 mod fleet;
 mod picture;
+mod pooled;
 mod stage;
 
 use std::collections::BTreeMap;
@@ -33,10 +34,22 @@ use stage::Stage;
 const DELETED: [usize; 2] = [7, 21];
 const DAMAGED: usize = 13;
 
+const CONFIG: &str = r#"[repository]
+url = "URL"
+key = "file:lifeboat.key"
+
+[sources.notes]
+kind = "sqlite"
+path = "sites/{site}/notes.db"
+
+[sources.attachments]
+kind = "files"
+path = "sites/{site}/attachments"
+"#;
+
 pub fn run(args: &DemoArgs, context: &Context) -> Result<Outcome, CliError> {
-    if args.postgres.is_some() {
-        return Err(CliError::not_in_this_version("flag", "--postgres")
-            .with_hint("leave the flag out: the demo needs no server"));
+    if let Some(url) = &args.postgres {
+        return pooled::run(url, args, context);
     }
     let stage = Stage::set(args.keep.as_deref().map(|path| context.path(path)))?;
     context.block_on(async {
@@ -73,7 +86,7 @@ impl Story {
         let (mut story, started, root) = (Self::default(), Instant::now(), stage.root());
         let fleet = MadeUp { root, sites: &fleet::site_ids(), percent };
         story.make_fleet(&fleet, context)?;
-        let open = stage.open(context).await?;
+        let open = stage.open(CONFIG, context).await?;
         story.back_up_twice(&open, &fleet, context).await?;
         let sites = fleet.sites;
 
@@ -340,6 +353,13 @@ fn prove(
     then: &BTreeMap<SiteId, Picture>,
     context: &Context,
 ) -> Result<(), CliError> {
+    let entries = count(compare(claim, now, then)?);
+    told(context, &format!("proven: {claim} ({entries} entries compared by content, mode, owner and time)"));
+    Ok(())
+}
+
+/// How many entries were compared and found equal.
+fn compare(claim: &str, now: &BTreeMap<SiteId, Picture>, then: &BTreeMap<SiteId, Picture>) -> Result<u64, CliError> {
     for (site, picture) in then {
         let other = now.get(site);
         let differs = picture.iter().find(|(path, seen)| other.and_then(|other| other.get(*path)) != Some(seen));
@@ -348,12 +368,7 @@ fn prove(
             return Err(unproven(&format!("not proven: {claim}: site=`{site}`, path=`{path}`")));
         }
     }
-    let entries: usize = then.values().map(Picture::len).sum();
-    told(
-        context,
-        &format!("proven: {claim} ({} entries compared by content, mode, owner and time)", count(entries as u64)),
-    );
-    Ok(())
+    Ok(then.values().map(|picture| picture.len() as u64).sum())
 }
 
 fn unproven(message: &str) -> CliError {

@@ -61,7 +61,7 @@ pub fn make(root: &Path, sites: &[SiteId], percent: u32) -> io::Result<()> {
 }
 
 fn make_site(root: &Path, site: &SiteId, number: usize, percent: u32) -> io::Result<()> {
-    let mut random = Random(0x9e37_79b9_7f4a_7c15 ^ (number as u64 + 1).wrapping_mul(0x2545_f491_4f6c_dd1d));
+    let mut random = Random::new(number as u64);
     // Most sites are small, a few are not: tenants are like that.
     let weight = match number % 25 {
         7 => 12,
@@ -115,9 +115,14 @@ pub fn work(root: &Path, site: &SiteId, percent: u32) -> io::Result<()> {
 }
 
 /// Numbers that only look random: the same fleet every time.
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
+    /// The `number`-th sequence.
+    pub fn new(number: u64) -> Self {
+        Self(0x9e37_79b9_7f4a_7c15 ^ (number + 1).wrapping_mul(0x2545_f491_4f6c_dd1d))
+    }
+
     /// xorshift64*
     fn next(&mut self) -> u64 {
         self.0 ^= self.0 >> 12;
@@ -126,11 +131,11 @@ impl Random {
         self.0.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    fn below(&mut self, limit: usize) -> usize {
+    pub fn below(&mut self, limit: usize) -> usize {
         (self.next() >> 33) as usize % limit
     }
 
-    fn noise(&mut self, len: usize) -> Vec<u8> {
+    pub fn noise(&mut self, len: usize) -> Vec<u8> {
         let mut bytes = Vec::with_capacity(len + 8);
         while bytes.len() < len {
             bytes.extend_from_slice(&self.next().to_le_bytes());
@@ -139,7 +144,7 @@ impl Random {
         bytes
     }
 
-    fn text(&mut self, len: usize) -> String {
+    pub fn text(&mut self, len: usize) -> String {
         let mut text = String::with_capacity(len + 16);
         while text.len() < len {
             text.push_str(WORDS[self.below(WORDS.len())]);

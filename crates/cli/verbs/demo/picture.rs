@@ -75,6 +75,6 @@ fn rows(database: &Path) -> rusqlite::Result<String> {
     Ok(format!("{count} rows {}", hex(&hash.finalize())))
 }
 
-fn hex(bytes: &[u8]) -> String {
+pub fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -11,19 +11,6 @@ use crate::config::Config;
 use crate::open::Open;
 use crate::{CliError, Context, key_file};
 
-const CONFIG: &str = r#"[repository]
-url = "URL"
-key = "file:lifeboat.key"
-
-[sources.notes]
-kind = "sqlite"
-path = "sites/{site}/notes.db"
-
-[sources.attachments]
-kind = "files"
-path = "sites/{site}/attachments"
-"#;
-
 /// The demo's directory; removed at the end, on any way out, unless it is to be kept.
 pub struct Stage {
     root: PathBuf,
@@ -60,13 +47,14 @@ impl Stage {
         self.keeps.then_some(self.root.as_path())
     }
 
-    /// Makes the repository, its key and the configuration, as `init` does, and opens it all.
-    pub async fn open(&self, context: &Context) -> Result<Open, CliError> {
+    /// Makes the repository, its key and the configuration, as `init` does, and opens it all. `URL` in
+    /// the configuration stands for the repository's.
+    pub async fn open(&self, config: &str, context: &Context) -> Result<Open, CliError> {
         let path = self.root.join("lifeboat.toml");
         let repository = self.root.join("lifeboat-repository");
         let url = super::super::init::file_url(&repository)?;
         let quoted = serde_json::Value::from(url.as_str()).to_string();
-        let text = CONFIG.replace("\"URL\"", &quoted);
+        let text = config.replace("\"URL\"", &quoted);
         std::fs::write(&path, &text).map_err(|io| failed("cannot write the configuration", &path, &io))?;
         let key = SecretKey::generate()?;
         key_file::write_new_secret(&self.root.join("lifeboat.key"), &key.to_base64())?;
@@ -91,7 +79,7 @@ pub(super) fn failed(what: &str, path: &Path, io: &io::Error) -> CliError {
         .with_hint("the demo needs about 1 GB; name a place that has it with --keep DIR, or set TMPDIR")
 }
 
-fn random() -> Result<u64, CliError> {
+pub(super) fn random() -> Result<u64, CliError> {
     let mut bytes = [0; 8];
     getrandom::fill(&mut bytes).map_err(|error| CliError::bug(format!("no random bytes: {error}")))?;
     Ok(u64::from_le_bytes(bytes))
