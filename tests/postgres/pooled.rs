@@ -27,11 +27,15 @@ struct Pool {
 
 impl Pool {
     async fn new(test: &str) -> Option<Self> {
+        Self::of(test, SITES, ROWS).await
+    }
+
+    async fn of(test: &str, sites: u32, rows: u32) -> Option<Self> {
         let server = Postgres::shared_or_skip(test)?;
         let url = server.fresh_database().unwrap();
-        pooled_fleet(&url, SITES, ROWS).unwrap();
+        pooled_fleet(&url, sites, rows).unwrap();
         let dir = tempfile::tempdir().unwrap();
-        for number in 1..=SITES {
+        for number in 1..=sites {
             let attachments = dir.path().join(site_name(number)).join("attachments");
             std::fs::create_dir_all(&attachments).unwrap();
             std::fs::write(attachments.join("logo.png"), site_name(number).repeat(1000)).unwrap();
@@ -143,6 +147,34 @@ async fn an_untouched_tenant_is_unchanged_the_next_night_and_has_nothing_to_rest
     }
     let request = restore_request(&site_name(4), RestorePoint::At(PointInTime::Latest));
     assert!(plan_restore(&pool.engine, &request).await.unwrap().plan.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_tenants_are_read_together_and_one_of_them_comes_back() {
+    let Some(mut pool) = Pool::of("many_tenants_are_read_together", 24, 200).await else { return };
+    let database = query_text(&pool.url, "SELECT current_database()").unwrap()[0][0].clone().unwrap();
+    pool.sql(&format!("ALTER DATABASE {database} SET log_statement = 'all'"));
+    let copies = || {
+        let log = Postgres::shared().unwrap().log();
+        log.lines().filter(|line| line.contains(&format!("@{database} ")) && line.contains("COPY (SELECT")).count()
+    };
+    let report = backup_all(&pool.engine).await.unwrap();
+    assert!(report.sites.iter().all(lifeboat_engine::SiteBackup::is_good), "{:?}", report.sites);
+    let names: Vec<&str> = report.sites.iter().map(|site| site.site.as_str()).collect();
+    assert!(names.len() == 24 && names.is_sorted(), "{names:?}");
+    assert_eq!(copies(), 8 + 24 * 2, "ten tables, eight of them read once");
+    let (whole, site) = (pool.picture(), site_name(13));
+    pool.sql(&format!("DELETE FROM sites WHERE id = '{site}'"));
+    let receipt = restore_latest(&pool.engine, &site).await.unwrap();
+    assert!(receipt.all_passed(), "{:?}", receipt.checks);
+    assert_eq!(pool.picture(), whole);
+
+    // Frozen sites are read as they are then.
+    pool.engine.hooks.freeze = vec!["true".to_owned()];
+    let before = copies();
+    let report = backup_all(&pool.engine).await.unwrap();
+    assert!(report.sites.iter().all(lifeboat_engine::SiteBackup::is_good), "{:?}", report.sites);
+    assert_eq!(copies() - before, 24 * 10);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -98,6 +98,10 @@ fn back_up_sites(
     request: &BackupRequest,
 ) -> (Vec<RunSite>, Vec<SiteBackup>) {
     engine.progress.report(ProgressEvent::SitesPlanned { sites: sites.len() as u64 });
+    // Frozen sites are read as they are then, each at a moment of its own.
+    if !engine.hooks.can_freeze() {
+        engine.fleet.expect(sites);
+    }
     let runtime = tokio::runtime::Handle::current();
     let work = |site: &SiteId, place: Place<'_>| {
         engine.progress.report(ProgressEvent::SiteStarted { site: site.clone() });

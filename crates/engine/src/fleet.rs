@@ -69,6 +69,11 @@ impl Fleet {
         self.sources.iter().find(|source| source.name() == name)
     }
 
+    /// Tells every source which sites a run is about to read, in this order.
+    pub(crate) fn expect(&self, sites: &[SiteId]) {
+        self.sources.iter().for_each(|source| source.as_source().expect(sites));
+    }
+
     /// Ends the moments that databases were being read at: what is read from now on is read anew.
     pub fn end_cuts(&self) {
         for source in &self.sources {

@@ -18,6 +18,10 @@ pub trait Source: Send + Sync {
     /// has no such part now. A site id that is unsafe in the path template is an error.
     fn open(&self, site: &SiteId) -> Result<Option<Box<dyn PartReader>>, Error>;
 
+    /// A hint: these sites, sorted, will be opened one by one in this order, so that the source may read
+    /// ahead for many of them at once. Others, or another order, are read as well.
+    fn expect(&self, _sites: &[SiteId]) {}
+
     /// Where the site's part is or would be, for plans and for identity checks at restore.
     fn identity(&self, site: &SiteId) -> Result<PartIdentity, Error>;
 }

@@ -124,7 +124,7 @@ impl<'a> Place<'a> {
     }
 
     /// The site is read: so many bytes of it are in memory still. Lets the next one read.
-    pub(super) fn is_read(self, bytes: u64) -> Publishing<'a> {
+    pub(super) fn into_publishing(self, bytes: u64) -> Publishing<'a> {
         let line = self.line;
         line.state().unpublished_bytes += bytes;
         drop(self);
@@ -180,7 +180,7 @@ mod tests {
                 lock(&read).push(*number);
                 std::thread::sleep(Duration::from_micros(200));
                 reading.store(false, Ordering::SeqCst);
-                let publishing_site = place.is_read(bytes);
+                let publishing_site = place.into_publishing(bytes);
                 let now = publishing_now.fetch_add(1, Ordering::SeqCst) + 1;
                 most.fetch_max(now, Ordering::SeqCst);
                 std::thread::sleep(publishing);

@@ -165,7 +165,7 @@ async fn read_site<'a>(
     engine.check_cancelled()?;
     let cut_from = Timestamp::now();
     let parts = tokio::task::block_in_place(|| read_parts(engine, site, &ingest, parent, health))?;
-    let publishing = place.is_read(weight(&parts));
+    let publishing = place.into_publishing(weight(&parts));
     let cut_till = Timestamp::now();
     let fingerprint = fingerprint_of(parts.iter().map(|part| (&part.part.record, part.entries.iter().map(|(e, _)| e))));
     Ok((ReadSite { ingest, parent: parent_id, parts, cut_from, cut_till, fingerprint }, publishing))

@@ -1,9 +1,10 @@
 //! What a snapshot remembers of a part besides its rows, as JSON: read again at a restore, and by
 //! people long after the program is gone.
 
+use lifeboat_model::SiteId;
 use serde::{Deserialize, Serialize};
 
-use super::{Catalogue, Column, Identity, Table, TableName};
+use super::{Catalogue, Column, Identity, Table, TableName, TenantOf};
 use crate::Error;
 
 /// Entry path of the [`PartDescription`].
@@ -152,6 +153,20 @@ pub fn order_by(table: &Table) -> String {
 pub fn select_rows(table: &Table, condition: &str) -> String {
     let columns: Vec<String> = table.stored_columns().map(|column| format!("t.{}", column.quoted)).collect();
     format!("SELECT {} FROM {} t WHERE {condition} ORDER BY {}", columns.join(", "), table.from_item(), order_by(table))
+}
+
+/// The query for the rows of all sites from the first through the last of `range`, each behind its site's id
+/// as text: one site after the other in the order of the ids' bytes, each one's rows as [`select_rows`] has them.
+pub fn select_all(table: &Table, tenant: &TenantOf, range: Option<(&SiteId, &SiteId)>) -> String {
+    let TenantOf { expression, joins } = tenant;
+    let site = format!(r#"({expression}) COLLATE pg_catalog."C""#);
+    let columns: String = table.stored_columns().map(|column| format!(", t.{}", column.quoted)).collect();
+    let condition = range.map(|(first, last)| {
+        let (first, last) = (literal(first.as_str()), literal(last.as_str()));
+        format!("WHERE {site} BETWEEN {first} AND {last}")
+    });
+    let (from, order, condition) = (table.from_item(), order_by(table), condition.unwrap_or_default());
+    format!("SELECT {expression}{columns} FROM {from} t {joins} {condition} ORDER BY {site}, {order}")
 }
 
 /// A value as an SQL literal: quotes doubled, and backslashes too in the form that says so.

@@ -1,26 +1,24 @@
 //! Reading one site's rows under a cut: an entry a table, its content what `COPY` writes.
 
-use std::io::{self, BufRead};
-use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lifeboat_model::{
-    Entry, EntryKind, EntryMetadata, EntryPath, Fault, FileTime, PartIdentity, PartProblem, Position, SiteId,
+    Entry, EntryKind, EntryMetadata, EntryPath, FileTime, PartIdentity, PartProblem, Position, SiteId,
 };
 
-use super::describe::{DESCRIPTION_PATH, PartDescription, TableDefinition, entry_path, select_rows};
+use super::describe::{DESCRIPTION_PATH, PartDescription, TableDefinition, entry_path};
 use super::reading::Reading;
+use super::rows::{Origin, Rows};
+use super::streams::Streams;
 use super::structure::{POST_DATA_PATH, PRE_DATA_PATH};
 use super::tenancy::SiteTable;
 use super::{PostgresConfig, Session, Table};
 use crate::{Content, ContentCheck, Cutting, Error, PartReader, PartSummary, Read};
 
-/// Rows are handed over in stretches of about this length, so many at most.
-const STRETCH_LEN: usize = 256 << 10;
-const STRETCHES_MAX: usize = 4;
-
 pub(super) struct RowsReader {
     reading: Arc<Reading>,
+    streams: Option<Arc<Streams>>,
+    site: SiteId,
     /// In path order; what is left to be listed.
     entries: std::vec::IntoIter<(Entry, Source)>,
     listed: Vec<(EntryPath, Source)>,
@@ -63,7 +61,13 @@ impl RowsReader {
         let cut = reading.cut();
         let position = Position(format!("lsn={}, timeline={}, snapshot={}", cut.lsn, cut.timeline, cut.snapshot));
         let (reading, entries) = (reading.clone(), entries.into_iter());
-        Ok(Some(Self { reading, entries, listed: Vec::new(), identity, position, problems }))
+        let (streams, site) = (None, site.clone());
+        Ok(Some(Self { reading, streams, site, entries, listed: Vec::new(), identity, position, problems }))
+    }
+
+    /// Takes the rows from these where they have them.
+    pub fn with_streams(self, streams: Option<Arc<Streams>>) -> Self {
+        Self { streams, ..self }
     }
 }
 
@@ -80,8 +84,10 @@ impl PartReader for RowsReader {
         Ok(match source {
             Source::AtHand(bytes) => Box::new(Plain { entry: entry.clone(), bytes: bytes.clone(), read: 0 }),
             Source::Table(table) => {
-                let session = self.reading.session()?;
-                Box::new(Rows::begin(self.reading.clone(), session, &table.table, &table.condition, entry.clone()))
+                let streamed = self.streams.as_ref().and_then(|all| all.rows_of(&table.table.name, &self.site));
+                let origin =
+                    streamed.map_or_else(|| Origin::query(&self.reading, table), |rows| Ok(Origin::Stream(rows)))?;
+                Box::new(Rows::new(self.reading.clone(), origin, entry.clone()))
             }
         })
     }
@@ -154,115 +160,6 @@ impl Content for Plain {
 
     fn check(&mut self) -> Result<ContentCheck, Error> {
         Ok(ContentCheck::Stable(Box::new(self.entry.clone())))
-    }
-}
-
-/// What the copying thread says. The end is said: a thread that fell silent is no end.
-enum Stretch {
-    Rows(Vec<u8>),
-    End,
-}
-
-/// A table's rows, copied out by a thread of their own.
-struct Rows {
-    source_name: String,
-    entry: Entry,
-    stretches: Receiver<Result<Stretch, Error>>,
-    current: Vec<u8>,
-    read: usize,
-    digest: blake3::Hasher,
-    size: u64,
-    rows: u64,
-}
-
-impl Rows {
-    fn begin(reading: Arc<Reading>, session: Session, table: &Table, condition: &str, entry: Entry) -> Self {
-        let (give, stretches) = sync_channel(STRETCHES_MAX);
-        let copy = format!("COPY ({}) TO STDOUT", select_rows(table, condition));
-        let (name, source_name) = (table.name.clone(), session.source_name().to_owned());
-        std::thread::spawn(move || {
-            let mut session = session;
-            let action = format!("cannot read table `{name}`");
-            match copy_out(&mut session, &copy, &action, &mut |rows| give.send(Ok(Stretch::Rows(rows))).is_ok()) {
-                // Only a session that has read to the end can be used again.
-                Ok(true) => {
-                    reading.give_back(session);
-                    let _ = give.send(Ok(Stretch::End));
-                }
-                Ok(false) => {}
-                Err(error) => {
-                    let _ = give.send(Err(error));
-                }
-            }
-        });
-        let (digest, current) = (blake3::Hasher::new(), Vec::new());
-        Self { source_name, entry, stretches, current, read: 0, digest, size: 0, rows: 0 }
-    }
-}
-
-/// Copies out until the end; `false`: nobody listens any more.
-fn copy_out(
-    session: &mut Session,
-    copy: &str,
-    action: &str,
-    give: &mut dyn FnMut(Vec<u8>) -> bool,
-) -> Result<bool, Error> {
-    let capacity = STRETCH_LEN + (STRETCH_LEN >> 2);
-    let copied = (|| {
-        let mut out = session.copy_out(copy).map_err(io::Error::other)?;
-        let mut stretch = Vec::with_capacity(capacity);
-        loop {
-            let row = out.fill_buf()?;
-            if row.is_empty() {
-                return Ok(stretch.is_empty() || give(stretch));
-            }
-            stretch.extend_from_slice(row);
-            let len = row.len();
-            out.consume(len);
-            if stretch.len() >= STRETCH_LEN && !give(std::mem::replace(&mut stretch, Vec::with_capacity(capacity))) {
-                return Ok(false);
-            }
-        }
-    })();
-    copied.map_err(|error: io::Error| session.failed_io(action, &error))
-}
-
-impl Content for Rows {
-    fn read(&mut self, buffer: &mut [u8]) -> Result<Read, Error> {
-        if self.read == self.current.len() {
-            match self.stretches.recv() {
-                Ok(Ok(Stretch::Rows(rows))) => (self.current, self.read) = (rows, 0),
-                Ok(Ok(Stretch::End)) => return Ok(Read::End),
-                Ok(Err(error)) => return Err(error),
-                Err(_) => {
-                    return Err(Error::Database {
-                        source_name: self.source_name.clone(),
-                        action: "cannot read the rows".into(),
-                        detail: "the copying thread ended early".into(),
-                        hint: "this is a fault of Lifeboat: please report it".into(),
-                        fault: Fault::Bug,
-                    });
-                }
-            }
-            self.digest.update(&self.current);
-            self.size += self.current.len() as u64;
-            self.rows += self.current.iter().filter(|byte| **byte == b'\n').count() as u64;
-        }
-        let rest = &self.current[self.read..];
-        let len = rest.len().min(buffer.len());
-        buffer[..len].copy_from_slice(&rest[..len]);
-        self.read += len;
-        Ok(Read::Data(len))
-    }
-
-    /// Rows under a snapshot do not change while they are read.
-    fn check(&mut self) -> Result<ContentCheck, Error> {
-        let mut entry = self.entry.clone();
-        if let EntryKind::Table { rows, digest, .. } = &mut entry.kind {
-            (*rows, *digest) = (self.rows, *self.digest.finalize().as_bytes());
-        }
-        entry.metadata.size = self.size;
-        Ok(ContentCheck::Stable(Box::new(entry)))
     }
 }
 

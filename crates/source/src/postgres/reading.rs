@@ -2,13 +2,15 @@
 //! database.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lifeboat_model::{PartProblem, SiteId};
+use lifeboat_model::{Fault, Faulty, PartProblem, SiteId};
 
 use super::cut::{self, ExportedCut};
 use super::describe::{Cut, SequenceState};
 use super::reader::Idle;
+use super::streams::Streams;
 use super::structure::{self, Structure};
 use super::tenancy::{Home, Owners, SiteTable};
 use super::{Catalogue, Classes, Column, PostgresConfig, Server, Session};
@@ -24,6 +26,9 @@ pub(super) struct Reading {
     exported: Mutex<ExportedCut>,
     idle: Idle,
     facts: Mutex<Facts>,
+    streams: Mutex<Option<Arc<Streams>>>,
+    /// A connection was lost: the others may be, and the cut with them.
+    is_lost: AtomicBool,
 }
 
 /// What is the same for all sites of a cut, asked once.
@@ -49,6 +54,8 @@ impl Reading {
             exported: Mutex::new(exported),
             idle: Idle::default(),
             facts: Mutex::default(),
+            streams: Mutex::default(),
+            is_lost: AtomicBool::new(false),
         }))
     }
 
@@ -56,8 +63,39 @@ impl Reading {
         self.cut.clone()
     }
 
-    pub fn is_old(&self) -> bool {
-        self.exported().is_old()
+    /// Whether what is read next is to be read as it is then. While tables are read for many sites the cut
+    /// stays, however old it is.
+    pub fn is_over(&self) -> bool {
+        let are_running = self.streams().as_ref().is_some_and(|streams| streams.are_running());
+        self.is_lost.load(Ordering::Relaxed) || (self.exported().is_old() && !are_running)
+    }
+
+    /// Something could not be read: a lost connection says that the others may be lost too.
+    pub fn note_failure(&self, error: &Error) {
+        if error.fault() == Fault::Retry {
+            self.is_lost.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// What reads tables for many sites at once, this one among them; `expected` are the sites to come.
+    /// The first of them begins it.
+    pub fn streams_for(&self, site: &SiteId, expected: impl FnOnce() -> Vec<SiteId>) -> Option<Arc<Streams>> {
+        let mut streams = self.streams();
+        if !streams.as_ref().is_some_and(|streams| streams.serve(site)) {
+            *streams = None; // ends the old ones first
+            let expected = expected();
+            let begun = Streams::begin(self, &expected).unwrap_or_else(|error| {
+                tracing::warn!(%error, "no table is read for all sites at once");
+                Streams::none(&expected)
+            });
+            *streams = Some(Arc::new(begun));
+        }
+        streams.as_ref().inspect(|streams| streams.note_turn(site)).cloned()
+    }
+
+    /// Whether the site was found when the sites were listed under this cut.
+    pub fn is_listed(&self, site: &SiteId) -> bool {
+        self.facts().sites.as_ref().is_some_and(|sites| sites.contains(site.as_str()))
     }
 
     /// A session that sees the cut.
@@ -164,7 +202,7 @@ impl Reading {
     /// Whether any table has a row of the site. A schema or database of its own may be empty.
     pub fn has_rows(&self, site: &SiteId, tables: &[SiteTable]) -> Result<bool, Error> {
         // Listed means that there is a row. Not listed means less: a foreign key to the root may have been broken.
-        if self.facts().sites.as_ref().is_some_and(|sites| sites.contains(site.as_str())) {
+        if self.is_listed(site) {
             return Ok(true);
         }
         let has = |SiteTable { table, condition }: &SiteTable| {
@@ -185,6 +223,10 @@ impl Reading {
             Err(error) if is_no_value(&error) => Ok(false),
             Err(error) => Err(session.failed("cannot look for the site's rows", &error)),
         }
+    }
+
+    fn streams(&self) -> MutexGuard<'_, Option<Arc<Streams>>> {
+        self.streams.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn facts(&self) -> MutexGuard<'_, Facts> {

@@ -18,12 +18,14 @@ pub struct PostgresSource {
     server: Server,
     /// Of sites that share tables: they are read under one cut.
     current: Mutex<Option<Arc<Reading>>>,
+    /// Sites that a run is about to read, in this order.
+    expected: Mutex<Vec<SiteId>>,
 }
 
 impl PostgresSource {
     pub fn new(name: SourceName, config: PostgresConfig) -> Result<Self, Error> {
         let server = Server::new(name.as_str(), &config.url)?;
-        Ok(Self { name, config, server, current: Mutex::new(None) })
+        Ok(Self { name, config, server, current: Mutex::default(), expected: Mutex::default() })
     }
 
     pub fn config(&self) -> &PostgresConfig {
@@ -37,13 +39,24 @@ impl PostgresSource {
     /// Forgets the cut: what is opened from now on is read as it is then. Ends the transaction that
     /// keeps the server from cleaning up.
     pub fn end_cut(&self) {
+        self.expect(&[]);
+        self.forget_cut();
+    }
+
+    fn forget_cut(&self) {
         *self.current.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Sites that a run is about to read, this one first; none: it is not one of them.
+    fn expected_from(&self, site: &SiteId) -> Vec<SiteId> {
+        let expected = self.expected.lock().unwrap_or_else(PoisonError::into_inner);
+        expected.binary_search(site).map(|at| expected[at..].to_vec()).unwrap_or_default()
     }
 
     /// The cut of the shared tables that is open, or a new one.
     fn shared_reading(&self) -> Result<Arc<Reading>, Error> {
         let mut current = self.current.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(reading) = current.as_ref().filter(|reading| !reading.is_old()) {
+        if let Some(reading) = current.as_ref().filter(|reading| !reading.is_over()) {
             return Ok(reading.clone());
         }
         *current = None; // ends the old one before the new one begins
@@ -145,8 +158,13 @@ impl Source for PostgresSource {
         };
         let identity = self.identity_of(&reading.catalogue.server, Some(site));
         // A server that was restarted took the cut with it: the next site begins with a new one.
-        let reader = RowsReader::open(&reading, &self.config, site, identity).inspect_err(|_| self.end_cut())?;
-        Ok(reader.map(|reader| Box::new(reader) as Box<dyn PartReader>))
+        let reader = RowsReader::open(&reading, &self.config, site, identity).inspect_err(|_| self.forget_cut())?;
+        let streams = || reading.streams_for(site, || self.expected_from(site));
+        Ok(reader.map(|reader| Box::new(reader.with_streams(streams())) as Box<dyn PartReader>))
+    }
+
+    fn expect(&self, sites: &[SiteId]) {
+        *self.expected.lock().unwrap_or_else(PoisonError::into_inner) = sites.to_vec();
     }
 
     fn identity(&self, site: &SiteId) -> Result<PartIdentity, Error> {

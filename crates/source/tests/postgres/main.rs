@@ -7,4 +7,5 @@ mod catalogue;
 mod classes;
 mod inspecting;
 mod privileges;
+mod streams;
 mod support;
