@@ -1,4 +1,7 @@
 //! Sites whose rows lie in one PostgreSQL with everybody else's, and whose attachments are files.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod killed;
 mod pooled;
+mod proxy;
+mod shop;

@@ -144,6 +144,9 @@ async fn write_in_place(
         return Err(Error::PlanChanged { approved: approved.hash.clone(), now: plan.hash }.into());
     }
     let mut parts = PartWork::all(engine, facts, request, intent.restore)?;
+    if intent.resumed {
+        parts.iter_mut().for_each(PartWork::expect_leftovers);
+    }
     phase(engine, &plan, ProgressPhase::KeepingUndo);
     let undo = keep::keep_undo(engine, facts, &parts, intent, !request.skip_damaged).await?;
     let worked = async {

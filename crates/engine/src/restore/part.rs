@@ -61,6 +61,13 @@ impl PartWork {
         })
     }
 
+    /// A killed run of the same restore may have left staging behind. Files go on with theirs.
+    pub(super) fn expect_leftovers(&mut self) {
+        if let Self::Rows(work) = self {
+            work.expect_leftovers();
+        }
+    }
+
     /// Makes an empty staging place.
     pub(super) fn begin(&mut self) -> Result<(), Error> {
         match self {

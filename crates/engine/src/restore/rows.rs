@@ -31,6 +31,8 @@ pub(super) struct RowsWork {
     remaining: AtomicU64,
     state: State,
     damaged: Option<String>,
+    /// Staging was begun, by this run or by a killed one of the same restore.
+    may_have_staged: bool,
 }
 
 /// How far the rows have come.
@@ -66,6 +68,7 @@ impl RowsWork {
             remaining: AtomicU64::new(0),
             state: State::Waiting,
             damaged: None,
+            may_have_staged: false,
         })
     }
 
@@ -80,6 +83,7 @@ impl RowsWork {
 
     pub(super) fn begin(&mut self) -> Result<(), Error> {
         let Some(wanted) = &self.wanted else { return Ok(()) };
+        self.may_have_staged = true;
         self.target.begin(wanted.clone(), self.live.clone())?;
         self.remaining = AtomicU64::new(self.entries.iter().map(|entry| entry.chunks().count() as u64).sum());
         self.state = State::Staging;
@@ -183,8 +187,14 @@ impl RowsWork {
         Ok(Opened { receipt, checks })
     }
 
+    /// A killed run of the same restore may have staged, and even switched: then nothing is wanted
+    /// any more, and what it staged is still there.
+    pub(super) fn expect_leftovers(&mut self) {
+        self.may_have_staged = true;
+    }
+
     pub(super) fn discard(&mut self) -> Result<(), Error> {
-        if self.wanted.is_some() {
+        if std::mem::take(&mut self.may_have_staged) {
             self.target.discard_staging()?;
         }
         Ok(())

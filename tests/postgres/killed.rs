@@ -1,0 +1,243 @@
+//! Killed anywhere: the process, its sessions, its connections. The live rows are wholly as before or
+//! wholly as wanted, the same command finishes, and nothing that was staged is left.
+//!
+//! Each statement of a command is a step: the proxy stops it there, before the server sees it or after
+//! the server has done it. Only the steps that differ in kind are tried in a normal run, all of them
+//! with LIFEBOAT_TEST_FULL=1.
+
+use std::collections::BTreeMap;
+use std::time::Instant;
+
+use lifeboat_testkit::crash_runner::is_full;
+use lifeboat_testkit::postgres::Postgres;
+
+use crate::proxy::{COPY_DATA, COPY_DONE, Proxy, Side, Verdict};
+use crate::shop::{Said, Shop};
+
+const SIGKILL: i32 = -9;
+/// Kills at random times, of each command.
+const TIMES: u32 = 3;
+const TIMES_FULL: u32 = 100;
+
+/// One statement of each step of a restore or an undo, by a part of its text; its last one counts.
+const STEPS: [&str; 11] = [
+    "CREATE SCHEMA lifeboat_stage_",
+    "COPY lifeboat_stage_",
+    COPY_DATA,
+    COPY_DONE,
+    "ANALYZE lifeboat_stage_",
+    "pg_advisory_lock",
+    "SET LOCAL session_replication_role = replica",
+    "INSERT INTO ",
+    "pg_current_xact_id",
+    "COMMIT",
+    "DROP SCHEMA IF EXISTS",
+];
+/// A normal run of an undo, or with a lost connection, tries these.
+const FEW: [&str; 3] = [COPY_DATA, "INSERT INTO ", "COMMIT"];
+/// Steps of a backup.
+const BACKUP: [&str; 4] = ["LOCK TABLE", "pg_export_snapshot", "SET TRANSACTION SNAPSHOT", "COPY ("];
+
+/// What is done to a command that is held at a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Deed {
+    Kill,
+    /// `pg_terminate_backend` of all its sessions.
+    Terminate,
+    /// The held connection is lost, and what was held with it.
+    Cut,
+}
+
+/// A fleet whose second site is damaged, and its two states.
+struct Scene {
+    shop: Shop,
+    proxy: Proxy,
+    damaged: BTreeMap<String, String>,
+    whole: BTreeMap<String, String>,
+}
+
+const RESTORE: [&str; 4] = ["restore", "site-00002", "--yes", "--json"];
+const DAMAGE: &str = "
+    DELETE FROM comments WHERE issue_id IN (SELECT id FROM issues WHERE site_id = 'site-00002');
+    UPDATE issues SET title = 'oops' WHERE site_id = 'site-00002' AND number % 2 = 0;
+    INSERT INTO labels (id, site_id, number, name) VALUES (-1, 'site-00002', 999, 'made later')";
+
+impl Scene {
+    fn new(test: &str) -> Option<Self> {
+        let server = Postgres::shared_or_skip(test)?;
+        let shop = Shop::fleet(server, 3, 100);
+        shop.ok(&["backup", "--all"]);
+        let whole = shop.picture();
+        shop.sql(DAMAGE);
+        Some(Self { damaged: shop.picture(), whole, proxy: Proxy::start(server.port()), shop })
+    }
+
+    /// Runs a command, held at a statement for the deed; `None`: it ended before it came there.
+    fn disturb(&self, args: &[&str], step: (usize, Side), deed: Deed) -> Option<Said> {
+        self.proxy.set(Some(step));
+        let mut child = self.shop.start(&self.proxy.url(&self.shop.url), args);
+        let held = self.proxy.wait(|| child.try_wait().unwrap().is_some());
+        match deed {
+            _ if held.is_none() => {}
+            Deed::Kill => child.kill().unwrap(),
+            Deed::Terminate => self.shop.end_sessions(),
+            Deed::Cut => {}
+        }
+        // A killed client sends nothing more, and its answers reach nobody.
+        self.proxy.release(if deed == Deed::Terminate { Verdict::GoOn } else { Verdict::Cut });
+        let said = Said::of(child.wait_with_output().unwrap());
+        self.shop.wait_until_alone();
+        held.map(|_| said)
+    }
+
+    /// The statements of a command that nothing disturbs.
+    fn statements(&self, args: &[&str]) -> (Vec<String>, Said) {
+        self.proxy.set(None);
+        let said = self.shop.run_at(&self.proxy.url(&self.shop.url), args);
+        assert_eq!(said.code, 0, "{}\n{}", said.out, said.err);
+        (self.proxy.statements(), said)
+    }
+
+    /// Wholly before or wholly after, whatever the command said of it.
+    fn check_state(&self, from: &BTreeMap<String, String>, till: &BTreeMap<String, String>, said: &Said, what: &str) {
+        let now = self.shop.picture();
+        assert!(now == *from || now == *till, "{what}: neither before nor after\n{said:?}\n{now:#?}");
+        if said.code == 0 {
+            assert_eq!(now, *till, "{what}: it said that it was done");
+        } else if said.code != SIGKILL {
+            assert!(!said.field("message").is_empty() && !said.field("hint").is_empty(), "{what}: {said:?}");
+        }
+    }
+
+    /// The command, run again, has done everything and left nothing.
+    fn check_again(&self, args: &[&str], till: &BTreeMap<String, String>, what: &str) -> Said {
+        let again = self.shop.run(args);
+        assert_eq!(again.code, 0, "{what}: {again:?}");
+        assert_eq!(self.shop.picture(), *till, "{what}");
+        assert_eq!(self.shop.staging(), "", "{what}: left behind");
+        again
+    }
+
+    /// Does the deed at each of these steps of a restore, and undoes the restore that was killed in its COMMIT.
+    fn sweep_restore(&self, deed: Deed, wanted: &[&str]) {
+        let (statements, said) = self.statements(&RESTORE);
+        assert_eq!(self.shop.picture(), self.whole);
+        self.undo(&said);
+        let mut hits = 0;
+        for (number, side) in steps(&statements, wanted, deed as usize) {
+            let what = format!("{deed:?} {side:?} statement {number}: {}", start_of(&statements[number]));
+            let disturbed = self.disturb(&RESTORE, (number, side), deed);
+            let Some(said) = disturbed else { continue };
+            hits += 1;
+            self.check_state(&self.damaged, &self.whole, &said, &what);
+            let again = self.check_again(&RESTORE, &self.whole, &what);
+            if statements[number] == "COMMIT" {
+                self.undo(if said.code == 0 { &said } else { &again });
+            } else {
+                self.shop.sql(DAMAGE);
+                assert_eq!(self.shop.picture(), self.damaged);
+            }
+        }
+        println!("{deed:?}: {hits} times in {} statements of a restore", statements.len());
+        assert!(hits >= wanted.len(), "{hits}");
+    }
+
+    fn undo(&self, said: &Said) {
+        self.shop.ok(&["undo", &said.field("restore_id"), "--yes"]);
+        assert_eq!(self.shop.picture(), self.damaged);
+    }
+}
+
+/// Where a command is stopped: at the last statement of each wanted step, on one side or the other; at
+/// its COMMIT on both. In a full run at every statement on both.
+fn steps(statements: &[String], wanted: &[&str], turn: usize) -> Vec<(usize, Side)> {
+    let both = |number| [(number, Side::Before), (number, Side::Answer)];
+    if is_full() {
+        return (0..statements.len()).flat_map(both).collect();
+    }
+    let mut chosen = Vec::new();
+    for (at, step) in wanted.iter().enumerate() {
+        let number = statements.iter().rposition(|statement| statement.contains(step));
+        let number = number.unwrap_or_else(|| panic!("no statement has `{step}`"));
+        let side = both(number)[(at + turn) % 2];
+        chosen.extend(both(number).into_iter().filter(|one| *one == side || *step == "COMMIT"));
+    }
+    chosen
+}
+
+fn start_of(statement: &str) -> String {
+    statement.trim().chars().take(60).collect()
+}
+
+#[test]
+fn a_restore_killed_at_any_statement_is_all_or_nothing_and_finishes_when_run_again() {
+    let Some(scene) = Scene::new("a_restore_killed_at_any_statement") else { return };
+    scene.sweep_restore(Deed::Kill, &STEPS);
+}
+
+#[test]
+fn a_restore_whose_sessions_are_ended_at_any_statement_is_all_or_nothing_and_finishes_when_run_again() {
+    let Some(scene) = Scene::new("a_restore_whose_sessions_are_ended") else { return };
+    scene.sweep_restore(Deed::Terminate, &FEW);
+}
+
+#[test]
+fn a_restore_whose_connection_is_lost_at_any_statement_is_all_or_nothing_and_finishes_when_run_again() {
+    let Some(scene) = Scene::new("a_restore_whose_connection_is_lost") else { return };
+    scene.sweep_restore(Deed::Cut, &FEW);
+}
+
+#[test]
+fn an_undo_killed_at_any_statement_is_all_or_nothing_and_finishes_when_run_again() {
+    let Some(scene) = Scene::new("an_undo_killed_at_any_statement") else { return };
+    let restored = |scene: &Scene| scene.shop.ok(&RESTORE).field("restore_id");
+    let first = restored(&scene);
+    let (statements, _) = scene.statements(&["undo", &first, "--yes", "--json"]);
+    for (number, side) in steps(&statements, &FEW, 1) {
+        let what = format!("{side:?} statement {number}: {}", start_of(&statements[number]));
+        let restore = restored(&scene);
+        let undo = ["undo", &restore, "--yes", "--json"];
+        let Some(said) = scene.disturb(&undo, (number, side), Deed::Kill) else { continue };
+        scene.check_state(&scene.whole, &scene.damaged, &said, &what);
+        scene.check_again(&undo, &scene.damaged, &what);
+    }
+}
+
+#[test]
+fn a_backup_killed_at_any_statement_loses_no_point_and_finishes_when_run_again() {
+    let Some(scene) = Scene::new("a_backup_killed_at_any_statement") else { return };
+    let backup = ["backup", "--all", "--json"];
+    scene.shop.ok(&RESTORE);
+    let (statements, _) = scene.statements(&backup);
+    for (at, (number, side)) in steps(&statements, &BACKUP, 0).into_iter().enumerate() {
+        let what = format!("{side:?} statement {number}: {}", start_of(&statements[number]));
+        scene.shop.sql(&format!("UPDATE issues SET title = 'night {at}'"));
+        scene.disturb(&backup, (number, side), Deed::Kill);
+        scene.shop.ok(&backup);
+        let kept = scene.shop.picture();
+        scene.shop.sql("DELETE FROM sites WHERE id = 'site-00002'");
+        scene.check_again(&RESTORE, &kept, &what);
+    }
+}
+
+#[test]
+fn a_restore_killed_at_any_time_is_all_or_nothing_and_finishes_when_run_again() {
+    let Some(scene) = Scene::new("a_restore_killed_at_any_time") else { return };
+    let began = Instant::now();
+    scene.shop.ok(&RESTORE);
+    let (whole_time, times) = (began.elapsed(), if is_full() { TIMES_FULL } else { TIMES });
+    let mut kills = 0;
+    for time in 1..=times {
+        scene.shop.sql(DAMAGE);
+        let mut child = scene.shop.start(&scene.shop.url, &RESTORE);
+        std::thread::sleep(whole_time * time / (times + 1));
+        child.kill().unwrap();
+        let said = Said::of(child.wait_with_output().unwrap());
+        kills += u32::from(said.code == SIGKILL);
+        let what = format!("time {time} of {times}");
+        // At once: the server may not have noticed that the client is dead.
+        scene.check_again(&RESTORE, &scene.whole, &what);
+    }
+    println!("{kills} of {times} restores killed within {whole_time:?}");
+    assert!(kills > 0);
+}
