@@ -56,6 +56,23 @@ fn copied(session: &mut Session, query: &str) -> Vec<u8> {
     bytes
 }
 
+/// Makes six of the ten tables too large to be held in memory, each by one row of this site.
+fn make_large(url: &str, site: &str) {
+    let names = [("users", "name"), ("projects", "name"), ("labels", "name"), ("issues", "body"), ("worklog", "note")];
+    let large = names.map(|(table, column)| {
+        format!(
+            "ALTER TABLE {table} ALTER {column} SET STORAGE EXTERNAL;
+             UPDATE {table} SET {column} = repeat(E'large\\t', 900000)
+             WHERE ctid = (SELECT min(ctid) FROM {table} WHERE site_id = '{site}');"
+        )
+    });
+    let sites = format!(
+        "ALTER TABLE sites ALTER name SET STORAGE EXTERNAL;
+         UPDATE sites SET name = repeat('large', 1000000) WHERE id = '{site}'; ANALYZE"
+    );
+    run_sql(url, &format!("{}{sites}", large.concat())).unwrap();
+}
+
 #[test]
 fn every_class_of_table_gives_the_rows_of_each_site_in_the_same_bytes_and_order() {
     let Some(url) = nasty("every_class_of_table_gives_the_rows_of_each_site") else { return };
@@ -89,6 +106,7 @@ fn sites_read_in_order_out_of_order_and_twice_all_have_their_own_rows() {
     // One site has much more than a stretch, one has rows in few tables.
     lifeboat_testkit::postgres::grow_site(&url, 7, 4_000).unwrap();
     run_sql(&url, "DELETE FROM issues WHERE site_id = 'site-00009'").unwrap();
+    make_large(&url, "site-00007");
     let config = pooled_config(&url);
     let (alone, together) = (source(&config), source(&config));
     let listed = together.discover().unwrap().sites;
@@ -100,7 +118,8 @@ fn sites_read_in_order_out_of_order_and_twice_all_have_their_own_rows() {
         assert!(read(&together, &site).unwrap() == read(&alone, &site).unwrap(), "{site}");
         streams.push(streaming(&url));
     }
-    assert_eq!(streams[0], 8, "of ten tables");
+    // The four small ones are held by a connection that may still be at it.
+    assert!((6..=9).contains(&streams[0]), "{streams:?}");
     assert!(streams.is_sorted_by(|before, after| before >= after), "begun once: {streams:?}");
     together.end_cut();
     let few = &listed[..3];
@@ -115,6 +134,7 @@ fn a_reader_that_stops_half_way_leaves_the_next_sites_whole() {
     let url = cluster.fresh_database().unwrap();
     pooled_fleet(&url, 16, 100).unwrap();
     lifeboat_testkit::postgres::grow_site(&url, 2, 4_000).unwrap();
+    make_large(&url, "site-00002");
     let config = pooled_config(&url);
     let (alone, together) = (source(&config), source(&config));
     together.expect(&together.discover().unwrap().sites);
@@ -135,7 +155,8 @@ fn a_reader_that_stops_half_way_leaves_the_next_sites_whole() {
 fn lost_connections_fail_one_site_at_most_and_the_others_are_read_at_a_new_moment() {
     let Some(cluster) = Postgres::shared_or_skip("lost_connections_fail_one_site") else { return };
     let url = cluster.fresh_database().unwrap();
-    pooled_fleet(&url, 40, 1_000).unwrap();
+    pooled_fleet(&url, 20, 200).unwrap();
+    make_large(&url, "site-00019");
     let config = pooled_config(&url);
     let together = source(&config);
     let sites = together.discover().unwrap().sites;
@@ -218,7 +239,6 @@ fn tenants_of_any_type_and_spelling_come_in_the_order_of_their_bytes() {
             let part = read(&together, site).unwrap();
             assert!(part == read(&alone, site).unwrap(), "{column}: {site}");
             assert_eq!(part["public.child"].1, 9, "{column}: {site}");
-            assert!(*site != sites[0] || streaming(&url) == 2, "{column}");
         }
     }
 }

@@ -3,6 +3,7 @@
 //! ```text
 //! COPY (SELECT site, columns … ORDER BY site, key)  ─▶ split ─▶ acme: its rows, beta: its rows, …
 //!   one connection a table, eight at most                        each site takes its own in its turn
+//!   one more for small tables, held in memory
 //! ```
 //!
 //! Which tables, the planner's estimates say (`choose`). A site's rows are the same, byte for byte, as its own
@@ -19,12 +20,12 @@ mod split;
 use std::collections::HashMap;
 use std::io::{self, BufRead};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, channel, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lifeboat_model::SiteId;
+use lifeboat_model::{Fault, SiteId};
 
-use self::choose::{Costs, choose, costs_of};
+use self::choose::{Choice, Costs, choose, costs_of};
 use self::split::{Splitter, Stretch};
 use super::describe::{literal, select_all};
 use super::reading::Reading;
@@ -38,8 +39,14 @@ const SITES_MIN: usize = 16;
 const BATCH_BYTES: f64 = 16e9;
 /// Stretches that wait for their site, in each stream.
 const WAITING_MAX: usize = 12;
-/// A sort of this much memory writes little to disk. Machine code would be compiled for every stream.
-const SETTINGS: &str = "SET LOCAL work_mem = '64MB'; SET LOCAL jit = off";
+/// A small table whose rows turn out to be larger than this, being compressed, is not held.
+const HELD_BYTES_MAX: usize = 16 << 20;
+/// A sort of this much memory writes little to disk. Machine code would be compiled for every stream. A
+/// server that sorts would else notice only at its end that nobody listens any more; not every system can.
+const SETTINGS: &str = "
+    SET LOCAL work_mem = '64MB'; SET LOCAL jit = off;
+    SELECT pg_catalog.set_config('client_connection_check_interval', '2s', true)
+        WHERE pg_catalog.version() LIKE '%linux%'";
 
 /// What is read for one batch of sites under one cut.
 #[derive(Default)]
@@ -85,24 +92,37 @@ impl Streams {
             reading.catalogue.tables.values().filter(|table| classes.is_of_sites(&table.name)).collect();
         let costs = ask_planner(reading, classes, &tables, sites)?;
         let (batch, chosen) = first_batch(&costs, sites);
+        let range = batch.first().zip(batch.last());
+        let read = |at: &usize| {
+            let table = tables[*at];
+            (table.name.clone(), select_all(table, &classes.tenant_of(&table.name), range))
+        };
         let mut streams = Self::none(batch);
-        for table in chosen.into_iter().map(|at| tables[at]) {
-            let rows = select_all(table, &classes.tenant_of(&table.name), batch.first().zip(batch.last()));
-            match reading.session() {
-                Ok(session) => streams.add(table, Stream::begin(session, table, rows)),
-                Err(error) => {
-                    tracing::warn!(%error, "no further table is read for all sites at once");
-                    break;
-                }
-            }
+        let begun = streams.add_all(reading, chosen.held.iter().map(read).collect(), chosen.streamed.iter().map(read));
+        if let Err(error) = begun {
+            tracing::warn!(%error, "no further table is read for all sites at once");
         }
         let names: Vec<&str> = streams.tables.keys().map(TableName::as_str).collect();
         tracing::debug!(tables = ?names, sites = batch.len(), "tables are read once for many sites");
         Ok(streams)
     }
 
-    fn add(&mut self, table: &Table, stream: Stream) {
-        self.tables.insert(table.name.clone(), Arc::new(Mutex::new(Some(stream))));
+    /// Begins to read these tables by these queries, as far as there are connections.
+    fn add_all(
+        &mut self,
+        reading: &Reading,
+        held: Vec<(TableName, String)>,
+        streamed: impl Iterator<Item = (TableName, String)>,
+    ) -> Result<(), Error> {
+        if !held.is_empty() {
+            let session = reading.session()?;
+            self.tables.extend(Stream::begin_held(session, held).map(|(table, stream)| (table, in_slot(stream))));
+        }
+        for (table, rows) in streamed {
+            let stream = Stream::begin(reading.session()?, &table, rows);
+            self.tables.insert(table, in_slot(stream));
+        }
+        Ok(())
     }
 
     /// Each of these sites is read by queries of its own.
@@ -147,9 +167,9 @@ impl Streams {
 }
 
 /// As many sites as the server sorts at once, and the tables worth it, by their numbers.
-fn first_batch<'a>(costs: &[Option<Costs>], sites: &'a [SiteId]) -> (&'a [SiteId], Vec<usize>) {
+fn first_batch<'a>(costs: &[Option<Costs>], sites: &'a [SiteId]) -> (&'a [SiteId], Choice) {
     let chosen = choose(costs, sites.len());
-    let bytes: f64 = chosen.iter().filter_map(|at| costs[*at]).map(|costs| costs.bytes).sum();
+    let bytes: f64 = chosen.streamed.iter().filter_map(|at| costs[*at]).map(|costs| costs.bytes).sum();
     if bytes <= BATCH_BYTES {
         return (sites, chosen);
     }
@@ -186,9 +206,10 @@ fn ask_planner(
 }
 
 impl Stream {
-    fn begin(session: Session, table: &Table, rows: String) -> Self {
+    /// A table that is copied out as fast as its rows are taken.
+    fn begin(session: Session, table: &TableName, rows: String) -> Self {
         let (give, stretches) = sync_channel(WAITING_MAX);
-        let (action, source_name) = (format!("cannot read table `{}`", table.name), session.source_name().to_owned());
+        let (source_name, action) = (session.source_name().to_owned(), format!("cannot read table `{table}`"));
         std::thread::spawn(move || {
             let mut session = session;
             let mut some = |stretch| give.send(Ok(Some(stretch))).is_ok();
@@ -198,6 +219,39 @@ impl Stream {
                 Err(error) => drop(give.send(Err(error))),
             }
         });
+        Self::new(stretches, source_name)
+    }
+
+    /// Small tables, copied out one after the other and held until they are taken.
+    fn begin_held(session: Session, tables: Vec<(TableName, String)>) -> impl Iterator<Item = (TableName, Self)> {
+        let (mut copies, mut streams) = (Vec::new(), Vec::new());
+        for (table, rows) in tables {
+            let (give, stretches) = channel();
+            copies.push((format!("cannot read table `{table}`"), rows, give));
+            streams.push((table, Self::new(stretches, session.source_name().to_owned())));
+        }
+        let source_name = session.source_name().to_owned();
+        std::thread::spawn(move || {
+            // A session that has not read to the end is of no more use.
+            let mut session = Some(session);
+            for (action, rows, give) in copies {
+                let held = match &mut session {
+                    Some(session) => copy_held(session, &rows, &action),
+                    None => Err(not_held(&source_name, &action, "a small table before it failed")),
+                };
+                match held {
+                    Ok(held) => held.into_iter().map(Some).chain([None]).for_each(|one| drop(give.send(Ok(one)))),
+                    Err(error) => {
+                        session = None;
+                        drop(give.send(Err(error)));
+                    }
+                }
+            }
+        });
+        streams.into_iter()
+    }
+
+    fn new(stretches: Receiver<Result<Option<Stretch>, Error>>, source_name: String) -> Self {
         Self { stretches, ahead: None, passed: None, has_ended: false, source_name }
     }
 
@@ -287,6 +341,34 @@ fn copy_all(
         }
     })();
     copied.map_err(|error: io::Error| session.failed_io(action, &error))
+}
+
+/// Copies all of a small table.
+fn copy_held(session: &mut Session, rows: &str, action: &str) -> Result<Vec<Stretch>, Error> {
+    let (mut held, mut len) = (Vec::new(), 0);
+    let mut hold = |stretch: Stretch| {
+        len += stretch.rows.len();
+        held.push(stretch);
+        len <= HELD_BYTES_MAX
+    };
+    if copy_all(session, rows, action, &mut hold)? {
+        return Ok(held);
+    }
+    Err(not_held(session.source_name(), action, "its rows are much larger than the table"))
+}
+
+fn not_held(source_name: &str, action: &str, detail: &str) -> Error {
+    Error::Database {
+        source_name: source_name.to_owned(),
+        action: action.to_owned(),
+        detail: detail.to_owned(),
+        hint: String::new(),
+        fault: Fault::Operator,
+    }
+}
+
+fn in_slot(stream: Stream) -> Slot {
+    Arc::new(Mutex::new(Some(stream)))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
