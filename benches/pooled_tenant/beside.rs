@@ -69,7 +69,7 @@ impl<'c> Beside<'c> {
     }
 
     /// Each way once.
-    pub fn measure(&mut self, database: &Database<'_>, report: &mut Report) -> Outcome<()> {
+    pub fn measure(&self, database: &Database<'_>, report: &mut Report) -> Outcome<()> {
         let whole = database.picture(MEASURED)?;
         let mut copy = self.cluster.command("cp");
         copy.arg("-a").args([&self.base, &self.beside]);

@@ -7,7 +7,7 @@
 //! $ cargo bench --bench pooled_tenant -- --sites 5000 --rows 12000 --rounds 5
 //! ```
 //!
-//! `--few` is the smaller fleet of "flat in the number of sites", `--rows` what a site has in its ten
+//! `--only backups`, `restores` or `loads` measures that alone. `--few` is the smaller fleet of "flat in the number of sites", `--rows` what a site has in its ten
 //! tables, `--measured-rows` what the restored one has, `--load-rows` that of the loading bench. The cluster is made by
 //! `initdb` below the temporary directory, `fsync = on`; `LIFEBOAT_BENCH_DIR` says where repositories and dumps
 //! lie (default `target/bench`). With pgBackRest in `PATH` it is measured too. Without `--bench`, as
@@ -50,7 +50,15 @@ struct Options {
     few: Shape,
     load: Shape,
     rounds: usize,
+    /// What is measured; `None`: everything.
+    only: Option<String>,
     dir: PathBuf,
+}
+
+impl Options {
+    fn has(&self, what: &str) -> bool {
+        self.only.as_deref().is_none_or(|only| only == what)
+    }
 }
 
 fn main() -> Outcome<()> {
@@ -66,8 +74,12 @@ fn main() -> Outcome<()> {
     let _ = fs::remove_dir_all(&options.dir);
     fs::create_dir_all(&options.dir)?;
     let mut report = Report::new(&options.dir);
-    whole_fleet(&cluster, &options, &mut report)?;
-    loading(&cluster, &options, &mut report)?;
+    if options.has("backups") || options.has("restores") {
+        whole_fleet(&cluster, &options, &mut report)?;
+    }
+    if options.has("loads") {
+        loading(&cluster, &options, &mut report)?;
+    }
     report.print();
     report.write()
 }
@@ -77,30 +89,38 @@ fn main() -> Outcome<()> {
 fn whole_fleet(cluster: &Postgres, options: &Options, report: &mut Report) -> Outcome<()> {
     let many = Database::make(cluster, "many", &options.many)?;
     report.sized("many", &many)?;
-    backups::measure(&many, options, report)?;
+    if options.has("backups") {
+        backups::measure(&many, options, report)?;
+    }
+    if options.has("restores") {
+        restores(&many, options, report)?;
+    }
+    many.drop_it()
+}
+
+fn restores(many: &Database<'_>, options: &Options, report: &mut Report) -> Outcome<()> {
     // Before the other databases are there: they would be copied too.
-    let mut beside = Beside::back_up(cluster, &options.dir)?;
-    let few = Database::make(cluster, "few", &options.few)?;
+    let beside = Beside::back_up(many.cluster, &options.dir)?;
+    let few = Database::make(many.cluster, "few", &options.few)?;
     report.sized("few", &few)?;
-    let (of_many, of_few) = (Lifeboat::init(&many, &options.dir)?, Lifeboat::init(&few, &options.dir)?);
+    let (of_many, of_few) = (Lifeboat::init(many, &options.dir)?, Lifeboat::init(&few, &options.dir)?);
     for lifeboat in [&of_many, &of_few] {
         lifeboat.back_up_site(MEASURED)?;
     }
     for number in 0..options.rounds {
-        for (task, lifeboat, database) in [(Task::Restore, &of_many, &many), (Task::RestoreFew, &of_few, &few)] {
+        for (task, lifeboat, database) in [(Task::Restore, &of_many, many), (Task::RestoreFew, &of_few, &few)] {
             let whole = database.picture(MEASURED)?;
             database.delete(MEASURED)?;
             report.add(task, "lifeboat", lifeboat.restore(MEASURED)?);
             database.expect_same(MEASURED, &whole)?;
         }
         if number == 0 {
-            beside.measure(&many, report)?;
+            beside.measure(many, report)?;
         }
         println!("round {} of {}: load average {}", number + 1, options.rounds, machine::load_average());
     }
     beside.remove()?;
-    few.drop_it()?;
-    many.drop_it()
+    few.drop_it()
 }
 
 /// Many rows of one site, by us and by bare `COPY`.
@@ -143,6 +163,7 @@ fn options() -> Outcome<Options> {
         few: Shape { sites: number("--few", few)?, rows, measured },
         load: Shape { sites: number("--few", few)?, rows: rows / 4, measured: number("--load-rows", load)? },
         rounds: number("--rounds", rounds)? as usize,
+        only: arguments.iter().position(|argument| argument == "--only").and_then(|at| arguments.get(at + 1)).cloned(),
         dir: dir.join(kind),
     })
 }

@@ -13,10 +13,11 @@ use crate::{CliError, Context, key_file};
 /// Databases of the demo are called this and 16 hex digits.
 const PREFIX: &str = "lifeboat_demo_";
 
-/// A server, and the text it was named by.
+/// A server where the role may do what the demo does, and the text it was named by.
 pub(super) struct Named {
     server: Server,
     url: Zeroizing<String>,
+    version: String,
 }
 
 /// The server behind `--postgres`: a URL, or where one is. No message repeats it: it may hold a password.
@@ -39,7 +40,8 @@ pub(super) fn find(text: &str, context: &Context) -> Result<Named, CliError> {
         }
     };
     let server = Server::new("demo", &url).map_err(|error| tell(&error))?;
-    Ok(Named { server, url })
+    let version = check_role(&mut server.connect().map_err(|error| tell(&error))?)?;
+    Ok(Named { server, url, version })
 }
 
 fn read(place: &KeyRef, context: &Context) -> Result<Zeroizing<String>, CliError> {
@@ -100,14 +102,13 @@ pub(super) struct Pool {
 impl Pool {
     pub fn make(named: &Named, keeps: bool, context: &Context) -> Result<Self, CliError> {
         let mut session = named.server.connect().map_err(|error| tell(&error))?;
-        let version = check_role(&mut session)?;
         let database = format!("{PREFIX}{:016x}", super::super::stage::random()?);
         let pool = Self {
             admin: named.server.clone(),
             server: named.server.with_database(&database),
             url: Zeroizing::new(with_database(&named.url, &database)),
             database,
-            version,
+            version: named.version.clone(),
             keeps,
             is_dropped: false,
             output: context.output.clone(),
