@@ -22,6 +22,9 @@ pub enum Error {
     Conflict { path: String, detail: String, hint: String },
     #[error("bad source configuration: source=`{source_name}`, {detail}")]
     BadConfig { source_name: String, detail: String, hint: String },
+    /// Rows were asked for that cannot be.
+    #[error("{detail}")]
+    BadKey { detail: String, hint: String },
     /// A database server refused or failed; `fault` says who must act.
     #[error("{action}: source=`{source_name}`, {detail}")]
     Database { source_name: String, action: String, detail: String, hint: String, fault: Fault },
@@ -62,7 +65,7 @@ impl Faulty for Error {
                 Fault::Operator
             }
             Error::Io { .. } => Fault::Operator,
-            Error::UnsafeSiteId { .. } | Error::BadConfig { .. } => Fault::Usage,
+            Error::UnsafeSiteId { .. } | Error::BadConfig { .. } | Error::BadKey { .. } => Fault::Usage,
             Error::Database { fault, .. } => *fault,
             Error::Gone { .. } => Fault::Retry,
             Error::Cancelled => Fault::Cancelled,
@@ -75,6 +78,7 @@ impl Faulty for Error {
             | Error::Damaged { hint, .. }
             | Error::Busy { hint, .. }
             | Error::Conflict { hint, .. }
+            | Error::BadKey { hint, .. }
             | Error::BadConfig { hint, .. } => Some(hint.clone()),
             Error::Database { hint, .. } if !hint.is_empty() => Some(hint.clone()),
             Error::UnsafeSiteId { .. } => {

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeSet;
 
+use super::target::{CopiedSchema, copied_schemas};
 use super::{
     Catalogue, Class, Classes, MissingPrivilege, PostgresConfig, Server, ServerFacts, Session, TableKind, TableName,
     classify, missing_privileges,
@@ -25,6 +26,8 @@ pub struct Inspection {
     pub suggested_lines: Vec<String>,
     pub missing: Vec<MissingPrivilege>,
     pub views: Vec<TableName>,
+    /// Schemas that hold what `restore --beside` copied: no part of any site.
+    pub copies: Vec<CopiedSchema>,
 }
 
 /// A table that is not a partition.
@@ -48,6 +51,7 @@ impl Inspection {
         let catalogue = Catalogue::load(&mut session)?;
         let classes = classify(server.source_name(), &catalogue, config)?;
         let missing = missing_privileges(&mut session, &catalogue, &classes)?;
+        let copies = copied_schemas(&mut session)?;
         session.batch_execute(COUNT_MAX).map_err(|error| session.failed("cannot set a time-out", &error))?;
         let sites = count(&mut session, &format!("SELECT count(*) FROM ({}) s", classes.tenant_query()))?;
         let mut tables = Vec::new();
@@ -55,7 +59,8 @@ impl Inspection {
             tables.push(inspected(&mut session, &catalogue, &classes, name, class)?);
         }
         let suggested_lines = classes.suggested_lines();
-        Ok(Self { server: catalogue.server, sites, tables, suggested_lines, missing, views: catalogue.views, classes })
+        let (server, views) = (catalogue.server, catalogue.views);
+        Ok(Self { server, sites, tables, suggested_lines, missing, views, copies, classes })
     }
 }
 

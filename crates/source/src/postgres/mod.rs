@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! read   catalogue ─▶ classes (whose rows are these?) ─▶ one exported snapshot ─▶ COPY … ORDER BY key, as text
+//! export rows ─▶ a directory of CSV that psql alone can load; no database is needed
 //! write  staging, unlogged ─▶ compared with the live rows ─▶ one transaction: delete ▸ update ▸ insert ▸ prove ▸ commit
 //! ```
 //!
@@ -17,6 +18,7 @@ mod config;
 mod connect;
 mod cut;
 pub mod describe;
+pub mod export;
 mod inspect;
 mod privileges;
 mod reader;

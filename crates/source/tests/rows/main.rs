@@ -3,9 +3,12 @@
 // The helpers of a test program are tests as well; clippy only knows those with the attribute.
 #![allow(clippy::unwrap_used)]
 
+mod beside;
 mod conflicts;
+mod export;
 mod fence;
 mod locks;
+mod narrow;
 mod nasty;
 mod roles;
 mod round_trip;

@@ -6,7 +6,7 @@ use lifeboat_testkit::postgres::NASTY_SITES;
 use crate::support::{World, assert_restored, nasty, site};
 
 /// Deletes every row of the site, with no trigger, rule or cascade in between.
-fn wipe(world: &World, site: &SiteId) {
+pub fn wipe(world: &World, site: &SiteId) {
     let mut target = world.target(site);
     let mut kept = world.back_up(site);
     for (wanted, bytes) in &mut kept.tables {

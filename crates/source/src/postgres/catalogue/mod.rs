@@ -1,6 +1,7 @@
 //! What a database consists of, as its own catalogue says: plain data, read in one transaction.
 //!
-//! System tables, temporary ones and what a restore has staged (`lifeboat_stage_…`) are left out.
+//! System tables, temporary ones, what a restore has staged (`lifeboat_stage_…`) and the copies that
+//! `--beside` has made (by their schema's comment) are left out.
 //!
 //! What is not here: whose rows are whose (`classify`), what the role lacks (`privileges`).
 

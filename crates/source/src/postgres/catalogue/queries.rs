@@ -16,6 +16,9 @@ macro_rules! ours {
             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
             WHERE c.relpersistence <> 't' AND n.nspname NOT IN ('pg_catalog', 'information_schema', 'pg_toast')
                 AND n.nspname !~ '^(pg_temp_|pg_toast_temp_|lifeboat_stage_[0-9a-f]{16}$)'
+                AND NOT EXISTS (SELECT FROM pg_description d WHERE d.objoid = n.oid
+                    AND d.classoid = 'pg_catalog.pg_namespace'::regclass AND d.objsubid = 0
+                    AND d.description LIKE 'lifeboat: copy of %')
                 AND ($1::text IS NULL OR n.nspname = $1 OR c.oid IN (
                     SELECT unnest(ARRAY[k.conrelid, k.confrelid]) FROM pg_constraint k
                     JOIN pg_class x ON x.oid IN (k.conrelid, k.confrelid)
@@ -106,6 +109,7 @@ pub const SEQUENCES: &str = concat!(
 pub const SCHEMAS: &str = "
     SELECT n.nspname::text FROM pg_namespace n
     WHERE n.nspname !~ '^(pg_|lifeboat_stage_[0-9a-f]{16}$)' AND n.nspname <> 'information_schema'
+        AND coalesce(obj_description(n.oid, 'pg_namespace'), '') NOT LIKE 'lifeboat: copy of %'
         AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_catalog.pg_namespace'::regclass
             AND d.objid = n.oid AND d.deptype = 'e')
     ORDER BY n.nspname COLLATE \"C\"";

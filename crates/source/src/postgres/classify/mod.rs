@@ -27,6 +27,7 @@ use std::fmt;
 use super::{Catalogue, Column, PostgresConfig, TableName};
 use crate::Error;
 
+pub(super) use names::parts;
 pub use sql::TenantOf;
 pub use suggest::Suggestion;
 

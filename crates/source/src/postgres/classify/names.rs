@@ -6,7 +6,7 @@ use super::rules::Fault;
 use crate::postgres::{Catalogue, Column, Table, TableName};
 
 /// Splits `app."Site"` into its parts as the catalogue has them; `None`: not a name in SQL.
-pub(super) fn parts(text: &str) -> Option<Vec<String>> {
+pub(in crate::postgres) fn parts(text: &str) -> Option<Vec<String>> {
     let mut parts = Vec::new();
     let mut rest = text.trim();
     loop {

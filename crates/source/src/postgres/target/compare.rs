@@ -59,7 +59,7 @@ pub(super) fn compare(session: &mut Session, catalogue: &Catalogue, scopes: &[Sc
         }
         compared.diffs.push(diff);
         compared.notes.extend(scope.notes.iter().cloned());
-        compared.conflicts.extend(scope.conflicts.iter().cloned());
+        compared.conflicts.extend(scope.conflicts.iter().chain(&scope.found).cloned());
     }
     for link in links(catalogue, scopes) {
         let is_touched = link.is_touched(&compared.diffs);
@@ -141,7 +141,7 @@ fn look_at_link(session: &mut Session, link: &Link<'_>, scopes: &[Scope], compar
         let rows = session.number(&action, &link.left_behind(parent))?;
         if rows > 0 {
             let detail = format!(
-                "rows outside the site refer to rows that the restore takes away: from=`{}`, foreign key=`{}`",
+                "rows that are not restored refer to rows that the restore takes away: from=`{}`, foreign key=`{}`",
                 key.child, key.name
             );
             compared.conflicts.push(Conflict::new(&key.parent, ConflictKind::StillReferred, rows, detail));

@@ -12,14 +12,17 @@
 //! What is not here: freezing the application, choosing what to restore, keeping the undo.
 
 mod apply;
+mod beside;
 mod compare;
 mod fail;
+mod keys;
 mod locks;
+mod narrow;
 mod privileges;
 mod prove;
 mod scope;
 mod sequences;
-mod spool;
+pub(super) mod spool;
 mod sql;
 mod staging;
 
@@ -37,6 +40,9 @@ use fail::{Ask, Outcome};
 use scope::{Indexes, Scope};
 use spool::Spool;
 
+pub use beside::{CopiedSchema, Found, RowsBeside, copied_schemas};
+pub use keys::KeyRange;
+pub use narrow::Narrow;
 pub use sequences::RaisedSequence;
 
 /// How long a lock is waited for.
@@ -52,6 +58,8 @@ pub struct RowsTarget {
     catalogue: Catalogue,
     live: BTreeMap<TableName, SiteTable>,
     patience: Duration,
+    /// `None`: the whole part.
+    narrow: Option<Narrow>,
     work: Option<Work>,
 }
 
@@ -62,6 +70,8 @@ struct Work {
     wanted: WantedRows,
     /// The rows that were kept for the undo.
     kept: LiveRows,
+    /// Only to be compared.
+    is_preview: bool,
 }
 
 /// The site's part as it is wanted.
@@ -234,6 +244,7 @@ impl RowsTarget {
             live: live.map(|live| (live.table.name.clone(), live)).collect(),
             catalogue,
             patience: PATIENCE,
+            narrow: None,
             work: None,
         })
     }
@@ -284,7 +295,18 @@ impl RowsTarget {
         privileges::check(&mut session, &self.catalogue, &scopes, &wanted.sequences)?;
         staging::create(&mut session, &self.schema, &scopes)?;
         let spool = Spool::create(wanted.tables.iter().map(|table| table.size))?;
-        self.work = Some(Work { scopes, spool, wanted, kept });
+        self.work = Some(Work { scopes, spool, wanted, kept, is_preview: false });
+        Ok(())
+    }
+
+    /// In place of [`Self::begin`]: to be verified and never switched. Staging will be in tables of one
+    /// session, which nobody else sees.
+    pub fn begin_preview(&mut self, wanted: WantedRows) -> Result<(), Error> {
+        self.work = None;
+        let indexes = indexes(&mut self.server.connect()?)?;
+        let scopes = scope::lay_over(&wanted.tables, &self.live, &indexes, &self.catalogue, staging::TEMPORARY);
+        let spool = Spool::create(wanted.tables.iter().map(|table| table.size))?;
+        self.work = Some(Work { scopes, spool, wanted, kept: LiveRows::default(), is_preview: true });
         Ok(())
     }
 
@@ -297,11 +319,22 @@ impl RowsTarget {
     /// Loads staging, proves that it holds what the snapshot says, and compares it with the live rows.
     pub fn verify(&mut self) -> Result<VerifiedRows, Error> {
         let mut work = self.work.take().ok_or_else(|| self.not_begun())?;
-        for conflict in staging::load_all(&self.server, &work.scopes, &work.spool)? {
+        let mut session = staging::connect(&self.server)?;
+        if work.is_preview {
+            staging::create(&mut session, staging::TEMPORARY, &work.scopes)?;
+        }
+        let conflicts = match work.is_preview {
+            true => staging::load_here(&mut session, &work.scopes, &work.spool)?,
+            false => staging::load_all(&self.server, &work.scopes, &work.spool)?,
+        };
+        for conflict in conflicts {
             let scope = work.scopes.iter_mut().find(|scope| scope.name == conflict.table);
             scope.into_iter().for_each(|scope| scope.conflicts.push(conflict.clone()));
         }
-        let mut session = self.server.connect()?;
+        if let Some(chosen) = &self.narrow {
+            let schema = if work.is_preview { staging::TEMPORARY } else { &self.schema };
+            narrow::narrow(&mut session, &self.catalogue, &mut work.scopes, chosen, schema)?;
+        }
         let compared = compare::compare(&mut session, &self.catalogue, &work.scopes)?;
         self.work = Some(work);
         Ok(VerifiedRows {
@@ -327,7 +360,11 @@ impl RowsTarget {
                 hint: "mend what the plan lists as conflicts, or restore beside and choose the rows by hand".into(),
             });
         }
-        apply::switch(self, self.work()?, &verified)
+        let work = self.work()?;
+        if work.is_preview {
+            return Err(self.not_begun());
+        }
+        apply::switch(self, work, &verified)
     }
 
     /// Drops the staging tables, of this run and of a killed one under the same id.

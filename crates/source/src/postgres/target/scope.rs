@@ -50,7 +50,10 @@ pub(super) struct Scope {
     pub stage: String,
     pub gone: String,
     pub fresh: String,
+    /// Found before its rows were staged: it cannot be.
     pub conflicts: Vec<Conflict>,
+    /// Found later: its rows are staged all the same.
+    pub found: Vec<Conflict>,
     pub notes: Vec<String>,
 }
 
@@ -128,6 +131,7 @@ fn empty(at: usize, wanted: &WantedTable, live: Option<SiteTable>, schema: &str)
         gone: format!("{schema}.g{at}"),
         fresh: format!("{schema}.i{at}"),
         conflicts: Vec::new(),
+        found: Vec::new(),
         notes: Vec::new(),
     }
 }

@@ -14,7 +14,7 @@ use crate::Error;
 
 /// Every table's content, one after the other.
 #[derive(Debug)]
-pub(super) struct Spool {
+pub(in crate::postgres) struct Spool {
     file: File,
     directory: PathBuf,
     /// Where each table begins; one more for the end of the last.

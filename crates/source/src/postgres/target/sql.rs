@@ -30,7 +30,7 @@ fn qualified(operator: &str) -> String {
     if operator == "=" { "OPERATOR(pg_catalog.=)".into() } else { operator.into() }
 }
 
-fn matched(left: &str, right: &str, columns: &[Column]) -> String {
+pub(super) fn matched(left: &str, right: &str, columns: &[Column]) -> String {
     let one = |column: &Column| format!("{left}.{0} {1} {right}.{0}", column.quoted, qualified(&column.equals));
     columns.iter().map(one).collect::<Vec<_>>().join(" AND ")
 }
@@ -253,6 +253,38 @@ impl Link<'_> {
         let (at_all, refers) = (refers_at_all("s", self.key), refers("s", "p", self.key, &self.equals));
         let parent = &self.parent_item;
         format!("SELECT count(*) FROM {stage} s WHERE {at_all} AND NOT EXISTS (SELECT FROM {parent} p WHERE {refers})")
+    }
+
+    /// Adds the staged parents that chosen rows refer to and that are not there, chosen or live; `None`:
+    /// they cannot be told apart, for want of a key.
+    pub fn missing_parents(&self, chosen: &str, parent: &Scope, new: &str) -> Option<String> {
+        if parent.key.is_empty() {
+            return None;
+        }
+        let (stage, columns) = (&parent.stage, list("s", &parent.columns));
+        Some(format!(
+            "INSERT INTO {new} SELECT {columns} FROM {stage} s WHERE EXISTS (SELECT FROM {chosen} c WHERE {}) \
+             AND NOT EXISTS (SELECT FROM {} t WHERE {}) AND NOT EXISTS (SELECT FROM {new} n WHERE {})",
+            refers("c", "s", self.key, &self.equals),
+            parent.live_item(),
+            matched("t", "s", &parent.key),
+            matched("n", "s", &parent.key)
+        ))
+    }
+
+    /// Chosen rows whose parent the snapshot has, and that would find none now.
+    pub fn open_references(&self, chosen: &str, parent: &Scope, new: &str) -> String {
+        let to = |alias: &str| refers("c", alias, self.key, &self.equals);
+        format!(
+            "SELECT count(*) FROM {chosen} c WHERE {} AND EXISTS (SELECT FROM {} s WHERE {}) \
+             AND NOT EXISTS (SELECT FROM {new} n WHERE {}) AND NOT EXISTS (SELECT FROM {} t WHERE {})",
+            refers_at_all("c", self.key),
+            parent.stage,
+            to("s"),
+            to("n"),
+            self.parent_item,
+            to("t")
+        )
     }
 
     /// Staged rows that refer to a row which is neither staged nor live with somebody else.

@@ -22,6 +22,9 @@ const BUFFER: usize = 1 << 17;
 /// So many tables are made or dropped in one transaction.
 const AT_ONCE: usize = 100;
 
+/// Where tables are the session's own, seen by nobody else and gone with it.
+pub(super) const TEMPORARY: &str = "pg_temp";
+
 /// `lifeboat_stage_<16 hex digits>`: sources pass over schemas of such names.
 pub(super) fn schema_name(restore: RestoreId) -> String {
     let hex: String = restore.0.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -52,13 +55,17 @@ pub(super) fn drop_schema(session: &mut Session, schema: &str) -> Outcome<()> {
 
 /// Makes the staging tables anew. Their columns are those of the live tables: type and collation.
 pub(super) fn create(session: &mut Session, schema: &str, scopes: &[Scope]) -> Outcome<()> {
-    drop_schema(session, schema)?;
-    session.run("cannot make a schema for staging", &format!("CREATE SCHEMA {schema}"))?;
+    let is_temporary = schema == TEMPORARY;
+    if !is_temporary {
+        drop_schema(session, schema)?;
+        session.run("cannot make a schema for staging", &format!("CREATE SCHEMA {schema}"))?;
+    }
+    let kind = if is_temporary { "TEMPORARY" } else { "UNLOGGED" };
     let mut statements = Vec::new();
     for scope in scopes.iter().filter(|scope| scope.is_usable()) {
         let live = scope.live_item();
         let mut make = |table: &str, columns: &str| {
-            statements.push(format!("CREATE UNLOGGED TABLE {table} AS SELECT {columns} FROM {live} t WITH NO DATA"));
+            statements.push(format!("CREATE {kind} TABLE {table} AS SELECT {columns} FROM {live} t WITH NO DATA"));
         };
         let columns = sql::list("t", &scope.columns);
         make(&scope.stage, &columns);
@@ -102,6 +109,14 @@ pub(super) fn load_all(server: &Server, scopes: &[Scope], spool: &Spool) -> Resu
     Ok(conflicts.into_inner().unwrap_or_else(PoisonError::into_inner))
 }
 
+/// The same in one session, whose own tables no other one sees.
+pub(super) fn load_here(session: &mut Session, scopes: &[Scope], spool: &Spool) -> Result<Vec<Conflict>, Error> {
+    let usable = scopes.iter().enumerate().filter(|(_, scope)| scope.is_usable());
+    let loaded: Result<Vec<Option<Conflict>>, Error> =
+        usable.map(|(at, scope)| load(session, scope, at, spool)).collect();
+    Ok(loaded?.into_iter().flatten().collect())
+}
+
 fn load(session: &mut Session, scope: &Scope, at: usize, spool: &Spool) -> Result<Option<Conflict>, Error> {
     let conflict = |detail: String| Conflict::new(&scope.name, ConflictKind::ColumnRetyped, scope.rows, detail);
     let retyped = scope.retyped.join(", ");
@@ -137,9 +152,18 @@ fn load(session: &mut Session, scope: &Scope, at: usize, spool: &Spool) -> Resul
 fn copy_in(session: &mut Session, scope: &Scope, at: usize, spool: &Spool) -> Outcome<()> {
     let columns = scope.columns.iter().map(|column| column.quoted.as_str()).collect::<Vec<_>>().join(", ");
     let statement = format!("COPY {} ({columns}) FROM STDIN", scope.stage);
-    let action = format!("cannot load staging for table `{}`", scope.name);
+    copy_from(session, &format!("cannot load staging for table `{}`", scope.name), &statement, (spool, at))
+}
+
+/// Gives a table's content in the spool to a `COPY … FROM STDIN`.
+pub(super) fn copy_from(
+    session: &mut Session,
+    action: &str,
+    statement: &str,
+    (spool, at): (&Spool, usize),
+) -> Outcome<()> {
     let mut failed_read = None;
-    let copied: Result<Result<u64, io::Error>, postgres::Error> = session.copy_in(&statement).map(|mut writer| {
+    let copied: Result<Result<u64, io::Error>, postgres::Error> = session.copy_in(statement).map(|mut writer| {
         let (mut buffer, mut offset) = (vec![0; BUFFER], 0_u64);
         loop {
             match spool.read_at(at, offset, &mut buffer) {
