@@ -133,7 +133,7 @@ async fn one_entry_comes_back_alone() {
     std::fs::write(files.join("deep/extra"), b"keep me too").unwrap();
     let mut request = restore_request("acme", RestorePoint::At(PointInTime::Latest));
     let entry = Some(EntryPath::new("deep/er").unwrap());
-    request.only = Some(Only { part: SourceName::new("files").unwrap(), entry });
+    request.only = Some(Only { part: SourceName::new("files").unwrap(), entry, keys: None });
     let receipt = run_restore(&engine, &request).await.unwrap();
     assert!(receipt.all_passed(), "{:?}", receipt.checks);
     assert_eq!(std::fs::read(files.join("deep/er/noise")).unwrap(), good);

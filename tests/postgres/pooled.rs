@@ -19,14 +19,14 @@ const SITES: u32 = 4;
 const ROWS: u32 = 2_000;
 
 /// A pooled database, a directory of attachments for each site, and a repository.
-struct Pool {
-    url: String,
-    dir: tempfile::TempDir,
-    engine: Engine,
+pub struct Pool {
+    pub url: String,
+    pub dir: tempfile::TempDir,
+    pub engine: Engine,
 }
 
 impl Pool {
-    async fn new(test: &str) -> Option<Self> {
+    pub async fn new(test: &str) -> Option<Self> {
         Self::of(test, SITES, ROWS).await
     }
 
@@ -62,7 +62,7 @@ impl Pool {
     }
 
     /// Every row of every table of everybody.
-    fn picture(&self) -> BTreeMap<String, String> {
+    pub fn picture(&self) -> BTreeMap<String, String> {
         let tables = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables \
                       WHERE schemaname NOT IN ('pg_catalog', 'information_schema')";
         let mut picture = BTreeMap::new();
@@ -75,11 +75,11 @@ impl Pool {
         picture
     }
 
-    fn sql(&self, sql: &str) {
+    pub fn sql(&self, sql: &str) {
         run_sql(&self.url, sql).unwrap();
     }
 
-    fn attachment(&self, number: u32) -> std::path::PathBuf {
+    pub fn attachment(&self, number: u32) -> std::path::PathBuf {
         self.dir.path().join(site_name(number)).join("attachments/logo.png")
     }
 }

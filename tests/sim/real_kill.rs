@@ -134,7 +134,7 @@ async fn what_a_killed_restore_had_staged_is_gone_after_any_other_restore() {
             let store: Arc<dyn Store> = Arc::new(DirectoryStore::open(&repository).expect("the repository"));
             let engine = scene.engine(store).await;
             let mut request = restore_request(SITE, RestorePoint::At(PointInTime::Latest));
-            request.only = Some(Only { part: SourceName::new("notes").expect("a name"), entry: None });
+            request.only = Some(Only { part: SourceName::new("notes").expect("a name"), entry: None, keys: None });
             let receipt = run_restore(&engine, &request).await;
             let receipt = receipt.unwrap_or_else(|error| panic!("{context}: {error}"));
             assert!(receipt.all_passed(), "{context}: {:?}", receipt.checks);

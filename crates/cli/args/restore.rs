@@ -21,10 +21,11 @@ pub struct RestoreArgs {
     /// [default: latest]
     #[arg(long, value_name = "T")]
     pub at: Option<String>,
-    /// Only this part, or this entry of it and what is below
+    /// Only this part, or this entry of it and what is below; of a database a table, or rows of it by
+    /// primary key: app/public.issues, 'app/public.issues[42]', 'app/public.issues[1..99]'
     #[arg(long, value_name = "PART[/ENTRY]", value_parser = OsStringValueParser::new().try_map(OnlyArg::from_os))]
     pub only: Option<OnlyArg>,
-    /// Write beside the live site, under NAME in place of the site id
+    /// Write beside the live site, under NAME in place of the site id; rows into a schema of that name
     #[arg(long, value_name = "NAME", value_parser = site_id)]
     pub beside: Option<SiteId>,
     /// Write self-contained files into this new or empty directory
@@ -102,12 +103,26 @@ pub enum VerifyDepth {
     Read,
 }
 
-/// `PART` or `PART/ENTRY`.
+/// `TABLE[KEYS]`: the bracket that opens is the first one outside of double quotes.
+fn split_keys(entry: &[u8]) -> Option<(EntryPath, String)> {
+    let text = std::str::from_utf8(entry).ok()?.strip_suffix(']')?;
+    let mut is_quoted = false;
+    let opens = text.char_indices().find(|(_, character)| {
+        is_quoted ^= *character == '"';
+        *character == '[' && !is_quoted
+    });
+    let (table, keys) = text.split_at(opens?.0);
+    Some((EntryPath::new(table.as_bytes()).ok().filter(|table| !table.is_root())?, keys.get(1..)?.to_owned()))
+}
+
+/// `PART`, `PART/ENTRY` or `PART/TABLE[KEYS]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OnlyArg {
     pub source: SourceName,
-    /// The root means the whole part.
-    pub entry: EntryPath,
+    /// The root means the whole part; `None`: it is no path, so only `keys` can be meant.
+    pub entry: Option<EntryPath>,
+    /// The entry read as `TABLE[KEYS]`.
+    pub keys: Option<(EntryPath, String)>,
 }
 
 impl OnlyArg {
@@ -117,8 +132,13 @@ impl OnlyArg {
             let text = text.to_string_lossy();
             // Not a part's name: the error says why.
             let source = SourceName::new(text.split('/').next().unwrap_or_default())?;
-            return Ok(Self { source, entry: EntryPath::root() });
+            return Ok(Self { source, entry: Some(EntryPath::root()), keys: None });
         };
-        Ok(Self { source, entry: EntryPath::new(entry)? })
+        let keys = split_keys(entry);
+        let entry = match EntryPath::new(entry) {
+            Err(_) if keys.is_some() => None,
+            entry => Some(entry?),
+        };
+        Ok(Self { source, entry, keys })
     }
 }

@@ -124,6 +124,9 @@ fn to_json(plan: &RestorePlan, request: &RestoreRequest) -> Value {
             "keep": part.keep,
             "write_bytes": part.write_bytes,
             "notes": part.notes,
+            "tables": part.limits.iter().map(|limit| json!({
+                "table": limit.table, "write_max": limit.write, "delete_max": limit.delete,
+            })).collect::<Vec<_>>(),
         })
     });
     let conflicts =

@@ -132,7 +132,11 @@ fn in_place(site: SiteId, at: PointInTime) -> RestoreRequest {
 }
 
 fn only(only: &OnlyArg) -> Only {
-    Only { part: only.source.clone(), entry: Some(only.entry.clone()).filter(|entry| !entry.is_root()) }
+    Only {
+        part: only.source.clone(),
+        entry: only.entry.clone().filter(|entry| !entry.is_root()),
+        keys: only.keys.clone(),
+    }
 }
 
 fn absolute(path: &std::path::Path) -> Result<std::path::PathBuf, CliError> {

@@ -15,12 +15,15 @@ use lifeboat_model::{Fault, Faulty, ProgressEvent, ProgressPhase, Receipt};
 
 use crate::{Engine, Error};
 
+mod copy;
 mod database;
 mod elsewhere;
 mod facts;
 mod files;
 mod intent;
 mod keep;
+mod limits;
+mod narrow;
 mod part;
 mod plan;
 mod request;
@@ -29,6 +32,7 @@ mod stage;
 mod undo;
 
 pub use facts::Facts;
+pub use limits::RowsLimit;
 pub use plan::{Change, Conflict, PartPlan, RestorePlan};
 pub use request::{Only, RestorePoint, RestoreRequest, RestoreTarget};
 pub use undo::find_undo;
@@ -154,6 +158,7 @@ async fn write_in_place(
         tokio::task::block_in_place(|| stage::stage(engine, facts, &mut parts, request))?;
         phase(engine, &plan, ProgressPhase::Verifying);
         let verified = verify(engine, &mut parts, request)?;
+        parts.iter().try_for_each(|part| part.check_limits(approved))?;
         intent::still_ours(&mut facts.site, intent).await?;
         engine.check_cancelled()?;
         Ok::<Verified, Error>(verified)

@@ -50,6 +50,7 @@ fn as_json(name: &str, place: &str, found: &Inspection) -> serde_json::Value {
         "suggested_lines": found.suggested_lines,
         "missing_privileges": missing.collect::<Vec<_>>(),
         "views_skipped": found.views.iter().map(|view| view.as_str()).collect::<Vec<_>>(),
+        "copies_skipped": found.copies.iter().map(|copy| copy.name.as_str()).collect::<Vec<_>>(),
     })
 }
 
@@ -74,6 +75,10 @@ fn tell(name: &str, place: &str, found: &Inspection, context: &Context) {
     if !found.views.is_empty() {
         let views: Vec<&str> = found.views.iter().map(|view| view.as_str()).collect();
         output.line(format!("  without views, which hold nothing of their own: {}", views.join(", ")));
+    }
+    for copy in &found.copies {
+        output.line(format!("  without schema {}, made by `restore --beside` ({})", copy.name, copy.comment));
+        output.line(format!("    DROP SCHEMA {} CASCADE; -- when nobody looks at it any more", copy.name));
     }
     if !found.suggested_lines.is_empty() {
         output.line(format!("  for the unclassed tables, to be checked and written into [sources.{name}]:"));

@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use lifeboat_source::files::MergePlan;
+use lifeboat_source::postgres::target::Found;
 use lifeboat_source::sqlite::Live;
 
 use super::facts::{Compared, LivePart, PartFacts};
@@ -19,7 +20,12 @@ const OURS: &str = ".lifeboat-";
 /// Whether a part has something at a place that is not its own.
 pub(super) fn is_occupied(part: &PartFacts, request: &RestoreRequest) -> bool {
     request.target != RestoreTarget::InPlace
-        && !matches!(part.live, LivePart::Files(None) | LivePart::Database { live: Live::Absent { .. }, .. })
+        && !matches!(
+            part.live,
+            LivePart::Files(None)
+                | LivePart::Database { live: Live::Absent { .. }, .. }
+                | LivePart::Copy { exists: false }
+        )
 }
 
 /// Refuses a place that holds anything but what the restore would write there. `part` was compared.
@@ -28,7 +34,8 @@ pub(super) fn refuse_others(part: &PartFacts) -> Result<(), Error> {
         Some(Compared::Database { is_same }) => *is_same,
         // A kill may have left directories without their times.
         Some(Compared::Files(MergePlan { actions, removals, .. })) => actions.is_empty() && removals.is_empty(),
-        Some(Compared::Rows) | None => false,
+        Some(Compared::Copy(found)) => *found != Found::SomethingElse,
+        Some(Compared::Rows(_)) | None => false,
     };
     if is_same { Ok(()) } else { Err(occupied(Path::new(&part.shown_place()))) }
 }

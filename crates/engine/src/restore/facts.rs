@@ -6,7 +6,7 @@ use lifeboat_model::{
 };
 use lifeboat_repo::{Manifest, Site};
 use lifeboat_source::files::{FilesTarget, MergePlan, Scope};
-use lifeboat_source::postgres::target::LiveRows;
+use lifeboat_source::postgres::target::{Found, LiveRows, Narrow, VerifiedRows};
 use lifeboat_source::sqlite::{Live, SqliteTarget};
 use lifeboat_source::{PartReader, Place};
 
@@ -47,6 +47,12 @@ pub(crate) struct PartFacts {
     pub left_unknown: Option<String>,
     /// For an undo of a database: whether it was written to since.
     pub database_changed: bool,
+    /// Rows that alone are wanted of it.
+    pub narrow: Option<Narrow>,
+    /// For an undo of rows: the tables of which the restore wrote only some.
+    pub narrowed: Vec<String>,
+    /// With `exact`: what is in the way of rows.
+    pub row_conflicts: Vec<String>,
     /// With `exact`: what has to change, by content, and whether a database holds the wanted pages.
     pub compared: Option<Compared>,
 }
@@ -69,8 +75,12 @@ impl PartFacts {
 /// A comparison by content of the live part with the wanted one.
 pub(crate) enum Compared {
     Files(MergePlan),
-    Database { is_same: bool },
-    Rows,
+    Database {
+        is_same: bool,
+    },
+    /// `None`: not compared, or no need to.
+    Rows(Option<VerifiedRows>),
+    Copy(Found),
 }
 
 /// What is at a part's place now.
@@ -83,6 +93,10 @@ pub(crate) enum LivePart {
     },
     /// Rows of a shared database, by table.
     Rows(LiveRows),
+    /// Where a copy of rows is to be: whether anything is there.
+    Copy {
+        exists: bool,
+    },
 }
 
 /// Reads the point from the repository and looks at the live parts.
@@ -125,7 +139,10 @@ pub(super) async fn gather(engine: &Engine, request: &RestoreRequest) -> Result<
         }
         let is_occupied = elsewhere::is_occupied(&part, request);
         if request.exact || is_occupied {
-            part.compared = tokio::task::block_in_place(|| compare(engine, &facts, &part)).map(Some)?;
+            part.compared = tokio::task::block_in_place(|| compare(engine, request, &facts, &part)).map(Some)?;
+            if let Some(Compared::Rows(Some(verified))) = &part.compared {
+                part.row_conflicts = verified.conflicts().iter().map(ToString::to_string).collect();
+            }
         }
         if is_occupied {
             elsewhere::refuse_others(&part)?;
@@ -160,9 +177,10 @@ pub(super) fn look_again(engine: &Engine, _request: &RestoreRequest, facts: &mut
 }
 
 /// Reads what is live and compares it with what is wanted.
-fn compare(engine: &Engine, facts: &Facts, part: &PartFacts) -> Result<Compared, Error> {
+fn compare(engine: &Engine, request: &RestoreRequest, facts: &Facts, part: &PartFacts) -> Result<Compared, Error> {
     match &part.live {
-        LivePart::Rows(_) => Ok(Compared::Rows), // digests of the rows are compared always
+        LivePart::Rows(_) => Ok(Compared::Rows(super::rows::compare(engine, facts, part)?)),
+        LivePart::Copy { .. } => super::copy::compare(engine, facts, part, &request.target),
         LivePart::Database { .. } => {
             let wanted = part.wanted.iter().find(|entry| entry.kind != EntryKind::Absent);
             let is_same = match super::undo::holds(&facts.site, &facts.manifest, wanted, part) {
@@ -216,22 +234,32 @@ fn look_at_part(
 ) -> Result<PartFacts, Error> {
     let part = &facts.manifest.head().parts[number];
     let is_undo = facts.record.mark == Mark::Undo;
-    let wanted = select(entries, request.only.as_ref())?;
+    let (wanted, narrow) = match source {
+        AnySource::Postgres(rows) => super::narrow::select_rows(rows, request, entries)?,
+        _ => (select(entries, request.only.as_ref())?, None),
+    };
     let place = place_of(source, &request.site, &request.target)?;
-    if let AnySource::Postgres(_) = source {
-        refuse_of_rows(request)?;
-    }
     let excluded = match (source, &request.target) {
         (AnySource::Files(files), RestoreTarget::InPlace) => files.excluded(&request.site)?,
         (AnySource::Files(files), RestoreTarget::Beside(name)) => files.excluded(name)?,
         _ => Vec::new(),
     };
-    let identity_now = match &place {
+    let mut identity_now = match &place {
         Some(place) => lifeboat_source::identity::identity_of(&place.path())?,
         None => tokio::task::block_in_place(|| source.as_source().identity(&request.site))?,
     };
-    let live = look_live(Some(source), source.as_source().kind(), place.as_ref(), &excluded, &request.site)?;
-    let narrowed = request.only.as_ref().is_some_and(|only| only.entry.is_some());
+    if let (None, RestoreTarget::Beside(name)) = (&place, &request.target) {
+        identity_now.path = format!("schema {name}");
+    }
+    let copied = match source {
+        AnySource::Postgres(_) => super::copy::look(&request.target, place.as_ref()),
+        _ => None,
+    };
+    let live = match copied {
+        Some(copied) => copied,
+        None => look_live(Some(source), source.as_source().kind(), place.as_ref(), &excluded, &request.site)?,
+    };
+    let narrowed = request.only.as_ref().is_some_and(|only| only.entry.is_some() || only.keys.is_some());
     // An undo lists what it changes, unless the whole part was absent before the restore.
     let listed = narrowed || (is_undo && part.record.status != PartStatus::Absent);
     Ok(PartFacts {
@@ -248,13 +276,25 @@ fn look_at_part(
         left_by_restore: None,
         left_unknown: None,
         database_changed: false,
+        narrow,
+        narrowed: super::keep::narrowed_tables(&part.position),
+        row_conflicts: Vec::new(),
         compared: None,
     })
 }
 
 /// The entries asked for, with the directories above them.
 fn select(entries: Vec<Entry>, only: Option<&Only>) -> Result<Vec<Entry>, Error> {
-    let Some(Only { part, entry: Some(path) }) = only else { return Ok(entries) };
+    let (part, path) = match only {
+        Some(Only { part, entry: Some(path), .. }) => (part, path),
+        Some(Only { part, keys: Some((table, _)), .. }) => {
+            return Err(Error::NoSuchThing {
+                detail: format!("keys are of rows, and the part has none: part=`{part}`, table=`{table}`"),
+                hint: "leave the brackets out".into(),
+            });
+        }
+        _ => return Ok(entries),
+    };
     let chosen = |entry: &Entry| entry.path.starts_with(path);
     if !entries.iter().any(chosen) {
         return Err(Error::NoSuchThing {
@@ -294,7 +334,7 @@ fn place_of(source: &AnySource, site: &SiteId, target: &RestoreTarget) -> Result
                     let name = file.file_name().unwrap_or_else(|| std::ffi::OsStr::new("database"));
                     Some(Place::at(&directory.join(name))?)
                 }
-                AnySource::Postgres(_) => None,
+                AnySource::Postgres(_) => Some(Place::at(&directory)?),
             }
         }
     };
@@ -365,20 +405,6 @@ pub(super) fn all_entries(mut reader: Box<dyn PartReader>) -> Result<Vec<Entry>,
             hint: "what cannot be read cannot be kept for an undo: mend it, or restore --beside or --export".into(),
         }),
     }
-}
-
-/// What cannot be done with rows yet.
-fn refuse_of_rows(request: &RestoreRequest) -> Result<(), Error> {
-    let what = match (&request.target, &request.only) {
-        (RestoreTarget::Beside(_), _) => "rows beside the live ones",
-        (RestoreTarget::Export(_), _) => "an export of rows",
-        (_, Some(Only { entry: Some(_), .. })) => "a single table or row",
-        _ => return Ok(()),
-    };
-    Err(Error::NoSuchThing {
-        detail: format!("{what} is not in this version"),
-        hint: "`lifeboat cat SITE:PART/TABLE` gives a table's rows as COPY reads them".into(),
-    })
 }
 
 fn no_rows_here() -> Error {

@@ -22,6 +22,11 @@ use crate::fleet::AnySource;
 use crate::process::random_id;
 use crate::{Engine, Error, this_process};
 
+/// How the position of an undo begins that is of a restore of some rows.
+const NARROWED: &str = "some rows of: ";
+/// No name of a table has it unquoted.
+const SEPARATOR: &str = "\u{1f}";
+
 /// Publishes the undo of this restore; `None` when it replaces and removes nothing.
 ///
 /// A restore that goes on after a kill adds to the undo of its first attempt, whose entries win:
@@ -125,6 +130,7 @@ fn source_of(part: &PartWork) -> &SourceName {
         PartWork::Files(work) => work.source(),
         PartWork::Database(work) => work.source(),
         PartWork::Rows(work) => work.source(),
+        PartWork::Copy(work) => work.source(),
     }
 }
 
@@ -133,6 +139,7 @@ fn changes_something(part: &PartWork, earlier: &Earlier) -> bool {
     match part {
         PartWork::Database(work) => work.replaced().is_some() && known.is_none(),
         PartWork::Rows(work) => work.replaced().is_some() && known.is_none(),
+        PartWork::Copy(_) => false, // it replaces nothing
         PartWork::Files(work) => {
             let before = work.before();
             let is_new = |entry: &Entry| known.is_none_or(|(_, kept)| !kept.iter().any(|kept| kept.path == entry.path));
@@ -152,6 +159,7 @@ fn keep_part(reading: &PartIngest<'_>, part: &PartWork, earlier: &Earlier) -> Re
                 .map(|(part, entries)| NewPart { part: part.clone(), entries: entries.iter().map(again).collect() }))
         }
         PartWork::Rows(work) => keep_rows(reading, work, &source),
+        PartWork::Copy(_) => Ok(None),
         PartWork::Database(work) => match work.replaced() {
             None => Ok(None),
             Some(Live::Absent { .. }) => {
@@ -214,7 +222,22 @@ fn keep_rows(reading: &PartIngest<'_>, work: &RowsWork, source: &SourceName) -> 
     if !super::rows::holds(entries.iter().map(|(entry, _)| entry), live) {
         return Err(changed_meanwhile(source));
     }
-    Ok(Some(new_part(source.clone(), SourceKind::Postgres, status, &identity, entries)))
+    let mut part = new_part(source.clone(), SourceKind::Postgres, status, &identity, entries);
+    part.part.position = work.narrowed_position();
+    Ok(Some(part))
+}
+
+/// Says in the undo of which tables the restore wrote only some rows: what it left there is in no
+/// snapshot, so that later changes to them cannot be told.
+pub(super) fn narrowed_position(tables: impl Iterator<Item = String>) -> Position {
+    let tables: Vec<String> = tables.collect();
+    Position(if tables.is_empty() { String::new() } else { format!("{NARROWED}{}", tables.join(SEPARATOR)) })
+}
+
+/// The tables that [`narrowed_position`] named.
+pub(super) fn narrowed_tables(position: &Position) -> Vec<String> {
+    let tables = position.0.strip_prefix(NARROWED).map(|tables| tables.split(SEPARATOR));
+    tables.into_iter().flatten().map(ToOwned::to_owned).collect()
 }
 
 fn keep_files(

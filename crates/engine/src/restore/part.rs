@@ -3,11 +3,12 @@
 use lifeboat_model::{Check, PartReceipt, RestoreId, SourceKind};
 use lifeboat_repo::Wanted;
 
+use super::copy::CopyWork;
 use super::database::DatabaseWork;
-use super::facts::{Facts, PartFacts};
+use super::facts::{Facts, LivePart, PartFacts};
 use super::files::FilesWork;
 use super::rows::RowsWork;
-use super::{RestoreRequest, Verified};
+use super::{RestorePlan, RestoreRequest, Verified};
 use crate::{Engine, Error};
 
 /// What a part says when it is open.
@@ -28,6 +29,8 @@ pub(super) enum PartWork {
     Files(Box<FilesWork>),
     Database(Box<DatabaseWork>),
     Rows(Box<RowsWork>),
+    /// Rows that are written elsewhere.
+    Copy(Box<CopyWork>),
 }
 
 impl PartWork {
@@ -52,6 +55,9 @@ impl PartWork {
     ) -> Result<Self, Error> {
         Ok(match part.kind {
             SourceKind::Files => Self::Files(Box::new(FilesWork::new(engine, facts, part, request, restore)?)),
+            SourceKind::Postgres if matches!(part.live, LivePart::Copy { .. }) => {
+                Self::Copy(Box::new(CopyWork::new(engine, facts, part, &request.target)?))
+            }
             SourceKind::Postgres => {
                 let source = engine.fleet.source(&part.source);
                 let source = source.ok_or_else(|| Error::Bug("a part without its source".into()))?;
@@ -74,6 +80,7 @@ impl PartWork {
             Self::Files(work) => work.begin(),
             Self::Database(work) => work.begin(),
             Self::Rows(work) => work.begin(),
+            Self::Copy(work) => work.begin(),
         }
     }
 
@@ -83,6 +90,7 @@ impl PartWork {
             Self::Files(work) => work.wanted(),
             Self::Database(work) => Ok(work.wanted()),
             Self::Rows(work) => Ok(work.wanted()),
+            Self::Copy(work) => Ok(work.wanted()),
         }
     }
 
@@ -92,6 +100,7 @@ impl PartWork {
             Self::Files(work) => work.deliver(destination, bytes),
             Self::Database(work) => work.deliver(destination, bytes),
             Self::Rows(work) => work.deliver(destination, bytes),
+            Self::Copy(work) => work.deliver(destination, bytes),
         }
     }
 
@@ -101,6 +110,7 @@ impl PartWork {
             Self::Files(work) => work.entry_of(destination.slot),
             Self::Database(work) => work.entry_name(),
             Self::Rows(work) => work.entry_of(destination.slot),
+            Self::Copy(work) => work.entry_of(destination.slot),
         }
     }
 
@@ -110,6 +120,7 @@ impl PartWork {
             Self::Files(work) => work.leave_out(destination.slot, detail),
             Self::Database(work) => work.leave_out(detail),
             Self::Rows(work) => work.leave_out(detail),
+            Self::Copy(work) => work.leave_out(destination.slot, detail),
         }
     }
 
@@ -118,13 +129,22 @@ impl PartWork {
             Self::Files(work) => work.verify(read),
             Self::Database(work) => work.verify(),
             Self::Rows(work) => work.verify(),
+            Self::Copy(work) => work.verify(),
+        }
+    }
+
+    /// That it is not about to do more than the approved plan said.
+    pub(super) fn check_limits(&self, approved: &RestorePlan) -> Result<(), Error> {
+        match self {
+            Self::Rows(work) => work.check_limits(approved),
+            _ => Ok(()),
         }
     }
 
     pub(super) fn add_files(&mut self, _: &Verified) -> Result<(), Error> {
         match self {
             Self::Files(work) => work.add(),
-            Self::Database(_) | Self::Rows(_) => Ok(()),
+            Self::Database(_) | Self::Rows(_) | Self::Copy(_) => Ok(()),
         }
     }
 
@@ -134,12 +154,12 @@ impl PartWork {
     }
 
     pub(super) fn has_database(&self) -> bool {
-        matches!(self, Self::Database(_) | Self::Rows(_))
+        matches!(self, Self::Database(_) | Self::Rows(_) | Self::Copy(_))
     }
 
     /// Whether its switch is done wholly or, when it is refused, not at all.
     pub(super) fn is_transactional(&self) -> bool {
-        matches!(self, Self::Rows(_))
+        matches!(self, Self::Rows(_) | Self::Copy(_))
     }
 
     pub(super) fn switch_database(&mut self, _: &Verified) -> Result<(), Error> {
@@ -147,13 +167,14 @@ impl PartWork {
             Self::Files(_) => Ok(()),
             Self::Database(work) => work.switch(),
             Self::Rows(work) => work.switch(),
+            Self::Copy(work) => work.switch(),
         }
     }
 
     pub(super) fn remove_extras(&mut self, _: &Verified) -> Result<(), Error> {
         match self {
             Self::Files(work) => work.remove(),
-            Self::Database(_) | Self::Rows(_) => Ok(()),
+            Self::Database(_) | Self::Rows(_) | Self::Copy(_) => Ok(()),
         }
     }
 
@@ -163,6 +184,7 @@ impl PartWork {
             Self::Files(work) => work.finish(),
             Self::Database(work) => work.finish(),
             Self::Rows(work) => work.finish(),
+            Self::Copy(work) => work.finish(),
         }
     }
 
@@ -172,6 +194,7 @@ impl PartWork {
             Self::Files(work) => work.discard(),
             Self::Database(work) => work.discard(),
             Self::Rows(work) => work.discard(),
+            Self::Copy(work) => work.discard(),
         };
         if let Err(error) = discarded {
             tracing::warn!(%error, "staging was left behind; the next restore of this site removes it");

@@ -5,13 +5,12 @@ use lifeboat_model::{
     SourceKind, SourceName, Timestamp,
 };
 use lifeboat_source::files::{Action, MergePlan, Over, Scope, plan_merge};
-use lifeboat_source::postgres::target::{LiveRows, LiveTable};
 use lifeboat_source::sqlite::Live;
 use sha2::{Digest, Sha256};
 
 use super::facts::{Compared, Facts, LivePart, PartFacts};
+use super::limits::RowsLimit;
 use super::part::Opened;
-use super::rows::{is_present, is_same, live_table};
 use super::{Approval, RestoreRequest, RestoreTarget};
 use crate::Error;
 
@@ -56,6 +55,8 @@ pub struct PartPlan {
     pub changes: Vec<(Change, String)>,
     /// What a person should know, without having to decide.
     pub notes: Vec<String>,
+    /// Of rows: the most that may be done to each table.
+    pub limits: Vec<RowsLimit>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -153,15 +154,19 @@ fn plan_part(part: &PartFacts) -> PartPlan {
         write_bytes: 0,
         changes: Vec::new(),
         notes: Vec::new(),
+        limits: Vec::new(),
     };
     match &part.live {
         LivePart::Files(live) => plan_files(part, live.as_deref().unwrap_or_default(), &mut plan),
         LivePart::Database { live, stamp } => plan_database(part, live, stamp.as_deref(), &mut plan),
-        LivePart::Rows(live) => plan_rows(part, live, &mut plan),
+        LivePart::Rows(live) => super::limits::plan_rows(part, live, &mut plan),
+        LivePart::Copy { .. } => super::copy::plan_copy(part, &mut plan),
     }
     if let PartStatus::Incomplete { problems } = part.status {
         let what = match part.live {
-            LivePart::Rows(_) => "entries are not whole): rows are, what they refer to may be missing",
+            LivePart::Rows(_) | LivePart::Copy { .. } => {
+                "entries are not whole): rows are, what they refer to may be missing"
+            }
             _ => "entries could not be read): nothing is removed from it",
         };
         plan.notes.push(format!("the snapshot of this part is incomplete ({problems} {what}"));
@@ -272,39 +277,6 @@ fn plan_database(part: &PartFacts, live: &Live, stamp: Option<&[u8]>, plan: &mut
     }
 }
 
-/// Rows by table: exact where the site has none now, else upper limits.
-fn plan_rows(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) {
-    if is_same(part, live) {
-        plan.keep = live.tables.iter().map(|table| table.rows).sum();
-        return;
-    }
-    for entry in &part.wanted {
-        let EntryKind::Table { rows, digest, .. } = entry.kind else { continue };
-        plan.write_bytes += entry.metadata.size;
-        let path = entry.path.to_string();
-        match live_table(live, entry) {
-            Some(live) if live.digest == digest => plan.keep += rows,
-            Some(LiveTable { rows: 0, .. }) | None => {
-                plan.add += rows;
-                plan.changes.push((Change::Add, path));
-            }
-            Some(live) => {
-                plan.add += rows;
-                plan.remove += live.rows;
-                plan.notes.push(format!("{path}: {} rows now, {rows} at the point", live.rows));
-                plan.changes.push((Change::Replace, path));
-            }
-        }
-    }
-    if !is_present(part) {
-        for table in live.tables.iter().filter(|table| table.rows > 0) {
-            plan.remove += table.rows;
-            plan.changes.push((Change::Remove, table.name.to_string()));
-        }
-    }
-    plan.notes.push("counts are rows; one transaction, triggers and foreign-key actions not firing".into());
-}
-
 impl PartPlan {
     fn count(&mut self, change: Change, path: String) {
         match change {
@@ -335,6 +307,7 @@ fn conflicts(part: &PartFacts, request: &RestoreRequest) -> Vec<Conflict> {
         found.push(conflict(format!("the part was at another path: then=`{}`, now=`{}`", then.path, now.path)));
     }
     found.extend(super::undo::changed_since(part).into_iter().map(conflict));
+    found.extend(part.row_conflicts.iter().cloned().map(conflict));
     found
 }
 

@@ -45,6 +45,9 @@ pub enum RestorePoint {
 pub struct Only {
     pub part: SourceName,
     pub entry: Option<EntryPath>,
+    /// The same read as a table of rows and keys of it, `TABLE[KEYS]`. Without an entry beside it
+    /// nothing else can be meant.
+    pub keys: Option<(EntryPath, String)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]

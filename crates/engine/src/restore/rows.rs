@@ -4,20 +4,21 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use lifeboat_model::{Check, Entry, EntryKind, Extent, PartReceipt, RestoreId, SiteId, SourceName};
+use lifeboat_model::{Check, Entry, EntryKind, Extent, PartReceipt, Position, RestoreId, SiteId, SourceName};
 use lifeboat_repo::{FetchControl, FetchLimits, Wanted};
-use lifeboat_source::postgres::Structure;
 use lifeboat_source::postgres::describe::{
     DESCRIPTION_PATH, POST_DATA_PATH, PRE_DATA_PATH, PartDescription, TableDefinition, table_of_path,
 };
 use lifeboat_source::postgres::target::{
-    LiveRows, LiveTable, RowsTarget, SwitchedRows, VerifiedRows, WantedRows, WantedTable,
+    LiveRows, LiveTable, Narrow, RowsTarget, SwitchedRows, VerifiedRows, WantedRows, WantedTable,
 };
+use lifeboat_source::postgres::{PostgresSource, Structure};
 
+use super::RestorePlan;
 use super::facts::{Facts, LivePart, PartFacts};
 use super::part::{Destination, Opened};
-use crate::Error;
 use crate::fleet::AnySource;
+use crate::{Engine, Error};
 
 pub(super) struct RowsWork {
     site: SiteId,
@@ -26,6 +27,7 @@ pub(super) struct RowsWork {
     /// What is to be there, and the entries that the tables' rows come from; `None`: all is there already.
     wanted: Option<WantedRows>,
     entries: Vec<Entry>,
+    narrow: Option<Narrow>,
     /// As they were when nobody but this restore was allowed to write them.
     live: LiveRows,
     remaining: AtomicU64,
@@ -48,7 +50,7 @@ impl RowsWork {
         let (AnySource::Postgres(postgres), LivePart::Rows(live)) = (source, &part.live) else {
             return Err(Error::Bug("rows expected".into()));
         };
-        let target = postgres.target(facts.site.id(), restore)?;
+        let target = target_of(postgres, facts, part, restore)?;
         // All tables of the part go through the transaction as soon as one differs: rows refer to rows.
         let (wanted, entries) = match (is_same(part, live), is_present(part)) {
             (true, _) => (None, Vec::new()),
@@ -64,6 +66,7 @@ impl RowsWork {
             target,
             wanted,
             entries,
+            narrow: part.narrow.clone(),
             live: live.clone(),
             remaining: AtomicU64::new(0),
             state: State::Waiting,
@@ -81,6 +84,14 @@ impl RowsWork {
         self.wanted.is_some().then_some(&self.live)
     }
 
+    /// For the undo: the tables of which only some rows are written.
+    pub(super) fn narrowed_position(&self) -> Position {
+        let Some(narrow) = &self.narrow else { return Position(String::new()) };
+        let is_whole = |table: &&WantedTable| narrow.keys.is_none() && table.name == narrow.table;
+        let tables = self.wanted.iter().flat_map(|wanted| &wanted.tables).filter(|table| !is_whole(table));
+        super::keep::narrowed_position(tables.map(|table| table.name.to_string()))
+    }
+
     pub(super) fn begin(&mut self) -> Result<(), Error> {
         let Some(wanted) = &self.wanted else { return Ok(()) };
         self.may_have_staged = true;
@@ -91,18 +102,7 @@ impl RowsWork {
     }
 
     pub(super) fn wanted(&self) -> Vec<(Wanted, Destination)> {
-        let mut wanted = Vec::new();
-        for (slot, entry) in self.entries.iter().enumerate() {
-            let mut offset = 0;
-            for extent in &entry.extents {
-                if let Extent::Chunk(chunk) = extent {
-                    let destination = Destination { slot: slot as u64, offset };
-                    wanted.push((Wanted { chunk: *chunk, tag: 0 }, destination));
-                }
-                offset += extent.len();
-            }
-        }
-        wanted
+        chunks_of(&self.entries)
     }
 
     pub(super) fn deliver(&self, destination: Destination, bytes: &[u8]) -> Result<(), Error> {
@@ -146,6 +146,13 @@ impl RowsWork {
         }
         self.state = State::Verified(verified);
         Ok(())
+    }
+
+    /// That the comparison asks for no more than the approved plan said.
+    pub(super) fn check_limits(&self, approved: &RestorePlan) -> Result<(), Error> {
+        let State::Verified(verified) = &self.state else { return Ok(()) };
+        let limits = approved.parts.iter().find(|part| part.source == self.source).map(|part| part.limits.as_slice());
+        super::limits::check_limits(&self.source, limits.unwrap_or_default(), verified.tables())
     }
 
     pub(super) fn switch(&mut self) -> Result<(), Error> {
@@ -201,8 +208,78 @@ impl RowsWork {
     }
 }
 
+fn target_of(
+    source: &PostgresSource,
+    facts: &Facts,
+    part: &PartFacts,
+    restore: RestoreId,
+) -> Result<RowsTarget, Error> {
+    let target = source.target(facts.site.id(), restore)?;
+    Ok(match &part.narrow {
+        Some(narrow) => target.only(narrow.clone())?,
+        None => target,
+    })
+}
+
+/// Stages the rows where nobody else sees them, and compares: the exact counts, and what is in the way.
+/// `None`: they need no comparing, or cannot be had.
+pub(super) fn compare(engine: &Engine, facts: &Facts, part: &PartFacts) -> Result<Option<VerifiedRows>, Error> {
+    let (Some(AnySource::Postgres(source)), LivePart::Rows(live)) = (engine.fleet.source(&part.source), &part.live)
+    else {
+        return Err(Error::Bug("rows expected".into()));
+    };
+    if is_same(part, live) {
+        return Ok(None);
+    }
+    let mut target = target_of(source, facts, part, RestoreId([0; 8]))?;
+    let (wanted, entries) = match is_present(part) {
+        true => wanted_rows(facts, part)?,
+        false => (target.no_rows(), Vec::new()),
+    };
+    if wanted.structure.is_some() && live.is_absent() {
+        return Ok(None); // the tables to compare with are yet to be made; the counts are exact
+    }
+    target.begin_preview(wanted)?;
+    let (mut chunks, mut places) = (Vec::new(), Vec::new());
+    for (want, destination) in chunks_of(&entries) {
+        chunks.push(Wanted { tag: places.len() as u64, ..want });
+        places.push(destination);
+    }
+    let fetched = facts.manifest.fetch(&facts.site, chunks, engine.fetch_control(), |tag, delivery| {
+        let bytes = delivery.map_err(|_| Stopped::Damaged)?;
+        let Destination { slot, offset } = places[tag as usize];
+        target.write_at(slot as usize, offset, bytes).map_err(|error| Stopped::Failed(error.into()))
+    });
+    match fetched? {
+        Ok(_) => Ok(Some(target.verify()?)),
+        Err(Stopped::Damaged) => Ok(None), // who needs the content will say what is damaged
+        Err(Stopped::Failed(error)) => Err(error),
+    }
+}
+
+/// Why chunks were not taken to their end.
+enum Stopped {
+    Damaged,
+    Failed(Error),
+}
+
+/// The chunks of some entries, and where each goes.
+fn chunks_of(entries: &[Entry]) -> Vec<(Wanted, Destination)> {
+    let mut wanted = Vec::new();
+    for (slot, entry) in entries.iter().enumerate() {
+        let mut offset = 0;
+        for extent in &entry.extents {
+            if let Extent::Chunk(chunk) = extent {
+                wanted.push((Wanted { chunk: *chunk, tag: 0 }, Destination { slot: slot as u64, offset }));
+            }
+            offset += extent.len();
+        }
+    }
+    wanted
+}
+
 /// The part as the snapshot has it, with the entries that its rows come from.
-fn wanted_rows(facts: &Facts, part: &PartFacts) -> Result<(WantedRows, Vec<Entry>), Error> {
+pub(super) fn wanted_rows(facts: &Facts, part: &PartFacts) -> Result<(WantedRows, Vec<Entry>), Error> {
     let (mut wanted, mut entries) = (WantedRows::default(), Vec::new());
     for entry in &part.wanted {
         let EntryKind::Table { rows, digest, definition } = &entry.kind else { continue };
@@ -211,8 +288,11 @@ fn wanted_rows(facts: &Facts, part: &PartFacts) -> Result<(WantedRows, Vec<Entry
         wanted.tables.push(WantedTable { name, rows: *rows, digest: *digest, size, definition });
         entries.push(entry.clone());
     }
-    if let Some(json) = small_file(facts, part, DESCRIPTION_PATH)? {
-        wanted.sequences = PartDescription::from_json(&json)?.sequences;
+    wanted.sequences = description_of(facts, part)?.map(|description| description.sequences).unwrap_or_default();
+    if part.narrow.is_some() {
+        let tables = &wanted.tables;
+        let is_wanted = |table: &String| tables.iter().any(|known| known.name.as_str() == table);
+        wanted.sequences.retain(|state| state.owner.as_ref().is_none_or(|(table, _)| is_wanted(table)));
     }
     let text = |path: &[u8]| -> Result<Option<String>, Error> {
         let bytes = small_file(facts, part, path)?;
@@ -234,7 +314,11 @@ pub(super) fn is_same(part: &PartFacts, live: &LiveRows) -> bool {
     if !is_present(part) || live.is_absent() {
         return live.is_absent() && !is_present(part);
     }
-    part.wanted.iter().all(|entry| match &entry.kind {
+    let is_asked = |entry: &Entry| {
+        let table = || table_of_path(&entry.path.to_string());
+        part.narrow.as_ref().is_none_or(|narrow| narrow.table == table())
+    };
+    part.wanted.iter().filter(|entry| is_asked(entry)).all(|entry| match &entry.kind {
         EntryKind::Table { digest, .. } => live_table(live, entry).is_some_and(|live| live.digest == *digest),
         _ => true,
     })
@@ -257,6 +341,12 @@ pub(super) fn holds<'e>(kept: impl Iterator<Item = &'e Entry>, live: &LiveRows) 
         tables += 1;
     }
     tables == live.tables.len() || (tables == 0 && live.is_absent())
+}
+
+/// The part's own description, if it has one.
+pub(super) fn description_of(facts: &Facts, part: &PartFacts) -> Result<Option<PartDescription>, Error> {
+    let json = small_file(facts, part, DESCRIPTION_PATH)?;
+    Ok(json.map(|json| PartDescription::from_json(&json)).transpose()?)
 }
 
 /// The content of an entry that describes the part; `None`: the snapshot has no such entry.

@@ -12,6 +12,7 @@ use lifeboat_model::{
     Entry, EntryKind, EntryPath, Fault, Faulty, Mark, RestoreId, SiteId, SnapshotId, SnapshotRecord, SourceName,
 };
 use lifeboat_repo::{FetchControl, FetchLimits, Manifest, Site, Wanted};
+use lifeboat_source::postgres::describe::table_of_path;
 use lifeboat_source::sqlite::{Live, SqliteTarget, normalise_page_one};
 use lifeboat_source::{Content, Read};
 
@@ -173,6 +174,7 @@ pub(super) fn changed_since(part: &PartFacts) -> Option<String> {
     }
     let left = part.left_by_restore.as_ref()?;
     match &part.live {
+        LivePart::Copy { .. } => None, // an undo is in place
         LivePart::Files(live) => {
             let live: HashMap<&EntryPath, &Entry> = live.iter().flatten().map(|entry| (&entry.path, entry)).collect();
             let left: HashMap<&EntryPath, &Entry> = left.iter().map(|entry| (&entry.path, entry)).collect();
@@ -210,7 +212,15 @@ pub(super) fn changed_since(part: &PartFacts) -> Option<String> {
                 }
                 _ => false,
             };
-            let changed: Vec<String> = left.iter().filter(is_changed).map(|entry| entry.path.to_string()).collect();
+            // Of a restore of some rows: the other tables were as they were kept.
+            let is_kept = |entry: &&Entry| {
+                let kept = part.wanted.iter().find(|kept| kept.path == entry.path);
+                !part.narrowed.is_empty() && kept.is_some_and(|kept| !is_changed(&kept))
+            };
+            let is_narrowed =
+                |entry: &&Entry| part.narrowed.contains(&table_of_path(&entry.path.to_string()).to_string());
+            let changed = left.iter().filter(is_changed).filter(|entry| !is_kept(entry) && !is_narrowed(entry));
+            let changed: Vec<String> = changed.map(|entry| entry.path.to_string()).collect();
             let is_filled = left.is_empty() && !live.is_absent();
             (is_filled || !changed.is_empty())
                 .then(|| format!("rows were changed since the restore: {}", changed.join(", ")))

@@ -1,0 +1,252 @@
+//! Rows that are not put back but written elsewhere: into a directory, or into a schema of their own.
+//! The live rows are neither read nor written.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use lifeboat_model::{Check, Entry, EntryKind, Extent, PartReceipt, SiteId, SourceName};
+use lifeboat_repo::Wanted;
+use lifeboat_source::Place;
+use lifeboat_source::postgres::Tenancy;
+use lifeboat_source::postgres::export::{About, RowsExport};
+use lifeboat_source::postgres::target::{Found, RowsBeside, WantedTable};
+
+use super::RestoreTarget;
+use super::facts::{Compared, Facts, LivePart, PartFacts};
+use super::part::{Destination, Opened};
+use super::plan::{Change, PartPlan};
+use super::rows::{description_of, wanted_rows};
+use crate::fleet::AnySource;
+use crate::{Engine, Error};
+
+pub(super) struct CopyWork {
+    site: SiteId,
+    source: SourceName,
+    copy: Copy,
+    /// Every table, and those that are damaged in the repository and left out.
+    tables: Vec<(WantedTable, Entry)>,
+    left_out: Vec<(usize, String)>,
+    /// The tables being written, by their place in `tables`.
+    writing: Vec<usize>,
+    remaining: AtomicU64,
+    /// The copy is there already.
+    is_there: bool,
+}
+
+/// Where the rows go.
+enum Copy {
+    Export(RowsExport),
+    Beside(RowsBeside),
+}
+
+impl CopyWork {
+    pub(super) fn new(engine: &Engine, facts: &Facts, part: &PartFacts, target: &RestoreTarget) -> Result<Self, Error> {
+        let (mut wanted, entries) = wanted_rows(facts, part)?;
+        let copy = match target {
+            RestoreTarget::Beside(name) => Copy::Beside(beside(engine, facts, part, name)?),
+            _ => {
+                let export = RowsExport::new(&part.file_place()?.path(), about(facts, part));
+                Copy::Export(export.with_description(description_of(facts, part)?, wanted.structure.take()))
+            }
+        };
+        Ok(Self {
+            site: facts.site.id().clone(),
+            source: part.source.clone(),
+            copy,
+            tables: wanted.tables.into_iter().zip(entries).collect(),
+            left_out: Vec::new(),
+            writing: Vec::new(),
+            remaining: AtomicU64::new(0),
+            is_there: matches!(part.compared, Some(Compared::Copy(Found::Same))),
+        })
+    }
+
+    pub(super) fn source(&self) -> &SourceName {
+        &self.source
+    }
+
+    pub(super) fn begin(&mut self) -> Result<(), Error> {
+        if self.is_there {
+            return Ok(());
+        }
+        let is_left_out = |at: &usize| self.left_out.iter().any(|(left, _)| left == at);
+        self.writing = (0..self.tables.len()).filter(|at| !is_left_out(at)).collect();
+        let tables: Vec<WantedTable> = self.writing.iter().map(|at| self.tables[*at].0.clone()).collect();
+        match &mut self.copy {
+            Copy::Export(export) => export.begin(&tables)?,
+            Copy::Beside(beside) => beside.begin(&tables)?,
+        }
+        self.remaining = AtomicU64::new(self.entries().map(|entry| entry.chunks().count() as u64).sum());
+        Ok(())
+    }
+
+    fn entries(&self) -> impl Iterator<Item = &Entry> {
+        self.writing.iter().map(|at| &self.tables[*at].1)
+    }
+
+    pub(super) fn wanted(&self) -> Vec<(Wanted, Destination)> {
+        let mut wanted = Vec::new();
+        for (slot, entry) in self.entries().enumerate() {
+            let mut offset = 0;
+            for extent in &entry.extents {
+                if let Extent::Chunk(chunk) = extent {
+                    let destination = Destination { slot: slot as u64, offset };
+                    wanted.push((Wanted { chunk: *chunk, tag: 0 }, destination));
+                }
+                offset += extent.len();
+            }
+        }
+        wanted
+    }
+
+    pub(super) fn deliver(&self, destination: Destination, bytes: &[u8]) -> Result<(), Error> {
+        let table = destination.slot as usize;
+        match &self.copy {
+            Copy::Export(export) => export.write_at(table, destination.offset, bytes)?,
+            Copy::Beside(beside) => beside.write_at(table, destination.offset, bytes)?,
+        }
+        self.remaining.fetch_sub(1, Ordering::AcqRel);
+        Ok(())
+    }
+
+    pub(super) fn entry_of(&self, slot: u64) -> String {
+        let entry = usize::try_from(slot).ok().and_then(|slot| self.entries().nth(slot));
+        format!("{}/{}", self.source, entry.map(|entry| entry.path.to_string()).unwrap_or_default())
+    }
+
+    /// A table that is damaged is left out by name; the others are whole.
+    pub(super) fn leave_out(&mut self, slot: u64, detail: &str) {
+        let at = usize::try_from(slot).ok().and_then(|slot| self.writing.get(slot)).copied();
+        if let Some(at) = at.filter(|at| !self.left_out.iter().any(|(left, _)| left == at)) {
+            self.left_out.push((at, detail.to_owned()));
+        }
+    }
+
+    pub(super) fn verify(&mut self) -> Result<(), Error> {
+        if self.is_there {
+            return Ok(());
+        }
+        if self.remaining.load(Ordering::Acquire) != 0 {
+            let detail = format!("the rows did not come whole: part=`{}`", self.source);
+            return Err(Error::NotVerified { site: self.site.clone(), detail });
+        }
+        match &mut self.copy {
+            Copy::Export(export) => export.verify()?,
+            Copy::Beside(beside) => beside.verify()?,
+        }
+        Ok(())
+    }
+
+    pub(super) fn switch(&mut self) -> Result<(), Error> {
+        match &mut self.copy {
+            _ if self.is_there => {}
+            Copy::Export(export) => export.switch()?,
+            Copy::Beside(beside) => beside.switch()?,
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish(&mut self) -> Result<Opened, Error> {
+        let name = |what: &str| format!("{}: {what}", self.source);
+        let written = || self.writing.iter().map(|at| &self.tables[*at].0);
+        let (rows, bytes) = (written().map(|table| table.rows).sum(), written().map(|table| table.size).sum());
+        let mut checks = vec![match self.is_there {
+            true => Check { name: name("unchanged"), passed: true, detail: "the copy was there already".into() },
+            false => {
+                let detail = format!("{rows} rows in {} tables, compared by digest", self.writing.len());
+                Check { name: name("rows equal the snapshot"), passed: true, detail }
+            }
+        }];
+        if let Copy::Beside(beside) = &self.copy {
+            let schema = beside.quoted_name();
+            let detail = format!(
+                "schema {schema} is read-only; let a role look: GRANT USAGE ON SCHEMA {schema} TO role; GRANT SELECT ON \
+                 ALL TABLES IN SCHEMA {schema} TO role; and drop it in the end: DROP SCHEMA {schema} CASCADE;"
+            );
+            checks.push(Check { name: name("note"), passed: true, detail });
+        }
+        for (at, detail) in &self.left_out {
+            let detail = format!("entry=`{}`: {detail}", self.tables[*at].1.path);
+            checks.push(Check { name: name("damaged table left out"), passed: false, detail });
+        }
+        let entries = self.tables.len() as u64;
+        let digest_ok = self.left_out.is_empty();
+        let receipt = PartReceipt { source: self.source.clone(), entries, rows, files: 0, bytes, digest_ok };
+        Ok(Opened { receipt, checks })
+    }
+
+    pub(super) fn discard(&mut self) -> Result<(), Error> {
+        match &self.copy {
+            _ if self.is_there => {}
+            Copy::Export(export) => export.discard_staging()?,
+            Copy::Beside(beside) => beside.discard_staging()?,
+        }
+        Ok(())
+    }
+}
+
+fn about(facts: &Facts, part: &PartFacts) -> About {
+    About {
+        site: facts.site.id().to_string(),
+        source: part.source.to_string(),
+        at: facts.record.cut_till.to_string(),
+        snapshot: facts.record.id.to_string(),
+    }
+}
+
+fn beside(engine: &Engine, facts: &Facts, part: &PartFacts, name: &SiteId) -> Result<RowsBeside, Error> {
+    let Some(AnySource::Postgres(source)) = engine.fleet.source(&part.source) else {
+        return Err(Error::Bug("rows without their source".into()));
+    };
+    if source.config().tenancy == Tenancy::Database {
+        return Err(Error::NoSuchThing {
+            detail: format!("a copy beside a database of its own is not in this version: part=`{}`", part.source),
+            hint: "--export DIR writes files that psql loads into any database".into(),
+        });
+    }
+    Ok(RowsBeside::new(source.server(), name.as_str(), about(facts, part))?)
+}
+
+/// What is where a copy of rows is to be; `None`: no copy is wanted.
+pub(super) fn look(target: &RestoreTarget, place: Option<&Place>) -> Option<LivePart> {
+    match target {
+        RestoreTarget::InPlace => None,
+        // Whatever is in a database is asked for when it is compared.
+        RestoreTarget::Beside(_) => Some(LivePart::Copy { exists: true }),
+        RestoreTarget::Export(_) => {
+            let exists = place.is_some_and(|place| std::fs::symlink_metadata(place.path()).is_ok());
+            Some(LivePart::Copy { exists })
+        }
+    }
+}
+
+/// Compares what is there with the wanted copy.
+pub(super) fn compare(
+    engine: &Engine,
+    facts: &Facts,
+    part: &PartFacts,
+    target: &RestoreTarget,
+) -> Result<Compared, Error> {
+    let (wanted, _) = wanted_rows(facts, part)?;
+    let found = match target {
+        RestoreTarget::Beside(name) => beside(engine, facts, part, name)?.look(&wanted.tables)?,
+        _ if matches!(part.live, LivePart::Copy { exists: false }) => Found::Nothing,
+        _ if RowsExport::is_there(&part.file_place()?.path(), &about(facts, part), &wanted.tables) => Found::Same,
+        _ => Found::SomethingElse,
+    };
+    Ok(Compared::Copy(found))
+}
+
+/// Every row is written, or all are there.
+pub(super) fn plan_copy(part: &PartFacts, plan: &mut PartPlan) {
+    for entry in &part.wanted {
+        let EntryKind::Table { rows, .. } = entry.kind else { continue };
+        if matches!(part.compared, Some(Compared::Copy(Found::Same))) {
+            plan.keep += rows;
+        } else {
+            plan.add += rows;
+            plan.write_bytes += entry.metadata.size;
+            plan.changes.push((Change::Add, entry.path.to_string()));
+        }
+    }
+    plan.notes.push("counts are rows".into());
+}

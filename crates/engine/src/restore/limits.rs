@@ -1,0 +1,164 @@
+//! What a plan says of rows, and that the restore never does more: the plan's counts are its limits.
+//!
+//! Invariant (no-more-than-approved): a restore whose comparison asks for more writes to a table than
+//! the approved plan said ends before anything is changed.
+
+use lifeboat_model::{EntryKind, SourceName};
+use lifeboat_source::postgres::describe::table_of_path;
+use lifeboat_source::postgres::target::{KeyRange, LiveRows, LiveTable, TableDiff, VerifiedRows};
+
+use super::facts::{Compared, PartFacts};
+use super::plan::{Change, PartPlan};
+use super::rows::{is_present, is_same, live_table};
+use crate::Error;
+
+/// The most that a restore may do to one table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RowsLimit {
+    pub table: String,
+    /// Rows inserted or updated.
+    pub write: u64,
+    pub delete: u64,
+}
+
+/// Rows by table: exact where they were compared, or where the site has none now; else upper limits.
+pub(super) fn plan_rows(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) {
+    plan.notes.push("counts are rows; one transaction, triggers and foreign-key actions not firing".into());
+    if let Some(narrow) = &part.narrow {
+        let some = if narrow.keys.is_some() { "the rows asked for in " } else { "" };
+        plan.notes.push(format!("only {some}{}, and rows they refer to where those are missing", narrow.table));
+    }
+    if !part.narrowed.is_empty() {
+        plan.notes.push(format!(
+            "the restore wrote some rows of {}: whether they were changed since cannot be told",
+            part.narrowed.join(", ")
+        ));
+    }
+    match &part.compared {
+        _ if is_same(part, live) => {
+            plan.keep = live.tables.iter().map(|table| table.rows).sum();
+            plan.notes.clear();
+        }
+        Some(Compared::Rows(Some(verified))) => plan_exactly(part, verified, plan),
+        _ => plan_at_most(part, live, plan),
+    }
+}
+
+fn plan_exactly(part: &PartFacts, verified: &VerifiedRows, plan: &mut PartPlan) {
+    for diff in verified.tables() {
+        plan.add += diff.insert;
+        plan.replace += diff.update + diff.replace;
+        plan.remove += diff.delete;
+        plan.keep += diff.unchanged;
+        plan.limits.push(RowsLimit {
+            table: diff.table.to_string(),
+            write: diff.insert + diff.update + diff.replace,
+            delete: diff.delete + diff.replace,
+        });
+        if diff.writes() == 0 {
+            continue;
+        }
+        let change = match (diff.insert, diff.update + diff.replace, diff.delete) {
+            (_, 0, 0) => Change::Add,
+            (0, 0, _) => Change::Remove,
+            _ => Change::Replace,
+        };
+        plan.changes.push((change, diff.table.to_string()));
+        plan.notes.push(format!(
+            "{}: {} to insert, {} to update, {} to delete, {} equal",
+            diff.table,
+            diff.insert,
+            diff.update + diff.replace,
+            diff.delete,
+            diff.unchanged
+        ));
+    }
+    plan.write_bytes = part.wanted.iter().map(|entry| entry.metadata.size).sum();
+    plan.notes.extend(verified.notes().iter().cloned());
+}
+
+fn plan_at_most(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) {
+    for entry in &part.wanted {
+        let EntryKind::Table { rows, digest, .. } = entry.kind else { continue };
+        plan.write_bytes += entry.metadata.size;
+        let (path, table) = (entry.path.to_string(), table_of_path(&entry.path.to_string()));
+        let now = live_table(live, entry);
+        let is_chosen = part.narrow.as_ref().is_none_or(|narrow| narrow.table == table);
+        let is_one = part.narrow.as_ref().and_then(|narrow| narrow.keys.as_ref()).is_some_and(KeyRange::is_one);
+        let at_most = |rows: u64| if is_chosen && is_one { rows.min(1) } else { rows };
+        // Rows that are only referred to are added where they are missing.
+        let delete = if is_chosen { at_most(now.map_or(0, |now| now.rows)) } else { 0 };
+        let limit = RowsLimit { table: table.to_string(), write: at_most(rows), delete };
+        match now {
+            Some(now) if now.digest == digest => {
+                plan.keep += rows;
+                plan.limits.push(RowsLimit { write: 0, delete: 0, ..limit });
+                continue;
+            }
+            Some(LiveTable { rows: 0, .. }) | None => plan.changes.push((Change::Add, path)),
+            Some(now) if is_chosen => {
+                plan.notes.push(format!("{path}: {} rows now, {rows} at the point", now.rows));
+                plan.changes.push((Change::Replace, path));
+            }
+            Some(_) => plan.changes.push((Change::Add, path)),
+        }
+        plan.add += limit.write;
+        plan.remove += limit.delete;
+        plan.limits.push(limit);
+    }
+    if plan.remove > 0 {
+        plan.notes.push("counts are upper limits: --exact compares the rows first".into());
+    }
+    if !is_present(part) {
+        for table in live.tables.iter().filter(|table| table.rows > 0) {
+            plan.remove += table.rows;
+            plan.changes.push((Change::Remove, table.name.to_string()));
+            plan.limits.push(RowsLimit { table: table.name.to_string(), write: 0, delete: table.rows });
+        }
+    }
+}
+
+/// Refuses a comparison that would do more than was approved. A pure decision.
+pub(super) fn check_limits(source: &SourceName, limits: &[RowsLimit], diffs: &[TableDiff]) -> Result<(), Error> {
+    for diff in diffs.iter().filter(|diff| diff.writes() > 0) {
+        let (write, delete) = (diff.insert + diff.update + diff.replace, diff.delete + diff.replace);
+        let limit = limits.iter().find(|limit| limit.table == diff.table.as_str());
+        let (write_max, delete_max) = limit.map_or((0, 0), |limit| (limit.write, limit.delete));
+        if write > write_max || delete > delete_max {
+            return Err(Error::Conflict {
+                detail: format!(
+                    "the restore would do more than the approved plan said: part=`{source}`, table=`{}`, rows to \
+                     write=`{write}`, planned at most=`{write_max}`, rows to delete=`{delete}`, planned at \
+                     most=`{delete_max}`",
+                    diff.table
+                ),
+                hint: "nothing was changed; the site was written to since: freeze it (hooks.freeze), and plan again"
+                    .into(),
+            });
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lifeboat_source::postgres::TableName;
+
+    // Explains invariant: no-more-than-approved
+    #[test]
+    fn a_comparison_beyond_the_approved_counts_is_refused() {
+        let check = |(insert, update, delete): (u64, u64, u64), limits: &[RowsLimit], want: bool| {
+            let table = TableName::quoted("public.t");
+            let diff = TableDiff { table, insert, update, replace: 0, delete, unchanged: 5 };
+            let source = SourceName::new("app").unwrap();
+            assert_eq!(check_limits(&source, limits, &[diff]).is_ok(), want, "{insert} {update} {delete} {limits:?}");
+        };
+        let limit = |table: &str| RowsLimit { table: table.into(), write: 3, delete: 2 };
+        check((1, 2, 2), &[limit("public.t")], true);
+        check((2, 2, 0), &[limit("public.t")], false);
+        check((0, 0, 3), &[limit("public.t")], false);
+        check((0, 0, 0), &[], true);
+        check((0, 0, 1), &[limit("public.other")], false);
+    }
+}

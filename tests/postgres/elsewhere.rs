@@ -1,0 +1,88 @@
+//! A tenant's rows where no live row is touched: in a directory, and in a schema of their own.
+
+use std::process::Command;
+
+use lifeboat_engine::{AnySource, Engine, Fleet, RestorePoint, RestoreRequest, RestoreTarget};
+use lifeboat_model::{Fault, Faulty, PointInTime, SourceName};
+use lifeboat_source::postgres::PostgresSource;
+use lifeboat_testkit::postgres::{Postgres, pooled_config, query_text, run_sql, site_name};
+use lifeboat_testkit::world::{backup_all, restore_request, run_restore, site_id};
+
+use crate::pooled::Pool;
+
+fn request(site: &str, target: RestoreTarget) -> RestoreRequest {
+    RestoreRequest { target, ..restore_request(site, RestorePoint::At(PointInTime::Latest)) }
+}
+
+/// Count and content of a site's issues.
+fn issues(url: &str, table: &str, site: &str) -> Vec<Vec<Option<String>>> {
+    let columns = "id, site_id, number, title";
+    let query = format!(
+        "SELECT count(*), md5(string_agg(t::text, '|' ORDER BY t.id)) FROM (SELECT {columns} FROM {table} \
+         WHERE site_id = '{site}') t"
+    );
+    query_text(url, &query).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_tenant_is_exported_with_its_database_gone_and_psql_loads_it() {
+    let Some(pool) = Pool::new("a_tenant_is_exported").await else { return };
+    backup_all(&pool.engine).await.unwrap();
+    let site = site_name(2);
+    let want = issues(&pool.url, "issues", &site);
+    let name = |text: &str| SourceName::new(text).unwrap();
+    // Nothing listens there.
+    let rows = PostgresSource::new(name("app"), pooled_config("postgres://nobody@127.0.0.1:1/gone")).unwrap();
+    let engine = Engine { fleet: Fleet::new(vec![AnySource::Postgres(Box::new(rows))]), ..pool.engine };
+    let directory = pool.dir.path().join("out");
+    let request = request(&site, RestoreTarget::Export(directory.clone()));
+    let receipt = run_restore(&engine, &request).await.unwrap();
+    assert!(receipt.all_passed(), "{:?}", receipt.checks);
+    assert!(receipt.undo.is_none() && receipt.parts[0].rows > 1_000, "{:?}", receipt.parts);
+    // The same command again finds it there, and changes nothing.
+    let again = run_restore(&engine, &request).await.unwrap();
+    assert!(again.checks.iter().any(|check| check.detail.contains("there already")), "{:?}", again.checks);
+
+    let server = Postgres::shared().unwrap();
+    let empty = server.fresh_database().unwrap();
+    let mut psql = Command::new(server.program("psql"));
+    let psql = psql.current_dir(directory.join("app")).args(["-X", "-q", "-d", &empty, "-f", "load.sql"]);
+    let output = psql.output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(issues(&empty, "issues", &site), want);
+    let others = query_text(&empty, &format!("SELECT count(*) FROM issues WHERE site_id <> '{site}'")).unwrap();
+    assert_eq!(others[0][0].as_deref(), Some("0"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_beside_is_whole_and_read_only_and_no_part_of_any_backup() {
+    let Some(pool) = Pool::new("a_copy_beside").await else { return };
+    backup_all(&pool.engine).await.unwrap();
+    let (site, before) = (site_name(3), pool.picture());
+    let want = issues(&pool.url, "issues", &site);
+    pool.sql(&format!("DELETE FROM sites WHERE id = '{site}'"));
+    let without = pool.picture();
+    let request = request(&site, RestoreTarget::Beside(site_id("Look \"here\"")));
+    let receipt = run_restore(&pool.engine, &request).await.unwrap();
+    assert!(receipt.all_passed(), "{:?}", receipt.checks);
+    assert_eq!(issues(&pool.url, r#""Look ""here""".issues"#, &site), want);
+    let live: Vec<_> = pool.picture().into_iter().filter(|(table, _)| !table.contains("Look")).collect();
+    assert_eq!(live, without.into_iter().collect::<Vec<_>>());
+    assert_ne!(live, before.into_iter().collect::<Vec<_>>());
+    // Made by an ordinary role it would refuse; the superuser of tests may do anything, so ask.
+    let writes = "SELECT count(*) FROM information_schema.table_privileges \
+                  WHERE table_schema LIKE 'Look%' AND privilege_type <> 'SELECT'";
+    assert_eq!(query_text(&pool.url, writes).unwrap()[0][0].as_deref(), Some("0"));
+    // Nothing to be done the second time; another point is something else.
+    let again = run_restore(&pool.engine, &request).await.unwrap();
+    assert!(again.checks.iter().any(|check| check.detail.contains("there already")), "{:?}", again.checks);
+    // A copy is nobody's data: no backup fails for it, and none has it.
+    let report = backup_all(&pool.engine).await.unwrap();
+    assert!(report.sources.iter().all(|source| source.failure.is_none()), "{:?}", report.sources);
+    let request = RestoreRequest { point: RestorePoint::At(PointInTime::Snapshot(receipt.snapshot)), ..request };
+    pool.sql("COMMENT ON SCHEMA \"Look \"\"here\"\"\" IS 'mine now'");
+    let error = run_restore(&pool.engine, &request).await.unwrap_err();
+    assert_eq!(error.fault(), Fault::Operator);
+    assert!(error.to_string().contains("something else"), "{error}");
+    run_sql(&pool.url, "DROP SCHEMA \"Look \"\"here\"\"\" CASCADE").unwrap();
+}
