@@ -90,7 +90,9 @@ fn size_of(session: &mut Session, table: &Table) -> Result<f64, postgres::Error>
     if table.kind == TableKind::Foreign {
         return Ok(f64::INFINITY); // who knows
     }
-    let size = "SELECT pg_catalog.sum(pg_catalog.pg_table_size(relid))::pg_catalog.float8 \
+    // The tree of a table that is neither partition nor partitioned is empty.
+    let size = "SELECT coalesce(pg_catalog.sum(pg_catalog.pg_table_size(relid)), \
+                pg_catalog.pg_table_size($1::pg_catalog.oid::pg_catalog.regclass))::pg_catalog.float8 \
                 FROM pg_catalog.pg_partition_tree($1::pg_catalog.oid::pg_catalog.regclass)";
     Ok(session.query_one(size, &[&table.oid])?.get::<_, Option<f64>>(0).unwrap_or(f64::INFINITY))
 }
