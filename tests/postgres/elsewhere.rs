@@ -4,11 +4,11 @@ use std::process::Command;
 
 use lifeboat_engine::{AnySource, Engine, Fleet, RestorePoint, RestoreRequest, RestoreTarget};
 use lifeboat_model::{Fault, Faulty, PointInTime, SourceName};
-use lifeboat_source::postgres::PostgresSource;
+use lifeboat_source::postgres::{PostgresConfig, PostgresSource, Tenancy};
 use lifeboat_testkit::postgres::{Postgres, pooled_config, query_text, run_sql, site_name};
 use lifeboat_testkit::world::{backup_all, restore_request, run_restore, site_id};
 
-use crate::pooled::Pool;
+use crate::pooled::{Pool, engine_of};
 
 fn request(site: &str, target: RestoreTarget) -> RestoreRequest {
     RestoreRequest { target, ..restore_request(site, RestorePoint::At(PointInTime::Latest)) }
@@ -39,6 +39,8 @@ async fn a_tenant_is_exported_with_its_database_gone_and_psql_loads_it() {
     let receipt = run_restore(&engine, &request).await.unwrap();
     assert!(receipt.all_passed(), "{:?}", receipt.checks);
     assert!(receipt.undo.is_none() && receipt.parts[0].rows > 1_000, "{:?}", receipt.parts);
+    // Nor need the source be configured any more.
+    let engine = Engine { fleet: Fleet::new(Vec::new()), ..engine };
     // The same command again finds it there, and changes nothing.
     let again = run_restore(&engine, &request).await.unwrap();
     assert!(again.checks.iter().any(|check| check.detail.contains("there already")), "{:?}", again.checks);
@@ -85,4 +87,53 @@ async fn a_copy_beside_is_whole_and_read_only_and_no_part_of_any_backup() {
     assert_eq!(error.fault(), Fault::Operator);
     assert!(error.to_string().contains("something else"), "{error}");
     run_sql(&pool.url, "DROP SCHEMA \"Look \"\"here\"\"\" CASCADE").unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schema_of_its_own_is_exported_with_its_structure_and_copied_beside() {
+    let Some(server) = Postgres::shared_or_skip("a_schema_of_its_own_is_exported") else { return };
+    let url = server.fresh_database().unwrap();
+    let make = |site: &str| {
+        format!(
+            "CREATE SCHEMA {site}; CREATE TYPE {site}.mood AS ENUM ('glad', 'sad');
+             CREATE TABLE {site}.authors (id int PRIMARY KEY, name text NOT NULL UNIQUE);
+             CREATE TABLE {site}.books (id serial PRIMARY KEY, author int NOT NULL REFERENCES {site}.authors,
+                mood {site}.mood, title text, loud text GENERATED ALWAYS AS (upper(title)) STORED);
+             INSERT INTO {site}.authors VALUES (2, 'B'), (1, 'A');
+             INSERT INTO {site}.books (author, mood, title) VALUES (1, 'sad', 'one'), (2, NULL, '');
+             GRANT SELECT ON {site}.books TO PUBLIC;"
+        )
+    };
+    run_sql(&url, &(make("acme") + &make("umbrella"))).unwrap();
+    let name = SourceName::new("app").unwrap();
+    let config = PostgresConfig { tenancy: Tenancy::Schema, root: None, shared: Vec::new(), ..pooled_config(&url) };
+    let config = PostgresConfig { tenant_column: None, not_sites: vec!["public".into()], ..config };
+    let source = PostgresSource::new(name, config).unwrap();
+    let engine = engine_of(vec![AnySource::Postgres(Box::new(source))]).await;
+    let report = backup_all(&engine).await.unwrap();
+    assert_eq!(report.sites.len(), 2, "{report:?}");
+    run_sql(&url, "DROP SCHEMA acme CASCADE").unwrap();
+
+    let directory = tempfile::tempdir().unwrap();
+    let out = directory.path().join("out");
+    let receipt = run_restore(&engine, &request("acme", RestoreTarget::Export(out.clone()))).await.unwrap();
+    assert!(receipt.all_passed(), "{:?}", receipt.checks);
+    let empty = server.fresh_database().unwrap();
+    let mut psql = Command::new(server.program("psql"));
+    let output = psql.current_dir(out.join("app")).args(["-X", "-q", "-d", &empty, "-f", "load.sql"]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned() + &String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success() && said.is_empty(), "{said}");
+    let query = "SELECT string_agg(b::text, ' ' ORDER BY id) FROM acme.books b";
+    assert_eq!(query_text(&empty, query).unwrap()[0][0].as_deref(), Some("(1,1,sad,one,ONE) (2,2,,\"\",\"\")"));
+    assert!(run_sql(&empty, "INSERT INTO acme.books (author) VALUES (7)").unwrap_err().contains("foreign key"));
+    assert_eq!(query_text(&empty, "SELECT nextval('acme.books_id_seq')").unwrap()[0][0].as_deref(), Some("4"));
+
+    // Beside needs the types of the database; those of the dropped schema are gone.
+    let error = run_restore(&engine, &request("acme", RestoreTarget::Beside(site_id("look")))).await.unwrap_err();
+    assert!(error.to_string().contains("a type that the table had is gone"), "{error}");
+    let receipt = run_restore(&engine, &request("umbrella", RestoreTarget::Beside(site_id("look")))).await.unwrap();
+    assert!(receipt.all_passed(), "{:?}", receipt.checks);
+    assert_eq!(query_text(&url, "SELECT count(*) FROM look.books").unwrap()[0][0].as_deref(), Some("2"));
+    let report = backup_all(&engine).await.unwrap();
+    assert!(report.sites.iter().all(|site| site.site.as_str() != "look"), "{report:?}");
 }

@@ -25,6 +25,24 @@ pub struct Pool {
     pub engine: Engine,
 }
 
+/// An engine over a new repository in memory.
+pub async fn engine_of(sources: Vec<AnySource>) -> Engine {
+    let (store, master) = (Arc::new(MemoryStore::new()), SecretKey::generate().unwrap());
+    Repository::init(store.clone(), &master).await.unwrap();
+    Engine {
+        repository: Repository::open(store, &master).await.unwrap(),
+        fleet: Fleet::new(sources),
+        hooks: Hooks::default(),
+        memory: Arc::new(NoMemory),
+        progress: Arc::new(NoProgress),
+        cancel: Arc::new(AtomicBool::new(false)),
+        fetch: FetchLimits::default(),
+        ingest: IngestOptions::default(),
+        usage: Box::new(Default::default),
+        policy: Box::new(|_| Default::default()),
+    }
+}
+
 impl Pool {
     pub async fn new(test: &str) -> Option<Self> {
         Self::of(test, SITES, ROWS).await
@@ -40,24 +58,11 @@ impl Pool {
             std::fs::create_dir_all(&attachments).unwrap();
             std::fs::write(attachments.join("logo.png"), site_name(number).repeat(1000)).unwrap();
         }
-        let (store, master) = (Arc::new(MemoryStore::new()), SecretKey::generate().unwrap());
-        Repository::init(store.clone(), &master).await.unwrap();
         let name = |text: &str| SourceName::new(text).unwrap();
         let rows = PostgresSource::new(name("app"), pooled_config(&url)).unwrap();
         let template = format!("{}/{{site}}/attachments", dir.path().display());
         let files = FilesSource::new(name("attachments"), PathTemplate::parse(&template).unwrap(), Vec::new());
-        let engine = Engine {
-            repository: Repository::open(store, &master).await.unwrap(),
-            fleet: Fleet::new(vec![AnySource::Postgres(Box::new(rows)), AnySource::Files(files)]),
-            hooks: Hooks::default(),
-            memory: Arc::new(NoMemory),
-            progress: Arc::new(NoProgress),
-            cancel: Arc::new(AtomicBool::new(false)),
-            fetch: FetchLimits::default(),
-            ingest: IngestOptions::default(),
-            usage: Box::new(Default::default),
-            policy: Box::new(|_| Default::default()),
-        };
+        let engine = engine_of(vec![AnySource::Postgres(Box::new(rows)), AnySource::Files(files)]).await;
         Some(Self { url, dir, engine })
     }
 

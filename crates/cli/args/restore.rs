@@ -142,3 +142,28 @@ impl OnlyArg {
         Ok(Self { source, entry, keys })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_entry_and_keys_of_a_table_are_told_apart() {
+        let check = |text: &str, entry: Option<&str>, keys: Option<(&str, &str)>| {
+            let only = OnlyArg::from_os(text.into()).unwrap();
+            let got = only.keys.as_ref().map(|(table, keys)| (table.to_string(), keys.clone()));
+            assert_eq!(only.entry.map(|entry| entry.to_string()).as_deref(), entry, "{text}");
+            assert_eq!(got, keys.map(|(table, keys)| (table.to_owned(), keys.to_owned())), "{text}");
+        };
+        check("app", Some(""), None);
+        check("app/public.issues", Some("public.issues"), None);
+        check("app/issues[42]", Some("issues[42]"), Some(("issues", "42")));
+        check("app/issues[1..99]", Some("issues[1..99]"), Some(("issues", "1..99")));
+        // No path can be so; and brackets within a quoted name open nothing.
+        check("app/pages[http://a/../b]", None, Some(("pages", "http://a/../b")));
+        check(r#"app/"a[1]"[x]"#, Some(r#""a[1]"[x]"#), Some((r#""a[1]""#, "x")));
+        check(r#"app/"a[1]""#, Some(r#""a[1]""#), None);
+        check("files/photo[1].png", Some("photo[1].png"), None);
+        assert!(OnlyArg::from_os("files/a//b".into()).is_err());
+    }
+}

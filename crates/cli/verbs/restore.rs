@@ -291,6 +291,10 @@ fn show_receipt(receipt: &Receipt, request: &RestoreRequest, context: &Context) 
     if receipt.undo.is_some() {
         output.say(format!("What it replaced and removed is kept: `lifeboat undo {}`", receipt.restore));
     }
+    if matches!(request.target, RestoreTarget::Beside(_)) {
+        let notes = receipt.checks.iter().filter(|check| check.passed && check.name.ends_with(": note"));
+        notes.for_each(|note| output.say(&note.detail));
+    }
     if let RestoreTarget::Export(directory) = &request.target {
         output.say(format!("Exported to {}", directory.display()));
     }

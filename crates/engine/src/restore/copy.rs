@@ -1,20 +1,23 @@
 //! Rows that are not put back but written elsewhere: into a directory, or into a schema of their own.
 //! The live rows are neither read nor written.
 
+use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use lifeboat_model::{Check, Entry, EntryKind, Extent, PartReceipt, SiteId, SourceName};
 use lifeboat_repo::Wanted;
 use lifeboat_source::Place;
+use lifeboat_source::files::Scope;
 use lifeboat_source::postgres::Tenancy;
 use lifeboat_source::postgres::export::{About, RowsExport};
 use lifeboat_source::postgres::target::{Found, RowsBeside, WantedTable};
 
-use super::RestoreTarget;
 use super::facts::{Compared, Facts, LivePart, PartFacts};
+use super::narrow::select_rows;
 use super::part::{Destination, Opened};
 use super::plan::{Change, PartPlan};
 use super::rows::{description_of, wanted_rows};
+use super::{RestoreRequest, RestoreTarget};
 use crate::fleet::AnySource;
 use crate::{Engine, Error};
 
@@ -206,17 +209,43 @@ fn beside(engine: &Engine, facts: &Facts, part: &PartFacts, name: &SiteId) -> Re
     Ok(RowsBeside::new(source.server(), name.as_str(), about(facts, part))?)
 }
 
-/// What is where a copy of rows is to be; `None`: no copy is wanted.
-pub(super) fn look(target: &RestoreTarget, place: Option<&Place>) -> Option<LivePart> {
-    match target {
-        RestoreTarget::InPlace => None,
-        // Whatever is in a database is asked for when it is compared.
-        RestoreTarget::Beside(_) => Some(LivePart::Copy { exists: true }),
-        RestoreTarget::Export(_) => {
-            let exists = place.is_some_and(|place| std::fs::symlink_metadata(place.path()).is_ok());
-            Some(LivePart::Copy { exists })
-        }
-    }
+/// A part that is to be exported. Nothing but the repository is asked: the database may be down, gone,
+/// or in no configuration any more.
+pub(super) fn exported_part(
+    facts: &Facts,
+    number: usize,
+    entries: Vec<Entry>,
+    request: &RestoreRequest,
+    directory: &Path,
+) -> Result<PartFacts, Error> {
+    let part = &facts.manifest.head().parts[number];
+    let (wanted, narrow) = select_rows(None, request, entries)?;
+    let place = Place::at(&directory.join(part.record.source.as_str()))?;
+    let exists = std::fs::symlink_metadata(place.path()).is_ok();
+    Ok(PartFacts {
+        source: part.record.source.clone(),
+        kind: part.record.kind,
+        status: part.record.status.clone(),
+        wanted,
+        scope: Scope::Whole,
+        identity_then: part.identity.clone(),
+        identity_now: lifeboat_source::identity::identity_of(&place.path())?,
+        place: Some(place),
+        excluded: Vec::new(),
+        live: LivePart::Copy { exists },
+        left_by_restore: None,
+        left_unknown: None,
+        database_changed: false,
+        narrow,
+        narrowed: Vec::new(),
+        row_conflicts: Vec::new(),
+        compared: None,
+    })
+}
+
+/// What is where a copy beside is to be is asked for when it is compared; `None`: no copy is wanted.
+pub(super) fn look(target: &RestoreTarget) -> Option<LivePart> {
+    matches!(target, RestoreTarget::Beside(_)).then_some(LivePart::Copy { exists: true })
 }
 
 /// Compares what is there with the wanted copy.

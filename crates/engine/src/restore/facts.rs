@@ -120,13 +120,22 @@ pub(super) async fn gather(engine: &Engine, request: &RestoreRequest) -> Result<
             facts.left_out.push((name, reason));
             continue;
         }
-        let Some(source) = engine.fleet.source(&name) else {
+        let is_exported =
+            matches!(request.target, RestoreTarget::Export(_)) && part.record.kind == SourceKind::Postgres;
+        let source = engine.fleet.source(&name);
+        if source.is_none() && !is_exported {
             let reason = "no source of this name is configured".to_owned();
             facts.left_out.push((name, reason));
             continue;
-        };
+        }
         let entries = facts.manifest.entries(&facts.site, number).await?;
-        let mut part = look_at_part(source, &facts, number, entries, request)?;
+        let mut part = match (source, &request.target) {
+            (_, RestoreTarget::Export(directory)) if is_exported => {
+                super::copy::exported_part(&facts, number, entries, request, directory)?
+            }
+            (Some(source), _) => look_at_part(source, &facts, number, entries, request)?,
+            (None, _) => continue,
+        };
         if let Some(left) = &left {
             part.left_by_restore = left.part(&name);
             part.left_unknown = left.unknown.clone();
@@ -137,16 +146,7 @@ pub(super) async fn gather(engine: &Engine, request: &RestoreRequest) -> Result<
                 }
             }
         }
-        let is_occupied = elsewhere::is_occupied(&part, request);
-        if request.exact || is_occupied {
-            part.compared = tokio::task::block_in_place(|| compare(engine, request, &facts, &part)).map(Some)?;
-            if let Some(Compared::Rows(Some(verified))) = &part.compared {
-                part.row_conflicts = verified.conflicts().iter().map(ToString::to_string).collect();
-            }
-        }
-        if is_occupied {
-            elsewhere::refuse_others(&part)?;
-        }
+        compare_first(engine, request, &facts, &mut part)?;
         facts.parts.push(part);
     }
     elsewhere::refuse_full_directory(&facts, request)?;
@@ -156,6 +156,18 @@ pub(super) async fn gather(engine: &Engine, request: &RestoreRequest) -> Result<
     // Databases before files, as everywhere.
     facts.parts.sort_by_key(|part| part.kind == SourceKind::Files);
     Ok(facts)
+}
+
+/// Compares a part before it is planned: with `exact`, or where something is in the place already.
+fn compare_first(engine: &Engine, request: &RestoreRequest, facts: &Facts, part: &mut PartFacts) -> Result<(), Error> {
+    let is_occupied = elsewhere::is_occupied(part, request);
+    if request.exact || is_occupied {
+        part.compared = tokio::task::block_in_place(|| compare(engine, request, facts, part)).map(Some)?;
+        if let Some(Compared::Rows(Some(verified))) = &part.compared {
+            part.row_conflicts = verified.conflicts().iter().map(ToString::to_string).collect();
+        }
+    }
+    if is_occupied { elsewhere::refuse_others(part) } else { Ok(()) }
 }
 
 /// Looks at the live parts again, when nobody but this restore may write them.
@@ -235,7 +247,7 @@ fn look_at_part(
     let part = &facts.manifest.head().parts[number];
     let is_undo = facts.record.mark == Mark::Undo;
     let (wanted, narrow) = match source {
-        AnySource::Postgres(rows) => super::narrow::select_rows(rows, request, entries)?,
+        AnySource::Postgres(rows) => super::narrow::select_rows(Some(rows), request, entries)?,
         _ => (select(entries, request.only.as_ref())?, None),
     };
     let place = place_of(source, &request.site, &request.target)?;
@@ -252,7 +264,7 @@ fn look_at_part(
         identity_now.path = format!("schema {name}");
     }
     let copied = match source {
-        AnySource::Postgres(_) => super::copy::look(&request.target, place.as_ref()),
+        AnySource::Postgres(_) => super::copy::look(&request.target),
         _ => None,
     };
     let live = match copied {
@@ -334,7 +346,7 @@ fn place_of(source: &AnySource, site: &SiteId, target: &RestoreTarget) -> Result
                     let name = file.file_name().unwrap_or_else(|| std::ffi::OsStr::new("database"));
                     Some(Place::at(&directory.join(name))?)
                 }
-                AnySource::Postgres(_) => Some(Place::at(&directory)?),
+                AnySource::Postgres(_) => None,
             }
         }
     };

@@ -11,9 +11,9 @@ use crate::Error;
 /// The schema that need not be named.
 const PUBLIC: &str = "public.";
 
-/// The part's entries that are wanted, and which of their rows; `None`: all.
+/// The part's entries that are wanted, and which of their rows; `None`: all. `source`: needed in place.
 pub(super) fn select_rows(
-    source: &PostgresSource,
+    source: Option<&PostgresSource>,
     request: &RestoreRequest,
     entries: Vec<Entry>,
 ) -> Result<(Vec<Entry>, Option<Narrow>), Error> {
@@ -33,6 +33,7 @@ pub(super) fn select_rows(
         return Ok((kept.collect(), None));
     }
     let narrow = Narrow { table: table_of_path(&table.to_string()), keys };
+    let source = source.ok_or_else(|| Error::Bug("rows in place without their source".into()))?;
     let needed = needed(source, &request.site, &narrow)?;
     let is_needed = |entry: &Entry| match entry.kind {
         EntryKind::Table { .. } => needed.contains(&table_of_path(&entry.path.to_string())),

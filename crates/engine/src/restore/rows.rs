@@ -239,6 +239,9 @@ pub(super) fn compare(engine: &Engine, facts: &Facts, part: &PartFacts) -> Resul
     if wanted.structure.is_some() && live.is_absent() {
         return Ok(None); // the tables to compare with are yet to be made; the counts are exact
     }
+    if !target.can_preview() {
+        return Ok(None);
+    }
     target.begin_preview(wanted)?;
     let (mut chunks, mut places) = (Vec::new(), Vec::new());
     for (want, destination) in chunks_of(&entries) {

@@ -299,11 +299,18 @@ impl RowsTarget {
         Ok(())
     }
 
+    /// Whether the server takes the tables that a preview needs: a standby takes none.
+    pub fn can_preview(&self) -> bool {
+        !self.catalogue.server.is_standby
+    }
+
     /// In place of [`Self::begin`]: to be verified and never switched. Staging will be in tables of one
     /// session, which nobody else sees.
     pub fn begin_preview(&mut self, wanted: WantedRows) -> Result<(), Error> {
         self.work = None;
-        let indexes = indexes(&mut self.server.connect()?)?;
+        let mut session = self.server.connect()?;
+        privileges::check_preview(&mut session)?;
+        let indexes = indexes(&mut session)?;
         let scopes = scope::lay_over(&wanted.tables, &self.live, &indexes, &self.catalogue, staging::TEMPORARY);
         let spool = Spool::create(wanted.tables.iter().map(|table| table.size))?;
         self.work = Some(Work { scopes, spool, wanted, kept: LiveRows::default(), is_preview: true });

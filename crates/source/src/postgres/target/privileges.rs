@@ -63,6 +63,20 @@ pub(super) fn check(
     Err(refusal(session, &format!("role {role}: {}", detail.join("; ")), &grants.join(" ")))
 }
 
+/// Refuses a role that may not make tables of its own session, which a preview needs.
+pub(super) fn check_preview(session: &mut Session) -> Outcome<()> {
+    let query = "SELECT has_database_privilege(current_database(), 'TEMPORARY'), \
+                 format('GRANT TEMPORARY ON DATABASE %I TO %I;', current_database(), current_user)";
+    let rows = session.rows("cannot ask for the role's privileges", query)?;
+    match rows.first() {
+        Some(row) if !row.get::<_, bool>(0) => {
+            let hint: String = row.get(1);
+            Err(refusal(session, "it may not make temporary tables, to compare rows before they are planned", &hint))
+        }
+        _ => Ok(()),
+    }
+}
+
 fn refusal(session: &Session, detail: &str, hint: &str) -> super::fail::Fail {
     let error = Error::Database {
         source_name: session.source_name().to_owned(),
