@@ -4,6 +4,7 @@
 mod elsewhere;
 mod killed;
 mod narrow;
+mod own;
 mod pooled;
 mod proxy;
 mod shop;

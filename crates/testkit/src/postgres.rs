@@ -8,10 +8,11 @@
 //!
 //! Without PostgreSQL the tests that need it are skipped, loudly; never when `CI=true`.
 //!
-//! What is not here: what a test puts into a database (`fleet`, `nasty`).
+//! What is not here: what a test puts into a database (`fleet`, `nasty`, `own`).
 
 mod fleet;
 mod nasty;
+mod own;
 mod programs;
 
 use std::fs;
@@ -29,6 +30,7 @@ use ::postgres::{Client, NoTls};
 
 pub use fleet::{grow_site, pooled_config, pooled_fleet, site_name};
 pub use nasty::{NASTY_SITES, nasty_config, nasty_schema};
+pub use own::{own_config, own_site};
 use programs::{Owner, find_programs};
 
 /// From start to the first query, on a busy machine.

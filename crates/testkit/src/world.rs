@@ -65,18 +65,7 @@ impl World {
             FilesSource::new(name("files"), template("srv/{site}/files"), vec![Exclusion::Database(notes.clone())]);
         let fleet =
             Fleet::new(vec![AnySource::Files(files), AnySource::Sqlite(SqliteSource::new(name("notes"), notes))]);
-        Ok(Engine {
-            repository: Repository::open(store, &self.master).await?,
-            fleet,
-            hooks: Hooks::default(),
-            memory,
-            progress: Arc::new(NoProgress),
-            cancel: Arc::new(AtomicBool::new(false)),
-            fetch: FetchLimits::default(),
-            ingest: IngestOptions::default(),
-            usage: Box::new(Default::default),
-            policy: Box::new(|_| Default::default()),
-        })
+        Ok(Engine { memory, ..engine_of(fleet, Repository::open(store, &self.master).await?) })
     }
 
     pub fn site_dir(&self, site: &str) -> PathBuf {
@@ -116,6 +105,22 @@ impl World {
     pub fn picture(&self, site: &str) -> BTreeMap<String, String> {
         let dir = self.site_dir(site);
         picture_of(&dir.join("files"), &dir.join("notes.db"))
+    }
+}
+
+/// An engine without hooks, memory, policy or anybody who looks on.
+pub fn engine_of(fleet: Fleet, repository: Repository) -> Engine {
+    Engine {
+        repository,
+        fleet,
+        hooks: Hooks::default(),
+        memory: Arc::new(NoMemory),
+        progress: Arc::new(NoProgress),
+        cancel: Arc::new(AtomicBool::new(false)),
+        fetch: FetchLimits::default(),
+        ingest: IngestOptions::default(),
+        usage: Box::new(Default::default),
+        policy: Box::new(|_| Default::default()),
     }
 }
 

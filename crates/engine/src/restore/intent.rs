@@ -87,7 +87,9 @@ pub(super) fn sweep(engine: &Engine, site: &SiteId, dead: &RestoreIntent) {
             AnySource::Files(files) => files.place(site).and_then(|place| {
                 FilesTarget::open(place, dead.restore, files.excluded(site)?)?.clean_up().map(|_| ())
             }),
-            AnySource::Postgres(rows) => rows.target(site, dead.restore).and_then(|target| target.discard_staging()),
+            AnySource::Postgres(rows) => {
+                rows.target(site, dead.restore).and_then(|mut target| target.discard_staging())
+            }
             AnySource::Sqlite(sqlite) => {
                 sqlite.place(site).and_then(|place| SqliteTarget::open(&place, dead.restore)?.discard_staging())
             }

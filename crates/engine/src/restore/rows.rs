@@ -283,7 +283,7 @@ fn chunks_of(entries: &[Entry]) -> Vec<(Wanted, Destination)> {
 
 /// The part as the snapshot has it, with the entries that its rows come from.
 pub(super) fn wanted_rows(facts: &Facts, part: &PartFacts) -> Result<(WantedRows, Vec<Entry>), Error> {
-    let (mut wanted, mut entries) = (WantedRows::default(), Vec::new());
+    let (mut wanted, mut entries) = (WantedRows { is_present: true, ..WantedRows::default() }, Vec::new());
     for entry in &part.wanted {
         let EntryKind::Table { rows, digest, definition } = &entry.kind else { continue };
         let (name, size) = (table_of_path(&entry.path.to_string()), entry.metadata.size);
@@ -291,7 +291,10 @@ pub(super) fn wanted_rows(facts: &Facts, part: &PartFacts) -> Result<(WantedRows
         wanted.tables.push(WantedTable { name, rows: *rows, digest: *digest, size, definition });
         entries.push(entry.clone());
     }
-    wanted.sequences = description_of(facts, part)?.map(|description| description.sequences).unwrap_or_default();
+    let mut database = None;
+    if let Some(description) = description_of(facts, part)? {
+        (wanted.sequences, database) = (description.sequences, description.database_properties);
+    }
     if part.narrow.is_some() {
         let tables = &wanted.tables;
         let is_wanted = |table: &String| tables.iter().any(|known| known.name.as_str() == table);
@@ -302,7 +305,7 @@ pub(super) fn wanted_rows(facts: &Facts, part: &PartFacts) -> Result<(WantedRows
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     };
     if let (Some(pre_data), Some(post_data)) = (text(PRE_DATA_PATH)?, text(POST_DATA_PATH)?) {
-        wanted.structure = Some(Structure { pre_data, post_data });
+        wanted.structure = Some(Structure { pre_data, post_data, database });
     }
     Ok((wanted, entries))
 }

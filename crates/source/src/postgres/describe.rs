@@ -10,7 +10,7 @@ use crate::Error;
 /// Entry path of the [`PartDescription`].
 pub const DESCRIPTION_PATH: &[u8] = b".lifeboat/part.json";
 
-pub use super::structure::{POST_DATA_PATH, PRE_DATA_PATH};
+pub use super::structure::{DatabaseProperties, POST_DATA_PATH, PRE_DATA_PATH};
 
 /// One table, as it was when its rows were read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -47,6 +47,9 @@ pub struct PartDescription {
     pub encoding: String,
     pub cut: Cut,
     pub sequences: Vec<SequenceState>,
+    /// Of a database that is one site's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub database_properties: Option<DatabaseProperties>,
 }
 
 /// The moment at which every row was read.
@@ -110,6 +113,7 @@ impl PartDescription {
             encoding: server.encoding.clone(),
             cut,
             sequences,
+            database_properties: None,
         }
     }
 

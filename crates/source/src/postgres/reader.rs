@@ -47,13 +47,15 @@ impl RowsReader {
             return Ok(None);
         }
         let (sequences, problems) = (reading.sequences()?, reading.large_objects(&tables)?);
-        let description = PartDescription::new(&reading.catalogue, reading.cut(), sequences.to_vec());
-        let mut entries = vec![at_hand(DESCRIPTION_PATH, description.to_json())?];
+        let mut description = PartDescription::new(&reading.catalogue, reading.cut(), sequences.to_vec());
+        let mut entries = Vec::new();
         if reading.is_of_one() {
             let structure = reading.structure(config)?;
+            description.database_properties = structure.database;
             entries.push(at_hand(PRE_DATA_PATH, structure.pre_data.into_bytes())?);
             entries.push(at_hand(POST_DATA_PATH, structure.post_data.into_bytes())?);
         }
+        entries.push(at_hand(DESCRIPTION_PATH, description.to_json())?);
         for table in tables {
             entries.push((table_entry(&table.table)?, Source::Table(Box::new(table))));
         }

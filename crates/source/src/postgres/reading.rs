@@ -11,7 +11,7 @@ use super::cut::{self, ExportedCut};
 use super::describe::{Cut, SequenceState};
 use super::reader::Idle;
 use super::streams::Streams;
-use super::structure::{self, Structure};
+use super::structure::{self, DatabaseProperties, Structure};
 use super::tenancy::{Home, Owners, SiteTable};
 use super::{Catalogue, Classes, Column, PostgresConfig, Server, Session};
 use crate::Error;
@@ -155,7 +155,14 @@ impl Reading {
     /// The statements that make the schema or the database again, as of the cut.
     pub fn structure(&self, config: &PostgresConfig) -> Result<Structure, Error> {
         let snapshot = self.exported().name.clone();
-        structure::dump(&self.server, config, self.catalogue.server.version, &snapshot, self.schema.as_deref())
+        let version = self.catalogue.server.version;
+        let mut structure = structure::dump(&self.server, config, version, &snapshot, self.schema.as_deref())?;
+        if self.schema.is_none() {
+            let mut session = self.session()?;
+            structure.database = Some(DatabaseProperties::read(&mut session)?);
+            self.give_back(session);
+        }
+        Ok(structure)
     }
 
     /// Tables with rows of the site that refer to large objects: those are not stored, so the snapshot

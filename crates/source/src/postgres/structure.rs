@@ -8,8 +8,9 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use lifeboat_model::Fault;
+use serde::{Deserialize, Serialize};
 
-use super::{PostgresConfig, Server};
+use super::{PostgresConfig, Server, Session};
 use crate::Error;
 
 /// Entry paths of the two halves in a snapshot.
@@ -26,6 +27,71 @@ pub struct Structure {
     pub pre_data: String,
     /// Indexes, constraints, triggers, policies: faster and safer when the rows are in.
     pub post_data: String,
+    /// Of a database of the site's own.
+    pub database: Option<DatabaseProperties>,
+}
+
+/// What a database has besides its content.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct DatabaseProperties {
+    pub encoding: String,
+    pub collate: String,
+    pub ctype: String,
+    /// Provider and locale where it is not the C library's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub locale: Option<(String, String)>,
+    pub owner: String,
+    /// Negative: none.
+    pub connection_limit: i32,
+    /// `ALTER DATABASE … SET key=value`, some for one role.
+    pub settings: Vec<(Option<String>, String)>,
+    /// Who may do what and pass it on, everybody where there is no name; `None`: as is the default.
+    pub grants: Option<Vec<(Option<String>, String, bool)>>,
+}
+
+impl DatabaseProperties {
+    /// Of the connected database. Columns of `pg_database` differ between versions: asked by name.
+    pub(super) fn read(session: &mut Session) -> Result<Self, Error> {
+        let failed = "cannot read the database's properties";
+        let query = "
+            SELECT pg_encoding_to_char(d.encoding)::text, d.datcollate::text, d.datctype::text,
+                to_jsonb(d) ->> 'datlocprovider', coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'),
+                pg_get_userbyid(d.datdba)::text, d.datconnlimit, d.oid, d.datacl IS NULL
+            FROM pg_database d WHERE d.datname = current_database()";
+        let row = session.query_one(query, &[]).map_err(|error| session.failed(failed, &error))?;
+        let (provider, locale): (Option<String>, Option<String>) = (row.get(3), row.get(4));
+        let provider = match provider.as_deref() {
+            Some("i") => Some("icu".to_owned()),
+            Some("b") => Some("builtin".to_owned()),
+            _ => None,
+        };
+        let (oid, has_default_grants): (u32, bool) = (row.get(7), row.get(8));
+        let settings = "
+            SELECT nullif(pg_get_userbyid(s.setrole)::text, 'unknown (OID=0)'), unnest(s.setconfig)
+            FROM pg_db_role_setting s WHERE s.setdatabase = $1";
+        let settings = session.query(settings, &[&oid]).map_err(|error| session.failed(failed, &error))?;
+        let grants = "
+            SELECT CASE WHEN a.grantee = 0 THEN NULL ELSE pg_get_userbyid(a.grantee)::text END,
+                a.privilege_type, a.is_grantable
+            FROM pg_database d, aclexplode(d.datacl) a WHERE d.oid = $1";
+        let grants = session.query(grants, &[&oid]).map_err(|error| session.failed(failed, &error))?;
+        Ok(Self {
+            encoding: row.get(0),
+            collate: row.get(1),
+            ctype: row.get(2),
+            locale: provider.zip(locale),
+            owner: row.get(5),
+            connection_limit: row.get(6),
+            settings: settings.iter().map(|row| (row.get(0), row.get(1))).collect(),
+            grants: (!has_default_grants)
+                .then(|| grants.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()),
+        })
+    }
+}
+
+/// A name as an SQL identifier.
+pub(super) fn ident(name: &str) -> String {
+    format!("\"{}\"", name.replace('"', "\"\""))
 }
 
 /// Runs `pg_dump` under an exported snapshot; `schema`: of this one alone.
@@ -56,7 +122,7 @@ pub(super) fn dump(
         let pre_data = run("pre-data");
         (pre_data, post_data.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    Ok(Structure { pre_data: pre_data?, post_data: post_data? })
+    Ok(Structure { pre_data: pre_data?, post_data: post_data?, database: None })
 }
 
 fn output(server: &Server, program: &Path, mut command: Command) -> Result<String, Error> {
@@ -82,13 +148,14 @@ fn output(server: &Server, program: &Path, mut command: Command) -> Result<Strin
 }
 
 /// Without what is of the run and not of the schema: words to `psql`, comments on versions, and
-/// settings that an older server does not know.
+/// settings that an older server does not know, or that would let it wait for a lock for ever.
 fn statements(dumped: &str) -> String {
     let is_kept = |line: &&str| {
         !(line.starts_with("\\restrict ")
             || line.starts_with("\\unrestrict ")
             || line.starts_with("-- Dumped ")
-            || *line == "SET transaction_timeout = 0;")
+            || *line == "SET transaction_timeout = 0;"
+            || *line == "SET lock_timeout = 0;")
     };
     dumped.lines().filter(is_kept).flat_map(|line| [line, "\n"]).collect()
 }

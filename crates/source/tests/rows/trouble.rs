@@ -14,25 +14,33 @@ fn a_run_that_ended_at_any_step_is_finished_by_the_next() {
     let Some(world) = fleet("dropped") else { return };
     let (site, kept) = (victim(), world.back_up(&victim()));
     let bystanders = world.bystanders(&site);
-    world.delete_victim();
-    for step in 0..4 {
-        let mut target = world.target(&site);
-        let wanted: Vec<_> = kept.tables.iter().map(|(wanted, _)| wanted.clone()).collect();
-        if step == 1 {
-            let wanted = WantedRows { tables: wanted, sequences: kept.sequences.clone(), structure: None };
-            target.begin(wanted, target.live().unwrap()).unwrap();
+    // Where nothing is left, nothing is staged: the open transaction ends with its session.
+    for is_staged in [false, true] {
+        world.delete_victim();
+        if is_staged {
+            world.run("INSERT INTO sites (id, name, plan_id, country) VALUES ('site-00002', 'half there', 1, 'DE')");
         }
-        if step >= 2 {
-            let verified = world.verify(&mut target, &kept).unwrap();
-            if step == 3 {
-                target.switch(verified).unwrap();
+        let damaged = world.live(&site);
+        for step in 0..4 {
+            let mut target = world.target(&site);
+            let tables: Vec<_> = kept.tables.iter().map(|(wanted, _)| wanted.clone()).collect();
+            if step == 1 {
+                let sequences = kept.sequences.clone();
+                let wanted = WantedRows { is_present: true, tables, sequences, structure: None };
+                target.begin(wanted, target.live().unwrap()).unwrap();
             }
+            if step >= 2 {
+                let verified = world.verify(&mut target, &kept).unwrap();
+                if step == 3 {
+                    target.switch(verified).unwrap();
+                }
+            }
+            assert_eq!(world.has_staging(), is_staged && step > 0);
+            assert_eq!(world.live(&site) == damaged, step < 3);
         }
-        assert_eq!(world.has_staging(), step > 0);
-        assert_eq!(world.live(&site).is_absent(), step < 3);
+        world.restore(&site, &kept).unwrap();
+        assert_restored(&world, &site, &kept, &bystanders);
     }
-    world.restore(&site, &kept).unwrap();
-    assert_restored(&world, &site, &kept, &bystanders);
     world.run("CREATE SCHEMA lifeboat_stage_0707070707070707; CREATE TABLE lifeboat_stage_0707070707070707.s0 (a int)");
     world.target(&site).discard_staging().unwrap();
     assert!(!world.has_staging());

@@ -19,11 +19,11 @@ use super::fail::{Ask, Fail, Outcome};
 use super::locks::Watch;
 use super::scope::Scope;
 use super::sequences::raise;
-use super::{RowsTarget, SwitchedRows, TableDiff, VerifiedRows, Work, prove, sql};
+use super::{RowsTarget, SwitchedRows, TableDiff, VerifiedRows, Work, prove, sql, staging};
 use crate::Error;
 
 /// A transaction that lost against another one is tried again this often.
-const ATTEMPTS_MAX: u32 = 6;
+pub(super) const ATTEMPTS_MAX: u32 = 6;
 /// How long it asks what became of a COMMIT whose answer was lost: a server may be restarting.
 const FATE_PATIENCE: Duration = Duration::from_secs(60);
 
@@ -42,11 +42,20 @@ pub(super) fn switch(target: &RowsTarget, work: &Work, verified: &VerifiedRows) 
 }
 
 fn switch_once(target: &RowsTarget, work: &Work, verified: &VerifiedRows) -> Outcome<SwitchedRows> {
-    let mut session = target.server.connect()?;
+    let (mut session, switched) = watched(target, |session| transact(session, target, work, verified))?;
+    commit(&mut session, &target.server, switched.tables.iter().any(|diff| diff.writes() > 0))?;
+    Ok(switched)
+}
+
+/// A fresh session at work; should it wait too long for a lock, the error says for whom.
+pub(super) fn watched<T>(target: &RowsTarget, work: impl FnOnce(&mut Session) -> Outcome<T>) -> Outcome<(Session, T)> {
+    let mut session = staging::connect(&target.server)?;
     let pid = session.rows("cannot ask for the process id", "SELECT pg_backend_pid()")?;
     let watch = Watch::start(&target.server, pid.first().map_or(0, |row| row.get(0)));
-    let result = transact(&mut session, target, work, verified);
-    result.map_err(|fail| name_blockers(&session, &watch, target.patience, fail))
+    match work(&mut session) {
+        Ok(done) => Ok((session, done)),
+        Err(fail) => Err(name_blockers(&session, &watch, target.patience, fail)),
+    }
 }
 
 /// An error of a wait that took too long says for whom it waited.
@@ -69,29 +78,51 @@ fn name_blockers(session: &Session, watch: &Watch, patience: Duration, fail: Fai
 }
 
 fn transact(session: &mut Session, target: &RowsTarget, work: &Work, verified: &VerifiedRows) -> Outcome<SwitchedRows> {
-    begin(session, target, work, verified)?;
+    begin(session, target, work, &verified.diffs)?;
     let before = prove::counters(session, &target.schema)?;
     let mut checks = vec![unchanged(session, target, work)?];
     check_tables(session, target, work)?;
     change(session, &work.scopes, &verified.diffs)?;
-    let raised = raise(session, &target.catalogue, &work.wanted.sequences, &work.scopes)?;
+    let raised = raise(session, &target.catalogue, &work.wanted.sequences, &work.scopes, &|scope| scope.stage.clone())?;
     checks.extend(prove::references(session, &target.catalogue, &work.scopes, verified)?);
     checks.push(prove::content(session, &work.scopes)?);
     let after = prove::counters(session, &target.schema)?;
-    match prove::check_counters(&before, &after, &work.scopes, &verified.diffs) {
-        Ok(check) => checks.push(check),
-        Err(detail) => {
-            let hint = "a trigger or rule that fires always writes when the site's rows are written: `lifeboat \
-                        sources inspect` lists them; disable it for the restore";
-            return Err(prove::refuted(session, "it wrote what was not planned", detail, hint));
-        }
-    }
-    commit(session, &target.server, verified.diffs.iter().any(|diff| diff.writes() > 0))?;
+    checks.push(counted(session, &before, &after, &work.scopes, &verified.diffs)?);
     Ok(SwitchedRows { tables: verified.diffs.clone(), checks, sequences: raised, notes: verified.notes.clone() })
 }
 
+/// What was written is what was planned.
+pub(super) fn counted(
+    session: &Session,
+    before: &prove::Counters,
+    after: &prove::Counters,
+    scopes: &[Scope],
+    diffs: &[TableDiff],
+) -> Outcome<Check> {
+    prove::check_counters(before, after, scopes, diffs).map_err(|detail| {
+        let hint = "a trigger or rule that fires always writes when the site's rows are written: `lifeboat sources \
+                    inspect` lists them; disable it for the restore";
+        prove::refuted(session, "it wrote what was not planned", detail, hint)
+    })
+}
+
 /// Locks, and only then takes the snapshot.
-fn begin(session: &mut Session, target: &RowsTarget, work: &Work, verified: &VerifiedRows) -> Outcome<()> {
+pub(super) fn begin(session: &mut Session, target: &RowsTarget, work: &Work, diffs: &[TableDiff]) -> Outcome<()> {
+    begin_alone(session, target)?;
+    let locks = work.scopes.iter().zip(diffs).map(|(scope, diff)| {
+        // A late unique key is checked by a trigger, which does not fire for us: until our own check
+        // counts for all, nobody else may write there.
+        let late = diff.writes() > 0 && !scope.deferrable.is_empty();
+        let mode = if late { "SHARE ROW EXCLUSIVE" } else { "ROW EXCLUSIVE" };
+        format!("LOCK TABLE {} IN {mode} MODE", scope.live_item())
+    });
+    let mut locks: Vec<String> = locks.collect();
+    locks.sort(); // in the same order as others of our kind
+    session.run("cannot lock the site's tables", &locks.join("; "))
+}
+
+/// Begins the transaction as the only one that restores this site.
+pub(super) fn begin_alone(session: &mut Session, target: &RowsTarget) -> Outcome<()> {
     let timeout = target.patience.as_millis().max(1);
     session.run("cannot limit the wait", &format!("SET lock_timeout = '{timeout}ms'"))?;
     session.rows(
@@ -104,21 +135,11 @@ fn begin(session: &mut Session, target: &RowsTarget, work: &Work, verified: &Ver
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ WRITE; SET LOCAL session_replication_role = replica; {}",
             sql::PLANNING
         ),
-    )?;
-    let locks = work.scopes.iter().zip(&verified.diffs).map(|(scope, diff)| {
-        // A late unique key is checked by a trigger, which does not fire for us: until our own check
-        // counts for all, nobody else may write there.
-        let late = diff.writes() > 0 && !scope.deferrable.is_empty();
-        let mode = if late { "SHARE ROW EXCLUSIVE" } else { "ROW EXCLUSIVE" };
-        format!("LOCK TABLE {} IN {mode} MODE", scope.live_item())
-    });
-    let mut locks: Vec<String> = locks.collect();
-    locks.sort(); // in the same order as others of our kind
-    session.run("cannot lock the site's tables", &locks.join("; "))
+    )
 }
 
 /// The live rows are still those that were kept for the undo.
-fn unchanged(session: &mut Session, target: &RowsTarget, work: &Work) -> Outcome<Check> {
+pub(super) fn unchanged(session: &mut Session, target: &RowsTarget, work: &Work) -> Outcome<Check> {
     let known = |name: &TableName| work.kept.tables.iter().find(|known| known.name == *name);
     let is_wanted = |name: &TableName| work.scopes.iter().any(|scope| scope.name == *name);
     let checked = |live: &&SiteTable| known(&live.table.name).is_some() || is_wanted(&live.table.name);
@@ -126,21 +147,24 @@ fn unchanged(session: &mut Session, target: &RowsTarget, work: &Work) -> Outcome
     for table in &now.tables {
         // Of a table that was not kept nothing may be lost.
         if known(&table.name).map_or(table.rows > 0, |kept| kept != table) {
-            let error = Error::Database {
-                source_name: session.source_name().to_owned(),
-                action: "the site was written to while it was restored, nothing is changed".into(),
-                detail: format!("table=`{}`", table.name),
-                hint: "keep the application away from the site (hooks.freeze), then run the same command again".into(),
-                fault: Fault::Retry,
-            };
-            return Err(error.into());
+            return Err(written_to(session.source_name(), &format!("`{}`", table.name)));
         }
     }
     Ok(prove::passed("live rows were those kept for the undo", format!("{} tables", now.tables.len())))
 }
 
+pub(super) fn written_to(source_name: &str, table: &str) -> Fail {
+    Fail::from(Error::Database {
+        source_name: source_name.to_owned(),
+        action: "the site was written to while it was restored, nothing is changed".into(),
+        detail: format!("table={table}"),
+        hint: "keep the application away from the site (hooks.freeze), then run the same command again".into(),
+        fault: Fault::Retry,
+    })
+}
+
 /// The tables are those that were compared: same columns, same keys.
-fn check_tables(session: &mut Session, target: &RowsTarget, work: &Work) -> Outcome<()> {
+pub(super) fn check_tables(session: &mut Session, target: &RowsTarget, work: &Work) -> Outcome<()> {
     let now = super::super::Catalogue::read(&mut **session, target.home.schema.as_deref())
         .map_err(|error| Fail::new(session, "cannot read the catalogue", &error))?;
     for scope in &work.scopes {
@@ -217,7 +241,7 @@ fn expect(session: &Session, scope: &Scope, what: &str, rows: u64, planned: u64)
 }
 
 /// Commits. When the answer is lost, the transaction's own number tells what became of it.
-fn commit(session: &mut Session, server: &Server, has_written: bool) -> Outcome<()> {
+pub(super) fn commit(session: &mut Session, server: &Server, has_written: bool) -> Outcome<()> {
     let action = "cannot commit";
     let number: Option<String> = if has_written {
         session.rows(action, "SELECT pg_current_xact_id()::text")?.first().map(|row| row.get(0))

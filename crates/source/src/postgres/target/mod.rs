@@ -17,16 +17,20 @@ mod compare;
 mod fail;
 mod keys;
 mod locks;
+mod make;
 mod narrow;
 mod privileges;
 mod prove;
+mod remove;
 mod scope;
 mod sequences;
 pub(super) mod spool;
 mod sql;
 mod staging;
+mod straight;
 
 use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::time::Duration;
 
 use lifeboat_model::{Check, RestoreId, SiteId};
@@ -34,7 +38,7 @@ use lifeboat_model::{Check, RestoreId, SiteId};
 use super::describe::{SequenceState, TableDefinition};
 use super::structure::Structure;
 use super::tenancy::{Home, Owners, SiteTable};
-use super::{Catalogue, PostgresConfig, Server, Session, TableName};
+use super::{Catalogue, PostgresConfig, Server, Session, TableName, Tenancy};
 use crate::Error;
 use fail::{Ask, Outcome};
 use scope::{Indexes, Scope};
@@ -70,13 +74,52 @@ struct Work {
     wanted: WantedRows,
     /// The rows that were kept for the undo.
     kept: LiveRows,
-    /// Only to be compared.
-    is_preview: bool,
+    way: Way,
+    /// What only the switch is missing of. (Chunks are taken from several threads at once, a session is
+    /// for one.)
+    ready: Mutex<Option<Ready>>,
+}
+
+/// How the site's part becomes what is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// By staging tables, compared with the live ones.
+    Staged,
+    /// The same, only to be compared.
+    Preview,
+    /// Straight into tables where the site has nothing.
+    Straight,
+    /// A schema or database of its own, made again.
+    Make,
+    /// A schema or database of its own, dropped.
+    Remove,
+}
+
+/// Verified, and one step from being live.
+enum Ready {
+    /// Done within this session's transaction, but for its COMMIT.
+    Transaction { session: Session, switched: SwitchedRows },
+    /// A database that is to be given its name.
+    Renaming { switched: SwitchedRows },
+    /// A database that is to be dropped.
+    Dropping { switched: SwitchedRows },
+}
+
+impl Ready {
+    fn switched(&self) -> &SwitchedRows {
+        match self {
+            Ready::Transaction { switched, .. } | Ready::Renaming { switched } | Ready::Dropping { switched } => {
+                switched
+            }
+        }
+    }
 }
 
 /// The site's part as it is wanted.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct WantedRows {
+    /// Whether there was anything at the point.
+    pub is_present: bool,
     pub tables: Vec<WantedTable>,
     /// Those that the tables take numbers from, as the snapshot had them.
     pub sequences: Vec<SequenceState>,
@@ -199,6 +242,16 @@ pub struct VerifiedRows {
 }
 
 impl VerifiedRows {
+    /// Of what was done already, but for the last step.
+    fn without_conflicts(switched: &SwitchedRows) -> Self {
+        Self {
+            diffs: switched.tables.clone(),
+            conflicts: Vec::new(),
+            notes: switched.notes.clone(),
+            orphans_allowed: Vec::new(),
+        }
+    }
+
     pub fn tables(&self) -> &[TableDiff] {
         &self.diffs
     }
@@ -258,7 +311,9 @@ impl RowsTarget {
             size: 0,
             definition: TableDefinition::of(&live.table),
         };
-        WantedRows { tables: self.live.values().map(empty).collect(), ..WantedRows::default() }
+        // A schema or database of its own goes as a whole.
+        let tables = if self.home.is_own() { Vec::new() } else { self.live.values().map(empty).collect() };
+        WantedRows { tables, ..WantedRows::default() }
     }
 
     /// Waits this long for each lock, not ten seconds.
@@ -289,13 +344,25 @@ impl RowsTarget {
     /// does nothing.
     pub fn begin(&mut self, wanted: WantedRows, kept: LiveRows) -> Result<(), Error> {
         self.work = None;
-        let mut session = staging::connect(&self.server)?;
-        let indexes = indexes(&mut session)?;
-        let scopes = scope::lay_over(&wanted.tables, &self.live, &indexes, &self.catalogue, &self.schema);
-        privileges::check(&mut session, &self.catalogue, &scopes, &wanted.sequences)?;
-        staging::create(&mut session, &self.schema, &scopes)?;
         let spool = Spool::create(wanted.tables.iter().map(|table| table.size))?;
-        self.work = Some(Work { scopes, spool, wanted, kept, is_preview: false });
+        let way = match (self.home.is_own(), wanted.is_present, self.home.exists) {
+            (true, true, false) => Way::Make,
+            (true, false, _) => Way::Remove,
+            _ => Way::Staged,
+        };
+        let mut work = Work { scopes: Vec::new(), spool, wanted, kept, way, ready: Mutex::default() };
+        if way == Way::Staged {
+            let mut session = staging::connect(&self.server)?;
+            let indexes = indexes(&mut session)?;
+            work.scopes = scope::lay_over(&work.wanted.tables, &self.live, &indexes, &self.catalogue, &self.schema);
+            privileges::check(&mut session, &self.catalogue, &work.scopes, &work.wanted.sequences)?;
+            if self.narrow.is_none() && straight::is_possible(&work) {
+                work.way = Way::Straight;
+            } else {
+                staging::create(&mut session, &self.schema, &work.scopes)?;
+            }
+        }
+        self.work = Some(work);
         Ok(())
     }
 
@@ -313,7 +380,8 @@ impl RowsTarget {
         let indexes = indexes(&mut session)?;
         let scopes = scope::lay_over(&wanted.tables, &self.live, &indexes, &self.catalogue, staging::TEMPORARY);
         let spool = Spool::create(wanted.tables.iter().map(|table| table.size))?;
-        self.work = Some(Work { scopes, spool, wanted, kept: LiveRows::default(), is_preview: true });
+        let (kept, ready) = (LiveRows::default(), Mutex::default());
+        self.work = Some(Work { scopes, spool, wanted, kept, way: Way::Preview, ready });
         Ok(())
     }
 
@@ -323,27 +391,56 @@ impl RowsTarget {
         self.work()?.spool.write_at(table, offset, bytes)
     }
 
-    /// Loads staging, proves that it holds what the snapshot says, and compares it with the live rows.
+    /// Proves that what is to become live is what the snapshot says, and finds what is in its way.
     pub fn verify(&mut self) -> Result<VerifiedRows, Error> {
         let mut work = self.work.take().ok_or_else(|| self.not_begun())?;
+        let verified = match self.make_ready(&work)? {
+            Some(ready) => {
+                let verified = VerifiedRows::without_conflicts(ready.switched());
+                work.ready = Mutex::new(Some(ready));
+                verified
+            }
+            None => self.compare(&mut work)?,
+        };
+        self.work = Some(work);
+        Ok(verified)
+    }
+
+    /// What needs no comparison, done up to the last step; `None`: it does.
+    fn make_ready(&self, work: &Work) -> Result<Option<Ready>, Error> {
+        let schema = self.home.schema.as_deref();
+        let structure = || work.wanted.structure.as_ref().ok_or_else(|| self.no_structure());
+        Ok(match (work.way, schema) {
+            (Way::Staged | Way::Preview, _) => None,
+            (Way::Straight, _) => straight::load(self, work)?,
+            (Way::Make, Some(_)) => Some(make::schema(self, work, structure()?)?),
+            (Way::Make, None) => Some(make::database(self, work, structure()?)?),
+            (Way::Remove, Some(name)) => Some(remove::schema(self, work, name)?),
+            (Way::Remove, None) => Some(remove::database(self, work)?),
+        })
+    }
+
+    /// Loads staging, proves that it holds what the snapshot says, and compares it with the live rows.
+    fn compare(&self, work: &mut Work) -> Result<VerifiedRows, Error> {
         let mut session = staging::connect(&self.server)?;
-        if work.is_preview {
-            staging::create(&mut session, staging::TEMPORARY, &work.scopes)?;
+        match work.way {
+            Way::Preview => staging::create(&mut session, staging::TEMPORARY, &work.scopes)?,
+            Way::Straight => staging::create(&mut session, &self.schema, &work.scopes)?,
+            _ => {}
         }
-        let conflicts = match work.is_preview {
-            true => staging::load_here(&mut session, &work.scopes, &work.spool)?,
-            false => staging::load_all(&self.server, &work.scopes, &work.spool)?,
+        let conflicts = match work.way {
+            Way::Preview => staging::load_here(&mut session, &work.scopes, &work.spool)?,
+            _ => staging::load_all(&self.server, &work.scopes, &work.spool)?,
         };
         for conflict in conflicts {
             let scope = work.scopes.iter_mut().find(|scope| scope.name == conflict.table);
             scope.into_iter().for_each(|scope| scope.conflicts.push(conflict.clone()));
         }
         if let Some(chosen) = &self.narrow {
-            let schema = if work.is_preview { staging::TEMPORARY } else { &self.schema };
+            let schema = if work.way == Way::Preview { staging::TEMPORARY } else { &self.schema };
             narrow::narrow(&mut session, &self.catalogue, &mut work.scopes, chosen, schema)?;
         }
         let compared = compare::compare(&mut session, &self.catalogue, &work.scopes)?;
-        self.work = Some(work);
         Ok(VerifiedRows {
             diffs: compared.diffs,
             conflicts: compared.conflicts,
@@ -367,16 +464,42 @@ impl RowsTarget {
                 hint: "mend what the plan lists as conflicts, or restore beside and choose the rows by hand".into(),
             });
         }
-        let work = self.work()?;
-        if work.is_preview {
-            return Err(self.not_begun());
-        }
-        apply::switch(self, work, &verified)
+        let ready = self.work.as_mut().and_then(|work| work.ready.get_mut().ok()?.take());
+        let Some(ready) = ready else {
+            let work = self.work()?;
+            let is_preview = work.way == Way::Preview;
+            return if is_preview { Err(self.not_begun()) } else { apply::switch(self, work, &verified) };
+        };
+        let name = self.home.server.database();
+        Ok(match ready {
+            Ready::Transaction { mut session, switched } => {
+                let has_written = switched.tables.iter().any(|diff| diff.writes() > 0) || self.home.is_own();
+                apply::commit(&mut session, &self.server, has_written)?;
+                switched
+            }
+            Ready::Renaming { switched } => {
+                make::rename(self, &self.schema, name)?;
+                switched
+            }
+            Ready::Dropping { switched } => {
+                remove::drop_for_good(self, name)?;
+                switched
+            }
+        })
     }
 
-    /// Drops the staging tables, of this run and of a killed one under the same id.
-    pub fn discard_staging(&self) -> Result<(), Error> {
-        staging::drop_schema(&mut staging::connect(&self.server)?, &self.schema).map_err(Error::from)
+    /// Drops what was staged, by this run and by a killed one under the same id.
+    pub fn discard_staging(&mut self) -> Result<(), Error> {
+        self.work = None; // ends its transaction
+        let mut door = staging::connect(&self.home.door)?;
+        if self.home.tenancy == Tenancy::Database {
+            make::drop_database(&mut door, &self.schema)?;
+            if !make::has_database(&mut door, self.server.database())? {
+                return Ok(());
+            }
+            door = staging::connect(&self.server)?;
+        }
+        staging::drop_schema(&mut door, &self.schema).map_err(Error::from)
     }
 
     /// The same for everybody who restores this site in this database.
@@ -384,6 +507,14 @@ impl RowsTarget {
         let hash = blake3::hash(format!("lifeboat restore of site {}", self.site).as_bytes());
         let (first, _) = hash.as_bytes().split_at(8);
         first.iter().fold(0_i64, |key, byte| (key << 8) | i64::from(*byte))
+    }
+
+    fn no_structure(&self) -> Error {
+        Error::Conflict {
+            path: self.site.to_string(),
+            detail: "the site's schema or database is gone, and the snapshot does not hold its structure".into(),
+            hint: "choose a point that was taken with this tenancy, or export this one and load it by hand".into(),
+        }
     }
 
     fn work(&self) -> Result<&Work, Error> {

@@ -31,11 +31,14 @@ fn raised(live: i64, snapshot: i64, in_rows: Option<i64>, increment: i64) -> Opt
 /// Raises those that stand too low. Sequences keep to no transaction: should it be rolled back, they
 /// stay raised, which harms nobody. The greatest of both is taken again in the statement that sets,
 /// so that values given out meanwhile are not given out twice.
+///
+/// `restored`: where the restored rows of a table are, as an SQL `FROM` item with what follows it.
 pub(super) fn raise(
     session: &mut Session,
     catalogue: &Catalogue,
     wanted: &[SequenceState],
     scopes: &[Scope],
+    restored: &dyn Fn(&Scope) -> String,
 ) -> Outcome<Vec<RaisedSequence>> {
     let mut done = Vec::new();
     for state in wanted {
@@ -48,7 +51,7 @@ pub(super) fn raise(
         let Some(row) = rows.first() else { continue };
         let live = given_out(row.get(0), row.get(1), known.increment);
         let snapshot = given_out(state.last_value, state.is_called, known.increment);
-        let in_rows = outermost_in_rows(session, state, scopes, known.increment)?;
+        let in_rows = outermost_in_rows(session, state, scopes, known.increment, restored)?;
         let Some(till) = raised(live, snapshot, in_rows, known.increment) else { continue };
         let best = if known.increment < 0 { "least" } else { "greatest" };
         let set = format!(
@@ -61,18 +64,40 @@ pub(super) fn raise(
     Ok(done)
 }
 
+/// Puts new sequences where the snapshot had them.
+pub(super) fn set(
+    session: &mut Session,
+    catalogue: &Catalogue,
+    wanted: &[SequenceState],
+) -> Outcome<Vec<RaisedSequence>> {
+    let mut done = Vec::new();
+    for state in wanted {
+        let Some(known) = catalogue.sequences.iter().find(|sequence| sequence.name.as_str() == state.name) else {
+            continue;
+        };
+        let name = literal(&state.name);
+        let set =
+            format!("SELECT pg_catalog.setval({name}::pg_catalog.regclass, {}, {})", state.last_value, state.is_called);
+        session.rows(&format!("cannot set sequence `{}`", known.name), &set)?;
+        let till = given_out(state.last_value, state.is_called, known.increment);
+        done.push(RaisedSequence { name: known.name.clone(), from: 0, till });
+    }
+    Ok(done)
+}
+
 fn outermost_in_rows(
     session: &mut Session,
     state: &SequenceState,
     scopes: &[Scope],
     increment: i64,
+    restored: &dyn Fn(&Scope) -> String,
 ) -> Outcome<Option<i64>> {
     let Some((table, column)) = &state.owner else { return Ok(None) };
     let scope = scopes.iter().find(|scope| scope.name.as_str() == table && scope.is_usable());
     let column = scope.and_then(|scope| scope.columns.iter().find(|known| known.name == *column));
     let (Some(scope), Some(column)) = (scope, column) else { return Ok(None) };
     let best = if increment < 0 { "min" } else { "max" };
-    let query = format!("SELECT {best}({})::int8 FROM {}", column.quoted, scope.stage);
+    let query = format!("SELECT {best}({})::int8 FROM {}", column.quoted, restored(scope));
     let rows = session.rows("cannot look for the highest number", &query)?;
     Ok(rows.first().and_then(|row| row.get(0)))
 }

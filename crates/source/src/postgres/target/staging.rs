@@ -120,7 +120,7 @@ pub(super) fn load_here(session: &mut Session, scopes: &[Scope], spool: &Spool) 
 fn load(session: &mut Session, scope: &Scope, at: usize, spool: &Spool) -> Result<Option<Conflict>, Error> {
     let conflict = |detail: String| Conflict::new(&scope.name, ConflictKind::ColumnRetyped, scope.rows, detail);
     let retyped = scope.retyped.join(", ");
-    match copy_in(session, scope, at, spool) {
+    match copy_in(session, scope, &scope.stage, at, spool) {
         Err(fail) if fail.is_refused_value() => {
             let code = fail.code.as_ref().map_or("", |code| code.code());
             let what = if retyped.is_empty() { "a type was redefined" } else { retyped.as_str() };
@@ -149,10 +149,11 @@ fn load(session: &mut Session, scope: &Scope, at: usize, spool: &Spool) -> Resul
     })
 }
 
-fn copy_in(session: &mut Session, scope: &Scope, at: usize, spool: &Spool) -> Outcome<()> {
+/// Copies a table's content from the spool into `table`; the rows must be as many as the snapshot says.
+pub(super) fn copy_in(session: &mut Session, scope: &Scope, table: &str, at: usize, spool: &Spool) -> Outcome<()> {
     let columns = scope.columns.iter().map(|column| column.quoted.as_str()).collect::<Vec<_>>().join(", ");
-    let statement = format!("COPY {} ({columns}) FROM STDIN", scope.stage);
-    copy_from(session, &format!("cannot load staging for table `{}`", scope.name), &statement, (spool, at))
+    let statement = format!("COPY {table} ({columns}) FROM STDIN");
+    copy_from(session, &format!("cannot load the rows of table `{}`", scope.name), &statement, (spool, at))
 }
 
 /// Gives a table's content in the spool to a `COPY … FROM STDIN`.

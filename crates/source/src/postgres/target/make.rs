@@ -1,0 +1,202 @@
+//! A schema or a database of the site's own that is gone: made again whole, with its structure.
+//!
+//! ```text
+//! schema     one transaction: structure ▸ rows ▸ indexes, keys, triggers ▸ prove ▸ (switch) commit
+//! database   the same in a database of another name, which the switch renames
+//! ```
+//!
+//! Nobody sees anything of it before the switch.
+
+use std::collections::BTreeMap;
+
+use lifeboat_model::Check;
+
+use super::super::structure::{DatabaseProperties, Structure};
+use super::super::tenancy::Owners;
+use super::super::{Catalogue, Session, TableName};
+use super::fail::{Ask, Fail, Outcome};
+use super::scope::{self, Scope};
+use super::sequences::set;
+use super::{Ready, RowsTarget, SwitchedRows, TableDiff, WantedRows, Work, apply, prove, staging};
+use crate::Error;
+use crate::postgres::describe::literal;
+use crate::postgres::structure::ident;
+
+/// Settings whose value is a list of names.
+const LISTS: &[&str] = &["search_path", "temp_tablespaces", "session_preload_libraries", "local_preload_libraries"];
+
+/// Makes the schema within a transaction that is left open.
+pub(super) fn schema(target: &RowsTarget, work: &Work, structure: &Structure) -> Outcome<Ready> {
+    let (session, switched) = apply::watched(target, |session| {
+        apply::begin_alone(session, target)?;
+        let mut switched = fill(session, target, work, structure)?;
+        switched.checks.push(nobody_else(session, target)?);
+        Ok(switched)
+    })?;
+    Ok(Ready::Transaction { session, switched })
+}
+
+/// Makes the database under the staging name.
+pub(super) fn database(target: &RowsTarget, work: &Work, structure: &Structure) -> Outcome<Ready> {
+    let properties = structure.database.clone().unwrap_or_default();
+    let mut door = staging::connect(&target.home.door)?;
+    drop_database(&mut door, &target.schema)?;
+    let action = "cannot make the database again";
+    door.run(action, &properties.create(&target.schema)).map_err(|fail| explained(&door, fail))?;
+    let stage = target.home.door.with_database(&target.schema);
+    let mut session = staging::connect(&stage)?;
+    let switched = fill(&mut session, target, work, structure)?;
+    drop(session);
+    for statement in properties.after(&target.schema) {
+        door.run(action, &statement).map_err(|fail| explained(&door, fail))?;
+    }
+    Ok(Ready::Renaming { switched })
+}
+
+/// Gives the database that was made its name.
+pub(super) fn rename(target: &RowsTarget, from: &str, to: &str) -> Outcome<()> {
+    let mut door = staging::connect(&target.home.door)?;
+    door.run("cannot give the database its name", &format!("ALTER DATABASE {} RENAME TO {}", ident(from), ident(to)))
+}
+
+/// Drops a database, whoever is connected to it: nobody but us knows one of this name.
+pub(super) fn drop_database(door: &mut Session, name: &str) -> Outcome<()> {
+    door.run("cannot remove the staging database", &format!("DROP DATABASE IF EXISTS {} WITH (FORCE)", ident(name)))
+}
+
+pub(super) fn has_database(door: &mut Session, name: &str) -> Outcome<bool> {
+    let query = format!("SELECT count(*) FROM pg_database WHERE datname = {}", literal(name));
+    Ok(door.number("cannot look for the database", &query)? > 0)
+}
+
+/// Structure, rows, and what goes over the rows; then everything is read back.
+fn fill(session: &mut Session, target: &RowsTarget, work: &Work, structure: &Structure) -> Outcome<SwitchedRows> {
+    let again = "cannot make the structure again";
+    session.run(again, &structure.pre_data).map_err(|fail| explained(session, fail))?;
+    let schema = target.home.schema.as_deref();
+    let catalogue = Catalogue::read(&mut **session, schema).map_err(|error| Fail::new(session, again, &error))?;
+    let scopes = scopes(target, &work.wanted, &catalogue)?;
+    for (at, scope) in scopes.iter().enumerate().filter(|(_, scope)| scope.rows > 0) {
+        staging::copy_in(session, scope, scope.name.as_str(), at, &work.spool)?;
+    }
+    session.run(again, &structure.post_data).map_err(|fail| explained(session, fail))?;
+    session.run("cannot set the search path", "SET search_path = ''")?;
+    let sequences = set(session, &catalogue, &work.wanted.sequences)?;
+    refresh_views(session, schema)?;
+    let tables = scopes.iter().map(|scope| TableDiff { insert: scope.rows, ..TableDiff::none(&scope.name) });
+    let tables: Vec<TableDiff> = tables.collect();
+    let checks = vec![prove::content(session, &scopes)?, made(&scopes)];
+    Ok(SwitchedRows { tables, checks, sequences, notes: Vec::new() })
+}
+
+/// The wanted tables over those that the structure has made; each of them must be there as it was.
+fn scopes(target: &RowsTarget, wanted: &WantedRows, catalogue: &Catalogue) -> Outcome<Vec<Scope>> {
+    let owners = Owners::One { left_out: Vec::new() };
+    let tables = owners.tables(catalogue, target.home.schema.as_deref(), &target.site);
+    let live = tables.into_iter().map(|table| (table.table.name.clone(), table)).collect::<BTreeMap<TableName, _>>();
+    let scopes = scope::lay_over(&wanted.tables, &live, &BTreeMap::new(), catalogue, &target.schema);
+    match scopes.iter().flat_map(|scope| &scope.conflicts).next() {
+        None => Ok(scopes),
+        Some(conflict) => Err(Fail::from(Error::Damaged {
+            path: conflict.table.to_string(),
+            detail: format!("the structure in the snapshot does not fit its rows: {}", conflict.detail),
+            hint: "choose another point, or export this one and load it by hand".into(),
+        })),
+    }
+}
+
+fn made(scopes: &[Scope]) -> Check {
+    prove::passed("structure", format!("{} tables made again, with their keys, indexes and triggers", scopes.len()))
+}
+
+/// No row outside the schema was written: an event trigger might.
+fn nobody_else(session: &mut Session, target: &RowsTarget) -> Outcome<Check> {
+    let schema = literal(target.home.schema.as_deref().unwrap_or_default());
+    let query = format!(
+        "SELECT format('%I.%I', schemaname, relname) FROM pg_stat_xact_all_tables \
+         WHERE n_tup_ins + n_tup_upd + n_tup_del > 0 AND schemaname NOT IN ({schema}, 'pg_catalog', 'pg_toast')"
+    );
+    match session.rows("cannot read the transaction's write counters", &query)?.first() {
+        None => Ok(prove::passed("only this site", "no row was written outside its schema".into())),
+        Some(row) => {
+            let detail = format!("table=`{}`", row.get::<_, String>(0));
+            let hint = "an event trigger writes there when tables are made: disable it for the restore";
+            Err(prove::refuted(session, "it wrote what was not planned", detail, hint))
+        }
+    }
+}
+
+/// Materialized views come back empty; they are filled in the order in which they were made.
+fn refresh_views(session: &mut Session, schema: Option<&str>) -> Outcome<()> {
+    let action = "cannot fill the materialized views";
+    let only = schema.map(|schema| format!("AND n.nspname = {}", literal(schema))).unwrap_or_default();
+    let query = format!(
+        "SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
+         WHERE c.relkind = 'm' AND NOT c.relispopulated {only} ORDER BY c.oid"
+    );
+    let views: Vec<String> = session.rows(action, &query)?.iter().map(|row| row.get(0)).collect();
+    views.iter().try_for_each(|view| session.run(action, &format!("REFRESH MATERIALIZED VIEW {view}")))
+}
+
+/// What a role lacks for making things that others own.
+fn explained(session: &Session, fail: Fail) -> Fail {
+    if fail.code != Some(postgres::error::SqlState::INSUFFICIENT_PRIVILEGE) {
+        return fail;
+    }
+    let error = Error::Database {
+        source_name: session.source_name().to_owned(),
+        action: "the role may not make the structure again, nothing is changed".into(),
+        detail: fail.error.to_string(),
+        hint:
+            "make it a member of the roles that own the site's tables (GRANT owner TO role), and let it make schemas \
+               (GRANT CREATE ON DATABASE) or databases (ALTER ROLE role CREATEDB)"
+                .into(),
+        fault: lifeboat_model::Fault::Operator,
+    };
+    Fail { error: Box::new(error), code: fail.code }
+}
+
+impl DatabaseProperties {
+    /// `CREATE DATABASE` of this name.
+    fn create(&self, name: &str) -> String {
+        let mut statement = format!("CREATE DATABASE {} TEMPLATE template0", ident(name));
+        for (word, value) in [("ENCODING", &self.encoding), ("LC_COLLATE", &self.collate), ("LC_CTYPE", &self.ctype)] {
+            if !value.is_empty() {
+                statement.push_str(&format!(" {word} {}", literal(value)));
+            }
+        }
+        if let Some((provider, locale)) = &self.locale {
+            let word = if provider == "icu" { "ICU_LOCALE" } else { "BUILTIN_LOCALE" };
+            statement.push_str(&format!(" LOCALE_PROVIDER {provider} {word} {}", literal(locale)));
+        }
+        statement
+    }
+
+    /// What is said of it once it is there.
+    fn after(&self, name: &str) -> Vec<String> {
+        let name = ident(name);
+        let mut statements = Vec::new();
+        if self.connection_limit >= 0 {
+            statements.push(format!("ALTER DATABASE {name} CONNECTION LIMIT {}", self.connection_limit));
+        }
+        for (role, setting) in &self.settings {
+            let Some((key, value)) = setting.split_once('=') else { continue };
+            let of = role.as_ref().map(|role| format!("ROLE {} IN ", ident(role))).unwrap_or_default();
+            // A list is stored as it is written, each of its names quoted where it must be.
+            let value = if LISTS.contains(&key) { value.to_owned() } else { literal(value) };
+            statements.push(format!("ALTER {of}DATABASE {name} SET {} TO {value}", ident(key)));
+        }
+        if let Some(grants) = &self.grants {
+            statements.push(format!("REVOKE ALL ON DATABASE {name} FROM PUBLIC"));
+            for (grantee, privilege, is_grantable) in grants {
+                let to = grantee.as_ref().map_or("PUBLIC".to_owned(), |role| ident(role));
+                let on = if *is_grantable { " WITH GRANT OPTION" } else { "" };
+                statements.push(format!("GRANT {privilege} ON DATABASE {name} TO {to}{on}"));
+            }
+        }
+        if !self.owner.is_empty() {
+            statements.push(format!("ALTER DATABASE {name} OWNER TO {}", ident(&self.owner)));
+        }
+        statements
+    }
+}
