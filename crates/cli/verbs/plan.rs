@@ -1,6 +1,6 @@
 //! A restore plan, for people and for programs.
 
-use lifeboat_engine::{Change, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget};
+use lifeboat_engine::{Change, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget, RowsCounted, RowsLimit};
 use lifeboat_model::Timestamp;
 use serde_json::{Value, json};
 
@@ -55,6 +55,7 @@ pub(super) fn show_plan(plan: &RestorePlan, request: &RestoreRequest, context: &
     if !context.output.is_json() {
         show_changes(plan, if context.global.verbose > 0 { usize::MAX } else { SHOWN_MAX }, context);
     }
+    show_counted(plan, context);
     for part in &plan.parts {
         part.notes.iter().for_each(|note| output.line(format!("  note: {}: {note}", part.source)));
     }
@@ -73,6 +74,36 @@ pub(super) fn show_plan(plan: &RestorePlan, request: &RestoreRequest, context: &
     let requests = if plan.read_requests == 1 { "request" } else { "requests" };
     output.line(format!("Reads at most {} in about {} {requests}.", bytes(plan.read_bytes), count(plan.read_requests)));
     output.line(format!("Plan {}", plan.hash));
+}
+
+/// Prints what a comparison has found of the tables that differ.
+pub(super) fn show_counted(plan: &RestorePlan, context: &Context) {
+    for part in &plan.parts {
+        for (table, counted) in part.limits.iter().filter_map(|limit| Some((&limit.table, limit.counted?))) {
+            let RowsCounted { insert, update, delete, equal } = counted;
+            if insert + update + delete > 0 {
+                context.output.line(format!(
+                    "  {}/{table}: {} to insert, {} to update, {} to delete, {} equal",
+                    part.source,
+                    count(insert),
+                    count(update),
+                    count(delete),
+                    count(equal)
+                ));
+            }
+        }
+    }
+}
+
+/// One table of a plan's JSON.
+fn table_json(limit: &RowsLimit) -> Value {
+    let mut table = json!({ "table": limit.table, "write_max": limit.write, "delete_max": limit.delete });
+    if let (Some(counted), Some(keys)) = (limit.counted, table.as_object_mut()) {
+        let RowsCounted { insert, update, delete, equal } = counted;
+        let counts = [("insert", insert), ("update", update), ("delete", delete), ("equal", equal)];
+        keys.extend(counts.map(|(key, rows)| (key.to_owned(), rows.into())));
+    }
+    table
 }
 
 /// Prints up to `max` changes, and returns how many there are.
@@ -111,7 +142,8 @@ fn target(request: &RestoreRequest) -> String {
     }
 }
 
-fn to_json(plan: &RestorePlan, request: &RestoreRequest) -> Value {
+/// The parts of a plan.
+pub(super) fn parts_json(plan: &RestorePlan) -> Vec<Value> {
     let parts = plan.parts.iter().map(|part| {
         json!({
             "source": part.source.as_str(),
@@ -124,11 +156,13 @@ fn to_json(plan: &RestorePlan, request: &RestoreRequest) -> Value {
             "keep": part.keep,
             "write_bytes": part.write_bytes,
             "notes": part.notes,
-            "tables": part.limits.iter().map(|limit| json!({
-                "table": limit.table, "write_max": limit.write, "delete_max": limit.delete,
-            })).collect::<Vec<_>>(),
+            "tables": part.limits.iter().map(table_json).collect::<Vec<_>>(),
         })
     });
+    parts.collect()
+}
+
+fn to_json(plan: &RestorePlan, request: &RestoreRequest) -> Value {
     let conflicts =
         plan.conflicts.iter().map(|conflict| json!({ "source": conflict.source.as_str(), "detail": conflict.detail }));
     let left_out = plan.left_out.iter().map(|(source, reason)| json!({ "source": source.as_str(), "reason": reason }));
@@ -140,7 +174,7 @@ fn to_json(plan: &RestorePlan, request: &RestoreRequest) -> Value {
         "mark": words::mark(plan.mark),
         "mark_reason": plan.mark_reason,
         "target": target(request),
-        "parts": parts.collect::<Vec<_>>(),
+        "parts": parts_json(plan),
         "left_out": left_out.collect::<Vec<_>>(),
         "conflicts": conflicts.collect::<Vec<_>>(),
         "read_bytes": plan.read_bytes,

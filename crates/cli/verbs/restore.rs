@@ -5,7 +5,7 @@ use lifeboat_engine::{
 };
 use lifeboat_model::{PointInTime, Receipt, SiteId};
 
-use super::plan::{show_changes, show_plan};
+use super::plan::{parts_json, show_changes, show_counted, show_plan};
 use crate::args::{ApprovalArgs, DiffArgs, OnlyArg, RestoreArgs, UndoArgs};
 use crate::confirm::{Approvable, Decision, Left, decide};
 use crate::open::Open;
@@ -102,6 +102,7 @@ pub fn diff(args: &DiffArgs, context: &Context) -> Result<Outcome, CliError> {
         open.bars.clear();
         context.output.say(format!("{} now, against {} (snapshot {})", plan.site, plan.at, plan.snapshot));
         let differences = show_changes(&plan, usize::MAX, context);
+        show_counted(&plan, context);
         if differences == 0 {
             context.output.say("Nothing differs.");
         } else {
@@ -114,7 +115,8 @@ pub fn diff(args: &DiffArgs, context: &Context) -> Result<Outcome, CliError> {
             .with("site", plan.site.as_str())
             .with("snapshot_id", plan.snapshot.to_string())
             .with("at", plan.at.to_string())
-            .with("differences", differences))
+            .with("differences", differences)
+            .with("parts", parts_json(&plan)))
     })
 }
 

@@ -27,5 +27,5 @@ pub use points::{Point, choose_point, points};
 pub use process::{is_gone, this_process};
 pub use restore::{
     Approval, Change, Conflict, Only, PartPlan, Planned, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget,
-    RowsLimit, find_undo, plan_restore, restore,
+    RowsCounted, RowsLimit, find_undo, plan_restore, restore,
 };

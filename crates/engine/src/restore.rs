@@ -32,7 +32,7 @@ mod stage;
 mod undo;
 
 pub use facts::Facts;
-pub use limits::RowsLimit;
+pub use limits::{RowsCounted, RowsLimit};
 pub use plan::{Change, Conflict, PartPlan, RestorePlan};
 pub use request::{Only, RestorePoint, RestoreRequest, RestoreTarget};
 pub use undo::find_undo;

@@ -50,6 +50,7 @@ fn as_json(name: &str, place: &str, found: &Inspection) -> serde_json::Value {
         "suggested_lines": found.suggested_lines,
         "missing_privileges": missing.collect::<Vec<_>>(),
         "views_skipped": found.views.iter().map(|view| view.as_str()).collect::<Vec<_>>(),
+        "staging": found.staging,
         "copies_skipped": found.copies.iter().map(|copy| copy.name.as_str()).collect::<Vec<_>>(),
     })
 }
@@ -75,6 +76,9 @@ fn tell(name: &str, place: &str, found: &Inspection, context: &Context) {
     if !found.views.is_empty() {
         let views: Vec<&str> = found.views.iter().map(|view| view.as_str()).collect();
         output.line(format!("  without views, which hold nothing of their own: {}", views.join(", ")));
+    }
+    for schema in &found.staging {
+        output.line(format!("  {schema}: staged by a restore that runs now, or was killed: run its command again"));
     }
     for copy in &found.copies {
         output.line(format!("  without schema {}, made by `restore --beside` ({})", copy.name, copy.comment));

@@ -161,8 +161,13 @@ pub(super) async fn gather(engine: &Engine, request: &RestoreRequest) -> Result<
 /// Compares a part before it is planned: with `exact`, or where something is in the place already.
 fn compare_first(engine: &Engine, request: &RestoreRequest, facts: &Facts, part: &mut PartFacts) -> Result<(), Error> {
     let is_occupied = elsewhere::is_occupied(part, request);
-    if request.exact || is_occupied {
-        part.compared = tokio::task::block_in_place(|| compare(engine, request, facts, part)).map(Some)?;
+    let is_asked = request.exact || is_occupied;
+    if is_asked || super::limits::is_compared_anyway(part) {
+        part.compared = match tokio::task::block_in_place(|| compare(engine, request, facts, part)) {
+            // Without it the counts are upper limits, and what is in the way shows when it is staged.
+            Err(error) if !is_asked && error.fault() == Fault::Operator => None,
+            compared => Some(compared?),
+        };
         if let Some(Compared::Rows(Some(verified))) = &part.compared {
             part.row_conflicts = verified.conflicts().iter().map(ToString::to_string).collect();
         }

@@ -5,7 +5,7 @@
 
 use lifeboat_model::{EntryKind, SourceName};
 use lifeboat_source::postgres::describe::table_of_path;
-use lifeboat_source::postgres::target::{KeyRange, LiveRows, LiveTable, TableDiff, VerifiedRows};
+use lifeboat_source::postgres::target::{LiveRows, LiveTable, TableDiff, VerifiedRows};
 
 use super::facts::{Compared, PartFacts};
 use super::plan::{Change, PartPlan};
@@ -19,6 +19,27 @@ pub struct RowsLimit {
     /// Rows inserted or updated.
     pub write: u64,
     pub delete: u64,
+    /// What a comparison has found, where there was one.
+    pub counted: Option<RowsCounted>,
+}
+
+/// What a comparison of a table's rows has found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowsCounted {
+    pub insert: u64,
+    pub update: u64,
+    pub delete: u64,
+    pub equal: u64,
+}
+
+/// Rows by key are few, and a limit of all rows of their table says nothing: they are compared before
+/// they are planned, unless so much would have to be read for it.
+const COMPARED_BYTES_MAX: u64 = 256 << 20;
+
+/// Whether a part is compared before it is planned though nobody asked for that.
+pub(super) fn is_compared_anyway(part: &PartFacts) -> bool {
+    let is_by_key = part.narrow.as_ref().is_some_and(|narrow| narrow.keys.is_some());
+    is_by_key && part.wanted.iter().map(|entry| entry.metadata.size).sum::<u64>() <= COMPARED_BYTES_MAX
 }
 
 /// Rows by table: exact where they were compared, or where the site has none now; else upper limits.
@@ -54,6 +75,12 @@ fn plan_exactly(part: &PartFacts, verified: &VerifiedRows, plan: &mut PartPlan) 
             table: diff.table.to_string(),
             write: diff.insert + diff.update + diff.replace,
             delete: diff.delete + diff.replace,
+            counted: Some(RowsCounted {
+                insert: diff.insert,
+                update: diff.update + diff.replace,
+                delete: diff.delete,
+                equal: diff.unchanged,
+            }),
         });
         if diff.writes() == 0 {
             continue;
@@ -64,14 +91,6 @@ fn plan_exactly(part: &PartFacts, verified: &VerifiedRows, plan: &mut PartPlan) 
             _ => Change::Replace,
         };
         plan.changes.push((change, diff.table.to_string()));
-        plan.notes.push(format!(
-            "{}: {} to insert, {} to update, {} to delete, {} equal",
-            diff.table,
-            diff.insert,
-            diff.update + diff.replace,
-            diff.delete,
-            diff.unchanged
-        ));
     }
     plan.write_bytes = part.wanted.iter().map(|entry| entry.metadata.size).sum();
     plan.notes.extend(verified.notes().iter().cloned());
@@ -84,11 +103,9 @@ fn plan_at_most(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) {
         let (path, table) = (entry.path.to_string(), table_of_path(&entry.path.to_string()));
         let now = live_table(live, entry);
         let is_chosen = part.narrow.as_ref().is_none_or(|narrow| narrow.table == table);
-        let is_one = part.narrow.as_ref().and_then(|narrow| narrow.keys.as_ref()).is_some_and(KeyRange::is_one);
-        let at_most = |rows: u64| if is_chosen && is_one { rows.min(1) } else { rows };
         // Rows that are only referred to are added where they are missing.
-        let delete = if is_chosen { at_most(now.map_or(0, |now| now.rows)) } else { 0 };
-        let limit = RowsLimit { table: table.to_string(), write: at_most(rows), delete };
+        let delete = if is_chosen { now.map_or(0, |now| now.rows) } else { 0 };
+        let limit = RowsLimit { table: table.to_string(), write: rows, delete, counted: None };
         match now {
             Some(now) if now.digest == digest => {
                 plan.keep += rows;
@@ -113,7 +130,7 @@ fn plan_at_most(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) {
         for table in live.tables.iter().filter(|table| table.rows > 0) {
             plan.remove += table.rows;
             plan.changes.push((Change::Remove, table.name.to_string()));
-            plan.limits.push(RowsLimit { table: table.name.to_string(), write: 0, delete: table.rows });
+            plan.limits.push(RowsLimit { table: table.name.to_string(), write: 0, delete: table.rows, counted: None });
         }
     }
 }
@@ -154,7 +171,7 @@ mod tests {
             let source = SourceName::new("app").unwrap();
             assert_eq!(check_limits(&source, limits, &[diff]).is_ok(), want, "{insert} {update} {delete} {limits:?}");
         };
-        let limit = |table: &str| RowsLimit { table: table.into(), write: 3, delete: 2 };
+        let limit = |table: &str| RowsLimit { table: table.into(), write: 3, delete: 2, counted: None };
         check((1, 2, 2), &[limit("public.t")], true);
         check((2, 2, 0), &[limit("public.t")], false);
         check((0, 0, 3), &[limit("public.t")], false);

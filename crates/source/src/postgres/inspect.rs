@@ -4,7 +4,7 @@
 
 use std::collections::BTreeSet;
 
-use super::target::{CopiedSchema, copied_schemas};
+use super::target::{CopiedSchema, copied_schemas, staging_schemas};
 use super::{
     Catalogue, Class, Classes, MissingPrivilege, PostgresConfig, Server, ServerFacts, Session, TableKind, TableName,
     classify, missing_privileges,
@@ -28,6 +28,8 @@ pub struct Inspection {
     pub views: Vec<TableName>,
     /// Schemas that hold what `restore --beside` copied: no part of any site.
     pub copies: Vec<CopiedSchema>,
+    /// Schemas of restores that run now or were killed.
+    pub staging: Vec<String>,
 }
 
 /// A table that is not a partition.
@@ -51,7 +53,7 @@ impl Inspection {
         let catalogue = Catalogue::load(&mut session)?;
         let classes = classify(server.source_name(), &catalogue, config)?;
         let missing = missing_privileges(&mut session, &catalogue, &classes)?;
-        let copies = copied_schemas(&mut session)?;
+        let (copies, staging) = (copied_schemas(&mut session)?, staging_schemas(&mut session)?);
         session.batch_execute(COUNT_MAX).map_err(|error| session.failed("cannot set a time-out", &error))?;
         let sites = count(&mut session, &format!("SELECT count(*) FROM ({}) s", classes.tenant_query()))?;
         let mut tables = Vec::new();
@@ -60,7 +62,7 @@ impl Inspection {
         }
         let suggested_lines = classes.suggested_lines();
         let (server, views) = (catalogue.server, catalogue.views);
-        Ok(Self { server, sites, tables, suggested_lines, missing, views, copies, classes })
+        Ok(Self { server, sites, tables, suggested_lines, missing, views, copies, staging, classes })
     }
 }
 

@@ -133,6 +133,7 @@ pub(super) fn load(
     let mut text = format!(
         "-- {} of site {} at {}.\n-- From inside this directory: psql -d DATABASE -f load.sql\n\n\
          \\set ON_ERROR_STOP on\n\\encoding UTF8\n\\o /dev/null\nBEGIN;\nSET LOCAL statement_timeout = 0;\n\
+         SET LOCAL client_min_messages = warning;\n\
          SET LOCAL standard_conforming_strings = on;\nSET LOCAL DateStyle = 'ISO, MDY';\n\
          SET LOCAL IntervalStyle = 'postgres';\nSET LOCAL xmloption = 'content';\nSET LOCAL lc_monetary = 'C';\n\n\
          \\ir schema.sql\n\n",
@@ -197,8 +198,8 @@ pub(super) fn readme(about: &About, tables: &[ExportedTable], has_structure: boo
          ## Load it\n\nInto an empty database, from inside this directory:\n\n    createdb look\n    psql -d look -f \
          load.sql\n\nIt is one transaction: all of it is there at the end, or nothing. {structure}\n\n## What is in it\n\n\
          One CSV file a table, in `data`, the first line with the columns' names. Every value is quoted and NULL is \
-         nothing at all, so an empty text (`\"\"`) and NULL are told apart. `part.json` holds the digests: `csv` is the \
-         BLAKE3 of the file, `rows` that of the rows as the database wrote them.\n\n| table | rows | file |\n|---|---:|---|\n\
+         nothing at all, so an empty text (`\"\"`) and NULL are told apart. `part.json` holds the digests: \
+         `csv_blake3` is of the file, `rows_blake3` of the rows as the database wrote them.\n\n| table | rows | file |\n|---|---:|---|\n\
          {rows}",
         source = shown(about.source.as_bytes()),
         site = shown(about.site.as_bytes()),

@@ -219,6 +219,13 @@ impl RowsBeside {
     }
 }
 
+/// The schemas that hold what a restore has staged: one that runs now, or was killed.
+pub fn staging_schemas(session: &mut Session) -> Result<Vec<String>, Error> {
+    let query = "SELECT nspname::text FROM pg_namespace WHERE nspname ~ '^lifeboat_stage_[0-9a-f]{16}$' ORDER BY 1";
+    let rows = session.rows("cannot look for what is staged", query)?;
+    Ok(rows.iter().map(|row| row.get(0)).collect())
+}
+
 /// The schemas that hold copies.
 pub fn copied_schemas(session: &mut Session) -> Result<Vec<CopiedSchema>, Error> {
     let query = format!(

@@ -44,7 +44,7 @@ use fail::{Ask, Outcome};
 use scope::{Indexes, Scope};
 use spool::Spool;
 
-pub use beside::{CopiedSchema, Found, RowsBeside, copied_schemas};
+pub use beside::{CopiedSchema, Found, RowsBeside, copied_schemas, staging_schemas};
 pub use keys::KeyRange;
 pub use narrow::Narrow;
 pub use sequences::RaisedSequence;
