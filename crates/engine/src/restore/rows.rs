@@ -236,8 +236,9 @@ pub(super) fn compare(engine: &Engine, facts: &Facts, part: &PartFacts) -> Resul
         true => wanted_rows(facts, part)?,
         false => (target.no_rows(), Vec::new()),
     };
-    if wanted.structure.is_some() && live.is_absent() {
-        return Ok(None); // the tables to compare with are yet to be made; the counts are exact
+    // A schema or database of its own that is yet to be made, or goes as a whole: the counts are exact.
+    if wanted.tables.is_empty() || (wanted.structure.is_some() && live.is_absent()) {
+        return Ok(None);
     }
     if !target.can_preview() {
         return Ok(None);
