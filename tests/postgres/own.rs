@@ -132,6 +132,19 @@ async fn dropped_and_put_back(tenancy: Tenancy) {
     let unchanged = |site: &lifeboat_engine::SiteBackup| matches!(site.outcome, SiteOutcome::Unchanged(_));
     assert!(again.sites.iter().all(unchanged), "{:?}", again.sites);
 
+    // A change of structure alone is a change: the same length, and no row.
+    let body = format!(
+        "CREATE OR REPLACE FUNCTION {}.count_change() RETURNS trigger LANGUAGE plpgsql AS $$ \
+                        BEGIN NEW.changes := NEW.changes + 2; RETURN NEW; END $$",
+        estate.schema("acme2")
+    );
+    run_sql(&estate.url("acme2"), &body).unwrap();
+    backup_all(&estate.engine).await.unwrap();
+    run_sql(&estate.url("acme2"), &body.replace("+ 2", "+ 3")).unwrap();
+    let changed = backup_all(&estate.engine).await.unwrap();
+    let published = changed.sites.iter().filter(|site| matches!(site.outcome, SiteOutcome::Published(_)));
+    assert_eq!(published.map(|site| site.site.as_str()).collect::<Vec<_>>(), ["acme2"]);
+
     let pictures: BTreeMap<&str, _> = SITES.iter().map(|site| (*site, estate.picture(site))).collect();
     let stop = AtomicBool::new(false);
     let (busy_url, busy_schema) = (estate.url("zebra"), estate.schema("zebra"));

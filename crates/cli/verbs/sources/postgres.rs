@@ -51,6 +51,7 @@ fn as_json(name: &str, place: &str, found: &Inspection) -> serde_json::Value {
         "missing_privileges": missing.collect::<Vec<_>>(),
         "views_skipped": found.views.iter().map(|view| view.as_str()).collect::<Vec<_>>(),
         "staging": found.staging,
+        "not_sites": found.not_sites,
         "copies_skipped": found.copies.iter().map(|copy| copy.name.as_str()).collect::<Vec<_>>(),
     })
 }
@@ -79,6 +80,9 @@ fn tell(name: &str, place: &str, found: &Inspection, context: &Context) {
     }
     for schema in &found.staging {
         output.line(format!("  {schema}: staged by a restore that runs now, or was killed: run its command again"));
+    }
+    if !found.not_sites.is_empty() {
+        output.line(format!("  no sites, and in no backup: {}", found.not_sites.join(", ")));
     }
     for copy in &found.copies {
         output.line(format!("  without schema {}, made by `restore --beside` ({})", copy.name, copy.comment));

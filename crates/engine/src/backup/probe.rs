@@ -1,6 +1,8 @@
 //! Whether a site has changed, by metadata alone: no content is read and no database opened.
 
-use lifeboat_model::{Entry, EntryKind, PartRecord, PartStatus, SiteId, SourceKind};
+use lifeboat_model::{Entry, PartRecord, PartStatus, SiteId, SourceKind};
+
+use lifeboat_source::postgres::describe::DESCRIPTION_PATH;
 
 use super::fingerprint::Fingerprinter;
 use crate::fleet::AnySource;
@@ -50,7 +52,7 @@ pub(super) fn fingerprint_now(
 }
 
 /// The digest that the sources had when a snapshot was taken, from its entries. Of a database's part
-/// only the rows count: where it was cut changes each time.
+/// rows and structure count: where it was cut changes each time.
 pub(super) fn fingerprint_of<'e, E: IntoIterator<Item = &'e Entry>>(
     parts: impl IntoIterator<Item = (&'e PartRecord, E)>,
 ) -> [u8; 32] {
@@ -58,7 +60,7 @@ pub(super) fn fingerprint_of<'e, E: IntoIterator<Item = &'e Entry>>(
     for (part, entries) in parts {
         digest.part(&part.source, part.status != PartStatus::Absent);
         let counts =
-            |entry: &&Entry| part.kind != SourceKind::Postgres || matches!(entry.kind, EntryKind::Table { .. });
+            |entry: &&Entry| part.kind != SourceKind::Postgres || entry.path.as_bytes() != DESCRIPTION_PATH;
         entries.into_iter().filter(counts).for_each(|entry| digest.entry(entry));
     }
     digest.finish()

@@ -19,6 +19,10 @@ const AGE_MAX: Duration = Duration::from_secs(600);
 /// Sequences that one query reads.
 const SEQUENCES_AT_ONCE: usize = 200;
 
+/// One site is a small part of its tables: look it up rather than read everybody's rows, and do not
+/// compile a plan that runs for milliseconds.
+pub(super) const PLANNING: &str = "SET LOCAL jit = off; SET LOCAL random_page_cost = 1.1";
+
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// An exported snapshot; it ends when this is dropped.
@@ -117,7 +121,7 @@ impl ExportedCut {
     /// A further session that sees the same rows.
     pub fn join(&self, server: &Server) -> Result<Session, Error> {
         let mut session = server.connect()?;
-        let adopt = format!("{BEGIN}; SET TRANSACTION SNAPSHOT '{}'", self.name);
+        let adopt = format!("{BEGIN}; SET TRANSACTION SNAPSHOT '{}'; {PLANNING}", self.name);
         session.batch_execute(&adopt).map_err(|error| session.failed("cannot join the snapshot", &error))?;
         Ok(session)
     }

@@ -4,15 +4,19 @@
 
 use std::collections::BTreeSet;
 
+use super::privileges::missing_for;
 use super::target::{CopiedSchema, copied_schemas, staging_schemas};
 use super::{
     Catalogue, Class, Classes, MissingPrivilege, PostgresConfig, Server, ServerFacts, Session, TableKind, TableName,
-    classify, missing_privileges,
+    Tenancy, classify, missing_privileges, structure, tenancy,
 };
 use crate::Error;
 
 /// Counting the rows of nobody reads whole tables: one that takes longer is not counted.
 const COUNT_MAX: &str = "SET statement_timeout = '60s'";
+
+/// So many sites are asked for what the role may not do there.
+const SITES_ASKED: usize = 20;
 
 /// What an operator should know of a database.
 #[derive(Debug, Clone)]
@@ -30,6 +34,8 @@ pub struct Inspection {
     pub copies: Vec<CopiedSchema>,
     /// Schemas of restores that run now or were killed.
     pub staging: Vec<String>,
+    /// Where each site has a schema or a database of its own: those that are no site's.
+    pub not_sites: Vec<String>,
 }
 
 /// A table that is not a partition.
@@ -49,6 +55,9 @@ pub struct InspectedTable {
 impl Inspection {
     /// Reads the catalogue, classes every table, counts the rows of nobody and asks for privileges.
     pub fn of(server: &Server, config: &PostgresConfig) -> Result<Self, Error> {
+        if config.tenancy != Tenancy::Column {
+            return Self::of_own(server, config);
+        }
         let mut session = server.connect()?;
         let catalogue = Catalogue::load(&mut session)?;
         let classes = classify(server.source_name(), &catalogue, config)?;
@@ -62,7 +71,56 @@ impl Inspection {
         }
         let suggested_lines = classes.suggested_lines();
         let (server, views) = (catalogue.server, catalogue.views);
-        Ok(Self { server, sites, tables, suggested_lines, missing, views, copies, staging, classes })
+        Ok(Self {
+            server,
+            sites,
+            tables,
+            suggested_lines,
+            missing,
+            views,
+            copies,
+            staging,
+            classes,
+            not_sites: Vec::new(),
+        })
+    }
+
+    /// Of sites with a schema or a database each: all that is in there is theirs, so there is nothing
+    /// to class. The role's privileges are asked of the first sites; the others are made alike.
+    fn of_own(server: &Server, config: &PostgresConfig) -> Result<Self, Error> {
+        let mut door = server.connect()?;
+        let facts = Catalogue::server(&mut door)?;
+        structure::program(server, config, facts.version)?;
+        let sites = tenancy::names(&mut door, config)?;
+        let not_sites = tenancy::other_names(&mut door, config)?;
+        let mut missing: Vec<MissingPrivilege> = Vec::new();
+        for name in sites.iter().take(SITES_ASKED) {
+            let (server, schema) = match config.tenancy {
+                Tenancy::Database => (server.with_database(name), None),
+                _ => (server.clone(), Some(name.as_str())),
+            };
+            let mut session = server.connect()?;
+            let catalogue = Catalogue::load_schema(&mut session, schema)?;
+            let is_written = |table: &TableName| {
+                let table = catalogue.tables.get(table)?;
+                Some(schema.is_none_or(|schema| table.schema == schema))
+            };
+            let lacking = missing_for(&mut session, &catalogue, &is_written)?;
+            missing.extend(lacking.into_iter().filter(|one| !missing.contains(one)).collect::<Vec<_>>());
+        }
+        let copies = if config.tenancy == Tenancy::Schema { copied_schemas(&mut door)? } else { Vec::new() };
+        Ok(Self {
+            server: facts,
+            classes: Classes::default(),
+            sites: Some(sites.len() as u64),
+            tables: Vec::new(),
+            suggested_lines: Vec::new(),
+            missing,
+            views: Vec::new(),
+            copies,
+            staging: staging_schemas(&mut door)?,
+            not_sites,
+        })
     }
 }
 

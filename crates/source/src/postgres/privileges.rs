@@ -53,24 +53,41 @@ const OF_DATABASE: &str = "
 /// Since 15 more than superusers may set it.
 const OF_PARAMETER: &str = "SELECT has_parameter_privilege('session_replication_role', 'SET')";
 
+/// Whether a table is written by a restore, or only read; `None`: neither.
+type IsWritten<'a> = &'a dyn Fn(&TableName) -> Option<bool>;
+
 /// What the session's role lacks for tables of these classes, what a backup needs first.
 pub fn missing_privileges(
     session: &mut Session,
     catalogue: &Catalogue,
     classes: &Classes,
 ) -> Result<Vec<MissingPrivilege>, Error> {
-    ask(session, catalogue, classes).map_err(|error| session.failed("cannot ask for the role's privileges", &error))
+    let is_written = |table: &TableName| match classes.get(table) {
+        Some(class) if class.is_of_sites() => Some(true),
+        Some(Class::Shared) => Some(false),
+        _ => None,
+    };
+    missing_for(session, catalogue, &is_written)
+}
+
+/// The same where tables have no classes.
+pub(super) fn missing_for(
+    session: &mut Session,
+    catalogue: &Catalogue,
+    is_written: IsWritten<'_>,
+) -> Result<Vec<MissingPrivilege>, Error> {
+    ask(session, catalogue, is_written).map_err(|error| session.failed("cannot ask for the role's privileges", &error))
 }
 
 fn ask(
     session: &mut Session,
     catalogue: &Catalogue,
-    classes: &Classes,
+    is_written: IsWritten<'_>,
 ) -> Result<Vec<MissingPrivilege>, postgres::Error> {
     let row = session.query_one(OF_DATABASE, &[])?;
     let (role, database, may_create): (String, String, bool) = (row.get(0), row.get(1), row.get(2));
-    let mut missing = of_tables(session, catalogue, classes, &role)?;
-    missing.extend(of_sequences(session, catalogue, classes, &role)?);
+    let mut missing = of_tables(session, catalogue, is_written, &role)?;
+    missing.extend(of_sequences(session, catalogue, is_written, &role)?);
     let mut restore = |what: &str, statement: String| {
         missing.push(MissingPrivilege { needed_for: Need::Restore, what: what.to_owned(), statement });
     };
@@ -93,12 +110,10 @@ fn ask(
 fn of_tables(
     session: &mut Session,
     catalogue: &Catalogue,
-    classes: &Classes,
+    is_written: IsWritten<'_>,
     role: &str,
 ) -> Result<Vec<MissingPrivilege>, postgres::Error> {
-    let concerned = catalogue.tables.values().filter(
-        |table| matches!(classes.get(&table.name), Some(class) if class.is_of_sites() || *class == Class::Shared),
-    );
+    let concerned = catalogue.tables.values().filter(|table| is_written(&table.name).is_some());
     let by_oid: BTreeMap<u32, _> = concerned.map(|table| (table.oid, table)).collect();
     let oids: Vec<u32> = by_oid.keys().copied().collect();
     let (mut schemas, mut lacking, mut hidden) = (BTreeSet::new(), Lacking::new(), Vec::new());
@@ -109,7 +124,7 @@ fn of_tables(
             schemas.insert(schema.clone());
         }
         let [reads, inserts, updates, deletes] = table.privileges;
-        let is_of_sites = classes.is_of_sites(&table.name);
+        let is_of_sites = is_written(&table.name) == Some(true);
         if !reads {
             note(&mut lacking, Need::Backup, &schema, "SELECT", &table.name);
         }
@@ -143,11 +158,11 @@ fn of_tables(
 fn of_sequences(
     session: &mut Session,
     catalogue: &Catalogue,
-    classes: &Classes,
+    is_written: IsWritten<'_>,
     role: &str,
 ) -> Result<Vec<MissingPrivilege>, postgres::Error> {
     let is_concerned =
-        |owner: &Option<(TableName, usize)>| owner.as_ref().is_some_and(|(table, _)| classes.is_of_sites(table));
+        |owner: &Option<(TableName, usize)>| owner.as_ref().is_some_and(|(table, _)| is_written(table) == Some(true));
     let concerned = catalogue.sequences.iter().filter(|sequence| is_concerned(&sequence.owner));
     let names: Vec<&str> = concerned.map(|sequence| sequence.name.as_str()).collect();
     let mut lacking = Lacking::new();

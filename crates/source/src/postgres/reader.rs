@@ -121,7 +121,12 @@ fn table_entry(table: &Table) -> Result<Entry, Error> {
 
 /// An entry whose bytes are there.
 fn at_hand(path: &[u8], bytes: Vec<u8>) -> Result<(Entry, Source), Error> {
-    let (path, metadata) = (path_of(path.to_vec())?, no_metadata(bytes.len() as u64));
+    let digest = blake3::hash(&bytes);
+    let (first, _) = digest.as_bytes().split_at(8);
+    // It has no inode: a number that another content does not have tells the next backup of a change.
+    let inode = first.iter().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));
+    let metadata = EntryMetadata { inode, ..no_metadata(bytes.len() as u64) };
+    let path = path_of(path.to_vec())?;
     let entry = Entry { path, kind: EntryKind::File, metadata, extents: Vec::new() };
     Ok((entry, Source::AtHand(Arc::new(bytes))))
 }

@@ -102,10 +102,7 @@ pub(super) fn dump(
     snapshot: &str,
     schema: Option<&str>,
 ) -> Result<Structure, Error> {
-    let program = match &config.pg_dump {
-        Some(program) => program.clone(),
-        None => find(version / 10_000).ok_or_else(|| no_program(server, version / 10_000))?,
-    };
+    let program = program(server, config, version)?;
     let run = |section: &str| {
         let mut command = Command::new(&program);
         command.args(["--schema-only", "--no-password", "--lock-wait-timeout=10s"]);
@@ -123,6 +120,14 @@ pub(super) fn dump(
         (pre_data, post_data.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
     Ok(Structure { pre_data: pre_data?, post_data: post_data?, database: None })
+}
+
+/// The `pg_dump` that is configured, or one that is installed and new enough for the server's version.
+pub(super) fn program(server: &Server, config: &PostgresConfig, version: u32) -> Result<PathBuf, Error> {
+    match &config.pg_dump {
+        Some(program) => Ok(program.clone()),
+        None => find(version / 10_000).ok_or_else(|| no_program(server, version / 10_000)),
+    }
 }
 
 fn output(server: &Server, program: &Path, mut command: Command) -> Result<String, Error> {

@@ -10,6 +10,7 @@ use lifeboat_model::SiteId;
 
 use super::catalogue::queries;
 use super::describe::literal;
+use super::target::copied_schemas;
 use super::{Catalogue, Classes, PostgresConfig, Server, Session, Table, TableKind, TableName, Tenancy, classify};
 use crate::Error;
 
@@ -141,23 +142,43 @@ impl Owners {
 /// A name without a schema means the table of that name in every schema that is read.
 fn is_meant(name: &TableName, table: &Table) -> bool {
     let rest = table.name.as_str().strip_suffix(name.as_str()).and_then(|rest| rest.strip_suffix('.'));
-    let is_in_schema = |schema: &str| {
-        let inner = schema.strip_prefix('"').and_then(|inner| inner.strip_suffix('"'));
-        inner.map_or(schema == table.schema, |inner| inner.replace("\"\"", "\"") == table.schema)
-    };
-    *name == table.name || rest.is_some_and(is_in_schema)
+    *name == table.name || rest.is_some_and(|schema| unquoted(schema) == table.schema)
 }
 
-/// Schemas or databases that are sites', as the pattern says, with the sites' names.
+/// A name without the quotes that it has in SQL.
+fn unquoted(name: &str) -> String {
+    let inner = name.strip_prefix('"').and_then(|inner| inner.strip_suffix('"'));
+    inner.map_or_else(|| name.to_owned(), |inner| inner.replace("\"\"", "\""))
+}
+
+/// Schemas or databases that are sites', as the pattern says.
 pub(super) fn names(session: &mut Session, config: &PostgresConfig) -> Result<Vec<String>, Error> {
+    Ok(all_names(session, config)?.into_iter().filter(|name| is_site(config, name)).collect())
+}
+
+/// Those that are no site's.
+pub(super) fn other_names(session: &mut Session, config: &PostgresConfig) -> Result<Vec<String>, Error> {
+    Ok(all_names(session, config)?.into_iter().filter(|name| !is_site(config, name)).collect())
+}
+
+fn is_site(config: &PostgresConfig, name: &str) -> bool {
+    !config.not_sites.iter().any(|other| other == name) && config.names.site_of(name).is_some()
+}
+
+/// All that may be somebody's: what a restore has put beside is a copy, and nobody's.
+fn all_names(session: &mut Session, config: &PostgresConfig) -> Result<Vec<String>, Error> {
     let (query, action) = match config.tenancy {
         Tenancy::Database => (queries::DATABASES, "cannot list the databases"),
         Tenancy::Schema | Tenancy::Column => (queries::SCHEMAS, "cannot list the schemas"),
     };
     let rows = session.query(query, &[]).map_err(|error| session.failed(action, &error))?;
-    let names = rows.iter().map(|row| row.get::<_, String>(0));
-    let is_site = |name: &String| !config.not_sites.contains(name) && config.names.site_of(name).is_some();
-    Ok(names.filter(is_site).collect())
+    let mut names: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    if config.tenancy == Tenancy::Schema {
+        let copies = copied_schemas(session)?;
+        let is_copy = |name: &String| copies.iter().any(|copy| unquoted(&copy.name) == *name);
+        names.retain(|name| !is_copy(name));
+    }
+    Ok(names)
 }
 
 #[cfg(test)]

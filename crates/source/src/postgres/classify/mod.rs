@@ -32,7 +32,7 @@ pub use sql::TenantOf;
 pub use suggest::Suggestion;
 
 /// The class of every table of a database, and the SQL that follows from it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Classes {
     tables: BTreeMap<TableName, Class>,
     /// What stands behind FROM for each table that holds rows of sites.

@@ -7,9 +7,7 @@ use super::super::{Column, ForeignKey, Table, UniqueKey};
 use super::TableDiff;
 use super::scope::Scope;
 
-/// One site is a small part of its tables: look it up rather than read everybody's rows, and do not
-/// compile a plan that runs for milliseconds.
-pub(super) const PLANNING: &str = "SET LOCAL jit = off; SET LOCAL random_page_cost = 1.1";
+pub(super) use super::super::cut::PLANNING;
 
 /// `ROW(t.a, t.b)`
 pub(super) fn row(alias: &str, columns: &[Column]) -> String {
