@@ -148,7 +148,7 @@ fn options() -> Outcome<Options> {
     };
     // sites, the few, rows of each, of the measured one, of the loaded one, rounds
     let (kind, [sites, few, rows, measured, load, rounds]) = match (has("--bench"), has("--quick")) {
-        (true, false) => ("pooled", [1_000, 100, 8_000, 72_000, 300_000, 5]),
+        (true, false) => ("pooled", [1_000, 100, 9_000, 72_000, 300_000, 5]),
         (true, true) => ("pooled-quick", [100, 20, 8_000, 72_000, 60_000, 2]),
         (false, _) => ("pooled-tiny", [4, 2, 200, 600, 1_000, 1]),
     };
