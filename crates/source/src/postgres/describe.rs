@@ -161,7 +161,9 @@ pub fn select_rows(table: &Table, condition: &str) -> String {
 
 /// The query for the rows of all sites from the first through the last of `range`, each behind its site's id
 /// as text: one site after the other in the order of the ids' bytes, each one's rows as [`select_rows`] has them.
-pub fn select_all(table: &Table, tenant: &TenantOf, range: Option<(&SiteId, &SiteId)>) -> String {
+///
+/// Reads and sorts the whole table.
+pub fn select_sorted(table: &Table, tenant: &TenantOf, range: Option<(&SiteId, &SiteId)>) -> String {
     let TenantOf { expression, joins } = tenant;
     let site = format!(r#"({expression}) COLLATE pg_catalog."C""#);
     let columns: String = table.stored_columns().map(|column| format!(", t.{}", column.quoted)).collect();
@@ -171,6 +173,18 @@ pub fn select_all(table: &Table, tenant: &TenantOf, range: Option<(&SiteId, &Sit
     });
     let (from, order, condition) = (table.from_item(), order_by(table), condition.unwrap_or_default());
     format!("SELECT {expression}{columns} FROM {from} t {joins} {condition} ORDER BY {site}, {order}")
+}
+
+/// The same of these sites, in their order, by looking each of them up. `condition` says over `t` which rows
+/// are those of the site `s.site`.
+pub fn select_each(table: &Table, condition: &str, sites: &[SiteId]) -> String {
+    let sites: Vec<String> = sites.iter().map(|site| literal(site.as_str())).collect();
+    // OFFSET keeps the rows of a site in their order; the loop around goes through the sites in theirs.
+    format!(
+        "SELECT s.site, q.* FROM pg_catalog.unnest(ARRAY[{}]::pg_catalog.text[]) s(site) CROSS JOIN LATERAL ({} OFFSET 0) q",
+        sites.join(", "),
+        select_rows(table, condition)
+    )
 }
 
 /// A value as an SQL literal: quotes doubled, and backslashes too in the form that says so.

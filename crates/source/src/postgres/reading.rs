@@ -78,7 +78,7 @@ impl Reading {
     }
 
     /// What reads tables for many sites at once, this one among them; `expected` are the sites to come.
-    /// The first of them begins it.
+    /// The first of them begins it. A site that was not listed is not among them.
     pub fn streams_for(&self, site: &SiteId, expected: impl FnOnce() -> Vec<SiteId>) -> Option<Arc<Streams>> {
         let mut streams = self.streams();
         if !streams.as_ref().is_some_and(|streams| streams.serve(site)) {
@@ -90,11 +90,20 @@ impl Reading {
             });
             *streams = Some(Arc::new(begun));
         }
-        streams.as_ref().inspect(|streams| streams.note_turn(site)).cloned()
+        let streams = streams.as_ref().inspect(|streams| streams.note_turn(site)).cloned();
+        streams.filter(|_| self.is_listed(site))
+    }
+
+    /// Those of the sites that are found when all are listed under this cut.
+    pub fn listed(&self, sites: &[SiteId]) -> Result<Vec<SiteId>, Error> {
+        if self.facts().sites.is_none() {
+            self.tenants()?;
+        }
+        Ok(sites.iter().filter(|site| self.is_listed(site)).cloned().collect())
     }
 
     /// Whether the site was found when the sites were listed under this cut.
-    pub fn is_listed(&self, site: &SiteId) -> bool {
+    fn is_listed(&self, site: &SiteId) -> bool {
         self.facts().sites.as_ref().is_some_and(|sites| sites.contains(site.as_str()))
     }
 

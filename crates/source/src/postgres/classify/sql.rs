@@ -15,7 +15,8 @@ pub struct TenantOf {
 }
 
 impl Classes {
-    /// Whose rows: a condition over `alias` that holds for the rows of the site that `tenant` (an SQL literal) names.
+    /// Whose rows: a condition over `alias` that holds for the rows of the site that `tenant` (an SQL literal, or an
+    /// expression of type text) names.
     ///
     /// A text that is not how the server prints the value (`007` of an integer) is no site's; one that is no
     /// value of the column's type is an error of class 22 when the query runs.
@@ -123,16 +124,17 @@ impl Classes {
 /// Compared in the column's own type, so that an index on it serves.
 fn is_tenant(column: &Column, alias: &str, tenant: &str) -> String {
     let name = format!("{alias}.{}", column.quoted);
-    // An extension's type may take two texts for one value, and print back what it was given.
-    if column.equals != "=" {
-        return format!("({name} {} {tenant} AND {name}::text = {tenant})", column.equals);
-    }
     let is_text = column.is_collatable && !column.type_name.starts_with("character(");
-    if is_text {
+    if is_text && column.equals == "=" {
         return format!("{name} = {tenant}");
     }
+    let value = format!("{tenant}::{}", column.type_name);
+    // An extension's type may take two texts for one value, and print back what it was given.
+    if column.equals != "=" {
+        return format!("({name} {} {value} AND {name}::text = {tenant})", column.equals);
+    }
     // The planner computes the second part once, and drops it.
-    format!("({name} = {tenant} AND {tenant}::{}::text = {tenant})", column.type_name)
+    format!("({name} = {value} AND {value}::text = {tenant})")
 }
 
 fn on(step: &Step, child: &str, parent: &str) -> String {

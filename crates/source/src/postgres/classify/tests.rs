@@ -349,13 +349,13 @@ fn a_condition_compares_in_the_column_s_type_and_takes_no_second_spelling() {
     config.tables.insert(name("k"), TableRule::Polymorphic { kind: "kind".into(), id: "ref".into(), map: map.into() });
     let classes = classify("app", &tables, &config).expect("good configuration");
     let check = |table: &str, want: &str| assert_eq!(classes.predicate(&name(table), "t", "'7'"), want);
-    check("public.n", "(t.site = '7' AND '7'::integer::text = '7')");
-    check("public.c", "(t.site OPERATOR(x.=) '7' AND t.site::text = '7')");
+    check("public.n", "(t.site = '7'::integer AND '7'::integer::text = '7')");
+    check("public.c", "(t.site OPERATOR(x.=) '7'::x.citext AND t.site::text = '7')");
     check(
         "public.k",
         "(t.kind::text = 'C' AND EXISTS (SELECT FROM ONLY public.c p1 WHERE p1.id = t.ref AND \
-         (p1.site OPERATOR(x.=) '7' AND p1.site::text = '7')) OR t.kind::text = 'N' AND EXISTS (SELECT FROM ONLY \
-         public.n p1 WHERE p1.id = t.ref AND (p1.site = '7' AND '7'::integer::text = '7')))",
+         (p1.site OPERATOR(x.=) '7'::x.citext AND p1.site::text = '7')) OR t.kind::text = 'N' AND EXISTS (SELECT FROM ONLY \
+         public.n p1 WHERE p1.id = t.ref AND (p1.site = '7'::integer AND '7'::integer::text = '7')))",
     );
     let tenant = classes.tenant_of(&name("public.k"));
     assert_eq!(

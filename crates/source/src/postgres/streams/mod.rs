@@ -1,12 +1,12 @@
 //! Tables that are read once for all sites of a run, instead of once a site.
 //!
 //! ```text
-//! COPY (SELECT site, columns … ORDER BY site, key)  ─▶ split ─▶ acme: its rows, beta: its rows, …
+//! COPY (SELECT site, columns … by site, by key)     ─▶ split ─▶ acme: its rows, beta: its rows, …
 //!   one connection a table, eight at most                        each site takes its own in its turn
 //!   one more for small tables, held in memory
 //! ```
 //!
-//! Which tables, the planner's estimates say (`choose`). A site's rows are the same, byte for byte, as its own
+//! Which tables, and whether they are sorted or looked up site by site, the planner's estimates say (`choose`). A site's rows are the same, byte for byte, as its own
 //! query gives: the same columns, cast, escaped and ordered alike.
 //!
 //! Invariant (one-way): a stream only goes forward. A site that is asked for out of order, or twice, or after
@@ -25,9 +25,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lifeboat_model::{Fault, SiteId};
 
-use self::choose::{Choice, Costs, choose, costs_of};
+use self::choose::{Choice, Costs, choose, costs_of, set_page_costs};
 use self::split::{Splitter, Stretch};
-use super::describe::{literal, select_all};
+use super::describe::{select_each, select_sorted};
 use super::reading::Reading;
 use super::rows::fell_silent;
 use super::{Classes, Session, Table, TableName};
@@ -41,10 +41,11 @@ const BATCH_BYTES: f64 = 16e9;
 const WAITING_MAX: usize = 12;
 /// A small table whose rows turn out to be larger than this, being compressed, is not held.
 const HELD_BYTES_MAX: usize = 16 << 20;
-/// A sort of this much memory writes little to disk. Machine code would be compiled for every stream. A
-/// server that sorts would else notice only at its end that nobody listens any more; not every system can.
+/// A sort of this much memory writes little to disk; parallel workers would take as much each, and there are
+/// several streams already. Machine code would be compiled for every stream. A server that sorts would else
+/// notice only at its end that nobody listens any more; not every system can.
 const SETTINGS: &str = "
-    SET LOCAL work_mem = '64MB'; SET LOCAL jit = off;
+    SET LOCAL work_mem = '64MB'; SET LOCAL max_parallel_workers_per_gather = 0; SET LOCAL jit = off;
     SELECT pg_catalog.set_config('client_connection_check_interval', '2s', true)
         WHERE pg_catalog.version() LIKE '%linux%'";
 
@@ -81,29 +82,33 @@ pub(super) struct SiteRows {
 }
 
 impl Streams {
-    /// Begins to read for the sites to come, sorted. No table may be worth it.
+    /// Begins to read for the sites to come, sorted by their ids.
     pub fn begin(reading: &Reading, sites: &[SiteId]) -> Result<Self, Error> {
         // In another encoding "C" is not the order of site ids.
         let is_utf8 = reading.catalogue.server.encoding == "UTF8";
-        let Some(classes) = reading.classes().filter(|_| is_utf8 && sites.len() >= SITES_MIN) else {
+        let Some(classes) = reading.classes().filter(|_| is_utf8) else {
             return Ok(Self::none(sites));
         };
         let tables: Vec<&Table> =
             reading.catalogue.tables.values().filter(|table| classes.is_of_sites(&table.name)).collect();
-        let costs = ask_planner(reading, classes, &tables, sites)?;
-        let (batch, chosen) = first_batch(&costs, sites);
-        let range = batch.first().zip(batch.last());
+        let listed = reading.listed(sites)?;
+        if listed.len() < SITES_MIN {
+            return Ok(Self::none(sites));
+        }
+        let costs = ask_planner(reading, classes, &tables, &listed)?;
+        let (batch, chosen) = first_batch(&costs, &listed);
         let read = |at: &usize| {
-            let table = tables[*at];
-            (table.name.clone(), select_all(table, &classes.tenant_of(&table.name), range))
+            let (table, is_sorted) = (tables[*at], costs[*at].is_some_and(Costs::is_sort_cheaper));
+            let rows = if is_sorted { sorted(classes, table, batch) } else { each(classes, table, batch) };
+            (table.name.clone(), rows)
         };
-        let mut streams = Self::none(batch);
+        // Sites that were not listed are read by queries of their own, also those after the last that was.
+        let mut streams = Self::none(if batch.len() < listed.len() { batch } else { sites });
         let begun = streams.add_all(reading, chosen.held.iter().map(read).collect(), chosen.streamed.iter().map(read));
         if let Err(error) = begun {
             tracing::warn!(%error, "no further table is read for all sites at once");
         }
-        let names: Vec<&str> = streams.tables.keys().map(TableName::as_str).collect();
-        tracing::debug!(tables = ?names, sites = batch.len(), "tables are read once for many sites");
+        tracing::debug!(tables = streams.tables.len(), sites = batch.len(), "tables are read once for many sites");
         Ok(streams)
     }
 
@@ -186,23 +191,28 @@ fn ask_planner(
     tables: &[&Table],
     sites: &[SiteId],
 ) -> Result<Vec<Option<Costs>>, Error> {
-    let known: Vec<&SiteId> = sites.iter().filter(|site| reading.is_listed(site)).collect();
-    let typical: Vec<&SiteId> =
-        [1, 2, 3].iter().filter_map(|quarter| known.get(known.len() * quarter / 4)).copied().collect();
     let mut session = reading.session()?;
-    session.batch_execute(SETTINGS).map_err(|error| session.failed("cannot set up the session", &error))?;
+    let set_up = session.batch_execute(SETTINGS).and_then(|()| set_page_costs(&mut session));
+    set_up.map_err(|error| session.failed("cannot set up the session", &error))?;
     let mut costs = Vec::new();
     for table in tables {
-        let condition = |site: &&SiteId| classes.predicate(&table.name, "t", &literal(site.as_str()));
-        let conditions: Vec<String> = typical.iter().map(condition).collect();
-        let all = select_all(table, &classes.tenant_of(&table.name), None);
-        let asked = costs_of(&mut session, table, &all, &conditions);
+        let (each, sorted) = (each(classes, table, sites), select_sorted(table, &classes.tenant_of(&table.name), None));
+        let asked = costs_of(&mut session, table, &each, &sorted);
         costs.push(
             asked.map_err(|error| session.failed(format!("cannot plan to read table `{}`", table.name), &error))?,
         );
     }
-    reading.give_back(session);
-    Ok(costs)
+    Ok(costs) // the session ends: its settings are for planning alone
+}
+
+/// A table's rows by site, sorted.
+fn sorted(classes: &Classes, table: &Table, sites: &[SiteId]) -> String {
+    select_sorted(table, &classes.tenant_of(&table.name), sites.first().zip(sites.last()))
+}
+
+/// A table's rows by site, each site looked up.
+fn each(classes: &Classes, table: &Table, sites: &[SiteId]) -> String {
+    select_each(table, &classes.predicate(&table.name, "t", "s.site"), sites)
 }
 
 impl Stream {
