@@ -64,7 +64,7 @@ impl Options {
 fn main() -> Outcome<()> {
     let options = options()?;
     let settings = SETTINGS.map(str::to_owned).to_vec();
-    let cluster = match Postgres::start(&ClusterOptions { fsync: true, settings }) {
+    let cluster = match Postgres::start(&ClusterOptions { fsync: true, settings, ..ClusterOptions::default() }) {
         Ok(cluster) => cluster,
         Err(why) => {
             println!("no PostgreSQL, nothing is measured: {why}");

@@ -15,7 +15,7 @@ use lifeboat_model::{ProgressSink, SiteId};
 use lifeboat_repo::{FetchLimits, IngestOptions, Repository};
 use lifeboat_source::PathTemplate;
 use lifeboat_source::files::{Exclusion, FilesSource};
-use lifeboat_source::postgres::{PostgresConfig, PostgresSource};
+use lifeboat_source::postgres::{PostgresConfig, PostgresSource, Server};
 use lifeboat_source::sqlite::SqliteSource;
 use lifeboat_store::OpenOptions;
 
@@ -110,7 +110,7 @@ fn build(source: &SourceConfig, config: &Config) -> Result<AnySource, CliError> 
         }
         SourceSettings::Postgres(postgres) => {
             let config = PostgresConfig {
-                url: database_url(source, postgres)?,
+                url: String::new(), // in the server, with its password
                 tenancy: postgres.tenancy,
                 names: postgres.names.clone(),
                 not_sites: postgres.not_sites.clone(),
@@ -121,28 +121,32 @@ fn build(source: &SourceConfig, config: &Config) -> Result<AnySource, CliError> 
                 ignored: postgres.ignored.clone(),
                 tables: postgres.tables.clone(),
             };
-            Ok(AnySource::Postgres(Box::new(PostgresSource::new(name, config)?)))
+            let server = server_of(source, postgres)?;
+            Ok(AnySource::Postgres(Box::new(PostgresSource::with_server(name, config, server))))
         }
     }
 }
 
-/// The connection URL from where the configuration says it is. It holds a password: no message repeats it.
-fn database_url(source: &SourceConfig, postgres: &PostgresSettings) -> Result<String, CliError> {
-    let hint = "put the connection URL there, such as postgres://lifeboat:PASSWORD@db.example/app";
+/// The server, with the connection URL from where the configuration says it is. It holds a password: no
+/// message repeats it. What needs no database works without it too: on the worst day there may be none.
+fn server_of(source: &SourceConfig, postgres: &PostgresSettings) -> Result<Server, CliError> {
+    let (name, hint) =
+        (source.name.as_str(), "put the connection URL there, such as postgres://lifeboat:PASSWORD@db.example/app");
     match &postgres.url {
-        KeyRef::Env(name) => std::env::var(name).ok().filter(|url| !url.is_empty()).ok_or_else(|| {
-            let message = format!(
-                "the environment variable of a source's `url` is not set: source=`{}`, name=`{name}`",
-                source.name
-            );
-            CliError::operator(message).with_hint(hint)
-        }),
+        KeyRef::Env(variable) => match std::env::var(variable).ok().filter(|url| !url.is_empty()) {
+            Some(url) => Ok(Server::new(name, &url)?),
+            None => {
+                let action = "the environment variable of a source's `url` is not set";
+                Ok(Server::unusable(name, action, &format!("name=`{variable}`"), hint))
+            }
+        },
         KeyRef::File(path) => match key_file::read_secret(path) {
-            Ok(text) => Ok(text.trim().to_owned()),
+            Ok(text) => Ok(Server::new(name, text.trim())?),
             Err(error) => {
-                let message = error.message.replace("key file", "file that a source's `url` names");
+                let action = "cannot take a source's `url` from its file";
+                let detail = error.message.replace("key file", "file that a source's `url` names");
                 let hint = format!("{hint}; mode 0600: file=`{}`", path.display());
-                Err(CliError::operator(format!("{message}, source=`{}`", source.name)).with_hint(hint))
+                Ok(Server::unusable(name, action, &detail, &hint))
             }
         },
     }

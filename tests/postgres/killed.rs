@@ -11,7 +11,7 @@ use std::time::Instant;
 use lifeboat_testkit::crash_runner::is_full;
 use lifeboat_testkit::postgres::Postgres;
 
-use crate::proxy::{COPY_DATA, COPY_DONE, Proxy, Side, Verdict};
+use crate::proxy::{COPY_DATA, COPY_DONE, Proxy, Side, Trap, Verdict};
 use crate::shop::{Said, Shop};
 
 const SIGKILL: i32 = -9;
@@ -57,7 +57,7 @@ struct Scene {
 }
 
 const RESTORE: [&str; 4] = ["restore", "site-00002", "--yes", "--json"];
-const DAMAGE: &str = "
+pub const DAMAGE: &str = "
     DELETE FROM comments WHERE issue_id IN (SELECT id FROM issues WHERE site_id = 'site-00002');
     UPDATE issues SET title = 'oops' WHERE site_id = 'site-00002' AND number % 2 = 0;
     INSERT INTO labels (id, site_id, number, name) VALUES (-1, 'site-00002', 999, 'made later')";
@@ -73,8 +73,8 @@ impl Scene {
     }
 
     /// Runs a command, held at a statement for the deed; `None`: it ended before it came there.
-    fn disturb(&self, args: &[&str], step: (usize, Side), deed: Deed) -> Option<Said> {
-        self.proxy.set(Some(step));
+    fn disturb(&self, args: &[&str], trap: &Trap, deed: Deed) -> Option<Said> {
+        self.proxy.set(Some(trap.clone()));
         let mut child = self.shop.start(&self.proxy.url(&self.shop.url), args);
         let held = self.proxy.wait(|| child.try_wait().unwrap().is_some());
         match deed {
@@ -124,14 +124,14 @@ impl Scene {
         assert_eq!(self.shop.picture(), self.whole);
         self.undo(&said);
         let mut hits = 0;
-        for (number, side) in steps(&statements, wanted, deed as usize) {
-            let what = format!("{deed:?} {side:?} statement {number}: {}", start_of(&statements[number]));
-            let disturbed = self.disturb(&RESTORE, (number, side), deed);
+        for trap in steps(&statements, wanted, deed as usize) {
+            let what = format!("{deed:?} {trap:?}");
+            let disturbed = self.disturb(&RESTORE, &trap, deed);
             let Some(said) = disturbed else { continue };
             hits += 1;
             self.check_state(&self.damaged, &self.whole, &said, &what);
             let again = self.check_again(&RESTORE, &self.whole, &what);
-            if statements[number] == "COMMIT" {
+            if trap.text == "COMMIT" {
                 self.undo(if said.code == 0 { &said } else { &again });
             } else {
                 self.shop.sql(DAMAGE);
@@ -150,23 +150,19 @@ impl Scene {
 
 /// Where a command is stopped: at the last statement of each wanted step, on one side or the other; at
 /// its COMMIT on both. In a full run at every statement on both.
-fn steps(statements: &[String], wanted: &[&str], turn: usize) -> Vec<(usize, Side)> {
-    let both = |number| [(number, Side::Before), (number, Side::Answer)];
+fn steps(statements: &[String], wanted: &[&str], turn: usize) -> Vec<Trap> {
+    let both = |text: &str, nth| [Side::Before, Side::Answer].map(|side| Trap { text: text.to_owned(), nth, side });
     if is_full() {
-        return (0..statements.len()).flat_map(both).collect();
+        return (0..statements.len()).flat_map(|number| both("", number)).collect();
     }
     let mut chosen = Vec::new();
     for (at, step) in wanted.iter().enumerate() {
-        let number = statements.iter().rposition(|statement| statement.contains(step));
-        let number = number.unwrap_or_else(|| panic!("no statement has `{step}`"));
-        let side = both(number)[(at + turn) % 2];
-        chosen.extend(both(number).into_iter().filter(|one| *one == side || *step == "COMMIT"));
+        let of_step = statements.iter().filter(|statement| statement.contains(step)).count();
+        let last = of_step.checked_sub(1).unwrap_or_else(|| panic!("no statement has `{step}`"));
+        let sides = both(step, last).into_iter().enumerate();
+        chosen.extend(sides.filter(|(side, _)| *side == (at + turn) % 2 || *step == "COMMIT").map(|(_, trap)| trap));
     }
     chosen
-}
-
-fn start_of(statement: &str) -> String {
-    statement.trim().chars().take(60).collect()
 }
 
 #[test]
@@ -193,11 +189,11 @@ fn an_undo_killed_at_any_statement_is_all_or_nothing_and_finishes_when_run_again
     let restored = |scene: &Scene| scene.shop.ok(&RESTORE).field("restore_id");
     let first = restored(&scene);
     let (statements, _) = scene.statements(&["undo", &first, "--yes", "--json"]);
-    for (number, side) in steps(&statements, &FEW, 1) {
-        let what = format!("{side:?} statement {number}: {}", start_of(&statements[number]));
+    for trap in steps(&statements, &FEW, 1) {
+        let what = format!("{trap:?}");
         let restore = restored(&scene);
         let undo = ["undo", &restore, "--yes", "--json"];
-        let Some(said) = scene.disturb(&undo, (number, side), Deed::Kill) else { continue };
+        let Some(said) = scene.disturb(&undo, &trap, Deed::Kill) else { continue };
         scene.check_state(&scene.whole, &scene.damaged, &said, &what);
         scene.check_again(&undo, &scene.damaged, &what);
     }
@@ -209,10 +205,10 @@ fn a_backup_killed_at_any_statement_loses_no_point_and_finishes_when_run_again()
     let backup = ["backup", "--all", "--json"];
     scene.shop.ok(&RESTORE);
     let (statements, _) = scene.statements(&backup);
-    for (at, (number, side)) in steps(&statements, &BACKUP, 0).into_iter().enumerate() {
-        let what = format!("{side:?} statement {number}: {}", start_of(&statements[number]));
+    for (at, trap) in steps(&statements, &BACKUP, 0).into_iter().enumerate() {
+        let what = format!("{trap:?}");
         scene.shop.sql(&format!("UPDATE issues SET title = 'night {at}'"));
-        scene.disturb(&backup, (number, side), Deed::Kill);
+        scene.disturb(&backup, &trap, Deed::Kill);
         scene.shop.ok(&backup);
         let kept = scene.shop.picture();
         scene.shop.sql("DELETE FROM sites WHERE id = 'site-00002'");

@@ -1,9 +1,12 @@
 //! Sites whose rows lie in one PostgreSQL with everybody else's, and whose attachments are files.
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
+mod altered;
+mod bad_server;
 mod elsewhere;
 mod killed;
 mod narrow;
+mod odd_data;
 mod own;
 mod pooled;
 mod proxy;

@@ -26,6 +26,21 @@ pub enum Side {
     Answer,
 }
 
+/// Where the traffic is stopped: at the `nth` statement (from 0) that has this in its text.
+#[derive(Debug, Clone)]
+pub struct Trap {
+    pub text: String,
+    pub nth: usize,
+    pub side: Side,
+}
+
+impl Trap {
+    /// Before the first such statement.
+    pub fn before(text: &str) -> Self {
+        Self { text: text.to_owned(), nth: 0, side: Side::Before }
+    }
+}
+
 /// What becomes of the held connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
@@ -49,7 +64,7 @@ struct Shared {
 struct State {
     /// The text of every statement so far, of all connections.
     statements: Vec<String>,
-    trap: Option<(usize, Side)>,
+    trap: Option<Trap>,
     /// The backend whose connection is held.
     sprung: Option<i32>,
     verdict: Option<Verdict>,
@@ -84,8 +99,8 @@ impl Proxy {
         format!("{front}@127.0.0.1:{}/{database}", self.port)
     }
 
-    /// Forgets what was seen and waits for statement `number`, counted from 0.
-    pub fn set(&self, trap: Option<(usize, Side)>) {
+    /// Forgets what was seen, and waits for a statement.
+    pub fn set(&self, trap: Option<Trap>) {
         *self.shared.lock() = State { trap, ..State::default() };
     }
 
@@ -131,12 +146,16 @@ impl Shared {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Counts a statement; `Some`: it is the one, on this side.
-    fn count(&self, text: String) -> Option<Side> {
+    /// Notes a statement; `Some`: it is the one, on this side.
+    fn note(&self, text: String) -> Option<Side> {
         let mut state = self.lock();
-        let number = state.statements.len();
+        let mut side = None;
+        if let Some(trap) = state.trap.as_mut().filter(|trap| text.contains(&trap.text)) {
+            side = (trap.nth == 0).then_some(trap.side);
+            trap.nth = trap.nth.wrapping_sub(1);
+        }
         state.statements.push(text);
-        state.trap.filter(|(wanted, _)| *wanted == number).map(|(_, side)| side)
+        side
     }
 
     /// Holds a connection until the test says how it goes on.
@@ -206,7 +225,7 @@ fn questions(mut from: &TcpStream, mut to: &TcpStream, shared: &Shared, connecti
             _ => None,
         };
         copying = if kind == b'd' { true } else { copying && kind != b'c' };
-        match text.and_then(|text| shared.count(text)) {
+        match text.and_then(|text| shared.note(text)) {
             Some(Side::Before) => {
                 if shared.hold(*lock(&connection.backend)) == Verdict::Cut {
                     return Ok(());

@@ -1,6 +1,6 @@
 //! `lifeboat backup SITE… | --all`: snapshots; what failed is data, and the exit code says so.
 
-use lifeboat_engine::{BackupReport, BackupRequest, SiteBackup, SiteOutcome, backup};
+use lifeboat_engine::{BackupReport, BackupRequest, SiteBackup, SiteOutcome, SourceHealth, backup};
 use lifeboat_model::{Mark, SnapshotRecord, worst_exit_code};
 use serde_json::{Value, json};
 
@@ -40,6 +40,7 @@ fn tell(report: &BackupReport, accepts_loss: bool, context: &Context) -> Outcome
             output.event("source", json!({ "source": source.source.as_str(), "failure": reason }));
             failed.push(Failed { site: None, message, hint: Some(hint.clone()), exit_code: 10 });
         }
+        failed.extend(unnamed(source));
     }
     let mut table = Table::new(&[
         ("SITE", Align::Left),
@@ -82,6 +83,20 @@ fn tell(report: &BackupReport, accepts_loss: bool, context: &Context) -> Outcome
         .with("unchanged", of("unchanged"))
         .with("vanished", of("vanished"))
         .with("added_bytes", added)
+}
+
+/// Customers whose ids no command could name: they have no point, and nobody may believe that they do.
+fn unnamed(source: &SourceHealth) -> Option<Failed> {
+    let first = source.unnamed.first()?;
+    let message = format!(
+        "{} sites are in no snapshot, because of their ids: source=`{}`, the first: id=`{}`, {}",
+        count(source.unnamed.len() as u64),
+        source.source,
+        first.entry,
+        first.reason
+    );
+    let hint = format!("`lifeboat sources inspect {}` lists them; give those sites other ids", source.source);
+    Some(Failed { site: None, message, hint: Some(hint), exit_code: PARTLY })
 }
 
 fn name(site: &SiteBackup) -> &'static str {

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lifeboat_model::{Faulty, PartIdentity, RunSource, SiteId, SourceKind, SourceName};
+use lifeboat_model::{Faulty, PartIdentity, PartProblem, RunSource, SiteId, SourceKind, SourceName};
 use lifeboat_source::files::FilesSource;
 use lifeboat_source::postgres::PostgresSource;
 use lifeboat_source::sqlite::SqliteSource;
@@ -44,6 +44,8 @@ pub struct SourceHealth {
     pub kind: SourceKind,
     pub sites: Vec<SiteId>,
     pub root: Option<PartIdentity>,
+    /// Sites in a database whose ids cannot be a site's: nothing of them is backed up.
+    pub unnamed: Vec<PartProblem>,
     /// Why nothing may be published from it, and what to do.
     pub failure: Option<(String, String)>,
 }
@@ -96,11 +98,14 @@ impl Fleet {
                     Err(error) => {
                         let hint = error.hint().unwrap_or_default();
                         let failure = Some((error.to_string(), hint));
-                        SourceHealth { source: name, kind, sites: Vec::new(), root: None, failure }
+                        SourceHealth { source: name, kind, sites: Vec::new(), root: None, unnamed: Vec::new(), failure }
                     }
                     Ok(found) => {
                         let failure = last.get(&name).filter(|_| !accept_loss).and_then(|last| judge(last, &found));
-                        SourceHealth { source: name, kind, sites: found.sites, root: Some(found.root), failure }
+                        // In a directory anything may lie about; in a table each id is a customer.
+                        let unnamed = if kind == SourceKind::Postgres { found.left_out } else { Vec::new() };
+                        let (sites, root) = (found.sites, Some(found.root));
+                        SourceHealth { source: name, kind, sites, root, unnamed, failure }
                     }
                 }
             })

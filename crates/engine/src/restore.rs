@@ -11,7 +11,7 @@
 
 use std::time::Instant;
 
-use lifeboat_model::{Fault, Faulty, ProgressEvent, ProgressPhase, Receipt};
+use lifeboat_model::{ProgressEvent, ProgressPhase, Receipt};
 
 use crate::{Engine, Error};
 
@@ -217,7 +217,8 @@ fn open(parts: &mut [PartWork], verified: &Verified) -> Result<Vec<part::Opened>
     for part in &mut *parts {
         // What a transaction did not do, nobody has to go on with.
         part.switch_database(verified).map_err(|error| {
-            let is_undone = part.is_transactional() && error.fault() == Fault::Operator;
+            let is_unsure = matches!(error, Error::Source(lifeboat_source::Error::Unsure { .. }));
+            let is_undone = part.is_transactional() && !is_unsure;
             failure(error, switched || !is_undone)
         })?;
         switched |= part.has_database();

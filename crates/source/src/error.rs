@@ -28,6 +28,9 @@ pub enum Error {
     /// A database server refused or failed; `fault` says who must act.
     #[error("{action}: source=`{source_name}`, {detail}")]
     Database { source_name: String, action: String, detail: String, hint: String, fault: Fault },
+    /// A transaction's COMMIT was sent, and nobody can say what became of it.
+    #[error("it cannot be found out whether the transaction committed: source=`{source_name}`, {detail}")]
+    Unsure { source_name: String, detail: String },
     /// It was listed and is no longer there: nothing to read, and nothing wrong.
     #[error("no longer there: path=`{path}`")]
     Gone { path: String },
@@ -67,7 +70,7 @@ impl Faulty for Error {
             Error::Io { .. } => Fault::Operator,
             Error::UnsafeSiteId { .. } | Error::BadConfig { .. } | Error::BadKey { .. } => Fault::Usage,
             Error::Database { fault, .. } => *fault,
-            Error::Gone { .. } => Fault::Retry,
+            Error::Gone { .. } | Error::Unsure { .. } => Fault::Retry,
             Error::Cancelled => Fault::Cancelled,
         }
     }
@@ -81,6 +84,7 @@ impl Faulty for Error {
             | Error::BadKey { hint, .. }
             | Error::BadConfig { hint, .. } => Some(hint.clone()),
             Error::Database { hint, .. } if !hint.is_empty() => Some(hint.clone()),
+            Error::Unsure { .. } => Some("when the server is back, run the same command again".into()),
             Error::UnsafeSiteId { .. } => {
                 Some("map the site to a safe name with `site = \"slug\"` in the source's configuration".into())
             }

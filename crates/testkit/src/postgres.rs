@@ -37,9 +37,13 @@ use programs::{Owner, find_programs};
 const READY_MAX: Duration = Duration::from_secs(90);
 /// Makes, starts, and once its standard input ends stops and removes: whatever moment we are killed at.
 const WATCHDOG: &str = r#"
-    bin=$1 dir=$2
-    "$bin/initdb" --username=postgres --auth=trust --encoding=UTF8 --locale=C.UTF-8 --no-sync --no-instructions \
-        --pgdata "$dir/data" >"$dir/server.log" 2>&1 &&
+    bin=$1 dir=$2 primary=$3
+    if [ -n "$primary" ]; then
+        "$bin/pg_basebackup" --no-sync --write-recovery-conf --checkpoint=fast -d "$primary" -D "$dir/data" >"$dir/server.log" 2>&1
+    else
+        "$bin/initdb" --username=postgres --auth=trust --encoding=UTF8 --locale=C.UTF-8 --no-sync --no-instructions \
+            --pgdata "$dir/data" >"$dir/server.log" 2>&1
+    fi &&
         cat "$dir/settings" >>"$dir/data/postgresql.conf" &&
         "$bin/pg_ctl" start -s -w -t 80 -D "$dir/data" -l "$dir/server.log" </dev/null ||
         : >"$dir/failed"
@@ -55,6 +59,8 @@ static SKIPPED: AtomicUsize = AtomicUsize::new(0);
 pub struct ClusterOptions {
     /// Waits for the disk at each commit, as a real server does: for benches.
     pub fsync: bool,
+    /// A streaming standby of the cluster that this URL leads to.
+    pub standby_of: Option<String>,
     /// Lines for `postgresql.conf`, such as `max_wal_size = '4GB'`; they win over ours.
     pub settings: Vec<String>,
 }
@@ -125,6 +131,7 @@ impl Postgres {
         fs::write(dir.join("settings"), settings(&dir, port, options)).map_err(|error| fail("no settings", error))?;
         let mut watchdog = as_owner(Command::new("sh"), owner);
         watchdog.args(["-c", WATCHDOG, "watchdog"]).arg(bin).arg(&dir);
+        watchdog.arg(options.standby_of.as_deref().unwrap_or_default());
         // A group of its own: a Ctrl-C at the terminal must end us, and only then the server.
         watchdog.process_group(0).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let watchdog = watchdog.spawn().map_err(|error| fail("no shell", error))?;

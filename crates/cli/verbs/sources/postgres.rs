@@ -31,6 +31,7 @@ fn as_json(name: &str, place: &str, found: &Inspection) -> serde_json::Value {
             "partitions": table.partitions,
             "notes": table.notes,
             "suggestion": suggestion,
+            "missing_index": table.missing_index,
         })
     };
     let missing = found.missing.iter().map(|missing| {
@@ -46,6 +47,7 @@ fn as_json(name: &str, place: &str, found: &Inspection) -> serde_json::Value {
         "is_standby": found.server.is_standby,
         "role": found.server.role,
         "sites": found.sites,
+        "sites_unnamed": found.unnamed.iter().map(|(id, reason)| json!({ "id": id, "reason": reason })).collect::<Vec<_>>(),
         "tables": found.tables.iter().map(table).collect::<Vec<_>>(),
         "suggested_lines": found.suggested_lines,
         "missing_privileges": missing.collect::<Vec<_>>(),
@@ -74,6 +76,9 @@ fn tell(name: &str, place: &str, found: &Inspection, context: &Context) {
             output.line(format!("    {note}"));
         }
     }
+    for (id, reason) in &found.unnamed {
+        output.line(format!("  site in no snapshot: id=`{id}`, {reason}"));
+    }
     if !found.views.is_empty() {
         let views: Vec<&str> = found.views.iter().map(|view| view.as_str()).collect();
         output.line(format!("  without views, which hold nothing of their own: {}", views.join(", ")));
@@ -87,6 +92,11 @@ fn tell(name: &str, place: &str, found: &Inspection, context: &Context) {
     for copy in &found.copies {
         output.line(format!("  without schema {}, made by `restore --beside` ({})", copy.name, copy.comment));
         output.line(format!("    DROP SCHEMA {} CASCADE; -- when nobody looks at it any more", copy.name));
+    }
+    let indexes: Vec<&String> = found.tables.iter().filter_map(|table| table.missing_index.as_ref()).collect();
+    if !indexes.is_empty() {
+        output.line("  one site's rows are found only by reading everybody's; these indexes make restores fast:");
+        indexes.iter().for_each(|statement| output.line(format!("    {statement}")));
     }
     if !found.suggested_lines.is_empty() {
         output.line(format!("  for the unclassed tables, to be checked and written into [sources.{name}]:"));
@@ -120,30 +130,33 @@ fn line_of(table: &InspectedTable) -> String {
     line
 }
 
-/// Why a backup would fail or lack something; what only a restore needs is told, and no failure.
+/// Why a backup would fail or lack something, or a restore could not work.
 fn failed(name: &str, found: &Inspection) -> Option<Failed> {
     let unclassed = found.tables.iter().filter(|table| matches!(table.class, Class::Unclassed { .. })).count();
-    let missing = found.missing.iter().filter(|missing| missing.needed_for == Need::Backup).count();
+    let lacks = |need: Need| found.missing.iter().filter(|missing| missing.needed_for == need).count();
     let ownerless: u64 = found.tables.iter().filter_map(|table| table.ownerless_rows).sum();
-    let mut faults = Vec::new();
-    if unclassed > 0 {
-        faults.push(format!("{unclassed} tables of unknown class"));
-    }
-    if missing > 0 {
-        faults.push(format!("{missing} privileges that a backup needs are missing"));
-    }
-    if ownerless > 0 {
-        faults.push(format!("{} rows of no site", count(ownerless)));
-    }
-    if faults.is_empty() {
-        return None;
-    }
-    let hint = match (unclassed, missing) {
-        (0, 0) => format!("name their table under `ignored` in [sources.{name}], or give the rows a site"),
-        (0, _) => "run the statements above as a superuser; docs/operations/postgres-roles.md makes such roles".into(),
-        _ => format!("write the lines above into [sources.{name}] after checking them"),
+    let grants = "run the statements above as a superuser; docs/operations/postgres-roles.md makes such roles";
+    let mut faults: Vec<(String, String)> = Vec::new();
+    let mut fault = |is_one: bool, what: String, hint: String| {
+        if is_one {
+            faults.push((what, hint));
+        }
     };
-    Some(Failed { site: None, message: format!("{name}: {}", faults.join(", ")), hint: Some(hint), exit_code: 10 })
+    let lines = format!("write the lines above into [sources.{name}] after checking them");
+    fault(unclassed > 0, format!("{unclassed} tables of unknown class"), lines);
+    for need in [Need::Backup, Need::Restore] {
+        let what = format!("{} privileges that a {} needs are missing", lacks(need), need.word());
+        fault(lacks(need) > 0, what, grants.to_owned());
+    }
+    let standby = "name the primary in the `url` of the configuration that is to restore";
+    fault(found.server.is_standby, "no restore can go to a standby".to_owned(), standby.to_owned());
+    let unnamed = format!("{} sites in no snapshot, because of their ids", found.unnamed.len());
+    fault(!found.unnamed.is_empty(), unnamed, "give those sites other ids".to_owned());
+    let owner = format!("name their table under `ignored` in [sources.{name}], or give the rows a site");
+    fault(ownerless > 0, format!("{} rows of no site", count(ownerless)), owner);
+    let hint = faults.first()?.1.clone();
+    let what: Vec<String> = faults.into_iter().map(|(what, _)| what).collect();
+    Some(Failed { site: None, message: format!("{name}: {}", what.join(", ")), hint: Some(hint), exit_code: 10 })
 }
 
 /// The database source of that name.

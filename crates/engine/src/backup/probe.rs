@@ -59,8 +59,7 @@ pub(super) fn fingerprint_of<'e, E: IntoIterator<Item = &'e Entry>>(
     let mut digest = Fingerprinter::default();
     for (part, entries) in parts {
         digest.part(&part.source, part.status != PartStatus::Absent);
-        let counts =
-            |entry: &&Entry| part.kind != SourceKind::Postgres || entry.path.as_bytes() != DESCRIPTION_PATH;
+        let counts = |entry: &&Entry| part.kind != SourceKind::Postgres || entry.path.as_bytes() != DESCRIPTION_PATH;
         entries.into_iter().filter(counts).for_each(|entry| digest.entry(entry));
     }
     digest.finish()

@@ -69,7 +69,9 @@ impl PartIngest<'_> {
             }
             Ok(None) => (Vec::new(), empty_summary(source, self.site)?, PartStatus::Absent),
             Err(Error::Source(error)) => {
-                let status = PartStatus::Failed { reason: error.to_string() };
+                // Nobody may be there to ask what to do: the snapshot itself says it.
+                let hint = error.hint().map(|hint| format!("; {hint}")).unwrap_or_default();
+                let status = PartStatus::Failed { reason: format!("{error}{hint}") };
                 (Vec::new(), empty_summary(source, self.site)?, status)
             }
             Err(error) => return Err(error),

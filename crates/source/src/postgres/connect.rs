@@ -17,6 +17,7 @@ use crate::Error;
 /// careful administrator sets would end a snapshot half way; text must come out the same everywhere.
 const SETTINGS: &str = "
     SET statement_timeout = 0; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = 0;
+    SET idle_session_timeout = 0;
     SET row_security = off; SET search_path = ''; SET client_min_messages = warning;
     SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC'; SET extra_float_digits = 1;
     SET bytea_output = 'hex'; SET xmloption = 'content'; SET standard_conforming_strings = on;
@@ -24,6 +25,8 @@ const SETTINGS: &str = "
     SET transform_null_equals = off; SET default_transaction_isolation = 'read committed'";
 /// Since 17 one more time-out, for transactions of any kind.
 const SETTINGS_17: &str = "SET transaction_timeout = 0";
+/// The same as in the settings.
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// One database, as the configuration names it.
@@ -31,6 +34,15 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Server {
     source_name: String,
     config: Config,
+    /// Why it cannot be connected to at all: what is done without the database works nevertheless.
+    unusable: Option<Unusable>,
+}
+
+#[derive(Clone)]
+struct Unusable {
+    action: String,
+    detail: String,
+    hint: String,
 }
 
 /// A connection. Blocks; closes itself when dropped, wherever that is.
@@ -55,14 +67,20 @@ impl Server {
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT_TIMEOUT);
         }
-        Ok(Self { source_name: source_name.to_owned(), config })
+        Ok(Self { source_name: source_name.to_owned(), config, unusable: None })
+    }
+
+    /// A server of which not even the URL is known: each connection fails with these words.
+    pub fn unusable(source_name: &str, action: &str, detail: &str, hint: &str) -> Self {
+        let unusable = Unusable { action: action.to_owned(), detail: detail.to_owned(), hint: hint.to_owned() };
+        Self { source_name: source_name.to_owned(), config: Config::new(), unusable: Some(unusable) }
     }
 
     /// The same server, another database of it.
     pub fn with_database(&self, database: &str) -> Self {
         let mut config = self.config.clone();
         config.dbname(database);
-        Self { source_name: self.source_name.clone(), config }
+        Self { config, ..self.clone() }
     }
 
     pub fn source_name(&self) -> &str {
@@ -102,6 +120,10 @@ impl Server {
 
     /// A new session with the settings above.
     pub fn connect(&self) -> Result<Session, Error> {
+        if let Some(Unusable { action, detail, hint }) = self.unusable.clone() {
+            let source_name = self.source_name.clone();
+            return Err(Error::Database { source_name, action, detail, hint, fault: Fault::Operator });
+        }
         let failed = |error: postgres::Error| self.cannot_connect(&error);
         let client = match self.config.get_ssl_mode() {
             SslMode::Disable => self.config.connect(NoTls),
@@ -183,10 +205,26 @@ impl Session {
             Some(&SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN | &SqlState::CANNOT_CONNECT_NOW) => {
                 ("the server ended the connection: run the same command again", Fault::Retry)
             }
+            Some(&SqlState::UNDEFINED_TABLE | &SqlState::UNDEFINED_COLUMN | &SqlState::INVALID_SCHEMA_NAME) => {
+                ("a table was dropped, renamed or altered meanwhile: run the same command again", Fault::Operator)
+            }
             Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => {
                 ("the server takes no writes (a standby?): name the primary in the source's `url`", Fault::Operator)
             }
-            Some(_) => ("", Fault::Operator),
+            Some(&SqlState::CHARACTER_NOT_IN_REPERTOIRE | &SqlState::UNTRANSLATABLE_CHARACTER) => (
+                "the database holds text that has no form in UTF-8 (one of encoding SQL_ASCII takes any bytes): correct \
+                 those rows, or move to a database of encoding UTF8",
+                Fault::Operator,
+            ),
+            Some(code) if is_too_long(code, error) => (
+                "as text a row may be 1 GiB long, and a bytea takes twice its size: make that row's value smaller, or \
+                 name its table under `ignored`",
+                Fault::Operator,
+            ),
+            Some(&SqlState::QUERY_CANCELED) => {
+                ("somebody cancelled it (a time-out is none of ours): run the same command again", Fault::Retry)
+            }
+            Some(_) => ("the server's log may say more; then run the same command again", Fault::Operator),
             None => ("the connection was lost: run the same command again", Fault::Retry),
         };
         Error::Database {
@@ -237,6 +275,12 @@ impl Drop for Session {
         let client = self.client.take();
         let _ = std::thread::spawn(move || drop(client)).join();
     }
+}
+
+/// The server's own limits of one value or row; for some it has no code of their own.
+fn is_too_long(code: &SqlState, error: &postgres::Error) -> bool {
+    let says = |text| error.as_db_error().is_some_and(|db| db.message().starts_with(text));
+    *code == SqlState::PROGRAM_LIMIT_EXCEEDED || says("invalid memory alloc request size")
 }
 
 /// What the server said, with the part a person needs and without what may hold tenants' data

@@ -6,7 +6,11 @@
 
 use std::time::{Duration, Instant};
 
+use postgres::error::SqlState;
+
+use super::connect::LOCK_TIMEOUT;
 use super::describe::{Cut, SequenceState};
+use super::locks::Watch;
 use super::tenancy::Owners;
 use super::{Catalogue, PostgresConfig, Sequence, Server, Session, Table};
 use crate::Error;
@@ -49,7 +53,7 @@ pub(super) fn take(
         let read: Vec<&Table> =
             before.tables.values().filter(|table| owners.is_of_sites(table, schema) && table.privileges[0]).collect();
         let mut exporter = server.connect()?;
-        begin_locked(&mut exporter, &read)?;
+        begin_locked(server, &mut exporter, &read)?;
         let exported = export(exporter, &before)?;
         // With the locks held nobody alters a table any more.
         let after = Catalogue::load_schema(&mut looking, schema)?;
@@ -66,7 +70,7 @@ pub(super) fn take(
     })
 }
 
-fn begin_locked(session: &mut Session, tables: &[&Table]) -> Result<(), Error> {
+fn begin_locked(server: &Server, session: &mut Session, tables: &[&Table]) -> Result<(), Error> {
     session.batch_execute(BEGIN).map_err(|error| session.failed("cannot begin a snapshot", &error))?;
     if tables.is_empty() {
         return Ok(());
@@ -74,7 +78,14 @@ fn begin_locked(session: &mut Session, tables: &[&Table]) -> Result<(), Error> {
     // Partitions are locked with their root; LOCK takes no snapshot yet.
     let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
     let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
-    session.batch_execute(&lock).map_err(|error| session.failed("cannot lock the tables for reading", &error))
+    let watch = Watch::over(server, session);
+    session.batch_execute(&lock).map_err(|error| {
+        let action = "cannot lock the tables for reading";
+        match error.code() {
+            Some(&SqlState::LOCK_NOT_AVAILABLE) => watch.tell(server.source_name(), action, LOCK_TIMEOUT),
+            _ => session.failed(action, &error),
+        }
+    })
 }
 
 /// Exports the snapshot; `None`: a table's file is not the one that the snapshot sees.

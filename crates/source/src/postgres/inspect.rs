@@ -4,6 +4,9 @@
 
 use std::collections::BTreeSet;
 
+use lifeboat_model::SiteId;
+
+use super::indexes::missing_indexes;
 use super::privileges::missing_for;
 use super::target::{CopiedSchema, copied_schemas, staging_schemas};
 use super::{
@@ -25,6 +28,8 @@ pub struct Inspection {
     pub classes: Classes,
     /// `None`: what lists them cannot be read.
     pub sites: Option<u64>,
+    /// Sites whose ids cannot be told on a command line, so that no snapshot has them: id and reason.
+    pub unnamed: Vec<(String, String)>,
     pub tables: Vec<InspectedTable>,
     /// What would class the unclassed tables: lines for the source's section.
     pub suggested_lines: Vec<String>,
@@ -50,6 +55,8 @@ pub struct InspectedTable {
     pub partitions: usize,
     /// What about it makes a backup or a restore less than one would think.
     pub notes: Vec<String>,
+    /// What would spare reading everybody's rows to find one site's.
+    pub missing_index: Option<String>,
 }
 
 impl Inspection {
@@ -65,15 +72,20 @@ impl Inspection {
         let (copies, staging) = (copied_schemas(&mut session)?, staging_schemas(&mut session)?);
         session.batch_execute(COUNT_MAX).map_err(|error| session.failed("cannot set a time-out", &error))?;
         let sites = count(&mut session, &format!("SELECT count(*) FROM ({}) s", classes.tenant_query()))?;
+        let unnamed = if sites.is_some() { unnamed(&mut session, &classes)? } else { Vec::new() };
+        let missing_indexes = missing_indexes(&mut session, &catalogue, &classes)?;
         let mut tables = Vec::new();
         for (name, class) in classes.iter().filter(|(_, class)| !matches!(class, Class::PartOf(_))) {
-            tables.push(inspected(&mut session, &catalogue, &classes, name, class)?);
+            let mut table = inspected(&mut session, &catalogue, &classes, name, class)?;
+            table.missing_index = missing_indexes.get(name).cloned();
+            tables.push(table);
         }
         let suggested_lines = classes.suggested_lines();
         let (server, views) = (catalogue.server, catalogue.views);
         Ok(Self {
             server,
             sites,
+            unnamed,
             tables,
             suggested_lines,
             missing,
@@ -113,6 +125,7 @@ impl Inspection {
             server: facts,
             classes: Classes::default(),
             sites: Some(sites.len() as u64),
+            unnamed: Vec::new(),
             tables: Vec::new(),
             suggested_lines: Vec::new(),
             missing,
@@ -139,6 +152,7 @@ fn inspected(
         ownerless_rows: None,
         partitions: parts,
         notes: Vec::new(),
+        missing_index: None,
     };
     let Some(found) = catalogue.tables.get(name) else { return Ok(table) };
     table.rows_estimate = found.rows_estimate;
@@ -164,6 +178,18 @@ fn inspected(
         format!("SELECT count(*) FROM {} t {} WHERE {} IS NULL", found.from_item(), tenant.joins, tenant.expression);
     table.ownerless_rows = count(session, &query)?;
     Ok(table)
+}
+
+/// The ids that are none of a site's, as they are shown, with the reason.
+fn unnamed(session: &mut Session, classes: &Classes) -> Result<Vec<(String, String)>, Error> {
+    let rows = session.query(&classes.tenant_query(), &[]);
+    let rows = rows.map_err(|error| session.failed("cannot list the sites", &error))?;
+    let refused = rows.iter().filter_map(|row| {
+        let id: String = row.get(0);
+        let reason = SiteId::new(id.clone()).err()?;
+        Some((crate::error::shown(id.as_bytes()), reason.to_string()))
+    });
+    Ok(refused.collect())
 }
 
 /// `None`: it may not be read, or takes too long.

@@ -136,8 +136,9 @@ fn copy_out(
             if row.is_empty() {
                 return Ok(stretch.is_empty() || give(stretch));
             }
-            stretch.extend_from_slice(row);
-            let len = row.len();
+            // Of a very long row only a part: it must not be in memory twice.
+            let len = row.len().min(STRETCH_LEN);
+            stretch.extend_from_slice(&row[..len]);
             out.consume(len);
             if stretch.len() >= STRETCH_LEN && !give(std::mem::replace(&mut stretch, Vec::with_capacity(capacity))) {
                 return Ok(false);

@@ -25,7 +25,12 @@ pub struct PostgresSource {
 impl PostgresSource {
     pub fn new(name: SourceName, config: PostgresConfig) -> Result<Self, Error> {
         let server = Server::new(name.as_str(), &config.url)?;
-        Ok(Self { name, config, server, current: Mutex::default(), expected: Mutex::default() })
+        Ok(Self::with_server(name, config, server))
+    }
+
+    /// The same, with a server that is at hand; the configuration's `url` is not looked at.
+    pub fn with_server(name: SourceName, config: PostgresConfig, server: Server) -> Self {
+        Self { name, config, server, current: Mutex::default(), expected: Mutex::default() }
     }
 
     pub fn config(&self) -> &PostgresConfig {

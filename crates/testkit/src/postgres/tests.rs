@@ -26,7 +26,8 @@ fn the_socket_and_loopback_lead_to_a_cluster_fit_for_change_capture() {
 #[test]
 fn the_server_ends_and_its_directory_goes_with_its_owner() {
     let test = "the_server_ends_and_its_directory_goes_with_its_owner";
-    let options = ClusterOptions { fsync: true, settings: vec!["work_mem = '1MB'".to_owned()] };
+    let options =
+        ClusterOptions { fsync: true, settings: vec!["work_mem = '1MB'".to_owned()], ..ClusterOptions::default() };
     let Some(cluster) = Postgres::start_or_skip(test, &options) else { return };
     let url = cluster.url("postgres");
     cluster.restart("immediate").unwrap();

@@ -11,12 +11,11 @@
 use std::time::Duration;
 
 use lifeboat_model::{Check, Fault};
-use postgres::error::SqlState;
 
+use super::super::locks::Watch;
 use super::super::tenancy::SiteTable;
 use super::super::{Server, Session, TableKind, TableName};
 use super::fail::{Ask, Fail, Outcome};
-use super::locks::Watch;
 use super::scope::Scope;
 use super::sequences::raise;
 use super::{RowsTarget, SwitchedRows, TableDiff, VerifiedRows, Work, prove, sql, staging};
@@ -50,31 +49,11 @@ fn switch_once(target: &RowsTarget, work: &Work, verified: &VerifiedRows) -> Out
 /// A fresh session at work; should it wait too long for a lock, the error says for whom.
 pub(super) fn watched<T>(target: &RowsTarget, work: impl FnOnce(&mut Session) -> Outcome<T>) -> Outcome<(Session, T)> {
     let mut session = staging::connect(&target.server)?;
-    let pid = session.rows("cannot ask for the process id", "SELECT pg_backend_pid()")?;
-    let watch = Watch::start(&target.server, pid.first().map_or(0, |row| row.get(0)));
+    let watch = Watch::over(&target.server, &mut session);
     match work(&mut session) {
         Ok(done) => Ok((session, done)),
-        Err(fail) => Err(name_blockers(&session, &watch, target.patience, fail)),
+        Err(fail) => Err(fail.naming(&watch, target.patience)),
     }
-}
-
-/// An error of a wait that took too long says for whom it waited.
-fn name_blockers(session: &Session, watch: &Watch, patience: Duration, fail: Fail) -> Fail {
-    if fail.code != Some(SqlState::LOCK_NOT_AVAILABLE) {
-        return fail;
-    }
-    let blockers = watch.blockers();
-    let who = if blockers.is_empty() { "somebody who is gone by now".into() } else { blockers.join("; ") };
-    let error = Error::Database {
-        source_name: session.source_name().to_owned(),
-        action: "the site's rows or tables are locked, nothing is changed".into(),
-        detail: format!("waited {} s for {who}", patience.as_secs_f32()),
-        hint: "wait for them, or end their session with SELECT pg_terminate_backend(process), then run the same \
-               command again"
-            .into(),
-        fault: Fault::Retry,
-    };
-    Fail { error: Box::new(error), code: fail.code }
 }
 
 fn transact(session: &mut Session, target: &RowsTarget, work: &Work, verified: &VerifiedRows) -> Outcome<SwitchedRows> {
@@ -250,25 +229,30 @@ pub(super) fn commit(session: &mut Session, server: &Server, has_written: bool) 
     };
     let Err(fail) = session.run(action, "COMMIT") else { return Ok(()) };
     let is_lost = fail.code.as_ref().is_none_or(|code| code.code().starts_with("57") || code.code().starts_with("08"));
-    match number {
-        Some(number) if is_lost && has_committed(server, &number) => Ok(()),
-        _ => Err(fail),
+    let Some(number) = number.filter(|_| is_lost) else { return Err(fail) };
+    match has_committed(server, &number) {
+        Some(true) => Ok(()),
+        Some(false) => Err(fail),
+        None => {
+            let source_name = server.source_name().to_owned();
+            Err(Error::Unsure { source_name, detail: fail.error.to_string() }.into())
+        }
     }
 }
 
-/// Whether a transaction committed, asked until the server is up and knows.
-fn has_committed(server: &Server, number: &str) -> bool {
+/// Whether a transaction committed, asked until the server is up and knows; `None`: it did not come back.
+fn has_committed(server: &Server, number: &str) -> Option<bool> {
     let began = std::time::Instant::now();
     let query = format!("SELECT pg_xact_status('{number}'::xid8)");
     while began.elapsed() < FATE_PATIENCE {
         let answer = server.connect().ok().and_then(|mut session| session.rows("", &query).ok());
         match answer.as_ref().and_then(|rows| rows.first()).and_then(|row| row.get::<_, Option<String>>(0)).as_deref() {
-            Some("committed") => return true,
-            Some("aborted") => return false,
+            Some("committed") => return Some(true),
+            Some("aborted") => return Some(false),
             _ => std::thread::sleep(Duration::from_millis(250)),
         }
     }
-    false
+    None
 }
 
 /// Whether a table's partitions may be written through it; a foreign table's rows are elsewhere.

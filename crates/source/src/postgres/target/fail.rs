@@ -1,11 +1,13 @@
 //! A step that failed: what to tell a person, and what the server called it.
 
 use std::io;
+use std::time::Duration;
 
 use lifeboat_model::Fault;
 use postgres::error::SqlState;
 
 use super::super::Session;
+use super::super::locks::Watch;
 use crate::Error;
 
 /// An error with the server's code beside it, because some are tried again and some get better words.
@@ -61,6 +63,19 @@ impl Fail {
                 fault: Fault::Retry,
             }),
         }
+    }
+
+    /// A wait that took too long says for whom it waited.
+    pub fn naming(self, watch: &Watch, patience: Duration) -> Self {
+        if self.code != Some(SqlState::LOCK_NOT_AVAILABLE) {
+            return self;
+        }
+        let source_name = match &*self.error {
+            Error::Database { source_name, .. } => source_name.clone(),
+            _ => String::new(),
+        };
+        let action = "the site's rows or tables are locked, nothing is changed";
+        Self { error: Box::new(watch.tell(&source_name, action, patience)), ..self }
     }
 
     /// Whether the same transaction may succeed when it is tried again at once.

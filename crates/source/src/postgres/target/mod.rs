@@ -7,7 +7,7 @@
 //!
 //! The switch takes a [`VerifiedRows`]: opening what was not verified does not compile. Killed
 //! anywhere, the live rows are wholly as before or wholly as wanted, and the same calls finish:
-//! staging starts over. A schema that was left behind holds the restore's id and is swept by it.
+//! staging starts over. A schema that was left behind is swept by the next restore in the database.
 //!
 //! What is not here: freezing the application, choosing what to restore, keeping the undo.
 
@@ -16,7 +16,7 @@ mod beside;
 mod compare;
 mod fail;
 mod keys;
-mod locks;
+mod leftovers;
 mod make;
 mod narrow;
 mod privileges;
@@ -35,12 +35,15 @@ use std::time::Duration;
 
 use lifeboat_model::{Check, RestoreId, SiteId};
 
+use super::connect::LOCK_TIMEOUT;
 use super::describe::{SequenceState, TableDefinition};
+use super::locks::Watch;
 use super::structure::Structure;
 use super::tenancy::{Home, Owners, SiteTable};
 use super::{Catalogue, PostgresConfig, Server, Session, TableName, Tenancy};
 use crate::Error;
 use fail::{Ask, Outcome};
+use leftovers::Keeper;
 use scope::{Indexes, Scope};
 use spool::Spool;
 
@@ -78,6 +81,8 @@ struct Work {
     /// What only the switch is missing of. (Chunks are taken from several threads at once, a session is
     /// for one.)
     ready: Mutex<Option<Ready>>,
+    /// Says that somebody works with the staging schema.
+    keeper: Option<Keeper>,
 }
 
 /// How the site's part becomes what is wanted.
@@ -328,11 +333,13 @@ impl RowsTarget {
         }
         let mut session = self.server.connect()?;
         let action = "cannot read the site's rows";
+        let watch = Watch::over(&self.server, &mut session);
         session.run(action, &format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}", sql::PLANNING))?;
         let names: Vec<String> = self.live.values().map(|live| live.table.from_item()).collect();
         if !names.is_empty() {
             // Before the snapshot: a table truncated after it would read as empty, without an error.
-            session.run(action, &format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", ")))?;
+            let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
+            session.run(action, &lock).map_err(|fail| Error::from(fail.naming(&watch, LOCK_TIMEOUT)))?;
         }
         let live = prove::live_rows(&mut session, self.live.values())?;
         Ok(LiveRows { is_present: live.is_present || self.home.is_own(), ..live })
@@ -350,15 +357,17 @@ impl RowsTarget {
             (true, false, _) => Way::Remove,
             _ => Way::Staged,
         };
-        let mut work = Work { scopes: Vec::new(), spool, wanted, kept, way, ready: Mutex::default() };
+        let mut work = Work { scopes: Vec::new(), spool, wanted, kept, way, ready: Mutex::default(), keeper: None };
         if way == Way::Staged {
             let mut session = staging::connect(&self.server)?;
             let indexes = indexes(&mut session)?;
             work.scopes = scope::lay_over(&work.wanted.tables, &self.live, &indexes, &self.catalogue, &self.schema);
             privileges::check(&mut session, &self.catalogue, &work.scopes, &work.wanted.sequences)?;
+            leftovers::sweep(&mut session);
             if self.narrow.is_none() && straight::is_possible(&work) {
                 work.way = Way::Straight;
             } else {
+                work.keeper = Some(leftovers::keep(&self.server, &self.schema)?);
                 staging::create(&mut session, &self.schema, &work.scopes)?;
             }
         }
@@ -381,7 +390,7 @@ impl RowsTarget {
         let scopes = scope::lay_over(&wanted.tables, &self.live, &indexes, &self.catalogue, staging::TEMPORARY);
         let spool = Spool::create(wanted.tables.iter().map(|table| table.size))?;
         let (kept, ready) = (LiveRows::default(), Mutex::default());
-        self.work = Some(Work { scopes, spool, wanted, kept, way: Way::Preview, ready });
+        self.work = Some(Work { scopes, spool, wanted, kept, way: Way::Preview, ready, keeper: None });
         Ok(())
     }
 

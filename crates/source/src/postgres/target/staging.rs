@@ -203,10 +203,12 @@ pub(super) fn digest(session: &mut Session, action: &str, query: &str) -> Outcom
     let read = session.copy_out(&format!("COPY ({query}) TO STDOUT")).map(|mut reader| {
         let (mut hasher, mut rows, mut buffer) = (blake3::Hasher::new(), 0_u64, Vec::with_capacity(2 * BUFFER));
         loop {
-            let bytes = reader.fill_buf()?;
-            if bytes.is_empty() {
+            let row = reader.fill_buf()?;
+            if row.is_empty() {
                 break;
             }
+            // Of a very long row only a part: it must not be in memory twice.
+            let bytes = &row[..row.len().min(BUFFER)];
             // A line feed within a value is written as \n, so each one ends a row.
             rows += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
             // Rows come one by one; the hash is fast only over long stretches.

@@ -8,7 +8,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::super::{Server, Session};
+use lifeboat_model::Fault;
+
+use super::{Server, Session};
+use crate::Error;
 
 /// A transaction that is over by then needs no second session.
 const FIRST_LOOK: Duration = Duration::from_millis(300);
@@ -29,8 +32,14 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    /// Watches the session whose backend has this process id.
-    pub fn start(server: &Server, pid: i32) -> Self {
+    /// Watches what a session waits for from now on.
+    pub fn over(server: &Server, session: &mut Session) -> Self {
+        // Best effort, as all of it: without it only the name is missing.
+        let pid = session.query_one("SELECT pg_backend_pid()", &[]).map_or(0, |row| row.get(0));
+        Self::start(server, pid)
+    }
+
+    fn start(server: &Server, pid: i32) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (stop, stopped) = mpsc::channel();
         let (server, notes) = (server.clone(), seen.clone());
@@ -39,7 +48,6 @@ impl Watch {
             let mut pause = FIRST_LOOK;
             while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                 pause = BETWEEN_LOOKS;
-                // Best effort: without it only the name is missing.
                 session = session.or_else(|| server.connect().ok());
                 let Some(open) = &mut session else { continue };
                 match open.query(BLOCKERS, &[&pid]) {
@@ -54,9 +62,19 @@ impl Watch {
         Self { seen, stop: Some(stop), thread: Some(thread) }
     }
 
-    /// Who was last seen in the way.
-    pub fn blockers(&self) -> Vec<String> {
-        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    /// The error of a wait that took too long, with whom it waited for.
+    pub fn tell(&self, source_name: &str, action: &str, patience: Duration) -> Error {
+        let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let who = if seen.is_empty() { "somebody who is gone by now".into() } else { seen.join("; ") };
+        Error::Database {
+            source_name: source_name.to_owned(),
+            action: action.to_owned(),
+            detail: format!("waited {} s for {who}", patience.as_secs_f32()),
+            hint: "wait for them, or end their session with SELECT pg_terminate_backend(process), then run the same \
+                   command again"
+                .into(),
+            fault: Fault::Retry,
+        }
     }
 }
 
