@@ -2,8 +2,8 @@
 
 use std::process::Command;
 
-use lifeboat_engine::{AnySource, Engine, Fleet, RestorePoint, RestoreRequest, RestoreTarget};
-use lifeboat_model::{Fault, Faulty, PointInTime, SourceName};
+use lifeboat_engine::{AnySource, Engine, Fleet, Only, RestorePoint, RestoreRequest, RestoreTarget};
+use lifeboat_model::{EntryPath, Fault, Faulty, PointInTime, SourceName};
 use lifeboat_source::postgres::{PostgresConfig, PostgresSource, Tenancy};
 use lifeboat_testkit::postgres::{Postgres, pooled_config, query_text, run_sql, site_name};
 use lifeboat_testkit::world::{backup_all, restore_request, run_restore, site_id};
@@ -134,6 +134,17 @@ async fn a_schema_of_its_own_is_exported_with_its_structure_and_copied_beside() 
     let receipt = run_restore(&engine, &request("umbrella", RestoreTarget::Beside(site_id("look")))).await.unwrap();
     assert!(receipt.all_passed(), "{:?}", receipt.checks);
     assert_eq!(query_text(&url, "SELECT count(*) FROM look.books").unwrap()[0][0].as_deref(), Some("2"));
+
+    // Some rows of a schema of its own, and the row they refer to.
+    run_sql(&url, "UPDATE umbrella.books SET title = 'oops'; DELETE FROM umbrella.books WHERE id = 2").unwrap();
+    run_sql(&url, "DELETE FROM umbrella.authors WHERE id = 2").unwrap();
+    let keys = (EntryPath::new(b"umbrella.books").unwrap(), "2".to_owned());
+    let only = Only { part: SourceName::new("app").unwrap(), entry: None, keys: Some(keys) };
+    let some = RestoreRequest { only: Some(only), ..request("umbrella", RestoreTarget::InPlace) };
+    assert_eq!(run_restore(&engine, &some).await.unwrap().parts[0].rows, 2);
+    let query = "SELECT string_agg(b::text, ' ' ORDER BY id) FROM umbrella.books b";
+    assert_eq!(query_text(&url, query).unwrap()[0][0].as_deref(), Some("(1,1,sad,oops,OOPS) (2,2,,\"\",\"\")"));
+
     let report = backup_all(&engine).await.unwrap();
     assert!(report.sites.iter().all(|site| site.site.as_str() != "look"), "{report:?}");
 }

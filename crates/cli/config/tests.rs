@@ -478,7 +478,7 @@ fn a_wrong_postgres_source_is_told() {
         assert!(!error.detail.contains("s3cret") && !error.hint.contains("s3cret"));
     };
     check("env:APP_DATABASE_URL", "postgres://me:s3cret@db/app", "a secret must not stand", "url = \"env:NAME\"");
-    check("\"column\"", "\"schema\"", "not in this version: tenancy=`schema`", "tenancy = \"column\"");
+    check("\"column\"", "\"schema\"", "it means nothing with tenancy = \"schema\"", "take it out");
     check("\"column\"", "\"columns\"", "instead of column, schema or database", "column");
     check("tenant_column", "tenant_colum", "unknown key: key=`sources.app.tenant_colum`", "tenant_column");
     check("tenant_column = \"org_id\"", "", "nothing is said of the table", "tenant_column");
