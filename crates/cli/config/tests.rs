@@ -470,6 +470,27 @@ fn a_postgres_source_says_how_it_tells_sites_apart() {
 }
 
 #[test]
+fn a_site_may_have_a_schema_or_a_database_of_its_own() {
+    use lifeboat_source::postgres::{NamePattern, Tenancy};
+    let read = |text: &str| {
+        with_repository(&format!("[sources.app]\nkind = \"postgres\"\nurl = \"env:X\"\n{text}")).map(|mut config| {
+            let SourceSettings::Postgres(app) = config.sources.remove(0).settings else { panic!("not postgres") };
+            (app.tenancy, app.names, app.not_sites)
+        })
+    };
+    let public = vec!["public".to_owned()];
+    let named = || NamePattern::parse("tenant_{site}").unwrap();
+    assert_eq!(read("tenancy = \"schema\"").unwrap(), (Tenancy::Schema, NamePattern::default(), public.clone()));
+    assert_eq!(read("tenancy = \"schema\"\nschema = \"tenant_{site}\"").unwrap(), (Tenancy::Schema, named(), public));
+    assert_eq!(
+        read("tenancy = \"database\"\ndatabase = \"tenant_{site}\"\nnot_sites = [\"a\"]").unwrap(),
+        (Tenancy::Database, named(), vec!["a".to_owned()])
+    );
+    let error = read("tenancy = \"schema\"\nschema = \"tenant\"").unwrap_err();
+    assert!(error.detail.contains("{site}") && error.hint.contains("tenant_{site}"), "{error}: {}", error.hint);
+}
+
+#[test]
 fn a_wrong_postgres_source_is_told() {
     let check = |from: &str, to: &str, message: &str, hint: &str| {
         assert!(POSTGRES.contains(from), "{from}");
@@ -478,7 +499,13 @@ fn a_wrong_postgres_source_is_told() {
         assert!(!error.detail.contains("s3cret") && !error.hint.contains("s3cret"));
     };
     check("env:APP_DATABASE_URL", "postgres://me:s3cret@db/app", "a secret must not stand", "url = \"env:NAME\"");
-    check("\"column\"", "\"schema\"", "it means nothing with tenancy = \"schema\"", "take it out");
+    check(
+        "\"column\"",
+        "\"schema\"",
+        "means nothing with tenancy = \"schema\": key=`sources.app.tenant_column`",
+        "take it",
+    );
+    check("\"column\"", "\"column\"\nschema = \"t_{site}\"", "means nothing with tenancy = \"column\"", "take it");
     check("\"column\"", "\"columns\"", "instead of column, schema or database", "column");
     check("tenant_column", "tenant_colum", "unknown key: key=`sources.app.tenant_colum`", "tenant_column");
     check("tenant_column = \"org_id\"", "", "nothing is said of the table", "tenant_column");

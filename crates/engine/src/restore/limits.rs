@@ -45,6 +45,13 @@ pub(super) fn is_compared_anyway(part: &PartFacts) -> bool {
 /// Rows by table: exact where they were compared, or where the site has none now; else upper limits.
 pub(super) fn plan_rows(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) {
     plan.notes.push("counts are rows; one transaction, triggers and foreign-key actions not firing".into());
+    if live.is_own && live.is_absent() {
+        plan.notes.push(format!("it is gone: made again, with its structure of the point: {}", part.identity_now.path));
+        plan.changes.push((Change::Add, part.identity_now.path.clone()));
+    } else if live.is_own && !is_present(part) {
+        plan.notes.push(format!("it was not there at the point: dropped, with all in it: {}", part.identity_now.path));
+        plan.changes.push((Change::Remove, part.identity_now.path.clone()));
+    }
     if let Some(narrow) = &part.narrow {
         let some = if narrow.keys.is_some() { "the rows asked for in " } else { "" };
         plan.notes.push(format!("only {some}{}, and rows they refer to where those are missing", narrow.table));
@@ -59,6 +66,7 @@ pub(super) fn plan_rows(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) 
         _ if is_same(part, live) => {
             plan.keep = live.tables.iter().map(|table| table.rows).sum();
             plan.notes.clear();
+            plan.changes.clear();
         }
         Some(Compared::Rows(Some(verified))) => plan_exactly(part, verified, plan),
         _ => plan_at_most(part, live, plan),

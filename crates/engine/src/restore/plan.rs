@@ -103,7 +103,9 @@ pub(super) fn plan(facts: &Facts, request: &RestoreRequest) -> RestorePlan {
 impl RestorePlan {
     /// Whether nothing has to be done.
     pub fn is_empty(&self) -> bool {
-        self.parts.iter().all(|part| part.add + part.replace + part.metadata + part.remove == 0)
+        self.parts
+            .iter()
+            .all(|part| part.changes.is_empty() && part.add + part.replace + part.metadata + part.remove == 0)
     }
 
     pub(super) fn check_approval(&self, approval: &Approval) -> Result<(), Error> {

@@ -149,6 +149,8 @@ pub struct WantedTable {
 pub struct LiveRows {
     /// Whether there is anything: a row in any table, or a schema or database of the site's own.
     pub is_present: bool,
+    /// Whether the site has, or would have, a schema or database of its own.
+    pub is_own: bool,
     pub tables: Vec<LiveTable>,
 }
 
@@ -329,7 +331,7 @@ impl RowsTarget {
     /// The site's rows now, all tables at one moment; changes nothing.
     pub fn live(&self) -> Result<LiveRows, Error> {
         if !self.home.exists {
-            return Ok(LiveRows::default());
+            return Ok(LiveRows { is_own: true, ..LiveRows::default() });
         }
         let mut session = self.server.connect()?;
         let action = "cannot read the site's rows";
@@ -342,7 +344,8 @@ impl RowsTarget {
             session.run(action, &lock).map_err(|fail| Error::from(fail.naming(&watch, LOCK_TIMEOUT)))?;
         }
         let live = prove::live_rows(&mut session, self.live.values())?;
-        Ok(LiveRows { is_present: live.is_present || self.home.is_own(), ..live })
+        let is_own = self.home.is_own();
+        Ok(LiveRows { is_present: live.is_present || is_own, is_own, ..live })
     }
 
     /// Checks what the role may do, makes the staging tables anew and an empty spool.
