@@ -213,7 +213,9 @@ fn keep_rows(reading: &PartIngest<'_>, work: &RowsWork, source: &SourceName) -> 
         return Err(Error::Bug("rows without their source".into()));
     };
     rows.end_cut(); // what was read before is of another moment
-    let (entries, status) = match rows.open(reading.site)? {
+    // Where there is nothing, nothing is read: the switch finds out whether it still is so.
+    let reader = if live.is_absent() { None } else { rows.open(reading.site)? };
+    let (entries, status) = match reader {
         None => (Vec::new(), PartStatus::Absent),
         Some(reader) => (reading.read_part(reader, &Parent::default())?.0, PartStatus::Complete),
     };
