@@ -37,7 +37,7 @@ pub(super) struct CopyWork {
 
 /// Where the rows go.
 enum Copy {
-    Export(RowsExport),
+    Export(Box<RowsExport>),
     Beside(RowsBeside),
 }
 
@@ -48,7 +48,7 @@ impl CopyWork {
             RestoreTarget::Beside(name) => Copy::Beside(beside(engine, facts, part, name)?),
             _ => {
                 let export = RowsExport::new(&part.file_place()?.path(), about(facts, part));
-                Copy::Export(export.with_description(description_of(facts, part)?, wanted.structure.take()))
+                Copy::Export(Box::new(export.with_description(description_of(facts, part)?, wanted.structure.take())))
             }
         };
         Ok(Self {
