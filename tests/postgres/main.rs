@@ -10,4 +10,6 @@ mod odd_data;
 mod own;
 mod pooled;
 mod proxy;
+mod roles;
 mod shop;
+mod traffic;
