@@ -10,7 +10,7 @@ use lifeboat_source::postgres::describe::{
     DESCRIPTION_PATH, POST_DATA_PATH, PRE_DATA_PATH, PartDescription, TableDefinition, table_of_path,
 };
 use lifeboat_source::postgres::target::{
-    LiveRows, LiveTable, Narrow, RowsTarget, SwitchedRows, VerifiedRows, WantedRows, WantedTable,
+    ConflictKind, LiveRows, LiveTable, Narrow, RowsTarget, SwitchedRows, VerifiedRows, WantedRows, WantedTable,
 };
 use lifeboat_source::postgres::{PostgresSource, Structure};
 
@@ -137,11 +137,18 @@ impl RowsWork {
         if let Some(conflict) = verified.conflicts().first() {
             let more = verified.conflicts().len() - 1;
             let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
+            let hint = match (self.live.is_own, conflict.kind) {
+                (true, ConflictKind::TableGone | ConflictKind::ColumnDropped) => {
+                    "nothing was changed; look at what is left (restore --beside, --export), then drop the site's schema \
+                     or database and run the same command again: it is made whole, with its structure"
+                }
+                _ => {
+                    "nothing was changed; mend what is in the way in the live database, then run the same command again"
+                }
+            };
             return Err(Error::Conflict {
                 detail: format!("the rows cannot be put back as they were: part=`{}`, {conflict}{more}", self.source),
-                hint: "nothing was changed; mend what is in the way in the live database, then run the same command \
-                       again"
-                    .into(),
+                hint: hint.into(),
             });
         }
         self.state = State::Verified(verified);
