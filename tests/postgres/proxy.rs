@@ -226,13 +226,9 @@ fn questions(mut from: &TcpStream, mut to: &TcpStream, shared: &Shared, connecti
         };
         copying = if kind == b'd' { true } else { copying && kind != b'c' };
         match text.and_then(|text| shared.note(text)) {
-            Some(Side::Before) => {
-                if shared.hold(*lock(&connection.backend)) == Verdict::Cut {
-                    return Ok(());
-                }
-            }
+            Some(Side::Before) if shared.hold(*lock(&connection.backend)) == Verdict::Cut => return Ok(()),
             Some(Side::Answer) => *lock(&connection.holds_answer) = true,
-            None => {}
+            _ => {}
         }
         send(&mut to, kind, &body)?;
     }

@@ -76,7 +76,7 @@ fn settings_of_a_careful_administrator_do_not_matter() {
     let role = format!("careful_{database}");
     world.run(&format!(
         "CREATE ROLE {role} SUPERUSER LOGIN;
-         ALTER ROLE {role} SET statement_timeout = '1ms'; ALTER ROLE {role} SET lock_timeout = '1ms';
+         ALTER ROLE {role} SET statement_timeout = '50ms'; ALTER ROLE {role} SET lock_timeout = '1ms';
          ALTER ROLE {role} SET idle_in_transaction_session_timeout = '1ms';
          ALTER ROLE {role} SET default_transaction_read_only = on;
          ALTER ROLE {role} SET default_transaction_isolation = 'serializable';
