@@ -38,14 +38,14 @@ pub(super) struct CopyWork {
 /// Where the rows go.
 enum Copy {
     Export(Box<RowsExport>),
-    Beside(RowsBeside),
+    Beside(Box<RowsBeside>),
 }
 
 impl CopyWork {
     pub(super) fn new(engine: &Engine, facts: &Facts, part: &PartFacts, target: &RestoreTarget) -> Result<Self, Error> {
         let (mut wanted, entries) = wanted_rows(facts, part)?;
         let copy = match target {
-            RestoreTarget::Beside(name) => Copy::Beside(beside(engine, facts, part, name)?),
+            RestoreTarget::Beside(name) => Copy::Beside(Box::new(beside(engine, facts, part, name)?)),
             _ => {
                 let export = RowsExport::new(&part.file_place()?.path(), about(facts, part));
                 Copy::Export(Box::new(export.with_description(description_of(facts, part)?, wanted.structure.take())))

@@ -94,7 +94,7 @@ impl Server {
 
     /// Tells one of PostgreSQL's own programs where the server is, by its environment: arguments are seen
     /// by everybody on the machine.
-    pub(super) fn into_environment(&self, command: &mut Command) {
+    pub(super) fn tell_environment(&self, command: &mut Command) {
         let hosts = self.config.get_hosts().iter().map(|host| match host {
             Host::Tcp(name) => name.clone(),
             Host::Unix(path) => path.display().to_string(),

@@ -111,7 +111,7 @@ pub(super) fn dump(
             // Within quotes nothing of a pattern is special.
             command.arg(format!("--schema=\"{}\"", schema.replace('"', "\"\"")));
         }
-        server.into_environment(&mut command);
+        server.tell_environment(&mut command);
         output(server, &program, command)
     };
     let (pre_data, post_data) = std::thread::scope(|scope| {

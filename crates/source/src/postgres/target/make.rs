@@ -33,7 +33,7 @@ pub(super) fn schema(target: &RowsTarget, work: &Work, structure: &Structure) ->
         switched.checks.push(nobody_else(session, target)?);
         Ok(switched)
     })?;
-    Ok(Ready::Transaction { session, switched })
+    Ok(Ready::Transaction { session: Box::new(session), switched })
 }
 
 /// Makes the database under the staging name.

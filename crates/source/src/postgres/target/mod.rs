@@ -103,7 +103,7 @@ enum Way {
 /// Verified, and one step from being live.
 enum Ready {
     /// Done within this session's transaction, but for its COMMIT.
-    Transaction { session: Session, switched: SwitchedRows },
+    Transaction { session: Box<Session>, switched: SwitchedRows },
     /// A database that is to be given its name.
     Renaming { switched: SwitchedRows },
     /// A database that is to be dropped.

@@ -22,7 +22,7 @@ pub(super) fn schema(target: &RowsTarget, work: &Work, name: &str) -> Outcome<Re
         session.run("cannot drop the schema", &format!("DROP SCHEMA {} CASCADE", ident(name)))?;
         Ok(SwitchedRows { tables: gone(work), checks, sequences: Vec::new(), notes: Vec::new() })
     })?;
-    Ok(Ready::Transaction { session, switched })
+    Ok(Ready::Transaction { session: Box::new(session), switched })
 }
 
 /// Looks at the database once more; the switch takes its name away and drops it.

@@ -29,7 +29,9 @@ pub(super) fn load(target: &RowsTarget, work: &Work) -> Outcome<Option<Ready>> {
             Err(fail) if fail.is_passing() && attempt < apply::ATTEMPTS_MAX => attempt += 1,
             Err(fail) => return Err(fail),
             Ok((_, None)) => return Ok(None),
-            Ok((session, Some(switched))) => return Ok(Some(Ready::Transaction { session, switched })),
+            Ok((session, Some(switched))) => {
+                return Ok(Some(Ready::Transaction { session: Box::new(session), switched }));
+            }
         }
     }
 }
