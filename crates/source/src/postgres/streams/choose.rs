@@ -23,7 +23,7 @@ const HELD_BYTES_EACH: f64 = 4e6;
 const HELD_BYTES: f64 = 32e6;
 /// How much dearer a sort is than the planner says, beside looking up.
 const SORT_FACTOR: f64 = 4.0;
-/// A query's cost besides the planner's, in the planner's units: measured, about half a millisecond.
+/// A query's cost besides the planner's, in the planner's units: a guess at its round trip.
 const QUERY_COST: f64 = 50.0;
 /// For the planner: pages of a database that fits into memory cost little.
 const CACHED: &str = "
