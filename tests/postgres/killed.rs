@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::time::Instant;
 
 use lifeboat_testkit::crash_runner::is_full;
-use lifeboat_testkit::postgres::Postgres;
+use lifeboat_testkit::postgres::{Postgres, own_site, run_sql};
 
 use crate::proxy::{COPY_DATA, COPY_DONE, Proxy, Side, Trap, Verdict};
-use crate::shop::{Said, Shop};
+use crate::shop::{SCHEMAS, Said, Shop};
 
 const SIGKILL: i32 = -9;
 /// Kills at random times, of each command.
@@ -35,6 +35,10 @@ const STEPS: [&str; 11] = [
 ];
 /// A normal run of an undo, or with a lost connection, tries these.
 const FEW: [&str; 3] = [COPY_DATA, "INSERT INTO ", "COMMIT"];
+/// Steps of a restore that stages nothing: the site has no row.
+const STRAIGHT: [&str; 5] = ["pg_advisory_lock", COPY_DATA, COPY_DONE, "pg_current_xact_id", "COMMIT"];
+/// Steps of a restore that makes a schema again.
+const MAKING: [&str; 6] = ["CREATE SCHEMA", COPY_DATA, "ADD CONSTRAINT", "REFRESH", "pg_current_xact_id", "COMMIT"];
 /// Steps of a backup.
 const BACKUP: [&str; 4] = ["LOCK TABLE", "pg_export_snapshot", "SET TRANSACTION SNAPSHOT", "COPY ("];
 
@@ -51,6 +55,7 @@ enum Deed {
 /// A fleet whose second site is damaged, and its two states.
 struct Scene {
     shop: Shop,
+    damage: &'static str,
     proxy: Proxy,
     damaged: BTreeMap<String, String>,
     whole: BTreeMap<String, String>,
@@ -61,15 +66,20 @@ pub const DAMAGE: &str = "
     DELETE FROM comments WHERE issue_id IN (SELECT id FROM issues WHERE site_id = 'site-00002');
     UPDATE issues SET title = 'oops' WHERE site_id = 'site-00002' AND number % 2 = 0;
     INSERT INTO labels (id, site_id, number, name) VALUES (-1, 'site-00002', 999, 'made later')";
+const DELETION: &str = "
+    DELETE FROM sites WHERE id = 'site-00002'; DELETE FROM audit.events WHERE site_id = 'site-00002'";
 
 impl Scene {
     fn new(test: &str) -> Option<Self> {
         let server = Postgres::shared_or_skip(test)?;
-        let shop = Shop::fleet(server, 3, 100);
+        Some(Self::of(server, Shop::fleet(server, 3, 100), DAMAGE))
+    }
+
+    fn of(server: &Postgres, shop: Shop, damage: &'static str) -> Self {
         shop.ok(&["backup", "--all"]);
         let whole = shop.picture();
-        shop.sql(DAMAGE);
-        Some(Self { damaged: shop.picture(), whole, proxy: Proxy::start(server.port()), shop })
+        shop.sql(damage);
+        Self { damaged: shop.picture(), whole, damage, proxy: Proxy::start(server.port()), shop }
     }
 
     /// Runs a command, held at a statement for the deed; `None`: it ended before it came there.
@@ -134,7 +144,7 @@ impl Scene {
             if trap.text == "COMMIT" {
                 self.undo(if said.code == 0 { &said } else { &again });
             } else {
-                self.shop.sql(DAMAGE);
+                self.shop.sql(self.damage);
                 assert_eq!(self.shop.picture(), self.damaged);
             }
         }
@@ -181,6 +191,28 @@ fn a_restore_whose_sessions_are_ended_at_any_statement_is_all_or_nothing_and_fin
 fn a_restore_whose_connection_is_lost_at_any_statement_is_all_or_nothing_and_finishes_when_run_again() {
     let Some(scene) = Scene::new("a_restore_whose_connection_is_lost") else { return };
     scene.sweep_restore(Deed::Cut, &FEW);
+}
+
+#[test]
+fn a_restore_of_a_site_without_a_row_killed_at_any_statement_is_all_or_nothing_and_finishes_when_run_again() {
+    let Some(server) = Postgres::shared_or_skip("a_restore_of_a_site_without_a_row_killed") else { return };
+    let scene = Scene::of(server, Shop::fleet(server, 3, 100), DELETION);
+    scene.sweep_restore(Deed::Kill, &STRAIGHT);
+    scene.sweep_restore(Deed::Terminate, &["COMMIT"]);
+}
+
+#[test]
+fn a_schema_being_made_again_killed_at_any_statement_is_there_whole_or_not_at_all_and_is_made_when_run_again() {
+    let Some(server) = Postgres::shared_or_skip("a_schema_being_made_again_killed") else { return };
+    let url = server.fresh_database().unwrap();
+    for site in ["site-00001", "site-00002"] {
+        run_sql(&url, &format!("CREATE SCHEMA \"{site}\"")).unwrap();
+        own_site(&url, &format!("\"{site}\""), 50).unwrap();
+    }
+    let shop = Shop::of(&url, SCHEMAS);
+    let scene = Scene::of(server, shop, "DROP SCHEMA \"site-00002\" CASCADE");
+    scene.sweep_restore(Deed::Kill, &MAKING);
+    scene.sweep_restore(Deed::Terminate, &["COMMIT"]);
 }
 
 #[test]

@@ -20,6 +20,14 @@ root = \"sites\"
 shared = [\"countries\", \"plans\"]
 ";
 
+/// A schema a site, called as the site.
+pub const SCHEMAS: &str = "
+[sources.app]
+kind = \"postgres\"
+url = \"env:TEST_DATABASE_URL\"
+tenancy = \"schema\"
+";
+
 /// A place to run the binary in.
 pub struct Shop {
     dir: tempfile::TempDir,
