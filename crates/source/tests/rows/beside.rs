@@ -84,10 +84,24 @@ fn a_killed_copy_leaves_nothing_that_looks_whole_and_the_next_run_finishes() {
     world.run("CREATE SCHEMA look");
     assert!(beside.switch().unwrap_err().to_string().contains("made meanwhile"));
     world.run("DROP SCHEMA look");
+    drop(beside);
     let mut beside = staged(&world, "look", &kept);
     beside.verify().unwrap();
     beside.switch().unwrap();
     assert_eq!((stages(&world), beside.look(&tables(&kept)).unwrap()), (0, Found::Same));
+}
+
+#[test]
+fn a_restore_that_begins_meanwhile_leaves_the_copy_s_staging_alone() {
+    let Some(world) = fleet("swept beside") else { return };
+    let kept = world.back_up(&victim());
+    let mut beside = staged(&world, "look", &kept);
+    world.run("UPDATE issues SET title = 'changed' WHERE site_id = 'site-00002'");
+    world.restore(&victim(), &kept).unwrap();
+    beside.verify().unwrap();
+    beside.switch().unwrap();
+    assert_eq!(beside.look(&tables(&kept)).unwrap(), Found::Same);
+    assert_eq!(stages(&world), 0);
 }
 
 #[test]

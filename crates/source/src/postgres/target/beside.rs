@@ -20,6 +20,7 @@ use super::super::export::About;
 use super::super::{Server, Session};
 use super::WantedTable;
 use super::fail::{Ask, Outcome};
+use super::leftovers::{self, Keeper};
 use super::spool::Spool;
 use super::staging;
 use crate::Error;
@@ -55,6 +56,8 @@ pub struct RowsBeside {
     tables: Vec<CopiedTable>,
     spool: Option<Spool>,
     is_verified: bool,
+    /// Says that the staging schema is worked with: a restore that begins meanwhile sweeps others away.
+    keeper: Option<Keeper>,
 }
 
 struct CopiedTable {
@@ -78,7 +81,7 @@ impl RowsBeside {
             });
         }
         let server = server.clone();
-        Ok(Self { server, name: name.to_owned(), about, tables: Vec::new(), spool: None, is_verified: false })
+        Ok(Self { server, name: name.to_owned(), about, tables: Vec::new(), spool: None, is_verified: false, keeper: None })
     }
 
     /// What has the name already.
@@ -114,6 +117,8 @@ impl RowsBeside {
         self.tables = named(wanted);
         let (stage, mut session) = (self.stage(), staging::connect(&self.server)?);
         may_create(&mut session)?;
+        self.keeper = None;
+        self.keeper = Some(leftovers::keep(&self.server, &stage)?);
         staging::drop_schema(&mut session, &stage)?;
         session.run(ACTION, &format!("CREATE SCHEMA {stage}"))?;
         for table in &self.tables {
