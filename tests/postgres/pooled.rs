@@ -68,8 +68,9 @@ impl Pool {
 
     /// Every row of every table of everybody.
     pub fn picture(&self) -> BTreeMap<String, String> {
+        // Not those of a session that has just ended, and is being cleaned up after.
         let tables = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables \
-                      WHERE schemaname NOT IN ('pg_catalog', 'information_schema')";
+                      WHERE schemaname !~ '^pg_' AND schemaname <> 'information_schema'";
         let mut picture = BTreeMap::new();
         for row in query_text(&self.url, tables).unwrap() {
             let table = row[0].clone().unwrap();

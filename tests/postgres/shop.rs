@@ -127,8 +127,8 @@ impl Shop {
 
     /// Every row of every table of everybody, and every attachment.
     pub fn picture(&self) -> BTreeMap<String, String> {
-        let tables = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname NOT IN \
-                      ('pg_catalog', 'information_schema') AND schemaname NOT LIKE 'lifeboat\\_stage\\_%'";
+        let tables = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname !~ '^pg_' AND \
+                      schemaname <> 'information_schema' AND schemaname NOT LIKE 'lifeboat\\_stage\\_%'";
         let tables = query_text(&self.url, tables).unwrap().into_iter().filter_map(|row| row[0].clone());
         let digest = |name: String| {
             let sorted = "string_agg(t::text, E'\\n' ORDER BY t::text)";
