@@ -23,6 +23,7 @@ pub struct RestoreArgs {
     pub at: Option<String>,
     /// Only this part, or this entry of it and what is below; of a database a table, or rows of it by
     /// primary key: app/public.issues, 'app/public.issues[42]', 'app/public.issues[1..99]'
+    #[allow(rustdoc::broken_intra_doc_links, reason = "keys in brackets are no links")]
     #[arg(long, value_name = "PART[/ENTRY]", value_parser = OsStringValueParser::new().try_map(OnlyArg::from_os))]
     pub only: Option<OnlyArg>,
     /// Write beside the live site, under NAME in place of the site id; rows into a schema of that name
