@@ -137,6 +137,7 @@ impl Reading {
         let rows = session
             .query(&classes.tenant_query(), &[])
             .map_err(|error| session.failed("cannot list the sites", &error))?;
+        refuse_spellings(&mut session, classes)?;
         self.give_back(session);
         let tenants: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
         self.facts().sites = Some(tenants.iter().cloned().collect());
@@ -252,6 +253,28 @@ impl Reading {
     fn exported(&self) -> MutexGuard<'_, ExportedCut> {
         self.exported.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Rows whose tenant is equal to another one, and written otherwise: nobody knows whose they are.
+fn refuse_spellings(session: &mut Session, classes: &Classes) -> Result<(), Error> {
+    let action = "cannot look how tenants are written";
+    let differs = "SELECT EXISTS (SELECT FROM pg_catalog.pg_collation WHERE NOT collisdeterministic)";
+    let differs = session.query_one(differs, &[]).map_err(|error| session.failed(action, &error))?.get(0);
+    for (table, query) in classes.spelling_queries(differs) {
+        let found: i64 = session.query_one(&query, &[]).map_err(|error| session.failed(action, &error))?.get(0);
+        if found > 0 {
+            return Err(Error::Conflict {
+                path: table.to_string(),
+                detail: format!(
+                    "tenants that are equal are written in several ways, such as 1 and 1.0: found=`{found}`"
+                ),
+                hint:
+                    "write each tenant in one way in every table, as it stands in the root: the text is the site's id"
+                        .into(),
+            });
+        }
+    }
+    Ok(())
 }
 
 /// Class 22: the text is no value of the column's type, or out of its range; 23514: not one of its

@@ -2,11 +2,45 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use lifeboat_model::SourceName;
+use lifeboat_source::Source;
 use lifeboat_source::postgres::describe::literal;
-use lifeboat_source::postgres::{Catalogue, Classes, PostgresConfig, classify};
-use lifeboat_testkit::postgres::{NASTY_SITES, nasty_config, pooled_config, run_sql, site_name};
+use lifeboat_source::postgres::{Catalogue, Classes, PostgresConfig, PostgresSource, classify};
+use lifeboat_testkit::postgres::{NASTY_SITES, Postgres, nasty_config, pooled_config, run_sql, site_name};
 
 use crate::support::{connect, name, nasty, pooled};
+
+#[test]
+fn tenants_that_are_equal_and_written_otherwise_are_refused_and_never_left_out() {
+    let Some(server) = Postgres::shared_or_skip("tenants_written_otherwise") else { return };
+    let insensitive = "CREATE COLLATION ci (provider = icu, locale = 'und-u-ks-level2', deterministic = false);";
+    let citext = "CREATE EXTENSION citext;";
+    for (before, kind, root, same, other) in [
+        ("", "numeric", "'1'", "'1'", "'1.00'"),
+        ("", "double precision", "'0'", "'0'", "'-0'"),
+        (insensitive, "text COLLATE ci", "'Acme'", "'Acme'", "'ACME'"),
+        (citext, "citext", "'Acme'", "'Acme'", "'acme'"),
+    ] {
+        for key in ["REFERENCES sites", ""] {
+            let url = server.fresh_database().unwrap();
+            run_sql(&url, before).unwrap();
+            run_sql(
+                &url,
+                &format!(
+                    "CREATE TABLE sites (id {kind} PRIMARY KEY); INSERT INTO sites VALUES ({root});
+                     CREATE TABLE a (id int PRIMARY KEY, site_id {kind} {key}); INSERT INTO a VALUES (1, {same})"
+                ),
+            )
+            .unwrap();
+            let config = PostgresConfig { shared: Vec::new(), ..pooled_config(&url) };
+            let source = PostgresSource::new(SourceName::new("app").unwrap(), config).unwrap();
+            assert_eq!(source.discover().unwrap().sites.len(), 1, "{kind}");
+            run_sql(&url, &format!("INSERT INTO a VALUES (2, {other})")).unwrap();
+            let error = source.discover().unwrap_err();
+            assert!(error.to_string().contains("written in several ways"), "{kind} {key}: {error}");
+        }
+    }
+}
 
 /// What each table's rows are: by site, and of nobody.
 fn rows_by_owner(url: &str, config: &PostgresConfig) -> (Classes, BTreeMap<String, BTreeMap<Option<String>, i64>>) {

@@ -16,6 +16,7 @@
 mod infer;
 mod names;
 mod rules;
+mod spelling;
 mod sql;
 mod suggest;
 #[cfg(test)]

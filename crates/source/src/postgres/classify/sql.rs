@@ -116,7 +116,7 @@ impl Classes {
         }
     }
 
-    fn from<'a>(&'a self, table: &'a TableName) -> &'a str {
+    pub(super) fn from<'a>(&'a self, table: &'a TableName) -> &'a str {
         self.from_items.get(table).map_or(table.as_str(), String::as_str)
     }
 }

@@ -81,7 +81,15 @@ impl RowsBeside {
             });
         }
         let server = server.clone();
-        Ok(Self { server, name: name.to_owned(), about, tables: Vec::new(), spool: None, is_verified: false, keeper: None })
+        Ok(Self {
+            server,
+            name: name.to_owned(),
+            about,
+            tables: Vec::new(),
+            spool: None,
+            is_verified: false,
+            keeper: None,
+        })
     }
 
     /// What has the name already.
