@@ -214,6 +214,23 @@ async fn there_and_back(estate: &Estate, site: &str, pictures: &BTreeMap<&str, B
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_schema_with_an_extension_in_it_is_never_called_whole() {
+    let Some(server) = Postgres::shared_or_skip("a_schema_with_an_extension_in_it") else { return };
+    let url = server.fresh_database().unwrap();
+    run_sql(&url, "CREATE SCHEMA a; CREATE TABLE a.t (x int); CREATE SCHEMA b; CREATE EXTENSION citext SCHEMA b")
+        .unwrap();
+    let (store, master) = (Arc::new(MemoryStore::new()), SecretKey::generate().unwrap());
+    Repository::init(store.clone(), &master).await.unwrap();
+    let config = own_config(&url, Tenancy::Schema, "{site}");
+    let rows = PostgresSource::new(SourceName::new("app").unwrap(), config).unwrap();
+    let fleet = Fleet::new(vec![AnySource::Postgres(Box::new(rows))]);
+    let engine = engine_of(fleet, Repository::open(store, &master).await.unwrap());
+    let report = backup_all(&engine).await.unwrap();
+    let good: Vec<bool> = report.sites.iter().map(lifeboat_engine::SiteBackup::is_good).collect();
+    assert_eq!(good, [true, false], "{:?}", report.sites);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dropped_schema_comes_back_with_all_in_it_and_an_undo_drops_it_again() {
     dropped_and_put_back(Tenancy::Schema).await;
 }

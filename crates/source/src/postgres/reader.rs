@@ -46,7 +46,8 @@ impl RowsReader {
         if !reading.has_rows(site, &tables)? {
             return Ok(None);
         }
-        let (sequences, problems) = (reading.sequences()?, reading.large_objects(&tables)?);
+        let (sequences, mut problems) = (reading.sequences()?, reading.large_objects(&tables)?);
+        problems.extend(reading.extensions_inside()?);
         let mut description = PartDescription::new(&reading.catalogue, reading.cut(), sequences.to_vec());
         let mut entries = Vec::new();
         if reading.is_of_one() {

@@ -203,6 +203,25 @@ impl Reading {
         Ok(refers.map(problem).collect())
     }
 
+    /// Extensions that lie in the site's own schema: what writes down one schema leaves them out, so the
+    /// site could not be made again, and the snapshot says that it is not whole.
+    pub fn extensions_inside(&self) -> Result<Vec<PartProblem>, Error> {
+        let Some(schema) = &self.schema else { return Ok(Vec::new()) };
+        let mut session = self.session()?;
+        let query = "SELECT e.extname::text FROM pg_catalog.pg_extension e \
+                     JOIN pg_catalog.pg_namespace n ON n.oid = e.extnamespace WHERE n.nspname = $1 ORDER BY 1";
+        let found = session.query(query, &[schema]);
+        let found = found.map_err(|error| session.failed("cannot look for extensions", &error))?;
+        self.give_back(session);
+        let problem = |row: &postgres::Row| PartProblem {
+            entry: format!("extension {}", row.get::<_, String>(0)),
+            reason: "it lies in the site's schema, and could not be made again with it: move it to another schema \
+                     (ALTER EXTENSION … SET SCHEMA)"
+                .to_owned(),
+        };
+        Ok(found.iter().map(problem).collect())
+    }
+
     fn has_large_objects(&self) -> Result<bool, Error> {
         let mut facts = self.facts();
         if let Some(known) = facts.has_large_objects {
