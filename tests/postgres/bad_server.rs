@@ -211,7 +211,9 @@ fn a_lock_that_is_held_too_long_ends_the_wait_and_names_its_holder() {
 
 #[test]
 fn a_full_disk_of_the_server_ends_the_restore_with_nothing_changed_and_nothing_left() {
-    let Some(server) = Postgres::shared_or_skip("a_full_disk_of_the_server") else { return };
+    // Of its own: a tablespace would be copied into the standby of another test.
+    let Some(server) = Postgres::start_or_skip("a_full_disk_of_the_server", &ClusterOptions::default()) else { return };
+    let server = &server;
     let Some(disk) = SmallDisk::mount(server) else {
         eprintln!("SKIPPED (1 so far): a_full_disk_of_the_server: nothing can be mounted here");
         return;

@@ -86,11 +86,14 @@ mod tests {
         let is_held = |holders: &Holders| holders.processes.iter().any(|(pid, _)| *pid == own);
         assert!(is_held(&holders_of(&stat)));
         assert!(holders_of(&stat).describe().contains("open in"));
+        drop(file);
+        // While the file is there, nobody else's can have its number.
+        assert!(!is_held(&holders_of(&stat)));
+        let file = std::fs::File::open(&path).unwrap();
         std::fs::remove_file(&path).unwrap();
         let path = dir.path().canonicalize().unwrap().join("f");
         assert!(is_held(&holders_of_removed(&path)));
         drop(file);
-        assert!(!is_held(&holders_of(&stat)));
         assert!(!is_held(&holders_of_removed(&path)));
     }
 }
