@@ -6,9 +6,9 @@ use lifeboat_engine::{AnySource, Engine, Fleet, Only, RestorePoint, RestoreReque
 use lifeboat_model::{EntryPath, Fault, Faulty, PointInTime, SourceName};
 use lifeboat_source::postgres::{PostgresConfig, PostgresSource, Tenancy};
 use lifeboat_testkit::postgres::{Postgres, pooled_config, query_text, run_sql, site_name};
-use lifeboat_testkit::world::{backup_all, restore_request, run_restore, site_id};
+use lifeboat_testkit::world::{backup_all, engine_in_memory, restore_request, run_restore, site_id};
 
-use crate::pooled::{Pool, engine_of};
+use crate::pooled::Pool;
 
 fn request(site: &str, target: RestoreTarget) -> RestoreRequest {
     RestoreRequest { target, ..restore_request(site, RestorePoint::At(PointInTime::Latest)) }
@@ -109,7 +109,7 @@ async fn a_schema_of_its_own_is_exported_with_its_structure_and_copied_beside() 
     let config = PostgresConfig { tenancy: Tenancy::Schema, root: None, shared: Vec::new(), ..pooled_config(&url) };
     let config = PostgresConfig { tenant_column: None, not_sites: vec!["public".into()], ..config };
     let source = PostgresSource::new(name, config).unwrap();
-    let engine = engine_of(vec![AnySource::Postgres(Box::new(source))]).await;
+    let engine = engine_in_memory(vec![AnySource::Postgres(Box::new(source))]).await;
     let report = backup_all(&engine).await.unwrap();
     assert_eq!(report.sites.len(), 2, "{report:?}");
     run_sql(&url, "DROP SCHEMA acme CASCADE").unwrap();

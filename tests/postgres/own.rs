@@ -2,17 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::process::Command;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lifeboat_engine::{AnySource, Engine, Fleet, SiteOutcome};
-use lifeboat_format::SecretKey;
+use lifeboat_engine::{AnySource, Engine, SiteOutcome};
 use lifeboat_model::SourceName;
-use lifeboat_repo::Repository;
 use lifeboat_source::postgres::{PostgresSource, Tenancy};
-use lifeboat_store::MemoryStore;
 use lifeboat_testkit::postgres::{Postgres, own_config, own_site, query_text, run_sql};
-use lifeboat_testkit::world::{backup_all, engine_of, restore_latest, undo};
+use lifeboat_testkit::world::{backup_all, engine_in_memory, restore_latest, undo};
 
 /// One is another's prefix, and two need quotes.
 const SITES: [&str; 4] = ["acme", "acme2", "O'Hara & \"Sons\"", "zebra"];
@@ -43,12 +39,9 @@ impl Estate {
                 }
             }
         }
-        let (store, master) = (Arc::new(MemoryStore::new()), SecretKey::generate().unwrap());
-        Repository::init(store.clone(), &master).await.unwrap();
         let source = SourceName::new("app").unwrap();
         let rows = PostgresSource::new(source, own_config(&door, tenancy, "tenant {site}")).unwrap();
-        let fleet = Fleet::new(vec![AnySource::Postgres(Box::new(rows))]);
-        let engine = engine_of(fleet, Repository::open(store, &master).await.unwrap());
+        let engine = engine_in_memory(vec![AnySource::Postgres(Box::new(rows))]).await;
         Some(Self { server, tenancy, engine })
     }
 
@@ -92,7 +85,7 @@ impl Estate {
         let mut picture = BTreeMap::from([("structure".to_owned(), structure.join("\n"))]);
         let relations = format!(
             "SELECT format('%I.%I', n.nspname, c.relname), c.relkind = 'S' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-             WHERE n.nspname = '{}' AND c.relkind IN ('r', 'p', 'v', 'm', 'S')",
+             WHERE n.nspname = '{}' AND c.relkind IN ('r', 'p', 'v', 'm', 'S') AND c.relname <> 'forgetful'",
             name.replace('\'', "''")
         );
         for row in query_text(&url, &relations).unwrap() {
@@ -189,6 +182,8 @@ async fn there_and_back(estate: &Estate, site: &str, pictures: &BTreeMap<&str, B
     let receipt = restore_latest(&estate.engine, site).await.unwrap();
     assert!(receipt.all_passed(), "{:?}", receipt.checks);
     assert_eq!(estate.picture(site), pictures[site], "{site}");
+    // A view that cannot be filled keeps nothing from coming back, and is named.
+    assert!(receipt.checks.iter().any(|check| check.detail.contains("forgetful")), "{:?}", receipt.checks);
     assert_eq!(estate.picture("acme2"), pictures["acme2"]);
 
     let undone = undo(&estate.engine, site, receipt.restore).await.unwrap();
@@ -219,12 +214,9 @@ async fn a_schema_with_an_extension_in_it_is_never_called_whole() {
     let url = server.fresh_database().unwrap();
     run_sql(&url, "CREATE SCHEMA a; CREATE TABLE a.t (x int); CREATE SCHEMA b; CREATE EXTENSION citext SCHEMA b")
         .unwrap();
-    let (store, master) = (Arc::new(MemoryStore::new()), SecretKey::generate().unwrap());
-    Repository::init(store.clone(), &master).await.unwrap();
     let config = own_config(&url, Tenancy::Schema, "{site}");
     let rows = PostgresSource::new(SourceName::new("app").unwrap(), config).unwrap();
-    let fleet = Fleet::new(vec![AnySource::Postgres(Box::new(rows))]);
-    let engine = engine_of(fleet, Repository::open(store, &master).await.unwrap());
+    let engine = engine_in_memory(vec![AnySource::Postgres(Box::new(rows))]).await;
     let report = backup_all(&engine).await.unwrap();
     let good: Vec<bool> = report.sites.iter().map(lifeboat_engine::SiteBackup::is_good).collect();
     assert_eq!(good, [true, false], "{:?}", report.sites);

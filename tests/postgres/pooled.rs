@@ -1,19 +1,14 @@
 //! One tenant of a pooled database: backed up, destroyed, put back, and nobody else touched.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
-use lifeboat_engine::{AnySource, Engine, Fleet, Hooks, NoMemory, RestorePoint, SiteOutcome, plan_restore};
-use lifeboat_format::SecretKey;
-use lifeboat_model::{Fault, Faulty, Mark, NoProgress, PointInTime, SourceName};
-use lifeboat_repo::{FetchLimits, IngestOptions, Repository};
+use lifeboat_engine::{AnySource, Engine, RestorePoint, SiteOutcome, plan_restore};
+use lifeboat_model::{Fault, Faulty, Mark, PointInTime, SourceName};
 use lifeboat_source::PathTemplate;
 use lifeboat_source::files::FilesSource;
 use lifeboat_source::postgres::PostgresSource;
-use lifeboat_store::MemoryStore;
 use lifeboat_testkit::postgres::{Postgres, pooled_config, pooled_fleet, query_text, run_sql, site_name};
-use lifeboat_testkit::world::{backup_all, restore_latest, restore_request, undo};
+use lifeboat_testkit::world::{backup_all, engine_in_memory, restore_latest, restore_request, undo};
 
 const SITES: u32 = 4;
 const ROWS: u32 = 2_000;
@@ -23,24 +18,6 @@ pub struct Pool {
     pub url: String,
     pub dir: tempfile::TempDir,
     pub engine: Engine,
-}
-
-/// An engine over a new repository in memory.
-pub async fn engine_of(sources: Vec<AnySource>) -> Engine {
-    let (store, master) = (Arc::new(MemoryStore::new()), SecretKey::generate().unwrap());
-    Repository::init(store.clone(), &master).await.unwrap();
-    Engine {
-        repository: Repository::open(store, &master).await.unwrap(),
-        fleet: Fleet::new(sources),
-        hooks: Hooks::default(),
-        memory: Arc::new(NoMemory),
-        progress: Arc::new(NoProgress),
-        cancel: Arc::new(AtomicBool::new(false)),
-        fetch: FetchLimits::default(),
-        ingest: IngestOptions::default(),
-        usage: Box::new(Default::default),
-        policy: Box::new(|_| Default::default()),
-    }
 }
 
 impl Pool {
@@ -62,7 +39,7 @@ impl Pool {
         let rows = PostgresSource::new(name("app"), pooled_config(&url)).unwrap();
         let template = format!("{}/{{site}}/attachments", dir.path().display());
         let files = FilesSource::new(name("attachments"), PathTemplate::parse(&template).unwrap(), Vec::new());
-        let engine = engine_of(vec![AnySource::Postgres(Box::new(rows)), AnySource::Files(files)]).await;
+        let engine = engine_in_memory(vec![AnySource::Postgres(Box::new(rows)), AnySource::Files(files)]).await;
         Some(Self { url, dir, engine })
     }
 

@@ -21,7 +21,7 @@ use lifeboat_repo::{FetchLimits, IngestOptions, Repository};
 use lifeboat_source::PathTemplate;
 use lifeboat_source::files::{Exclusion, FilesSource};
 use lifeboat_source::sqlite::SqliteSource;
-use lifeboat_store::Store;
+use lifeboat_store::{MemoryStore, Store};
 use sha2::{Digest, Sha256};
 
 /// Sources in a temporary directory, and the key of a repository somewhere else.
@@ -108,8 +108,15 @@ impl World {
     }
 }
 
+/// An engine over a new repository in memory.
+pub async fn engine_in_memory(sources: Vec<AnySource>) -> Engine {
+    let (store, master) = (Arc::new(MemoryStore::new()), SecretKey::generate().expect("a key"));
+    Repository::init(store.clone(), &master).await.expect("a repository");
+    engine_of(Fleet::new(sources), Repository::open(store, &master).await.expect("a repository"))
+}
+
 /// An engine without hooks, memory, policy or anybody who looks on.
-pub fn engine_of(fleet: Fleet, repository: Repository) -> Engine {
+fn engine_of(fleet: Fleet, repository: Repository) -> Engine {
     Engine {
         repository,
         fleet,

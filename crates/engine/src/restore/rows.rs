@@ -196,7 +196,8 @@ impl RowsWork {
         self.discard()?;
         let digest_ok = checks.iter().all(|check| check.passed);
         let bytes = self.wanted.iter().flat_map(|wanted| &wanted.tables).map(|table| table.size).sum();
-        let entries = self.live.tables.len() as u64;
+        let wanted = self.wanted.as_ref().map_or(0, |wanted| wanted.tables.len());
+        let entries = self.live.tables.len().max(wanted) as u64;
         let receipt = PartReceipt { source: self.source.clone(), entries, rows, files: 0, bytes, digest_ok };
         Ok(Opened { receipt, checks })
     }

@@ -82,11 +82,11 @@ fn fill(session: &mut Session, target: &RowsTarget, work: &Work, structure: &Str
     session.run(again, &structure.post_data).map_err(|fail| explained(session, fail))?;
     session.run("cannot set the search path", "SET search_path = ''")?;
     let sequences = set(session, &catalogue, &work.wanted.sequences)?;
-    refresh_views(session, schema)?;
+    let notes = refresh_views(session, schema)?;
     let tables = scopes.iter().map(|scope| TableDiff { insert: scope.rows, ..TableDiff::none(&scope.name) });
     let tables: Vec<TableDiff> = tables.collect();
     let checks = vec![prove::content(session, &scopes)?, made(&scopes)];
-    Ok(SwitchedRows { tables, checks, sequences, notes: Vec::new() })
+    Ok(SwitchedRows { tables, checks, sequences, notes })
 }
 
 /// The wanted tables over those that the structure has made; each of them must be there as it was.
@@ -126,8 +126,10 @@ fn nobody_else(session: &mut Session, target: &RowsTarget) -> Outcome<Check> {
     }
 }
 
-/// Materialized views come back empty; they are filled in the order in which they were made.
-fn refresh_views(session: &mut Session, schema: Option<&str>) -> Outcome<()> {
+/// Materialized views come back empty; they are filled in the order in which they were made. One that
+/// cannot be filled (its owner may not read, a function in it needs a search path) stays empty and is
+/// named: it holds nothing of its own, and must not keep the site's rows from coming back.
+fn refresh_views(session: &mut Session, schema: Option<&str>) -> Outcome<Vec<String>> {
     let action = "cannot fill the materialized views";
     let only = schema.map(|schema| format!("AND n.nspname = {}", literal(schema))).unwrap_or_default();
     let query = format!(
@@ -135,7 +137,24 @@ fn refresh_views(session: &mut Session, schema: Option<&str>) -> Outcome<()> {
          WHERE c.relkind = 'm' AND NOT c.relispopulated {only} ORDER BY c.oid"
     );
     let views: Vec<String> = session.rows(action, &query)?.iter().map(|row| row.get(0)).collect();
-    views.iter().try_for_each(|view| session.run(action, &format!("REFRESH MATERIALIZED VIEW {view}")))
+    // A schema is made within a transaction, which an error would end.
+    let (begin, end, back) = match schema {
+        Some(_) => ("SAVEPOINT filling", "RELEASE SAVEPOINT filling", "ROLLBACK TO SAVEPOINT filling"),
+        None => ("BEGIN", "COMMIT", "ROLLBACK"),
+    };
+    let mut notes = Vec::new();
+    for view in &views {
+        session.run(action, begin)?;
+        match session.run(action, &format!("REFRESH MATERIALIZED VIEW {view}")) {
+            Ok(()) => session.run(action, end)?,
+            Err(fail) if fail.code.is_some() => {
+                session.run(action, back)?;
+                notes.push(format!("left empty, REFRESH MATERIALIZED VIEW {view} by hand: {}", fail.error));
+            }
+            Err(fail) => return Err(fail),
+        }
+    }
+    Ok(notes)
 }
 
 /// What a role lacks for making things that others own.
