@@ -10,6 +10,7 @@ mod odd_data;
 mod own;
 mod pooled;
 mod proxy;
+mod remade;
 mod roles;
 mod shop;
 mod traffic;

@@ -85,7 +85,7 @@ impl Estate {
         let mut picture = BTreeMap::from([("structure".to_owned(), structure.join("\n"))]);
         let relations = format!(
             "SELECT format('%I.%I', n.nspname, c.relname), c.relkind = 'S' FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
-             WHERE n.nspname = '{}' AND c.relkind IN ('r', 'p', 'v', 'm', 'S') AND c.relname <> 'forgetful'",
+             WHERE n.nspname = '{}' AND c.relkind IN ('r', 'p', 'v', 'm', 'S') AND c.relispopulated AND c.relname <> 'forgetful'",
             name.replace('\'', "''")
         );
         for row in query_text(&url, &relations).unwrap() {

@@ -293,7 +293,9 @@ fn show_receipt(receipt: &Receipt, request: &RestoreRequest, context: &Context) 
     if receipt.undo.is_some() {
         output.say(format!("What it replaced and removed is kept: `lifeboat undo {}`", receipt.restore));
     }
-    if matches!(request.target, RestoreTarget::Beside(_)) {
+    // With -v those of a restore in place are among the checks.
+    let are_shown = request.target == RestoreTarget::InPlace && context.global.verbose > 0;
+    if !are_shown {
         let notes = receipt.checks.iter().filter(|check| check.passed && check.name.ends_with(": note"));
         notes.for_each(|note| output.say(&note.detail));
     }

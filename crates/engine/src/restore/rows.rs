@@ -300,9 +300,12 @@ pub(super) fn wanted_rows(facts: &Facts, part: &PartFacts) -> Result<(WantedRows
         wanted.tables.push(WantedTable { name, rows: *rows, digest: *digest, size, definition });
         entries.push(entry.clone());
     }
-    let mut database = None;
+    let mut structure = Structure::default();
     if let Some(description) = description_of(facts, part)? {
-        (wanted.sequences, database) = (description.sequences, description.database_properties);
+        wanted.sequences = description.sequences;
+        structure.database = description.database_properties;
+        structure.unfilled_views = description.unfilled_views;
+        structure.publications = description.publications;
     }
     if part.narrow.is_some() {
         let tables = &wanted.tables;
@@ -314,7 +317,7 @@ pub(super) fn wanted_rows(facts: &Facts, part: &PartFacts) -> Result<(WantedRows
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     };
     if let (Some(pre_data), Some(post_data)) = (text(PRE_DATA_PATH)?, text(POST_DATA_PATH)?) {
-        wanted.structure = Some(Structure { pre_data, post_data, database });
+        wanted.structure = Some(Structure { pre_data, post_data, ..structure });
     }
     Ok((wanted, entries))
 }

@@ -50,6 +50,12 @@ pub struct PartDescription {
     /// Of a database that is one site's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub database_properties: Option<DatabaseProperties>,
+    /// Materialized views that showed nothing (WITH NO DATA), as [`TableName`] prints them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub unfilled_views: Vec<String>,
+    /// Statements that put a site's own schema into the publications that it was in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub publications: Vec<String>,
 }
 
 /// The moment at which every row was read.
@@ -114,6 +120,8 @@ impl PartDescription {
             cut,
             sequences,
             database_properties: None,
+            unfilled_views: Vec::new(),
+            publications: Vec::new(),
         }
     }
 

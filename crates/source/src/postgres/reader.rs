@@ -53,6 +53,8 @@ impl RowsReader {
         if reading.is_of_one() {
             let structure = reading.structure(config)?;
             description.database_properties = structure.database;
+            description.unfilled_views = structure.unfilled_views;
+            description.publications = structure.publications;
             entries.push(at_hand(PRE_DATA_PATH, structure.pre_data.into_bytes())?);
             entries.push(at_hand(POST_DATA_PATH, structure.post_data.into_bytes())?);
         }

@@ -11,7 +11,7 @@ use super::cut::{self, ExportedCut};
 use super::describe::{Cut, SequenceState};
 use super::reader::Idle;
 use super::streams::Streams;
-use super::structure::{self, DatabaseProperties, Structure};
+use super::structure::{self, Structure};
 use super::tenancy::{Home, Owners, SiteTable};
 use super::{Catalogue, Classes, Column, PostgresConfig, Server, Session};
 use crate::Error;
@@ -166,12 +166,10 @@ impl Reading {
     pub fn structure(&self, config: &PostgresConfig) -> Result<Structure, Error> {
         let snapshot = self.exported().name.clone();
         let version = self.catalogue.server.version;
-        let mut structure = structure::dump(&self.server, config, version, &snapshot, self.schema.as_deref())?;
-        if self.schema.is_none() {
-            let mut session = self.session()?;
-            structure.database = Some(DatabaseProperties::read(&mut session)?);
-            self.give_back(session);
-        }
+        let structure = structure::dump(&self.server, config, version, &snapshot, self.schema.as_deref())?;
+        let mut session = self.session()?;
+        let structure = structure.complete(&mut session, version, self.schema.as_deref())?;
+        self.give_back(session);
         Ok(structure)
     }
 

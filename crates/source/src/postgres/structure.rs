@@ -29,6 +29,53 @@ pub struct Structure {
     pub post_data: String,
     /// Of a database of the site's own.
     pub database: Option<DatabaseProperties>,
+    /// Materialized views that are to show nothing.
+    pub unfilled_views: Vec<String>,
+    /// Statements for a person: a schema that was dropped is in no publication any more.
+    pub publications: Vec<String>,
+}
+
+/// A table by itself, with its columns and rows where not all are meant; and whole schemas.
+const PUBLISHED: &str = "
+    SELECT format('ALTER PUBLICATION %I ADD TABLE ONLY %I.%I%s%s;', p.pubname, n.nspname, c.relname,
+        (SELECT ' (' || string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) || ')' FROM pg_attribute a
+            WHERE a.attrelid = c.oid AND a.attnum = ANY (r.prattrs::int2[])),
+        ' WHERE (' || pg_get_expr(r.prqual, r.prrelid) || ')')
+    FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid JOIN pg_class c ON c.oid = r.prrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1
+    UNION ALL
+    SELECT format('ALTER PUBLICATION %I ADD TABLES IN SCHEMA %I;', p.pubname, n.nspname)
+    FROM pg_publication_namespace r JOIN pg_publication p ON p.oid = r.pnpubid
+        JOIN pg_namespace n ON n.oid = r.pnnspid WHERE n.nspname = $1
+    ORDER BY 1";
+/// The same of a server of version 14, which publishes only whole tables.
+const PUBLISHED_14: &str = "
+    SELECT format('ALTER PUBLICATION %I ADD TABLE ONLY %I.%I;', p.pubname, n.nspname, c.relname)
+    FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid JOIN pg_class c ON c.oid = r.prrelid
+        JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1
+    ORDER BY 1";
+const UNFILLED: &str = "
+    SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE c.relkind = 'm' AND NOT c.relispopulated AND ($1::text IS NULL OR n.nspname = $1)
+    ORDER BY 1";
+
+impl Structure {
+    /// Adds what `pg_dump` does not write down: which views show nothing; of a database its properties, of
+    /// a schema alone the publications it is in.
+    pub(super) fn complete(self, session: &mut Session, version: u32, schema: Option<&str>) -> Result<Self, Error> {
+        let mut names = |action: &str, query: &str| -> Result<Vec<String>, Error> {
+            let rows = session.query(query, &[&schema]).map_err(|error| session.failed(action, &error))?;
+            Ok(rows.iter().map(|row| row.get(0)).collect())
+        };
+        let unfilled_views = names("cannot look for views without data", UNFILLED)?;
+        let published = if version < 150_000 { PUBLISHED_14 } else { PUBLISHED };
+        let publications = match schema {
+            Some(_) => names("cannot look for publications", published)?,
+            None => Vec::new(),
+        };
+        let database = if schema.is_none() { Some(DatabaseProperties::read(session)?) } else { None };
+        Ok(Self { database, unfilled_views, publications, ..self })
+    }
 }
 
 /// What a database has besides its content.
@@ -47,6 +94,8 @@ pub struct DatabaseProperties {
     pub settings: Vec<(Option<String>, String)>,
     /// Who may do what and pass it on, everybody where there is no name; `None`: as is the default.
     pub grants: Option<Vec<(Option<String>, String, bool)>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub comment: Option<String>,
 }
 
 impl DatabaseProperties {
@@ -56,7 +105,8 @@ impl DatabaseProperties {
         let query = "
             SELECT pg_encoding_to_char(d.encoding)::text, d.datcollate::text, d.datctype::text,
                 to_jsonb(d) ->> 'datlocprovider', coalesce(to_jsonb(d) ->> 'datlocale', to_jsonb(d) ->> 'daticulocale'),
-                pg_get_userbyid(d.datdba)::text, d.datconnlimit, d.oid, d.datacl IS NULL
+                pg_get_userbyid(d.datdba)::text, d.datconnlimit, d.oid, d.datacl IS NULL,
+                shobj_description(d.oid, 'pg_database')
             FROM pg_database d WHERE d.datname = current_database()";
         let row = session.query_one(query, &[]).map_err(|error| session.failed(failed, &error))?;
         let (provider, locale): (Option<String>, Option<String>) = (row.get(3), row.get(4));
@@ -85,6 +135,7 @@ impl DatabaseProperties {
             settings: settings.iter().map(|row| (row.get(0), row.get(1))).collect(),
             grants: (!has_default_grants)
                 .then(|| grants.iter().map(|row| (row.get(0), row.get(1), row.get(2))).collect()),
+            comment: row.get(9),
         })
     }
 }
@@ -119,7 +170,7 @@ pub(super) fn dump(
         let pre_data = run("pre-data");
         (pre_data, post_data.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
     });
-    Ok(Structure { pre_data: pre_data?, post_data: post_data?, database: None })
+    Ok(Structure { pre_data: pre_data?, post_data: post_data?, ..Structure::default() })
 }
 
 /// The `pg_dump` that is configured, or one that is installed and new enough for the server's version.

@@ -27,6 +27,7 @@ INSERT INTO :schema."Issue List" (reporter, parent, title)
 INSERT INTO :schema.events SELECT '2025-06-01'::date + n, CASE WHEN n % 7 > 0 THEN 'event ' || n END, n / 3.0
     FROM generate_series(1, 400) n;
 SELECT nextval('invoice_numbers'), nextval('invoice_numbers');
+CREATE MATERIALIZED VIEW :schema.asleep AS SELECT count(*) AS people FROM :schema.users WITH NO DATA;
 CREATE MATERIALIZED VIEW :schema.totals AS SELECT mood, count(*) AS people FROM :schema.users GROUP BY mood;
 -- It finds no table by this name unless the search path leads there.
 CREATE FUNCTION :schema.people() RETURNS bigint LANGUAGE sql AS 'SELECT count(*) FROM users';

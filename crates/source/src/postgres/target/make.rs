@@ -10,6 +10,7 @@
 use std::collections::BTreeMap;
 
 use lifeboat_model::Check;
+use postgres::error::SqlState;
 
 use super::super::structure::{DatabaseProperties, Structure};
 use super::super::tenancy::Owners;
@@ -82,7 +83,11 @@ fn fill(session: &mut Session, target: &RowsTarget, work: &Work, structure: &Str
     session.run(again, &structure.post_data).map_err(|fail| explained(session, fail))?;
     session.run("cannot set the search path", "SET search_path = ''")?;
     let sequences = set(session, &catalogue, &work.wanted.sequences)?;
-    let notes = refresh_views(session, schema)?;
+    let mut notes = without_event_triggers(session, schema, |session| fill_views(session, schema, structure))?;
+    if !structure.publications.is_empty() {
+        let lines = structure.publications.join(" ");
+        notes.push(format!("it is in no publication any more; put it back into those it was in, by hand: {lines}"));
+    }
     let tables = scopes.iter().map(|scope| TableDiff { insert: scope.rows, ..TableDiff::none(&scope.name) });
     let tables: Vec<TableDiff> = tables.collect();
     let checks = vec![prove::content(session, &scopes)?, made(&scopes)];
@@ -126,10 +131,35 @@ fn nobody_else(session: &mut Session, target: &RowsTarget) -> Outcome<Check> {
     }
 }
 
-/// Materialized views come back empty; they are filled in the order in which they were made. One that
-/// cannot be filled (its owner may not read, a function in it needs a search path) stays empty and is
-/// named: it holds nothing of its own, and must not keep the site's rows from coming back.
-fn refresh_views(session: &mut Session, schema: Option<&str>) -> Outcome<Vec<String>> {
+/// Event triggers are the last that `pg_dump` writes down of a database, so that they see nothing of it
+/// being made; what is done after them they must not see either.
+fn without_event_triggers<T>(
+    session: &mut Session,
+    schema: Option<&str>,
+    work: impl FnOnce(&mut Session) -> Outcome<T>,
+) -> Outcome<T> {
+    if schema.is_some() {
+        return work(session); // those of the database are not the site's
+    }
+    let action = "cannot put event triggers off until the end";
+    let query = "SELECT format('ALTER EVENT TRIGGER %I ', evtname), CASE evtenabled WHEN 'A' THEN 'ENABLE ALWAYS' \
+                 WHEN 'R' THEN 'ENABLE REPLICA' ELSE 'ENABLE' END FROM pg_event_trigger WHERE evtenabled <> 'D'";
+    let triggers: Vec<(String, String)> =
+        session.rows(action, query)?.iter().map(|row| (row.get(0), row.get(1))).collect();
+    for (trigger, _) in &triggers {
+        session.run(action, &format!("{trigger} DISABLE"))?;
+    }
+    let done = work(session)?;
+    for (trigger, was) in &triggers {
+        session.run(action, &format!("{trigger} {was}"))?;
+    }
+    Ok(done)
+}
+
+/// Materialized views come back empty; those that showed something are filled, in the order in which they
+/// were made. One that cannot be filled (its owner may not read, a function in it needs a search path)
+/// stays empty and is named: it holds nothing of its own, and must not keep the site's rows from coming back.
+fn fill_views(session: &mut Session, schema: Option<&str>, structure: &Structure) -> Outcome<Vec<String>> {
     let action = "cannot fill the materialized views";
     let only = schema.map(|schema| format!("AND n.nspname = {}", literal(schema))).unwrap_or_default();
     let query = format!(
@@ -143,7 +173,7 @@ fn refresh_views(session: &mut Session, schema: Option<&str>) -> Outcome<Vec<Str
         None => ("BEGIN", "COMMIT", "ROLLBACK"),
     };
     let mut notes = Vec::new();
-    for view in &views {
+    for view in views.iter().filter(|view| !structure.unfilled_views.contains(view)) {
         session.run(action, begin)?;
         match session.run(action, &format!("REFRESH MATERIALIZED VIEW {view}")) {
             Ok(()) => session.run(action, end)?,
@@ -157,19 +187,32 @@ fn refresh_views(session: &mut Session, schema: Option<&str>) -> Outcome<Vec<Str
     Ok(notes)
 }
 
-/// What a role lacks for making things that others own.
+/// What a role lacks for making things that others own, and what the structure lacks that is not its own.
 fn explained(session: &Session, fail: Fail) -> Fail {
-    if fail.code != Some(postgres::error::SqlState::INSUFFICIENT_PRIVILEGE) {
-        return fail;
-    }
+    let (action, hint) = match fail.code {
+        Some(SqlState::INSUFFICIENT_PRIVILEGE) => (
+            "the role may not make the structure again, nothing is changed",
+            "make it a member of the roles that own the site's tables (GRANT owner TO role), and let it make schemas \
+             (GRANT CREATE ON DATABASE) or databases (ALTER ROLE role CREATEDB)",
+        ),
+        Some(
+            SqlState::INVALID_SCHEMA_NAME
+            | SqlState::UNDEFINED_OBJECT
+            | SqlState::UNDEFINED_FUNCTION
+            | SqlState::UNDEFINED_TABLE,
+        ) => (
+            "something that the site uses and that is not its own is gone, nothing is changed",
+            "make that again first, where it was: an extension by CREATE SCHEMA and CREATE EXTENSION … SCHEMA …, a role by \
+             CREATE ROLE, a type or function of another schema from its own backup; then run the same command again \
+             (--export DIR needs none of it)",
+        ),
+        _ => return fail,
+    };
     let error = Error::Database {
         source_name: session.source_name().to_owned(),
-        action: "the role may not make the structure again, nothing is changed".into(),
+        action: action.into(),
         detail: fail.error.to_string(),
-        hint:
-            "make it a member of the roles that own the site's tables (GRANT owner TO role), and let it make schemas \
-               (GRANT CREATE ON DATABASE) or databases (ALTER ROLE role CREATEDB)"
-                .into(),
+        hint: hint.into(),
         fault: lifeboat_model::Fault::Operator,
     };
     Fail { error: Box::new(error), code: fail.code }
@@ -212,6 +255,9 @@ impl DatabaseProperties {
                 let on = if *is_grantable { " WITH GRANT OPTION" } else { "" };
                 statements.push(format!("GRANT {privilege} ON DATABASE {name} TO {to}{on}"));
             }
+        }
+        if let Some(comment) = &self.comment {
+            statements.push(format!("COMMENT ON DATABASE {name} IS {}", literal(comment)));
         }
         if !self.owner.is_empty() {
             statements.push(format!("ALTER DATABASE {name} OWNER TO {}", ident(&self.owner)));
