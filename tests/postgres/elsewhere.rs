@@ -118,6 +118,11 @@ async fn a_schema_of_its_own_is_exported_with_its_structure_and_copied_beside() 
     let out = directory.path().join("out");
     let receipt = run_restore(&engine, &request("acme", RestoreTarget::Export(out.clone()))).await.unwrap();
     assert!(receipt.all_passed(), "{:?}", receipt.checks);
+    // What is computed is in no file; the structure computes it again.
+    let data = std::fs::read_dir(out.join("app/data")).unwrap().flatten();
+    let data: Vec<String> = data.map(|file| std::fs::read_to_string(file.path()).unwrap()).collect();
+    let books = data.iter().find(|text| text.contains("mood")).unwrap();
+    assert_eq!(books.lines().next().unwrap(), r#""id","author","mood","title""#);
     let empty = server.fresh_database().unwrap();
     let mut psql = Command::new(server.program("psql"));
     let output = psql.current_dir(out.join("app")).args(["-X", "-q", "-d", &empty, "-f", "load.sql"]).output().unwrap();
@@ -134,6 +139,10 @@ async fn a_schema_of_its_own_is_exported_with_its_structure_and_copied_beside() 
     let receipt = run_restore(&engine, &request("umbrella", RestoreTarget::Beside(site_id("look")))).await.unwrap();
     assert!(receipt.all_passed(), "{:?}", receipt.checks);
     assert_eq!(query_text(&url, "SELECT count(*) FROM look.books").unwrap()[0][0].as_deref(), Some("2"));
+    let columns = "SELECT string_agg(attname, ',' ORDER BY attnum) FROM pg_attribute \
+                   WHERE attrelid = 'look.books'::regclass AND attnum > 0";
+    let columns = query_text(&url, columns).unwrap()[0][0].clone();
+    assert_eq!(columns.as_deref(), Some("id,author,mood,title"), "without what is computed");
 
     // Some rows of a schema of its own, and the row they refer to.
     run_sql(&url, "UPDATE umbrella.books SET title = 'oops'; DELETE FROM umbrella.books WHERE id = 2").unwrap();

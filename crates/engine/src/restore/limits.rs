@@ -7,7 +7,7 @@ use lifeboat_model::{EntryKind, SourceName};
 use lifeboat_source::postgres::describe::table_of_path;
 use lifeboat_source::postgres::target::{LiveRows, LiveTable, TableDiff, VerifiedRows};
 
-use super::facts::{Compared, PartFacts};
+use super::facts::{Compared, LivePart, PartFacts};
 use super::plan::{Change, PartPlan};
 use super::rows::{is_present, is_same, live_table};
 use crate::Error;
@@ -39,7 +39,9 @@ const COMPARED_BYTES_MAX: u64 = 256 << 20;
 /// Whether a part is compared before it is planned though nobody asked for that.
 pub(super) fn is_compared_anyway(part: &PartFacts) -> bool {
     let is_by_key = part.narrow.as_ref().is_some_and(|narrow| narrow.keys.is_some());
-    is_by_key && part.wanted.iter().map(|entry| entry.metadata.size).sum::<u64>() <= COMPARED_BYTES_MAX
+    let is_equal = || matches!(&part.live, LivePart::Rows(live) if is_same(part, live));
+    let size = || part.wanted.iter().map(|entry| entry.metadata.size).sum::<u64>();
+    is_by_key && (is_equal() || size() <= COMPARED_BYTES_MAX)
 }
 
 /// Rows by table: exact where they were compared, or where the site has none now; else upper limits.

@@ -236,10 +236,11 @@ pub(super) fn compare(engine: &Engine, facts: &Facts, part: &PartFacts) -> Resul
     else {
         return Err(Error::Bug("rows expected".into()));
     };
+    let mut target = target_of(source, facts, part, RestoreId([0; 8]))?;
     if is_same(part, live) {
+        target.refuse_nowhere()?;
         return Ok(None);
     }
-    let mut target = target_of(source, facts, part, RestoreId([0; 8]))?;
     let (wanted, entries) = match is_present(part) {
         true => wanted_rows(facts, part)?,
         false => (target.no_rows(), Vec::new()),

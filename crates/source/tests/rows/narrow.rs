@@ -150,6 +150,10 @@ fn keys_that_cannot_be_are_refused_in_words() {
     for (name, keys, part) in [
         ("app.accounts", Some("not a number"), "no such keys can be"),
         ("app.orders", Some("acme"), "other columns"),
+        ("app.accounts", Some("9..1"), "ends before it begins: table=`app.accounts`, key=`id`"),
+        ("app.accounts", Some("10..9"), "ends before it begins"),
+        ("app.orders", Some("b,1..a,2"), "ends before it begins: table=`app.orders`, key=`tenant_id, number`"),
+        ("app.orders", Some("a,2..a,1"), "ends before it begins"),
         ("app.log_lines", Some("1"), "no primary key"),
         ("app.nowhere", None, "no table of this name"),
         ("countries", None, "no table of this name"),
@@ -157,6 +161,23 @@ fn keys_that_cannot_be_are_refused_in_words() {
         let error = narrowed(&world, &site, &kept, only(name, keys)).map(|_| ()).unwrap_err();
         assert!(error.to_string().contains(part), "{name}: {error}");
         assert_eq!(error.fault(), Fault::Usage);
+    }
+}
+
+#[test]
+fn keys_that_are_nowhere_are_refused_in_words_and_leave_nothing_behind() {
+    let Some(world) = fleet("keys nowhere") else { return };
+    let (site, kept) = (victim(), world.back_up(&victim()));
+    // Another site's row is none of this one's.
+    let other = world.text("SELECT min(id)::text FROM issues WHERE site_id = 'site-00001'");
+    for keys in ["-7", "-9..-7", other.as_str()] {
+        let (mut target, kept) = narrowed(&world, &site, &kept, only("public.issues", Some(keys))).unwrap();
+        for error in [target.refuse_nowhere().unwrap_err(), world.verify(&mut target, &kept).unwrap_err()] {
+            assert!(error.to_string().ends_with("table=`public.issues`, key=`id`"), "{error}");
+            assert_eq!(error.fault(), Fault::Usage);
+        }
+        target.discard_staging().unwrap();
+        assert!(!world.has_staging());
     }
 }
 

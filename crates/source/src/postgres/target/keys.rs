@@ -106,6 +106,20 @@ impl KeyRange {
         }
     }
 
+    /// A query that finds a row unless the range ends before it begins: its first key, as a row of the table's
+    /// types, must not lie behind its last. `None`: it has not both ends.
+    pub(super) fn is_forward(&self, from_item: &str, key: &[Column]) -> Option<String> {
+        let (false, Some(from), Some(till)) = (self.is_one, &self.from, &self.till) else { return None };
+        let columns: Vec<String> = key.iter().map(|column| format!("t.{}", column.quoted)).collect();
+        let values: Vec<String> = from.iter().map(|value| literal(value)).collect();
+        Some(format!(
+            "SELECT FROM (SELECT {} FROM {from_item} t WHERE false UNION ALL SELECT {}) t WHERE {}",
+            columns.join(", "),
+            values.join(", "),
+            ordered("t", key, till, "<")
+        ))
+    }
+
     /// Whether a row is in the range, as SQL. Text is ordered by its bytes, like a snapshot's rows.
     pub(super) fn condition(&self, alias: &str, key: &[Column]) -> String {
         if let (true, Some(values)) = (self.is_one, &self.from) {

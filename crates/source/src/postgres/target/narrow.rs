@@ -29,6 +29,21 @@ pub struct Narrow {
     pub keys: Option<KeyRange>,
 }
 
+impl Narrow {
+    /// Table and key, for a message.
+    fn key(&self, key: &[Column]) -> String {
+        let columns: Vec<&str> = key.iter().map(|column| column.name.as_str()).collect();
+        format!("table=`{}`, key=`{}`", self.table, columns.join(", "))
+    }
+
+    fn nowhere(&self, key: &[Column]) -> Error {
+        Error::BadKey {
+            detail: format!("the site has no row of these keys, neither at the point nor now: {}", self.key(key)),
+            hint: "`lifeboat points` lists other moments; the whole table comes back without the brackets".into(),
+        }
+    }
+}
+
 impl RowsTarget {
     /// Restores only these rows, and those that they refer to.
     pub fn only(mut self, narrow: Narrow) -> Result<Self, Error> {
@@ -54,9 +69,33 @@ impl RowsTarget {
                 }
                 other => other?,
             }
+            if let Some(query) = keys.is_forward(&live.table.from_item(), &key)
+                && session.rows("cannot compare the keys", &query)?.is_empty()
+            {
+                return Err(Error::BadKey {
+                    detail: format!("the range ends before it begins: {}", narrow.key(&key)),
+                    hint: "write the smaller key first; text is ordered by its bytes".into(),
+                });
+            }
         }
         self.narrow = Some(narrow);
         Ok(self)
+    }
+
+    /// Refuses keys of which the live table has no row. To be asked where the point's rows are the live ones.
+    pub fn refuse_nowhere(&self) -> Result<(), Error> {
+        let Some((narrow, keys)) = self.narrow.as_ref().and_then(|narrow| Some((narrow, narrow.keys.as_ref()?))) else {
+            return Ok(());
+        };
+        let Some(live) = self.live.get(&narrow.table) else { return Ok(()) };
+        let (item, key) = (live.table.from_item(), key_of(live));
+        let query =
+            format!("SELECT FROM {item} t WHERE ({}) AND ({}) LIMIT 1", live.condition, keys.condition("t", &key));
+        let mut session = self.server.connect()?;
+        match session.rows("cannot look for the keys", &query)?.is_empty() {
+            true => Err(narrow.nowhere(&key)),
+            false => Ok(()),
+        }
     }
 
     /// The tables that a restore of these rows may have to write: the table, and all that it refers to.
@@ -90,6 +129,7 @@ pub(super) fn narrow(
 ) -> Outcome<()> {
     let names: Vec<String> = (0..scopes.len()).map(|at| format!("{schema}.n{at}")).collect();
     choose(session, scopes, narrow, &names)?;
+    refuse_nowhere(session, scopes, narrow, &names)?;
     let left = close(session, catalogue, scopes, &names)?;
     for (at, scope) in scopes.iter_mut().enumerate().filter(|(_, scope)| scope.is_usable()) {
         let action = format!("cannot choose rows of table `{}`", scope.name);
@@ -127,6 +167,22 @@ fn choose(session: &mut Session, scopes: &[Scope], narrow: &Narrow, names: &[Str
         )?;
     }
     Ok(())
+}
+
+/// Keys of which neither staging nor the live table has a row are a slip of the hand.
+fn refuse_nowhere(session: &mut Session, scopes: &[Scope], narrow: &Narrow, names: &[String]) -> Outcome<()> {
+    let of_table = scopes.iter().zip(names).find(|(scope, _)| scope.name == narrow.table && scope.is_usable());
+    let (Some((scope, new)), Some(keys)) = (of_table, &narrow.keys) else { return Ok(()) };
+    let query = format!(
+        "SELECT FROM {new} UNION ALL SELECT FROM {} t WHERE ({}) AND ({}) LIMIT 1",
+        scope.live_item(),
+        scope.condition(),
+        keys.condition("t", &scope.key)
+    );
+    match session.rows("cannot look for the keys", &query)?.is_empty() {
+        true => Err(narrow.nowhere(&scope.key).into()),
+        false => Ok(()),
+    }
 }
 
 /// Adds the rows that chosen ones refer to and that are missing now, until there are no more. Gives
