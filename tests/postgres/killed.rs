@@ -33,6 +33,8 @@ const STEPS: [&str; 11] = [
     "COMMIT",
     "DROP SCHEMA IF EXISTS",
 ];
+/// What opens what was made: a commit, or a database's name.
+const LAST: [&str; 2] = ["COMMIT", "RENAME TO"];
 /// A normal run of an undo, or with a lost connection, tries these.
 const FEW: [&str; 3] = [COPY_DATA, "INSERT INTO ", "COMMIT"];
 /// Steps of a restore that stages nothing: the site has no row.
@@ -44,7 +46,7 @@ const BACKUP: [&str; 4] = ["LOCK TABLE", "pg_export_snapshot", "SET TRANSACTION 
 
 /// What is done to a command that is held at a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Deed {
+pub enum Deed {
     Kill,
     /// `pg_terminate_backend` of all its sessions.
     Terminate,
@@ -53,8 +55,8 @@ enum Deed {
 }
 
 /// A fleet whose second site is damaged, and its two states.
-struct Scene {
-    shop: Shop,
+pub struct Scene {
+    pub shop: Shop,
     damage: &'static str,
     proxy: Proxy,
     damaged: BTreeMap<String, String>,
@@ -75,7 +77,7 @@ impl Scene {
         Some(Self::of(server, Shop::fleet(server, 3, 100), DAMAGE))
     }
 
-    fn of(server: &Postgres, shop: Shop, damage: &'static str) -> Self {
+    pub fn of(server: &Postgres, shop: Shop, damage: &'static str) -> Self {
         shop.ok(&["backup", "--all"]);
         let whole = shop.picture();
         shop.sql(damage);
@@ -128,8 +130,8 @@ impl Scene {
         again
     }
 
-    /// Does the deed at each of these steps of a restore, and undoes the restore that was killed in its COMMIT.
-    fn sweep_restore(&self, deed: Deed, wanted: &[&str]) {
+    /// Does the deed at each of these steps of a restore, and undoes the restore that was killed at its last one.
+    pub fn sweep_restore(&self, deed: Deed, wanted: &[&str]) {
         let (statements, said) = self.statements(&RESTORE);
         assert_eq!(self.shop.picture(), self.whole);
         self.undo(&said);
@@ -141,7 +143,7 @@ impl Scene {
             hits += 1;
             self.check_state(&self.damaged, &self.whole, &said, &what);
             let again = self.check_again(&RESTORE, &self.whole, &what);
-            if trap.text == "COMMIT" {
+            if LAST.contains(&trap.text.as_str()) {
                 self.undo(if said.code == 0 { &said } else { &again });
             } else {
                 self.shop.sql(self.damage);
@@ -152,6 +154,21 @@ impl Scene {
         assert!(hits >= wanted.len(), "{hits}");
     }
 
+    /// Kills an undo at each of these steps.
+    pub fn sweep_undo(&self, wanted: &[&str]) {
+        let restored = || self.shop.ok(&RESTORE).field("restore_id");
+        let first = restored();
+        let (statements, _) = self.statements(&["undo", &first, "--yes", "--json"]);
+        for trap in steps(&statements, wanted, 1) {
+            let what = format!("{trap:?}");
+            let restore = restored();
+            let undo = ["undo", &restore, "--yes", "--json"];
+            let Some(said) = self.disturb(&undo, &trap, Deed::Kill) else { continue };
+            self.check_state(&self.whole, &self.damaged, &said, &what);
+            self.check_again(&undo, &self.damaged, &what);
+        }
+    }
+
     fn undo(&self, said: &Said) {
         self.shop.ok(&["undo", &said.field("restore_id"), "--yes"]);
         assert_eq!(self.shop.picture(), self.damaged);
@@ -159,7 +176,7 @@ impl Scene {
 }
 
 /// Where a command is stopped: at the last statement of each wanted step, on one side or the other; at
-/// its COMMIT on both. In a full run at every statement on both.
+/// the one that opens what was made on both. In a full run at every statement on both.
 fn steps(statements: &[String], wanted: &[&str], turn: usize) -> Vec<Trap> {
     let both = |text: &str, nth| [Side::Before, Side::Answer].map(|side| Trap { text: text.to_owned(), nth, side });
     if is_full() {
@@ -170,7 +187,7 @@ fn steps(statements: &[String], wanted: &[&str], turn: usize) -> Vec<Trap> {
         let of_step = statements.iter().filter(|statement| statement.contains(step)).count();
         let last = of_step.checked_sub(1).unwrap_or_else(|| panic!("no statement has `{step}`"));
         let sides = both(step, last).into_iter().enumerate();
-        chosen.extend(sides.filter(|(side, _)| *side == (at + turn) % 2 || *step == "COMMIT").map(|(_, trap)| trap));
+        chosen.extend(sides.filter(|(side, _)| *side == (at + turn) % 2 || LAST.contains(step)).map(|(_, trap)| trap));
     }
     chosen
 }
@@ -218,17 +235,7 @@ fn a_schema_being_made_again_killed_at_any_statement_is_there_whole_or_not_at_al
 #[test]
 fn an_undo_killed_at_any_statement_is_all_or_nothing_and_finishes_when_run_again() {
     let Some(scene) = Scene::new("an_undo_killed_at_any_statement") else { return };
-    let restored = |scene: &Scene| scene.shop.ok(&RESTORE).field("restore_id");
-    let first = restored(&scene);
-    let (statements, _) = scene.statements(&["undo", &first, "--yes", "--json"]);
-    for trap in steps(&statements, &FEW, 1) {
-        let what = format!("{trap:?}");
-        let restore = restored(&scene);
-        let undo = ["undo", &restore, "--yes", "--json"];
-        let Some(said) = scene.disturb(&undo, &trap, Deed::Kill) else { continue };
-        scene.check_state(&scene.whole, &scene.damaged, &said, &what);
-        scene.check_again(&undo, &scene.damaged, &what);
-    }
+    scene.sweep_undo(&FEW);
 }
 
 #[test]

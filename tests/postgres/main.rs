@@ -5,6 +5,7 @@ mod altered;
 mod bad_server;
 mod elsewhere;
 mod killed;
+mod killed_database;
 mod narrow;
 mod odd_data;
 mod own;

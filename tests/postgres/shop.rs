@@ -33,7 +33,19 @@ pub struct Shop {
     dir: tempfile::TempDir,
     /// The database, as its superuser.
     pub url: String,
+    /// Sites have a database each, of a name LIKE this; then the server is the test's own.
+    databases: Option<&'static str>,
 }
+
+/// What a database has besides rows, as far as a restore may forget it.
+const BESIDES: &str = "
+    SELECT concat_ws(' ', (SELECT count(*) FROM pg_constraint), (SELECT count(*) FROM pg_index),
+        (SELECT count(*) FROM pg_trigger), (SELECT string_agg(relname || relispopulated, ' ' ORDER BY relname)
+            FROM pg_class WHERE relkind = 'm'),
+        (SELECT string_agg(sequencename || coalesce(last_value, 0), ' ' ORDER BY sequencename) FROM pg_sequences),
+        shobj_description(d.oid, 'pg_database'), d.datconnlimit, (SELECT setconfig FROM pg_db_role_setting
+            WHERE setdatabase = d.oid))
+    FROM pg_database d WHERE d.datname = current_database()";
 
 /// What a command said.
 #[derive(Debug)]
@@ -63,11 +75,16 @@ impl Shop {
 
     /// Over a database that is there, with this section of the configuration.
     pub fn of(url: &str, section: &str) -> Self {
-        let shop = Self { dir: scratch(), url: url.to_owned() };
+        let shop = Self { dir: scratch(), url: url.to_owned(), databases: None };
         let repository = format!("file://{}/repository", shop.dir.path().display());
         shop.ok(&["init", "--repo", &repository]);
         shop.configure(section);
         shop
+    }
+
+    /// Sites with a database each, of a name LIKE `databases`, on a server of the test's own.
+    pub fn of_databases(url: &str, section: &str, databases: &'static str) -> Self {
+        Self { databases: Some(databases), ..Self::of(url, section) }
     }
 
     fn configure(&self, section: &str) {
@@ -127,16 +144,29 @@ impl Shop {
 
     /// Every row of every table of everybody, and every attachment.
     pub fn picture(&self) -> BTreeMap<String, String> {
+        let Some(databases) = self.databases else { return self.picture_at(&self.url) };
+        let names = format!("SELECT datname FROM pg_database WHERE datname LIKE '{databases}'");
+        let (front, _) = self.url.rsplit_once('/').unwrap();
+        let mut picture = BTreeMap::new();
+        for name in query_text(&self.url, &names).unwrap().into_iter().filter_map(|row| row[0].clone()) {
+            let url = format!("{front}/{name}?sslmode=disable");
+            picture.insert(name.clone(), query_text(&url, BESIDES).unwrap()[0][0].clone().unwrap_or_default());
+            picture.extend(self.picture_at(&url).into_iter().map(|(table, rows)| (format!("{name} {table}"), rows)));
+        }
+        picture
+    }
+
+    fn picture_at(&self, url: &str) -> BTreeMap<String, String> {
         let tables = "SELECT format('%I.%I', schemaname, tablename) FROM pg_tables WHERE schemaname !~ '^pg_' AND \
                       schemaname <> 'information_schema' AND schemaname NOT LIKE 'lifeboat\\_stage\\_%'";
-        let tables = query_text(&self.url, tables).unwrap().into_iter().filter_map(|row| row[0].clone());
+        let tables = query_text(url, tables).unwrap().into_iter().filter_map(|row| row[0].clone());
         let digest = |name: String| {
             let sorted = "string_agg(t::text, E'\\n' ORDER BY t::text)";
             format!("SELECT '{name}', count(*) || ' ' || coalesce(md5({sorted}), '') FROM {name} t")
         };
         let digests: Vec<String> = tables.map(digest).collect();
         let mut picture = BTreeMap::new();
-        for row in query_text(&self.url, &digests.join(" UNION ALL ")).unwrap() {
+        for row in query_text(url, &digests.join(" UNION ALL ")).unwrap() {
             picture.insert(row[0].clone().unwrap_or_default(), row[1].clone().unwrap_or_default());
         }
         let sites = std::fs::read_dir(self.path("srv")).into_iter().flatten().flatten();
@@ -154,14 +184,26 @@ impl Shop {
         self.picture().into_iter().filter(|(name, _)| !name.starts_with('/')).collect()
     }
 
-    /// Schemas that a restore left behind.
+    /// Schemas, or databases, that a restore left behind.
     pub fn staging(&self) -> String {
-        self.text("SELECT string_agg(nspname, ' ') FROM pg_namespace WHERE nspname LIKE 'lifeboat\\_stage\\_%'")
+        let (name, list) = match self.databases {
+            None => ("nspname", "pg_namespace"),
+            Some(_) => ("datname", "pg_database"),
+        };
+        self.text(&format!("SELECT string_agg({name}, ' ') FROM {list} WHERE {name} LIKE 'lifeboat\\_stage\\_%'"))
+    }
+
+    /// The sessions of commands of this shop.
+    fn sessions(&self) -> &'static str {
+        match self.databases {
+            None => "FROM pg_stat_activity WHERE application_name = 'lifeboat' AND datname = current_database()",
+            Some(_) => "FROM pg_stat_activity WHERE application_name = 'lifeboat'",
+        }
     }
 
     /// Ends the sessions of all commands, as an administrator would, and waits until they are gone.
     pub fn end_sessions(&self) {
-        let sessions = "FROM pg_stat_activity WHERE application_name = 'lifeboat' AND datname = current_database()";
+        let sessions = self.sessions();
         self.sql(&format!("SELECT pg_terminate_backend(pid) {sessions}"));
         while self.text(&format!("SELECT count(*) {sessions}")) != "0" {
             std::thread::sleep(std::time::Duration::from_millis(5));
@@ -171,9 +213,7 @@ impl Shop {
     /// Waits until no session of a command is left: the server notices a dead client a little later.
     pub fn wait_until_alone(&self) {
         for _ in 0..500 {
-            let others = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND \
-                          application_name = 'lifeboat'";
-            if self.text(others) == "0" {
+            if self.text(&format!("SELECT count(*) {}", self.sessions())) == "0" {
                 return;
             }
             std::thread::sleep(std::time::Duration::from_millis(10));

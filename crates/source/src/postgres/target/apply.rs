@@ -228,9 +228,37 @@ pub(super) fn commit(session: &mut Session, server: &Server, has_written: bool) 
         None
     };
     let Err(fail) = session.run(action, "COMMIT") else { return Ok(()) };
-    let is_lost = fail.code.as_ref().is_none_or(|code| code.code().starts_with("57") || code.code().starts_with("08"));
-    let Some(number) = number.filter(|_| is_lost) else { return Err(fail) };
-    match has_committed(server, &number) {
+    let Some(number) = number.filter(|_| fail.is_lost()) else { return Err(fail) };
+    let query = format!("SELECT pg_xact_status('{number}'::xid8)");
+    let has_committed = fate(server, |session| {
+        let rows = session.rows(action, &query)?;
+        let status: Option<String> = rows.first().and_then(|row| row.get(0));
+        Ok(match status.as_deref() {
+            Some("committed") => Some(true),
+            Some("aborted") => Some(false),
+            _ => None,
+        })
+    });
+    told(server, has_committed, fail)
+}
+
+/// Whether a step whose answer was lost was done: asked until the server is up and knows; `None`: it did
+/// not come back.
+pub(super) fn fate(server: &Server, ask: impl Fn(&mut Session) -> Outcome<Option<bool>>) -> Option<bool> {
+    let began = std::time::Instant::now();
+    while began.elapsed() < FATE_PATIENCE {
+        let answer = server.connect().ok().and_then(|mut session| ask(&mut session).ok().flatten());
+        if answer.is_some() {
+            return answer;
+        }
+        std::thread::sleep(Duration::from_millis(250));
+    }
+    None
+}
+
+/// What to say of a step whose answer was lost, by its fate.
+pub(super) fn told(server: &Server, is_done: Option<bool>, fail: Fail) -> Outcome<()> {
+    match is_done {
         Some(true) => Ok(()),
         Some(false) => Err(fail),
         None => {
@@ -238,21 +266,6 @@ pub(super) fn commit(session: &mut Session, server: &Server, has_written: bool) 
             Err(Error::Unsure { source_name, detail: fail.error.to_string() }.into())
         }
     }
-}
-
-/// Whether a transaction committed, asked until the server is up and knows; `None`: it did not come back.
-fn has_committed(server: &Server, number: &str) -> Option<bool> {
-    let began = std::time::Instant::now();
-    let query = format!("SELECT pg_xact_status('{number}'::xid8)");
-    while began.elapsed() < FATE_PATIENCE {
-        let answer = server.connect().ok().and_then(|mut session| session.rows("", &query).ok());
-        match answer.as_ref().and_then(|rows| rows.first()).and_then(|row| row.get::<_, Option<String>>(0)).as_deref() {
-            Some("committed") => return Some(true),
-            Some("aborted") => return Some(false),
-            _ => std::thread::sleep(Duration::from_millis(250)),
-        }
-    }
-    None
 }
 
 /// Whether a table's partitions may be written through it; a foreign table's rows are elsewhere.

@@ -83,6 +83,11 @@ impl Fail {
         self.code == Some(SqlState::T_R_SERIALIZATION_FAILURE) || self.code == Some(SqlState::T_R_DEADLOCK_DETECTED)
     }
 
+    /// Whether the connection went, so that nobody knows if the step was done.
+    pub fn is_lost(&self) -> bool {
+        self.code.as_ref().is_none_or(|code| code.code().starts_with("57") || code.code().starts_with("08"))
+    }
+
     /// Whether the value itself was refused: its type or a constraint has changed.
     pub fn is_refused_value(&self) -> bool {
         self.code.as_ref().is_some_and(holds_values)

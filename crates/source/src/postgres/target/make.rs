@@ -54,10 +54,19 @@ pub(super) fn database(target: &RowsTarget, work: &Work, structure: &Structure) 
     Ok(Ready::Renaming { switched })
 }
 
-/// Gives the database that was made its name.
+/// Gives a database another name. Was the answer lost, the names that there are tell what became of it.
 pub(super) fn rename(target: &RowsTarget, from: &str, to: &str) -> Outcome<()> {
     let mut door = staging::connect(&target.home.door)?;
-    door.run("cannot give the database its name", &format!("ALTER DATABASE {} RENAME TO {}", ident(from), ident(to)))
+    let statement = format!("ALTER DATABASE {} RENAME TO {}", ident(from), ident(to));
+    match door.run("cannot give the database its name", &statement) {
+        Err(fail) if fail.is_lost() => {
+            let is_renamed = apply::fate(&target.home.door, |session| {
+                Ok(Some(has_database(session, to)? && !has_database(session, from)?))
+            });
+            apply::told(&target.home.door, is_renamed, fail)
+        }
+        other => other,
+    }
 }
 
 /// Drops a database, whoever is connected to it: nobody but us knows one of this name.

@@ -106,7 +106,7 @@ enum Ready {
     Transaction { session: Box<Session>, switched: SwitchedRows },
     /// A database that is to be given its name.
     Renaming { switched: SwitchedRows },
-    /// A database that is to be dropped.
+    /// A database that is to lose its name; who discards staging drops it.
     Dropping { switched: SwitchedRows },
 }
 
@@ -494,7 +494,7 @@ impl RowsTarget {
                 switched
             }
             Ready::Dropping { switched } => {
-                remove::drop_for_good(self, name)?;
+                make::rename(self, name, &self.schema)?;
                 switched
             }
         })

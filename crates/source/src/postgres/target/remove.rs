@@ -3,7 +3,7 @@
 
 use super::super::Session;
 use super::fail::{Ask, Fail, Outcome};
-use super::{Ready, RowsTarget, SwitchedRows, TableDiff, Work, apply, make, prove};
+use super::{Ready, RowsTarget, SwitchedRows, TableDiff, Work, apply, prove};
 use crate::Error;
 use crate::postgres::describe::literal;
 use crate::postgres::structure::ident;
@@ -25,7 +25,7 @@ pub(super) fn schema(target: &RowsTarget, work: &Work, name: &str) -> Outcome<Re
     Ok(Ready::Transaction { session: Box::new(session), switched })
 }
 
-/// Looks at the database once more; the switch takes its name away and drops it.
+/// Looks at the database once more; the switch takes its name away, and what is left is staging.
 pub(super) fn database(target: &RowsTarget, work: &Work) -> Outcome<Ready> {
     if target.live()? != work.kept {
         return Err(apply::written_to(target.home.server.source_name(), "a table"));
@@ -34,12 +34,6 @@ pub(super) fn database(target: &RowsTarget, work: &Work) -> Outcome<Ready> {
     Ok(Ready::Dropping {
         switched: SwitchedRows { tables: gone(work), checks, sequences: Vec::new(), notes: Vec::new() },
     })
-}
-
-/// Takes the database's name away, so that nobody comes in any more, and drops it.
-pub(super) fn drop_for_good(target: &RowsTarget, name: &str) -> Outcome<()> {
-    make::rename(target, name, &target.schema)?;
-    make::drop_database(&mut super::staging::connect(&target.home.door)?, &target.schema)
 }
 
 fn gone(work: &Work) -> Vec<TableDiff> {
