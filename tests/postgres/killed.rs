@@ -60,7 +60,7 @@ pub struct Scene {
     damage: &'static str,
     proxy: Proxy,
     damaged: BTreeMap<String, String>,
-    whole: BTreeMap<String, String>,
+    pub whole: BTreeMap<String, String>,
 }
 
 const RESTORE: [&str; 4] = ["restore", "site-00002", "--yes", "--json"];
@@ -85,7 +85,7 @@ impl Scene {
     }
 
     /// Runs a command, held at a statement for the deed; `None`: it ended before it came there.
-    fn disturb(&self, args: &[&str], trap: &Trap, deed: Deed) -> Option<Said> {
+    pub fn disturb(&self, args: &[&str], trap: &Trap, deed: Deed) -> Option<Said> {
         self.proxy.set(Some(trap.clone()));
         let mut child = self.shop.start(&self.proxy.url(&self.shop.url), args);
         let held = self.proxy.wait(|| child.try_wait().unwrap().is_some());

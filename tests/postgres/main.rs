@@ -15,3 +15,4 @@ mod remade;
 mod roles;
 mod shop;
 mod traffic;
+mod written_between;

@@ -97,11 +97,11 @@ async fn in_place(engine: &Engine, request: &RestoreRequest, planned: Planned) -
         false => None,
     };
     let Planned { plan, mut facts } = planned;
-    let intent = intent::open(engine, &mut facts.site, &plan, request).await?;
+    let mut intent = intent::open(engine, &mut facts.site, &plan, request).await?;
     if let Some(dead) = &intent.replaced {
         tokio::task::block_in_place(|| intent::sweep(engine, &plan.site, dead));
     }
-    let worked = write_in_place(engine, request, &plan, &mut facts, &intent).await;
+    let worked = write_in_place(engine, request, &plan, &mut facts, &mut intent).await;
     let receipt = match worked {
         Ok(receipt) => receipt,
         Err(Failure { error, switched: false }) => {
@@ -139,13 +139,16 @@ async fn write_in_place(
     request: &RestoreRequest,
     approved: &RestorePlan,
     facts: &mut Facts,
-    intent: &intent::Intent,
+    intent: &mut intent::Intent,
 ) -> Result<Receipt, Failure> {
     phase(engine, approved, ProgressPhase::Planning);
     facts::look_again(engine, request, facts)?;
     let plan = plan::plan(facts, request);
     if plan.hash != approved.hash {
         return Err(Error::PlanChanged { approved: approved.hash.clone(), now: plan.hash }.into());
+    }
+    if intent.resumed && keep::are_rows_others(engine, facts, intent).await? {
+        intent::renew(engine, &mut facts.site, intent).await?;
     }
     let mut parts = PartWork::all(engine, facts, request, intent.restore)?;
     if intent.resumed {

@@ -19,6 +19,8 @@ pub(super) struct Intent {
     pub resumed: bool,
     /// The restore of a killed process that this one is in the place of.
     pub replaced: Option<RestoreIntent>,
+    /// The restore that this one, or a killed attempt of it, took the place of.
+    pub takes_over: Option<RestoreId>,
 }
 
 pub(super) fn new_restore() -> Result<RestoreId, Error> {
@@ -64,8 +66,12 @@ pub(super) async fn open(
         parts: plan.sources(),
         opened_at: Timestamp::now(),
         owner: me.clone(),
-        takes_over: dead.map(|open| open.restore).filter(|open| *open != restore),
+        takes_over: match same.filter(|open| open.restore == restore) {
+            Some(open) => open.takes_over,
+            None => dead.map(|open| open.restore),
+        },
     };
+    let takes_over = intent.takes_over;
     let opened = site.commit(&me, |state, _| match &state.intent {
         // Somebody else went on with the dead one's restore, or opened his own, a moment before.
         Some(other) if state.intent != open && !request.take_over && !is_gone(&other.owner) => {
@@ -76,7 +82,24 @@ pub(super) async fn open(
     opened.await?;
     engine.memory.note_site(site);
     let replaced = open.filter(|open| is_gone(&open.owner) && open.restore != restore);
-    Ok(Intent { restore, resumed, replaced })
+    Ok(Intent { restore, resumed, replaced, takes_over })
+}
+
+/// Goes on under an id of its own: what it replaces is not what the killed attempt was going to, and each
+/// of the two has its undo.
+pub(super) async fn renew(engine: &Engine, site: &mut Site, intent: &mut Intent) -> Result<(), Error> {
+    let Some(open) = site.state().intent.clone().filter(|open| open.restore == intent.restore) else {
+        return Err(Error::TakenOver { site: site.id().clone() });
+    };
+    let restore = new_restore()?;
+    tracing::warn!(site = %site.id(), killed = %open.restore, %restore, "the site was written to since a restore was killed: it goes on under another id, each with an undo of its own");
+    let renewed =
+        RestoreIntent { restore, opened_at: Timestamp::now(), takes_over: Some(open.restore), ..open.clone() };
+    site.commit(&this_process(), |_, _| Ok(CommitEvent::RestoreOpened(renewed.clone()))).await?;
+    engine.memory.note_site(site);
+    tokio::task::block_in_place(|| sweep(engine, site.id(), &open));
+    (intent.restore, intent.takes_over) = (restore, renewed.takes_over);
+    Ok(())
 }
 
 /// Removes what a killed restore had staged, when the restore in its place is not the same one and

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 
 use lifeboat_model::{
     CommitEvent, Entry, EntryKind, EntryPath, Fault, Faulty, Mark, PartIdentity, PartRecord, PartStatus, Position,
-    SnapshotId, SnapshotRecord, SourceKind, SourceName, Timestamp,
+    SnapshotId, SourceKind, SourceName, Timestamp,
 };
 use lifeboat_repo::ManifestPart;
 use lifeboat_repo::{Ingest, IngestOptions, NewPart, NewSnapshot, StoredContent};
@@ -13,6 +13,7 @@ use lifeboat_source::sqlite::Live;
 use lifeboat_source::{PartReader, Source};
 
 use super::Facts;
+use super::facts::LivePart;
 use super::files::absent;
 use super::intent::Intent;
 use super::part::PartWork;
@@ -30,7 +31,8 @@ const SEPARATOR: &str = "\u{1f}";
 /// Publishes the undo of this restore; `None` when it replaces and removes nothing.
 ///
 /// A restore that goes on after a kill adds to the undo of its first attempt, whose entries win:
-/// they are what was there before anything was touched. `reuse`: name chunks that are stored already;
+/// they are what was there before anything was touched. Rows are no such entries when somebody wrote them
+/// in between ([`are_rows_others`]). `reuse`: name chunks that are stored already;
 /// a restore that leaves out damaged ones relies on none of them.
 pub(super) async fn keep_undo(
     engine: &Engine,
@@ -40,8 +42,9 @@ pub(super) async fn keep_undo(
     reuse: bool,
 ) -> Result<Option<SnapshotId>, Error> {
     let earlier = Earlier::load(facts, intent).await?;
-    if parts.iter().all(|part| !changes_something(part, &earlier)) {
-        return Ok(earlier.record.map(|record| record.id));
+    let is_kept = parts.iter().all(|part| !changes_something(part, &earlier));
+    if is_kept && (earlier.own.is_some() || earlier.parts.is_empty()) {
+        return Ok(earlier.own);
     }
     // An undo must be nameable by the next one, so its chunks never lie in its manifest.
     let options = IngestOptions { inline: false, reuse, ..engine.ingest };
@@ -83,23 +86,54 @@ pub(super) async fn keep_undo(
     Ok(Some(id))
 }
 
+/// Whether rows are neither those that a killed attempt has kept nor those that it was to open: somebody
+/// wrote them since. Rows switch at once, so then nothing says whether it had switched.
+pub(super) async fn are_rows_others(engine: &Engine, facts: &Facts, intent: &Intent) -> Result<bool, Error> {
+    let earlier = Earlier::load(facts, intent).await?;
+    for part in &facts.parts {
+        let (LivePart::Rows(live), Some((_, kept))) = (&part.live, earlier.part(&part.source)) else { continue };
+        if super::rows::holds(kept.iter(), live) || super::rows::is_same(part, live) {
+            continue;
+        }
+        // Of some rows, or of tables with columns that the point did not know, only a comparison tells.
+        let compared = match tokio::task::block_in_place(|| super::rows::compare(engine, facts, part)) {
+            Err(error) if error.fault() == Fault::Operator => None,
+            compared => compared?,
+        };
+        if compared.is_none_or(|found| found.tables().iter().any(|table| table.writes() > 0)) {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
 /// What an earlier attempt of the same restore has kept.
 #[derive(Default)]
 struct Earlier {
-    record: Option<SnapshotRecord>,
+    /// The undo that this very restore has already.
+    own: Option<SnapshotId>,
     heads: Vec<lifeboat_repo::ManifestHead>,
     parts: Vec<(ManifestPart, Vec<Entry>)>,
 }
 
 impl Earlier {
     async fn load(facts: &Facts, intent: &Intent) -> Result<Self, Error> {
-        let Some(record) = facts.site.state().undo_of(intent.restore).cloned() else { return Ok(Self::default()) };
+        let state = facts.site.state();
+        let record = state.undo_of(intent.restore);
+        let own = record.map(|record| record.id);
+        // Of one that it took the place of, with the same aim: the files are as that one has left them.
+        let taken = intent.takes_over.and_then(|taken| state.undo_of(taken));
+        let taken = taken.filter(|record| record.parent == Some(facts.record.id));
+        let Some(record) = record.or(taken).cloned() else { return Ok(Self::default()) };
         let manifest = facts.site.manifest(&record.manifest).await?;
         let mut parts = Vec::new();
         for (number, part) in manifest.head().parts.iter().enumerate() {
+            if own.is_none() && part.record.kind == SourceKind::Postgres {
+                continue; // its rows are in its own undo, and were never half switched
+            }
             parts.push((part.clone(), manifest.entries(&facts.site, number).await?));
         }
-        Ok(Self { record: Some(record), heads: vec![manifest.head().clone()], parts })
+        Ok(Self { own, heads: vec![manifest.head().clone()], parts })
     }
 
     fn part(&self, source: &SourceName) -> Option<&(ManifestPart, Vec<Entry>)> {
@@ -153,7 +187,8 @@ fn keep_part(reading: &PartIngest<'_>, part: &PartWork, earlier: &Earlier) -> Re
     let source = source_of(part).clone();
     let known = earlier.part(&source);
     match part {
-        // A database is kept whole, so what was kept first is all there is to keep.
+        // A database is kept whole, so what was kept first is all there is to keep. Of rows it still is what
+        // is there, or all has happened.
         PartWork::Database(_) | PartWork::Rows(_) if known.is_some() => {
             Ok(known
                 .map(|(part, entries)| NewPart { part: part.clone(), entries: entries.iter().map(again).collect() }))
