@@ -5,7 +5,7 @@ use std::process::Command;
 use lifeboat_engine::{AnySource, Engine, Fleet, Only, RestorePoint, RestoreRequest, RestoreTarget};
 use lifeboat_model::{EntryPath, Fault, Faulty, PointInTime, SourceName};
 use lifeboat_source::postgres::{PostgresConfig, PostgresSource, Tenancy};
-use lifeboat_testkit::postgres::{Postgres, pooled_config, query_text, run_sql, site_name};
+use lifeboat_testkit::postgres::{Postgres, own_config, own_site, pooled_config, query_text, run_sql, site_name};
 use lifeboat_testkit::world::{backup_all, engine_in_memory, restore_request, run_restore, site_id};
 
 use crate::pooled::Pool;
@@ -156,4 +156,48 @@ async fn a_schema_of_its_own_is_exported_with_its_structure_and_copied_beside() 
 
     let report = backup_all(&engine).await.unwrap();
     assert!(report.sites.iter().all(|site| site.site.as_str() != "look"), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_of_its_own_is_copied_beside_whole_and_read_only() {
+    let Some(server) = Postgres::shared_or_skip("a_database_of_its_own_is_copied") else { return };
+    let (door, live, copy) = (server.fresh_database().unwrap(), server.url("beside_acme"), server.url("look%20here"));
+    run_sql(&door, "CREATE DATABASE beside_acme").unwrap();
+    run_sql(&door, "CREATE ROLE visitor; GRANT CONNECT, CREATE ON DATABASE beside_acme TO visitor").unwrap();
+    run_sql(&door, "ALTER DATABASE beside_acme SET default_transaction_read_only = off").unwrap();
+    own_site(&live, "public", 50).unwrap();
+    let config = own_config(&door, Tenancy::Database, "beside_{site}");
+    let source = PostgresSource::new(SourceName::new("app").unwrap(), config).unwrap();
+    let engine = engine_in_memory(vec![AnySource::Postgres(Box::new(source))]).await;
+    backup_all(&engine).await.unwrap();
+    let users = "SELECT count(*), md5(string_agg(u::text, '|' ORDER BY id)) FROM users u";
+    let [was, foreign_keys] = [users, "SELECT count(*) FROM pg_constraint WHERE contype = 'f'"]
+        .map(|query| query_text(&live, query).unwrap());
+    run_sql(&live, "UPDATE users SET settings = '{}' WHERE id > 7").unwrap();
+    let now = query_text(&live, users).unwrap();
+
+    let request = request("acme", RestoreTarget::Beside(site_id("look here")));
+    let receipt = run_restore(&engine, &request).await.unwrap();
+    assert!(receipt.all_passed() && receipt.undo.is_none(), "{:?}", receipt.checks);
+    assert_eq!((query_text(&copy, users).unwrap(), query_text(&live, users).unwrap()), (was, now));
+    let copied_keys = query_text(&copy, "SELECT count(*) FROM pg_constraint WHERE contype = 'f'").unwrap();
+    assert_eq!(copied_keys, foreign_keys);
+    assert!(run_sql(&copy, "DELETE FROM users").unwrap_err().contains("25006"), "it only reads");
+    let may = "SELECT has_database_privilege('visitor', 'look here', 'CONNECT, CREATE')";
+    assert_eq!(query_text(&door, may).unwrap()[0][0].as_deref(), Some("f"));
+    // The same again finds it there; no backup takes it for a site; anything else under the name stays.
+    let again = run_restore(&engine, &request).await.unwrap();
+    assert!(again.checks.iter().any(|check| check.detail.contains("there already")), "{:?}", again.checks);
+    let report = backup_all(&engine).await.unwrap();
+    assert_eq!(report.sites.len(), 1, "{report:?}");
+    run_sql(&copy, "BEGIN READ WRITE; DELETE FROM events; COMMIT").unwrap();
+    let error = run_restore(&engine, &request).await.unwrap_err();
+    assert!(error.to_string().contains("something else"), "{error}");
+    let only = Only { part: SourceName::new("app").unwrap(), entry: EntryPath::new(b"users").ok(), keys: None };
+    let table = RestoreRequest { only: Some(only), ..self::request("acme", RestoreTarget::Beside(site_id("other"))) };
+    let error = run_restore(&engine, &table).await.unwrap_err();
+    assert!(error.to_string().contains("made whole"), "{error}");
+    run_sql(&door, "DROP DATABASE \"look here\"").unwrap();
+    run_sql(&door, "DROP DATABASE beside_acme").unwrap();
+    run_sql(&door, "DROP ROLE visitor").unwrap();
 }

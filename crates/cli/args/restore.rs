@@ -26,7 +26,8 @@ pub struct RestoreArgs {
     #[allow(rustdoc::broken_intra_doc_links, reason = "keys in brackets are no links")]
     #[arg(long, value_name = "PART[/ENTRY]", value_parser = OsStringValueParser::new().try_map(OnlyArg::from_os))]
     pub only: Option<OnlyArg>,
-    /// Write beside the live site, under NAME in place of the site id; rows into a schema of that name
+    /// Write beside the live site, under NAME in place of the site id; rows into a schema of that name,
+    /// or a database where each site has one
     #[arg(long, value_name = "NAME", value_parser = site_id)]
     pub beside: Option<SiteId>,
     /// Write self-contained files into this new or empty directory

@@ -90,8 +90,12 @@ fn tell(name: &str, place: &str, found: &Inspection, context: &Context) {
         output.line(format!("  no sites, and in no backup: {}", found.not_sites.join(", ")));
     }
     for copy in &found.copies {
-        output.line(format!("  without schema {}, made by `restore --beside` ({})", copy.name, copy.comment));
-        output.line(format!("    DROP SCHEMA {} CASCADE; -- when nobody looks at it any more", copy.name));
+        let (kind, drop, more) = match copy.is_database {
+            true => ("database", "DROP DATABASE", ""),
+            false => ("schema", "DROP SCHEMA", " CASCADE"),
+        };
+        output.line(format!("  without {kind} {}, made by `restore --beside` ({})", copy.name, copy.comment));
+        output.line(format!("    {drop} {}{more}; -- when nobody looks at it any more", copy.name));
     }
     let indexes: Vec<&String> = found.tables.iter().filter_map(|table| table.missing_index.as_ref()).collect();
     if !indexes.is_empty() {

@@ -10,7 +10,7 @@ use lifeboat_source::Place;
 use lifeboat_source::files::Scope;
 use lifeboat_source::postgres::Tenancy;
 use lifeboat_source::postgres::export::{About, RowsExport};
-use lifeboat_source::postgres::target::{Found, RowsBeside, WantedTable};
+use lifeboat_source::postgres::target::{DatabaseBeside, Found, RowsBeside, WantedRows, WantedTable};
 
 use super::facts::{Compared, Facts, LivePart, PartFacts};
 use super::narrow::select_rows;
@@ -39,13 +39,15 @@ pub(super) struct CopyWork {
 enum Copy {
     Export(Box<RowsExport>),
     Beside(Box<RowsBeside>),
+    /// Of a site with a database of its own.
+    Database(Box<DatabaseBeside>),
 }
 
 impl CopyWork {
     pub(super) fn new(engine: &Engine, facts: &Facts, part: &PartFacts, target: &RestoreTarget) -> Result<Self, Error> {
         let (mut wanted, entries) = wanted_rows(facts, part)?;
         let copy = match target {
-            RestoreTarget::Beside(name) => Copy::Beside(Box::new(beside(engine, facts, part, name)?)),
+            RestoreTarget::Beside(name) => beside(engine, facts, part, (name, &wanted))?,
             _ => {
                 let export = RowsExport::new(&part.file_place()?.path(), about(facts, part));
                 Copy::Export(Box::new(export.with_description(description_of(facts, part)?, wanted.structure.take())))
@@ -77,6 +79,7 @@ impl CopyWork {
         match &mut self.copy {
             Copy::Export(export) => export.begin(&tables)?,
             Copy::Beside(beside) => beside.begin(&tables)?,
+            Copy::Database(database) => database.begin(&tables)?,
         }
         self.remaining = AtomicU64::new(self.entries().map(|entry| entry.chunks().count() as u64).sum());
         Ok(())
@@ -106,6 +109,7 @@ impl CopyWork {
         match &self.copy {
             Copy::Export(export) => export.write_at(table, destination.offset, bytes)?,
             Copy::Beside(beside) => beside.write_at(table, destination.offset, bytes)?,
+            Copy::Database(database) => database.write_at(table, destination.offset, bytes)?,
         }
         self.remaining.fetch_sub(1, Ordering::AcqRel);
         Ok(())
@@ -135,6 +139,7 @@ impl CopyWork {
         match &mut self.copy {
             Copy::Export(export) => export.verify()?,
             Copy::Beside(beside) => beside.verify()?,
+            Copy::Database(database) => database.verify()?,
         }
         Ok(())
     }
@@ -144,6 +149,7 @@ impl CopyWork {
             _ if self.is_there => {}
             Copy::Export(export) => export.switch()?,
             Copy::Beside(beside) => beside.switch()?,
+            Copy::Database(database) => database.switch()?,
         }
         Ok(())
     }
@@ -159,14 +165,7 @@ impl CopyWork {
                 Check { name: name("rows equal the snapshot"), passed: true, detail }
             }
         }];
-        if let Copy::Beside(beside) = &self.copy {
-            let schema = beside.quoted_name();
-            let detail = format!(
-                "schema {schema} is read-only; let a role look: GRANT USAGE ON SCHEMA {schema} TO role; GRANT SELECT ON \
-                 ALL TABLES IN SCHEMA {schema} TO role; and drop it in the end: DROP SCHEMA {schema} CASCADE;"
-            );
-            checks.push(Check { name: name("note"), passed: true, detail });
-        }
+        checks.extend(self.note().map(|detail| Check { name: name("note"), passed: true, detail }));
         for (at, detail) in &self.left_out {
             let detail = format!("entry=`{}`: {detail}", self.tables[*at].1.path);
             checks.push(Check { name: name("damaged table left out"), passed: false, detail });
@@ -177,11 +176,33 @@ impl CopyWork {
         Ok(Opened { receipt, checks })
     }
 
+    /// What whoever is to look needs, and how it goes in the end.
+    fn note(&self) -> Option<String> {
+        match &self.copy {
+            Copy::Export(_) => None,
+            Copy::Beside(beside) => {
+                let schema = beside.quoted_name();
+                Some(format!(
+                    "schema {schema} is read-only; let a role look: GRANT USAGE ON SCHEMA {schema} TO role; GRANT SELECT \
+                     ON ALL TABLES IN SCHEMA {schema} TO role; and drop it in the end: DROP SCHEMA {schema} CASCADE;"
+                ))
+            }
+            Copy::Database(database) => {
+                let name = database.quoted_name();
+                Some(format!(
+                    "transactions in database {name} only read, unless they say otherwise; let a role look that may read \
+                     the tables: GRANT CONNECT ON DATABASE {name} TO role; and drop it in the end: DROP DATABASE {name};"
+                ))
+            }
+        }
+    }
+
     pub(super) fn discard(&mut self) -> Result<(), Error> {
         match &self.copy {
             _ if self.is_there => {}
             Copy::Export(export) => export.discard_staging()?,
             Copy::Beside(beside) => beside.discard_staging()?,
+            Copy::Database(database) => database.discard_staging()?,
         }
         Ok(())
     }
@@ -196,17 +217,21 @@ fn about(facts: &Facts, part: &PartFacts) -> About {
     }
 }
 
-fn beside(engine: &Engine, facts: &Facts, part: &PartFacts, name: &SiteId) -> Result<RowsBeside, Error> {
+/// In a schema beside shared tables or other schemas, in a database beside other databases.
+fn beside(
+    engine: &Engine,
+    facts: &Facts,
+    part: &PartFacts,
+    (name, wanted): (&SiteId, &WantedRows),
+) -> Result<Copy, Error> {
     let Some(AnySource::Postgres(source)) = engine.fleet.source(&part.source) else {
         return Err(Error::Bug("rows without their source".into()));
     };
-    if source.config().tenancy == Tenancy::Database {
-        return Err(Error::NoSuchThing {
-            detail: format!("a copy beside a database of its own is not in this version: part=`{}`", part.source),
-            hint: "--export DIR writes files that psql loads into any database".into(),
-        });
-    }
-    Ok(RowsBeside::new(source.server(), name.as_str(), about(facts, part))?)
+    let about = about(facts, part);
+    Ok(match source.config().tenancy {
+        Tenancy::Database => Copy::Database(Box::new(DatabaseBeside::new(source, name, about, wanted)?)),
+        _ => Copy::Beside(Box::new(RowsBeside::new(source.server(), name.as_str(), about)?)),
+    })
 }
 
 /// A part that is to be exported. Nothing but the repository is asked: the database may be down, gone,
@@ -257,7 +282,11 @@ pub(super) fn compare(
 ) -> Result<Compared, Error> {
     let (wanted, _) = wanted_rows(facts, part)?;
     let found = match target {
-        RestoreTarget::Beside(name) => beside(engine, facts, part, name)?.look(&wanted.tables)?,
+        RestoreTarget::Beside(name) => match beside(engine, facts, part, (name, &wanted))? {
+            Copy::Beside(beside) => beside.look(&wanted.tables)?,
+            Copy::Database(database) => database.look(&wanted.tables)?,
+            Copy::Export(_) => return Err(Error::Bug("a copy beside expected".into())),
+        },
         _ if matches!(part.live, LivePart::Copy { exists: false }) => Found::Nothing,
         _ if RowsExport::is_there(&part.file_place()?.path(), &about(facts, part), &wanted.tables) => Found::Same,
         _ => Found::SomethingElse,

@@ -6,6 +6,7 @@ use lifeboat_model::{
 };
 use lifeboat_repo::{Manifest, Site};
 use lifeboat_source::files::{FilesTarget, MergePlan, Scope};
+use lifeboat_source::postgres::Tenancy;
 use lifeboat_source::postgres::target::{Found, LiveRows, Narrow, VerifiedRows};
 use lifeboat_source::sqlite::{Live, SqliteTarget};
 use lifeboat_source::{PartReader, Place};
@@ -266,7 +267,12 @@ fn look_at_part(
         None => tokio::task::block_in_place(|| source.as_source().identity(&request.site))?,
     };
     if let (None, RestoreTarget::Beside(name)) = (&place, &request.target) {
-        identity_now.path = format!("schema {name}");
+        match source {
+            AnySource::Postgres(rows) if rows.config().tenancy == Tenancy::Database => {
+                identity_now.filesystem = name.to_string();
+            }
+            _ => identity_now.path = format!("schema {name}"),
+        }
     }
     let copied = match source {
         AnySource::Postgres(_) => super::copy::look(&request.target),

@@ -8,7 +8,7 @@ use lifeboat_model::SiteId;
 
 use super::indexes::missing_indexes;
 use super::privileges::missing_for;
-use super::target::{CopiedSchema, copied_schemas, staging_schemas};
+use super::target::{CopiedSchema, copied_databases, copied_schemas, staging_schemas};
 use super::{
     Catalogue, Class, Classes, MissingPrivilege, PostgresConfig, Server, ServerFacts, Session, TableKind, TableName,
     Tenancy, classify, missing_privileges, structure, tenancy,
@@ -120,7 +120,10 @@ impl Inspection {
             let lacking = missing_for(&mut session, &catalogue, &is_written)?;
             missing.extend(lacking.into_iter().filter(|one| !missing.contains(one)).collect::<Vec<_>>());
         }
-        let copies = if config.tenancy == Tenancy::Schema { copied_schemas(&mut door)? } else { Vec::new() };
+        let copies = match config.tenancy {
+            Tenancy::Schema => copied_schemas(&mut door)?,
+            _ => copied_databases(&mut door)?,
+        };
         Ok(Self {
             server: facts,
             classes: Classes::default(),

@@ -114,10 +114,11 @@ pub const SCHEMAS: &str = "
             AND d.objid = n.oid AND d.deptype = 'e')
     ORDER BY n.nspname COLLATE \"C\"";
 
-/// Databases that may be somebody's. The connected one is the door to the others, and nobody's.
+/// Databases that may be somebody's: no copies. The connected one is the door to the others, and nobody's.
 pub const DATABASES: &str = "
     SELECT d.datname::text FROM pg_database d
     WHERE NOT d.datistemplate AND d.datallowconn AND d.datname <> current_database() AND d.datname !~ '^lifeboat_stage_[0-9a-f]{16}$'
+        AND coalesce(shobj_description(d.oid, 'pg_database'), '') NOT LIKE 'lifeboat: copy of %'
     ORDER BY d.datname COLLATE \"C\"";
 
 pub const VIEWS: &str = concat!(ours!(), "SELECT c.name FROM ours c WHERE c.relkind IN ('v', 'm') ORDER BY c.name");

@@ -31,12 +31,13 @@ pub const MARK: &str = "lifeboat: copy of ";
 const NAME_BYTES_MAX: usize = 63;
 const ACTION: &str = "cannot make a copy beside the live tables";
 
-/// A schema of the database that holds a copy, and what its comment says.
+/// A schema, or a database, that holds a copy, and what its comment says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CopiedSchema {
     /// As it stands in SQL.
     pub name: String,
     pub comment: String,
+    pub is_database: bool,
 }
 
 /// What has the name of a copy now.
@@ -246,7 +247,17 @@ pub fn copied_schemas(session: &mut Session) -> Result<Vec<CopiedSchema>, Error>
          WHERE obj_description(oid, 'pg_namespace') LIKE '{MARK}%' ORDER BY 1"
     );
     let rows = session.rows("cannot look for copies", &query)?;
-    Ok(rows.iter().map(|row| CopiedSchema { name: row.get(0), comment: row.get(1) }).collect())
+    Ok(rows.iter().map(|row| CopiedSchema { name: row.get(0), comment: row.get(1), is_database: false }).collect())
+}
+
+/// The databases that are copies.
+pub fn copied_databases(session: &mut Session) -> Result<Vec<CopiedSchema>, Error> {
+    let query = format!(
+        "SELECT quote_ident(datname), shobj_description(oid, 'pg_database') FROM pg_database \
+         WHERE shobj_description(oid, 'pg_database') LIKE '{MARK}%' ORDER BY 1"
+    );
+    let rows = session.rows("cannot look for copies", &query)?;
+    Ok(rows.iter().map(|row| CopiedSchema { name: row.get(0), comment: row.get(1), is_database: true }).collect())
 }
 
 fn quoted(name: &str) -> String {

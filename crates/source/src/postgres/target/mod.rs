@@ -13,6 +13,7 @@
 
 mod apply;
 mod beside;
+mod beside_database;
 mod compare;
 mod fail;
 mod keys;
@@ -47,7 +48,9 @@ use leftovers::Keeper;
 use scope::{Indexes, Scope};
 use spool::Spool;
 
-pub use beside::{CopiedSchema, Found, RowsBeside, copied_schemas, staging_schemas};
+use beside::MARK;
+pub use beside::{CopiedSchema, Found, RowsBeside, copied_databases, copied_schemas, staging_schemas};
+pub use beside_database::DatabaseBeside;
 pub use keys::KeyRange;
 pub use narrow::Narrow;
 pub use sequences::RaisedSequence;
