@@ -6,6 +6,7 @@ mod bad_server;
 mod elsewhere;
 mod killed;
 mod killed_database;
+mod large_objects;
 mod narrow;
 mod odd_data;
 mod own;

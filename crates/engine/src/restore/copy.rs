@@ -9,6 +9,7 @@ use lifeboat_repo::Wanted;
 use lifeboat_source::Place;
 use lifeboat_source::files::Scope;
 use lifeboat_source::postgres::Tenancy;
+use lifeboat_source::postgres::describe::{WantedLargeObject, large_object_of_path};
 use lifeboat_source::postgres::export::{About, RowsExport};
 use lifeboat_source::postgres::target::{DatabaseBeside, Found, RowsBeside, WantedRows, WantedTable};
 
@@ -25,10 +26,13 @@ pub(super) struct CopyWork {
     site: SiteId,
     source: SourceName,
     copy: Copy,
-    /// Every table, and those that are damaged in the repository and left out.
-    tables: Vec<(WantedTable, Entry)>,
+    tables: Vec<WantedTable>,
+    /// Of an export: a copy beside refers to the live ones.
+    objects: Vec<WantedLargeObject>,
+    /// What the tables and behind them the objects come from, and those that are damaged in the repository and left out.
+    entries: Vec<Entry>,
     left_out: Vec<(usize, String)>,
-    /// The tables being written, by their place in `tables`.
+    /// Those being written, by their place in `entries`.
     writing: Vec<usize>,
     remaining: AtomicU64,
     /// The copy is there already.
@@ -45,9 +49,17 @@ enum Copy {
 
 impl CopyWork {
     pub(super) fn new(engine: &Engine, facts: &Facts, part: &PartFacts, target: &RestoreTarget) -> Result<Self, Error> {
-        let (mut wanted, entries) = wanted_rows(facts, part)?;
+        let (mut wanted, mut entries) = wanted_rows(facts, part)?;
         let copy = match target {
-            RestoreTarget::Beside(name) => beside(engine, facts, part, (name, &wanted))?,
+            RestoreTarget::Beside(name) => {
+                let copy = beside(engine, facts, part, (name, &wanted))?;
+                if matches!(copy, Copy::Beside(_)) {
+                    // In the same database: rows refer to the live objects.
+                    wanted.objects.clear();
+                    entries.truncate(wanted.tables.len());
+                }
+                copy
+            }
             _ => {
                 let export = RowsExport::new(&part.file_place()?.path(), about(facts, part));
                 Copy::Export(Box::new(export.with_description(description_of(facts, part)?, wanted.structure.take())))
@@ -57,7 +69,9 @@ impl CopyWork {
             site: facts.site.id().clone(),
             source: part.source.clone(),
             copy,
-            tables: wanted.tables.into_iter().zip(entries).collect(),
+            tables: wanted.tables,
+            objects: wanted.objects,
+            entries,
             left_out: Vec::new(),
             writing: Vec::new(),
             remaining: AtomicU64::new(0),
@@ -74,24 +88,30 @@ impl CopyWork {
             return Ok(());
         }
         let is_left_out = |at: &usize| self.left_out.iter().any(|(left, _)| left == at);
-        self.writing = (0..self.tables.len()).filter(|at| !is_left_out(at)).collect();
-        let tables: Vec<WantedTable> = self.writing.iter().map(|at| self.tables[*at].0.clone()).collect();
+        self.writing = (0..self.entries.len()).filter(|at| !is_left_out(at)).collect();
+        let tables: Vec<WantedTable> = self.written_tables().cloned().collect();
+        let objects = self.writing.iter().filter_map(|at| self.objects.get(at.checked_sub(self.tables.len())?));
+        let objects: Vec<WantedLargeObject> = objects.cloned().collect();
         match &mut self.copy {
-            Copy::Export(export) => export.begin(&tables)?,
+            Copy::Export(export) => export.begin(&tables, &objects)?,
             Copy::Beside(beside) => beside.begin(&tables)?,
-            Copy::Database(database) => database.begin(&tables)?,
+            Copy::Database(database) => database.begin(&tables, &objects)?,
         }
-        self.remaining = AtomicU64::new(self.entries().map(|entry| entry.chunks().count() as u64).sum());
+        self.remaining = AtomicU64::new(self.written().map(|entry| entry.chunks().count() as u64).sum());
         Ok(())
     }
 
-    fn entries(&self) -> impl Iterator<Item = &Entry> {
-        self.writing.iter().map(|at| &self.tables[*at].1)
+    fn written(&self) -> impl Iterator<Item = &Entry> {
+        self.writing.iter().map(|at| &self.entries[*at])
+    }
+
+    fn written_tables(&self) -> impl Iterator<Item = &WantedTable> {
+        self.writing.iter().filter_map(|at| self.tables.get(*at))
     }
 
     pub(super) fn wanted(&self) -> Vec<(Wanted, Destination)> {
         let mut wanted = Vec::new();
-        for (slot, entry) in self.entries().enumerate() {
+        for (slot, entry) in self.written().enumerate() {
             let mut offset = 0;
             for extent in &entry.extents {
                 if let Extent::Chunk(chunk) = extent {
@@ -116,7 +136,7 @@ impl CopyWork {
     }
 
     pub(super) fn entry_of(&self, slot: u64) -> String {
-        let entry = usize::try_from(slot).ok().and_then(|slot| self.entries().nth(slot));
+        let entry = usize::try_from(slot).ok().and_then(|slot| self.written().nth(slot));
         format!("{}/{}", self.source, entry.map(|entry| entry.path.to_string()).unwrap_or_default())
     }
 
@@ -156,21 +176,26 @@ impl CopyWork {
 
     pub(super) fn finish(&mut self) -> Result<Opened, Error> {
         let name = |what: &str| format!("{}: {what}", self.source);
-        let written = || self.writing.iter().map(|at| &self.tables[*at].0);
-        let (rows, bytes) = (written().map(|table| table.rows).sum(), written().map(|table| table.size).sum());
+        let rows = self.written_tables().map(|table| table.rows).sum();
+        let bytes = self.written().map(|entry| entry.metadata.size).sum();
         let mut checks = vec![match self.is_there {
             true => Check { name: name("unchanged"), passed: true, detail: "the copy was there already".into() },
             false => {
-                let detail = format!("{rows} rows in {} tables, compared by digest", self.writing.len());
+                let tables = self.written_tables().count();
+                let objects = match self.writing.len() - tables {
+                    0 => String::new(),
+                    objects => format!(" and {objects} large objects"),
+                };
+                let detail = format!("{rows} rows in {tables} tables{objects}, compared by digest");
                 Check { name: name("rows equal the snapshot"), passed: true, detail }
             }
         }];
         checks.extend(self.note().map(|detail| Check { name: name("note"), passed: true, detail }));
         for (at, detail) in &self.left_out {
-            let detail = format!("entry=`{}`: {detail}", self.tables[*at].1.path);
+            let detail = format!("entry=`{}`: {detail}", self.entries[*at].path);
             checks.push(Check { name: name("damaged table left out"), passed: false, detail });
         }
-        let entries = self.tables.len() as u64;
+        let entries = self.entries.len() as u64;
         let digest_ok = self.left_out.is_empty();
         let receipt = PartReceipt { source: self.source.clone(), entries, rows, files: 0, bytes, digest_ok };
         Ok(Opened { receipt, checks })
@@ -288,16 +313,24 @@ pub(super) fn compare(
             Copy::Export(_) => return Err(Error::Bug("a copy beside expected".into())),
         },
         _ if matches!(part.live, LivePart::Copy { exists: false }) => Found::Nothing,
-        _ if RowsExport::is_there(&part.file_place()?.path(), &about(facts, part), &wanted.tables) => Found::Same,
-        _ => Found::SomethingElse,
+        _ => {
+            let (directory, about) = (part.file_place()?.path(), about(facts, part));
+            let is_there = RowsExport::is_there(&directory, &about, &wanted.tables, &wanted.objects);
+            if is_there { Found::Same } else { Found::SomethingElse }
+        }
     };
     Ok(Compared::Copy(found))
 }
 
 /// Every row is written, or all are there.
 pub(super) fn plan_copy(part: &PartFacts, plan: &mut PartPlan) {
+    let is_export = part.place.is_some();
     for entry in &part.wanted {
-        let EntryKind::Table { rows, .. } = entry.kind else { continue };
+        let rows = match entry.kind {
+            EntryKind::Table { rows, .. } => rows,
+            _ if is_export && large_object_of_path(entry.path.as_bytes()).is_some() => 1,
+            _ => continue,
+        };
         if matches!(part.compared, Some(Compared::Copy(Found::Same))) {
             plan.keep += rows;
         } else {

@@ -5,11 +5,11 @@
 
 use lifeboat_model::{EntryKind, SourceName};
 use lifeboat_source::postgres::describe::table_of_path;
-use lifeboat_source::postgres::target::{LiveRows, LiveTable, TableDiff, VerifiedRows};
+use lifeboat_source::postgres::target::{LiveRows, LiveTable, OBJECTS, TableDiff, VerifiedRows};
 
 use super::facts::{Compared, LivePart, PartFacts};
 use super::plan::{Change, PartPlan};
-use super::rows::{is_present, is_same, live_table};
+use super::rows::{has_object, is_present, is_same, live_object, live_table};
 use crate::Error;
 
 /// The most that a restore may do to one table.
@@ -66,7 +66,7 @@ pub(super) fn plan_rows(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) 
     }
     match &part.compared {
         _ if is_same(part, live) => {
-            plan.keep = live.tables.iter().map(|table| table.rows).sum();
+            plan.keep = live.tables.iter().map(|table| table.rows).sum::<u64>() + live.objects.len() as u64;
             plan.notes.clear();
             plan.changes.clear();
         }
@@ -107,6 +107,7 @@ fn plan_exactly(part: &PartFacts, verified: &VerifiedRows, plan: &mut PartPlan) 
 }
 
 fn plan_at_most(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) {
+    plan_objects_at_most(part, live, plan);
     for entry in &part.wanted {
         let EntryKind::Table { rows, digest, .. } = entry.kind else { continue };
         plan.write_bytes += entry.metadata.size;
@@ -143,6 +144,29 @@ fn plan_at_most(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) {
             plan.limits.push(RowsLimit { table: table.name.to_string(), write: 0, delete: table.rows, counted: None });
         }
     }
+}
+
+/// Large objects count like the rows of one table. One that no live row refers to may be there all the same.
+fn plan_objects_at_most(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) {
+    let (mut write, mut replace) = (0, 0);
+    for entry in &part.wanted {
+        match has_object(live, entry) {
+            None => {}
+            Some(true) => plan.keep += 1,
+            Some(false) => {
+                plan.write_bytes += entry.metadata.size;
+                replace += u64::from(live_object(live, entry).is_some());
+                write += 1;
+            }
+        }
+    }
+    if write == 0 {
+        return;
+    }
+    plan.add += write - replace;
+    plan.replace += replace;
+    plan.changes.push((if replace > 0 { Change::Replace } else { Change::Add }, OBJECTS.to_owned()));
+    plan.limits.push(RowsLimit { table: OBJECTS.to_owned(), write, delete: 0, counted: None });
 }
 
 /// Refuses a comparison that would do more than was approved. A pure decision.

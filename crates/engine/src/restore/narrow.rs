@@ -1,9 +1,11 @@
 //! `--only` of rows: a table of a part, or some of its rows by key, and the tables that takes.
 
+use std::collections::BTreeSet;
+
 use lifeboat_model::{Entry, EntryKind, EntryPath, RestoreId, SiteId};
-use lifeboat_source::postgres::PostgresSource;
-use lifeboat_source::postgres::describe::{DESCRIPTION_PATH, table_of_path};
+use lifeboat_source::postgres::describe::{DESCRIPTION_PATH, large_object_of_path, table_of_path};
 use lifeboat_source::postgres::target::{KeyRange, Narrow};
+use lifeboat_source::postgres::{PostgresSource, TableName};
 
 use super::{Only, RestoreRequest, RestoreTarget};
 use crate::Error;
@@ -34,20 +36,21 @@ pub(super) fn select_rows(
     }
     let narrow = Narrow { table: table_of_path(&table.to_string()), keys };
     let source = source.ok_or_else(|| Error::Bug("rows in place without their source".into()))?;
-    let needed = needed(source, &request.site, &narrow)?;
+    let (needed, needs_objects) = needed(source, &request.site, &narrow)?;
     let is_needed = |entry: &Entry| match entry.kind {
         EntryKind::Table { .. } => needed.contains(&table_of_path(&entry.path.to_string())),
+        _ if large_object_of_path(entry.path.as_bytes()).is_some() => needs_objects,
         _ => is_description(entry), // a table comes back where the others are: the structure is not made anew
     };
     Ok((entries.into_iter().filter(is_needed).collect(), Some(narrow)))
 }
 
-fn needed(
-    source: &PostgresSource,
-    site: &SiteId,
-    narrow: &Narrow,
-) -> Result<std::collections::BTreeSet<lifeboat_source::postgres::TableName>, Error> {
-    tokio::task::block_in_place(|| Ok(source.target(site, RestoreId([0; 8]))?.only(narrow.clone())?.needed()))
+/// The tables that may have to be written, and whether their rows can refer to large objects.
+fn needed(source: &PostgresSource, site: &SiteId, narrow: &Narrow) -> Result<(BTreeSet<TableName>, bool), Error> {
+    tokio::task::block_in_place(|| {
+        let target = source.target(site, RestoreId([0; 8]))?.only(narrow.clone())?;
+        Ok((target.needed(), target.needs_objects()))
+    })
 }
 
 /// The table of the snapshot that is meant. A name that is one as it stands is never cut at a bracket.

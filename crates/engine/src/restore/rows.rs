@@ -7,10 +7,12 @@ use std::sync::{Mutex, PoisonError};
 use lifeboat_model::{Check, Entry, EntryKind, Extent, PartReceipt, Position, RestoreId, SiteId, SourceName};
 use lifeboat_repo::{FetchControl, FetchLimits, Wanted};
 use lifeboat_source::postgres::describe::{
-    DESCRIPTION_PATH, POST_DATA_PATH, PRE_DATA_PATH, PartDescription, TableDefinition, table_of_path,
+    DESCRIPTION_PATH, POST_DATA_PATH, PRE_DATA_PATH, PartDescription, TableDefinition, WantedLargeObject,
+    large_object_of_path, table_of_path,
 };
 use lifeboat_source::postgres::target::{
-    ConflictKind, LiveRows, LiveTable, Narrow, RowsTarget, SwitchedRows, VerifiedRows, WantedRows, WantedTable,
+    ConflictKind, LiveLargeObject, LiveRows, LiveTable, Narrow, OBJECTS, RowsTarget, SwitchedRows, VerifiedRows,
+    WantedRows, WantedTable,
 };
 use lifeboat_source::postgres::{PostgresSource, Structure};
 
@@ -179,7 +181,8 @@ impl RowsWork {
         let mut rows = 0;
         match std::mem::replace(&mut self.state, State::Waiting) {
             State::Switched(switched) => {
-                rows = switched.tables.iter().map(|table| table.insert + table.update + table.replace).sum();
+                let of_rows = switched.tables.iter().filter(|table| table.table.as_str() != OBJECTS);
+                rows = of_rows.map(|table| table.insert + table.update + table.replace).sum();
                 let named = |check: Check| Check { name: name(&check.name), ..check };
                 checks.extend(switched.checks.into_iter().map(named));
                 let notes = switched.notes.into_iter();
@@ -195,7 +198,7 @@ impl RowsWork {
         }
         self.discard()?;
         let digest_ok = checks.iter().all(|check| check.passed);
-        let bytes = self.wanted.iter().flat_map(|wanted| &wanted.tables).map(|table| table.size).sum();
+        let bytes = self.entries.iter().map(|entry| entry.metadata.size).sum();
         let wanted = self.wanted.as_ref().map_or(0, |wanted| wanted.tables.len());
         let entries = self.live.tables.len().max(wanted) as u64;
         let receipt = PartReceipt { source: self.source.clone(), entries, rows, files: 0, bytes, digest_ok };
@@ -301,6 +304,13 @@ pub(super) fn wanted_rows(facts: &Facts, part: &PartFacts) -> Result<(WantedRows
         wanted.tables.push(WantedTable { name, rows: *rows, digest: *digest, size, definition });
         entries.push(entry.clone());
     }
+    // Behind the tables, in the order of their places.
+    for entry in &part.wanted {
+        if let Some(object) = WantedLargeObject::of(entry)? {
+            wanted.objects.push(object);
+            entries.push(entry.clone());
+        }
+    }
     let mut structure = Structure::default();
     if let Some(description) = description_of(facts, part)? {
         wanted.sequences = description.sequences;
@@ -334,13 +344,31 @@ pub(super) fn is_same(part: &PartFacts, live: &LiveRows) -> bool {
         return live.is_absent() && !is_present(part);
     }
     let is_asked = |entry: &Entry| {
+        if large_object_of_path(entry.path.as_bytes()).is_some() {
+            return true; // which of them the chosen rows refer to shows when they are staged
+        }
         let table = || table_of_path(&entry.path.to_string());
         part.narrow.as_ref().is_none_or(|narrow| narrow.table == table())
     };
     part.wanted.iter().filter(|entry| is_asked(entry)).all(|entry| match &entry.kind {
         EntryKind::Table { digest, .. } => live_table(live, entry).is_some_and(|live| live.digest == *digest),
-        _ => true,
+        _ => has_object(live, entry).unwrap_or(true),
     })
+}
+
+/// Whether the site has this very large object; `None`: the entry is of none.
+pub(super) fn has_object(live: &LiveRows, entry: &Entry) -> Option<bool> {
+    large_object_of_path(entry.path.as_bytes())?;
+    // One whose description cannot be read is equal to nothing: who needs it says what is damaged.
+    let Ok(Some(wanted)) = WantedLargeObject::of(entry) else { return Some(false) };
+    Some(live_object(live, entry).is_some_and(|live| live.digest == wanted.digest))
+}
+
+/// The live large object that an entry is of.
+pub(super) fn live_object<'l>(live: &'l LiveRows, entry: &Entry) -> Option<&'l LiveLargeObject> {
+    let oid = large_object_of_path(entry.path.as_bytes())?;
+    let found = live.objects.binary_search_by_key(&oid, |object| object.oid).ok()?;
+    live.objects.get(found)
 }
 
 /// The live rows of the table that an entry is of.
@@ -351,15 +379,21 @@ pub(super) fn live_table<'l>(live: &'l LiveRows, entry: &Entry) -> Option<&'l Li
 
 /// Whether what was kept for the undo are the rows that were looked at.
 pub(super) fn holds<'e>(kept: impl Iterator<Item = &'e Entry>, live: &LiveRows) -> bool {
-    let mut tables = 0;
+    let (mut tables, mut objects) = (0, 0);
     for entry in kept {
+        if let Some(is_same) = has_object(live, entry) {
+            if !is_same {
+                return false;
+            }
+            objects += 1;
+        }
         let EntryKind::Table { digest, .. } = &entry.kind else { continue };
         if live_table(live, entry).is_none_or(|live| live.digest != *digest) {
             return false;
         }
         tables += 1;
     }
-    tables == live.tables.len() || (tables == 0 && live.is_absent())
+    objects == live.objects.len() && (tables == live.tables.len() || (tables == 0 && live.is_absent()))
 }
 
 /// The part's own description, if it has one.

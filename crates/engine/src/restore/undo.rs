@@ -12,7 +12,7 @@ use lifeboat_model::{
     Entry, EntryKind, EntryPath, Fault, Faulty, Mark, RestoreId, SiteId, SnapshotId, SnapshotRecord, SourceName,
 };
 use lifeboat_repo::{FetchControl, FetchLimits, Manifest, Site, Wanted};
-use lifeboat_source::postgres::describe::table_of_path;
+use lifeboat_source::postgres::describe::{large_object_of_path, table_of_path};
 use lifeboat_source::sqlite::{Live, SqliteTarget, normalise_page_one};
 use lifeboat_source::{Content, Read};
 
@@ -210,16 +210,24 @@ pub(super) fn changed_since(part: &PartFacts) -> Option<String> {
                 EntryKind::Table { digest, .. } => {
                     super::rows::live_table(live, entry).is_none_or(|live| live.digest != *digest)
                 }
-                _ => false,
+                _ => super::rows::has_object(live, entry) == Some(false),
             };
             // Of a restore of some rows: the other tables were as they were kept.
             let is_kept = |entry: &&Entry| {
                 let kept = part.wanted.iter().find(|kept| kept.path == entry.path);
                 !part.narrowed.is_empty() && kept.is_some_and(|kept| !is_changed(&kept))
             };
+            // An object that neither was there nor is: the restore of some rows did not need it.
+            let is_unneeded = |entry: &&Entry| {
+                let is_object = large_object_of_path(entry.path.as_bytes()).is_some();
+                is_object && !part.narrowed.is_empty() && super::rows::live_object(live, entry).is_none()
+            };
             let is_narrowed =
                 |entry: &&Entry| part.narrowed.contains(&table_of_path(&entry.path.to_string()).to_string());
-            let changed = left.iter().filter(is_changed).filter(|entry| !is_kept(entry) && !is_narrowed(entry));
+            let changed = left
+                .iter()
+                .filter(is_changed)
+                .filter(|entry| !is_kept(entry) && !is_narrowed(entry) && !is_unneeded(entry));
             let changed: Vec<String> = changed.map(|entry| entry.path.to_string()).collect();
             let is_filled = left.is_empty() && !live.is_absent();
             (is_filled || !changed.is_empty())

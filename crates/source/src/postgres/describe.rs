@@ -10,6 +10,7 @@ use crate::Error;
 /// Entry path of the [`PartDescription`].
 pub const DESCRIPTION_PATH: &[u8] = b".lifeboat/part.json";
 
+pub use super::large_objects::{LargeObjectDefinition, WantedLargeObject, large_object_of_path, large_object_path};
 pub use super::structure::{DatabaseProperties, POST_DATA_PATH, PRE_DATA_PATH};
 
 /// One table, as it was when its rows were read.

@@ -21,6 +21,7 @@ pub mod describe;
 pub mod export;
 mod indexes;
 mod inspect;
+mod large_objects;
 mod locks;
 mod privileges;
 mod reader;

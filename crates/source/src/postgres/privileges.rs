@@ -8,6 +8,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::large_objects::may_read;
 use super::{Catalogue, Class, Classes, Session, TableName};
 use crate::Error;
 
@@ -53,6 +54,9 @@ const OF_DATABASE: &str = "
 /// Since 15 more than superusers may set it.
 const OF_PARAMETER: &str = "SELECT has_parameter_privilege('session_replication_role', 'SET')";
 
+/// So many large objects stand in one statement.
+const OBJECTS_MAX: usize = 20;
+
 /// Whether a table is written by a restore, or only read; `None`: neither.
 type IsWritten<'a> = &'a dyn Fn(&TableName) -> Option<bool>;
 
@@ -88,6 +92,7 @@ fn ask(
     let (role, database, may_create): (String, String, bool) = (row.get(0), row.get(1), row.get(2));
     let mut missing = of_tables(session, catalogue, is_written, &role)?;
     missing.extend(of_sequences(session, catalogue, is_written, &role)?);
+    missing.extend(of_objects(session, catalogue, is_written, &role)?);
     let mut restore = |what: &str, statement: String| {
         missing.push(MissingPrivilege { needed_for: Need::Restore, what: what.to_owned(), statement });
     };
@@ -176,6 +181,47 @@ fn of_sequences(
         }
     }
     Ok(grants(lacking, "SEQUENCE ", role))
+}
+
+/// Large objects, where rows of sites can refer to some: read for a snapshot, made again as their owner's.
+fn of_objects(
+    session: &mut Session,
+    catalogue: &Catalogue,
+    is_written: IsWritten<'_>,
+    role: &str,
+) -> Result<Vec<MissingPrivilege>, postgres::Error> {
+    let mut concerned = catalogue.tables.values().filter(|table| is_written(&table.name) == Some(true));
+    if !concerned.any(|table| table.columns.iter().any(|column| column.is_large_object)) {
+        return Ok(Vec::new());
+    }
+    let mut missing = Vec::new();
+    let query = format!(
+        "SELECT count(*), (array_agg(m.oid ORDER BY m.oid))[:{OBJECTS_MAX}] \
+         FROM pg_catalog.pg_largeobject_metadata m WHERE NOT {}",
+        may_read()
+    );
+    let row = session.query_one(&query, &[])?;
+    let (hidden, some): (i64, Option<Vec<u32>>) = (row.get(0), row.get(1));
+    if let Some(some) = some {
+        let names: Vec<String> = some.iter().map(ToString::to_string).collect();
+        let statement = match usize::try_from(hidden) {
+            Ok(hidden) if hidden == names.len() => {
+                format!("GRANT SELECT ON LARGE OBJECT {} TO {role};", names.join(", "))
+            }
+            _ => format!("GRANT pg_read_all_data TO {role};"),
+        };
+        let what = format!("lacks SELECT on large object {}, {hidden} in all", some_of(&names));
+        missing.push(MissingPrivilege { needed_for: Need::Backup, what, statement });
+    }
+    let owners = "SELECT DISTINCT quote_ident(r.rolname) FROM pg_catalog.pg_largeobject_metadata m \
+                  JOIN pg_roles r ON r.oid = m.lomowner WHERE NOT r.rolsuper AND NOT pg_has_role(r.oid, 'MEMBER') ORDER BY 1";
+    for row in session.query(owners, &[])? {
+        let owner: String = row.get(0);
+        let what = format!("may not make or overwrite large objects that {owner} owns");
+        let statement = format!("GRANT {owner} TO {role};");
+        missing.push(MissingPrivilege { needed_for: Need::Restore, what, statement });
+    }
+    Ok(missing)
 }
 
 fn note(lacking: &mut Lacking, need: Need, schema: &str, privileges: &str, name: &TableName) {

@@ -1,5 +1,7 @@
-//! Reading one site's rows under a cut: an entry a table, its content what `COPY` writes.
+//! Reading one site's rows under a cut: an entry a table, its content what `COPY` writes; and an entry
+//! a large object that they refer to.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lifeboat_model::{
@@ -7,6 +9,7 @@ use lifeboat_model::{
 };
 
 use super::describe::{DESCRIPTION_PATH, PartDescription, TableDefinition, entry_path};
+use super::large_objects::{FoundLargeObject, LargeObjectContent, LargeObjectDefinition, large_object_path};
 use super::reading::Reading;
 use super::rows::{Origin, Rows};
 use super::streams::Streams;
@@ -21,7 +24,7 @@ pub(super) struct RowsReader {
     site: SiteId,
     /// In path order; what is left to be listed.
     entries: std::vec::IntoIter<(Entry, Source)>,
-    listed: Vec<(EntryPath, Source)>,
+    listed: BTreeMap<EntryPath, Source>,
     identity: PartIdentity,
     position: Position,
     problems: Vec<PartProblem>,
@@ -32,7 +35,11 @@ pub(super) struct RowsReader {
 enum Source {
     AtHand(Arc<Vec<u8>>),
     Table(Box<SiteTable>),
+    Object { oid: u32, definition: Box<LargeObjectDefinition> },
 }
+
+/// So many large objects that may not be read are named, each with its grant.
+const NAMED_MAX: usize = 20;
 
 impl RowsReader {
     /// `None`: the site has no row in any of its tables.
@@ -46,7 +53,8 @@ impl RowsReader {
         if !reading.has_rows(site, &tables)? {
             return Ok(None);
         }
-        let (sequences, mut problems) = (reading.sequences()?, reading.large_objects(&tables)?);
+        let (sequences, objects) = (reading.sequences()?, reading.large_objects(site, &tables)?);
+        let mut problems = unreadable(&objects, &reading.catalogue.server.role);
         problems.extend(reading.extensions_inside()?);
         let mut description = PartDescription::new(&reading.catalogue, reading.cut(), sequences.to_vec());
         let mut entries = Vec::new();
@@ -62,12 +70,17 @@ impl RowsReader {
         for table in tables {
             entries.push((table_entry(&table.table)?, Source::Table(Box::new(table))));
         }
+        for FoundLargeObject { oid, definition, .. } in objects.into_iter().filter(|object| object.is_readable) {
+            let (path, metadata) = (path_of(large_object_path(oid).into_bytes())?, no_metadata(0));
+            let entry = Entry { path, kind: EntryKind::File, metadata, extents: Vec::new() };
+            entries.push((entry, Source::Object { oid, definition: Box::new(definition) }));
+        }
         entries.sort_by(|(a, _), (b, _)| a.path.cmp(&b.path));
         let cut = reading.cut();
         let position = Position(format!("lsn={}, timeline={}, snapshot={}", cut.lsn, cut.timeline, cut.snapshot));
         let (reading, entries) = (reading.clone(), entries.into_iter());
         let (streams, site) = (None, site.clone());
-        Ok(Some(Self { reading, streams, site, entries, listed: Vec::new(), identity, position, problems }))
+        Ok(Some(Self { reading, streams, site, entries, listed: BTreeMap::new(), identity, position, problems }))
     }
 
     /// Takes the rows from these where they have them.
@@ -79,13 +92,12 @@ impl RowsReader {
 impl PartReader for RowsReader {
     fn next_entry(&mut self) -> Result<Option<Entry>, Error> {
         let Some((entry, source)) = self.entries.next() else { return Ok(None) };
-        self.listed.push((entry.path.clone(), source));
+        self.listed.insert(entry.path.clone(), source);
         Ok(Some(entry))
     }
 
     fn open_content(&mut self, entry: &Entry) -> Result<Box<dyn Content>, Error> {
-        let found = self.listed.iter().find(|(path, _)| *path == entry.path);
-        let Some((_, source)) = found else { return Err(Error::Gone { path: entry.path.to_string() }) };
+        let source = self.listed.get(&entry.path).ok_or_else(|| Error::Gone { path: entry.path.to_string() })?;
         Ok(match source {
             Source::AtHand(bytes) => Box::new(Plain { entry: entry.clone(), bytes: bytes.clone(), read: 0 }),
             Source::Table(table) => {
@@ -93,6 +105,9 @@ impl PartReader for RowsReader {
                 let origin =
                     streamed.map_or_else(|| Origin::query(&self.reading, table), |rows| Ok(Origin::Stream(rows)))?;
                 Box::new(Rows::new(self.reading.clone(), origin, entry.clone()))
+            }
+            Source::Object { oid, definition } => {
+                Box::new(LargeObjectContent::open(&self.reading, entry, *oid, (**definition).clone())?)
             }
         })
     }
@@ -109,6 +124,27 @@ impl PartReader for RowsReader {
             left_out: Vec::new(),
         })
     }
+}
+
+/// Large objects that the role may not read: the snapshot is not whole without them, and says so.
+fn unreadable(objects: &[FoundLargeObject], role: &str) -> Vec<PartProblem> {
+    let hidden: Vec<&FoundLargeObject> = objects.iter().filter(|object| !object.is_readable).collect();
+    let role = super::structure::ident(role);
+    let problem = |object: &&FoundLargeObject| PartProblem {
+        entry: format!("large object {}", object.oid),
+        reason: format!(
+            "the role may not read it: owner=`{}`; GRANT SELECT ON LARGE OBJECT {} TO {role}; or, for all that there \
+             will be, GRANT pg_read_all_data TO {role};",
+            object.definition.owner, object.oid
+        ),
+    };
+    let mut problems: Vec<PartProblem> = hidden.iter().take(NAMED_MAX).map(problem).collect();
+    if hidden.len() > NAMED_MAX {
+        let entry = format!("{} more large objects", hidden.len() - NAMED_MAX);
+        let reason = format!("the role may not read them: GRANT pg_read_all_data TO {role};");
+        problems.push(PartProblem { entry, reason });
+    }
+    problems
 }
 
 fn table_entry(table: &Table) -> Result<Entry, Error> {

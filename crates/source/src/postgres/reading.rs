@@ -1,7 +1,7 @@
 //! Everything that is read under one cut: of all sites that share tables, or of one site's schema or
 //! database.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -9,12 +9,16 @@ use lifeboat_model::{Fault, Faulty, PartProblem, SiteId};
 
 use super::cut::{self, ExportedCut};
 use super::describe::{Cut, SequenceState};
+use super::large_objects::{self, FoundLargeObject};
 use super::reader::Idle;
 use super::streams::Streams;
 use super::structure::{self, Structure};
 use super::tenancy::{Home, Owners, SiteTable};
-use super::{Catalogue, Classes, Column, PostgresConfig, Server, Session};
+use super::{Catalogue, Classes, PostgresConfig, Server, Session};
 use crate::Error;
+
+/// From so many sites on, one read of a whole table costs less than a query a site: a guess.
+const MANY_SITES: usize = 16;
 
 pub(super) struct Reading {
     server: Server,
@@ -39,6 +43,8 @@ struct Facts {
     sequences: Option<Arc<[SequenceState]>>,
     /// Whether the database has any large object.
     has_large_objects: Option<bool>,
+    /// Which of them each site's rows refer to; `None`: each site is asked for.
+    objects: Option<BTreeMap<String, Vec<u32>>>,
 }
 
 impl Reading {
@@ -173,32 +179,41 @@ impl Reading {
         Ok(structure)
     }
 
-    /// Tables with rows of the site that refer to large objects: those are not stored, so the snapshot
-    /// says that it is not whole.
-    pub fn large_objects(&self, tables: &[SiteTable]) -> Result<Vec<PartProblem>, Error> {
-        let columns = tables.iter().flat_map(|one| one.table.columns.iter().map(move |column| (one, column)));
-        let columns: Vec<_> = columns.filter(|(_, column)| column.is_large_object).collect();
-        if columns.is_empty() || !self.has_large_objects()? {
+    /// Of many sites to come: reads once for all of them which large objects their rows refer to.
+    pub fn prepare_for(&self, sites: usize) -> Result<(), Error> {
+        let Some(classes) = self.classes().filter(|_| sites >= MANY_SITES) else { return Ok(()) };
+        let mut tables = self.catalogue.tables.values().filter(|table| classes.is_of_sites(&table.name));
+        let may_refer = tables.any(|table| table.columns.iter().any(|column| column.is_large_object));
+        let is_known = |facts: &Facts| facts.objects.is_some() || facts.sites.is_none();
+        if !may_refer || is_known(&self.facts()) || !self.has_large_objects()? {
+            return Ok(());
+        }
+        let mut session = self.session()?;
+        let found = large_objects::of_each(&mut session, &self.catalogue, classes)?;
+        self.give_back(session);
+        self.facts().objects = Some(found);
+        Ok(())
+    }
+
+    /// The large objects that the site's rows refer to; of a database that is the site's, all in it.
+    pub fn large_objects(&self, site: &SiteId, tables: &[SiteTable]) -> Result<Vec<FoundLargeObject>, Error> {
+        let is_whole = self.is_of_one() && self.schema.is_none();
+        let refers = |one: &SiteTable| one.table.columns.iter().any(|column| column.is_large_object);
+        if !(is_whole || tables.iter().any(refers)) || !self.has_large_objects()? {
             return Ok(Vec::new());
         }
-        let refer = columns.iter().map(|(SiteTable { table, condition }, column)| {
-            format!(
-                "EXISTS (SELECT FROM {} t JOIN pg_catalog.pg_largeobject_metadata m ON m.oid = t.{}::oid WHERE {condition})",
-                table.from_item(),
-                column.quoted
-            )
-        });
-        let query = format!("SELECT {}", refer.collect::<Vec<_>>().join(", "));
+        let is_listed = self.is_listed(site);
+        let of_site = |all: &BTreeMap<String, Vec<u32>>| all.get(site.as_str()).cloned().unwrap_or_default();
+        let known = self.facts().objects.as_ref().filter(|_| is_listed).map(of_site);
         let mut session = self.session()?;
-        let found = session.query_one(&query, &[]);
-        let found = found.map_err(|error| session.failed("cannot look for large objects", &error))?;
-        self.give_back(session);
-        let refers = columns.iter().enumerate().filter(|(at, _)| found.get(*at));
-        let problem = |(_, (one, column)): (usize, &(&SiteTable, &Column))| PartProblem {
-            entry: one.table.name.to_string(),
-            reason: format!("column `{}` refers to large objects, which are not stored", column.name),
+        let oids = match known {
+            Some(oids) => oids,
+            None if is_whole => large_objects::all(&mut session)?,
+            None => large_objects::of_rows(&mut session, tables)?,
         };
-        Ok(refers.map(problem).collect())
+        let found = large_objects::details(&mut session, &oids)?;
+        self.give_back(session);
+        Ok(found)
     }
 
     /// Extensions that lie in the site's own schema: what writes down one schema leaves them out, so the
@@ -226,8 +241,7 @@ impl Reading {
             return Ok(known);
         }
         let mut session = self.session()?;
-        let found = session.query_one("SELECT EXISTS (SELECT FROM pg_catalog.pg_largeobject_metadata)", &[]);
-        let found = found.map_err(|error| session.failed("cannot look for large objects", &error))?.get(0);
+        let found = large_objects::are_any(&mut session)?;
         self.give_back(session);
         facts.has_large_objects = Some(found);
         Ok(found)

@@ -162,6 +162,7 @@ impl Source for PostgresSource {
             },
         };
         let identity = self.identity_of(&reading.catalogue.server, Some(site));
+        reading.prepare_for(self.expected_from(site).len()).inspect_err(|_| self.forget_cut())?;
         // A server that was restarted took the cut with it: the next site begins with a new one.
         let reader = RowsReader::open(&reading, &self.config, site, identity).inspect_err(|_| self.forget_cut())?;
         let streams = || reading.streams_for(site, || self.expected_from(site));

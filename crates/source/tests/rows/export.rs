@@ -22,7 +22,7 @@ fn staged(world: &World, directory: &Path, kept: &Kept) -> RowsExport {
     let description = world.catalogue_description(kept);
     let mut export = RowsExport::new(directory, about("acme")).with_description(Some(description), None);
     let wanted: Vec<WantedTable> = kept.tables.iter().map(|(wanted, _)| wanted.clone()).collect();
-    export.begin(&wanted).unwrap();
+    export.begin(&wanted, &[]).unwrap();
     for (at, (_, bytes)) in kept.tables.iter().enumerate() {
         for (number, chunk) in bytes.chunks(700).enumerate() {
             export.write_at(at, number as u64 * 700, chunk).unwrap();
@@ -106,8 +106,8 @@ fn an_export_is_whole_or_not_there_and_known_again() {
     export.verify().unwrap();
     export.switch().unwrap();
     assert_eq!(std::fs::read_dir(temporary.path()).unwrap().count(), 1);
-    assert!(RowsExport::is_there(&directory, &about("acme"), &tables(&kept)));
-    assert!(!RowsExport::is_there(&directory, &about("acme-2"), &tables(&kept)));
+    assert!(RowsExport::is_there(&directory, &about("acme"), &tables(&kept), &[]));
+    assert!(!RowsExport::is_there(&directory, &about("acme-2"), &tables(&kept), &[]));
     // Never over anything.
     let mut second = staged(&world, &directory, &kept);
     second.verify().unwrap();
@@ -117,7 +117,7 @@ fn an_export_is_whole_or_not_there_and_known_again() {
     let mut text = std::fs::read(&file).unwrap();
     text.push(b' ');
     std::fs::write(&file, text).unwrap();
-    assert!(!RowsExport::is_there(&directory, &about("acme"), &tables(&kept)));
+    assert!(!RowsExport::is_there(&directory, &about("acme"), &tables(&kept), &[]));
     // Rows that are not the snapshot's never come to be an export.
     kept.tables.iter_mut().for_each(|(wanted, _)| wanted.digest[0] ^= 1);
     let mut wrong = staged(&world, &temporary.path().join("wrong"), &kept);

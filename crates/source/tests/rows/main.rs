@@ -7,6 +7,7 @@ mod beside;
 mod conflicts;
 mod export;
 mod fence;
+mod large_objects;
 mod locks;
 mod narrow;
 mod nasty;

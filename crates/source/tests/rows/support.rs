@@ -143,7 +143,8 @@ impl World {
     /// Up to the comparison.
     pub fn verify(&self, target: &mut RowsTarget, kept: &Kept) -> Result<VerifiedRows, Error> {
         let tables = kept.tables.iter().map(|(wanted, _)| wanted.clone()).collect();
-        let wanted = WantedRows { is_present: true, tables, sequences: kept.sequences.clone(), structure: None };
+        let sequences = kept.sequences.clone();
+        let wanted = WantedRows { is_present: true, tables, sequences, ..WantedRows::default() };
         // A role that may not read is refused by `begin`, with all that it lacks.
         target.begin(wanted, target.live().unwrap_or_default())?;
         for (at, (_, bytes)) in kept.tables.iter().enumerate() {

@@ -26,7 +26,7 @@ fn a_run_that_ended_at_any_step_is_finished_by_the_next() {
             let tables: Vec<_> = kept.tables.iter().map(|(wanted, _)| wanted.clone()).collect();
             if step == 1 {
                 let sequences = kept.sequences.clone();
-                let wanted = WantedRows { is_present: true, tables, sequences, structure: None };
+                let wanted = WantedRows { is_present: true, tables, sequences, ..WantedRows::default() };
                 target.begin(wanted, target.live().unwrap()).unwrap();
             }
             if step >= 2 {

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags};
 
+use super::super::large_objects::WantedLargeObject;
 use super::super::target::WantedTable;
 use super::super::target::spool::Spool;
 use super::csv::ToCsv;
@@ -17,6 +18,8 @@ use crate::Error;
 const DIRECTORY_MODE: u32 = 0o700;
 const FILE_MODE: u32 = 0o600;
 const BUFFER: usize = 1 << 17;
+/// Bytes of a large object in one statement, which `psql` holds in memory.
+const OBJECT_PIECE: usize = 1 << 16;
 
 fn failed(action: &'static str, path: &Path, io: impl Into<io::Error>) -> Error {
     Error::io(action, path.as_os_str().as_bytes(), io)
@@ -92,6 +95,49 @@ pub(super) fn write_table(
     let file = file.into_inner().map_err(|error| cannot(error.into_error()))?;
     file.sync_all().map_err(cannot)?;
     Ok(*csv.finalize().as_bytes())
+}
+
+/// Writes large objects as SQL, and compares each with the snapshot's digest; gives the file's.
+/// `first`: the place of the first of them in the spool.
+pub(super) fn write_objects(
+    staging: &Path,
+    name: &str,
+    objects: &[WantedLargeObject],
+    (spool, first): (&Spool, usize),
+) -> Result<[u8; 32], Error> {
+    let path = staging.join(name);
+    let cannot = |io| failed("cannot write a file of the export", &path, io);
+    let mut file = BufWriter::with_capacity(BUFFER, create(staging, name)?);
+    let mut written = blake3::Hasher::new();
+    let mut put = |text: &str| {
+        written.update(text.as_bytes());
+        file.write_all(text.as_bytes()).map_err(cannot)
+    };
+    let mut buffer = vec![0; OBJECT_PIECE];
+    for (at, object) in objects.iter().enumerate() {
+        let (mut digest, mut offset) = (blake3::Hasher::new(), 0_u64);
+        put(&format!("SELECT pg_catalog.lo_create({});\n", object.oid))?;
+        loop {
+            let len = spool.read_at(first + at, offset, &mut buffer)?;
+            if len == 0 {
+                break;
+            }
+            let piece = buffer.get(..len).unwrap_or_default();
+            digest.update(piece);
+            put(&format!("SELECT pg_catalog.lo_put({}, {offset}, '\\x{}');\n", object.oid, super::hex(piece)))?;
+            offset += len as u64;
+        }
+        if *digest.finalize().as_bytes() != object.digest {
+            return Err(Error::Damaged {
+                path: super::super::large_objects::large_object_path(object.oid),
+                detail: "the large object is not what the snapshot says".into(),
+                hint: "run `lifeboat check` on the site".into(),
+            });
+        }
+    }
+    let file = file.into_inner().map_err(|error| cannot(error.into_error()))?;
+    file.sync_all().map_err(cannot)?;
+    Ok(*written.finalize().as_bytes())
 }
 
 /// Makes the names in the staging directory durable.

@@ -14,12 +14,14 @@ mod csv;
 mod files;
 mod script;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lifeboat_model::Fault;
 use serde::{Deserialize, Serialize};
 
 use super::describe::{PartDescription, SequenceState, TableDefinition};
+use super::large_objects::{LargeObjectDefinition, WantedLargeObject};
 use super::structure::Structure;
 use super::target::WantedTable;
 use super::target::spool::Spool;
@@ -28,6 +30,7 @@ use crate::Error;
 /// File names of an export besides the tables' own.
 const DESCRIPTION: &str = "part.json";
 const CONSTRAINTS: &str = "constraints.sql";
+const OBJECTS: &str = "large-objects.sql";
 
 /// What is exported, for the person who finds it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -63,7 +66,18 @@ struct Exported {
     about: About,
     tables: Vec<ExportedTable>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    large_objects: Option<ExportedLargeObjects>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     part: Option<PartDescription>,
+}
+
+/// The large objects of `part.json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct ExportedLargeObjects {
+    objects: BTreeMap<u32, LargeObjectDefinition>,
+    file: String,
+    /// BLAKE3 of the file, in hex.
+    file_blake3: String,
 }
 
 /// One part's rows on their way into a directory of their own.
@@ -71,6 +85,7 @@ pub struct RowsExport {
     directory: PathBuf,
     about: About,
     tables: Vec<WantedTable>,
+    objects: Vec<WantedLargeObject>,
     description: Option<PartDescription>,
     structure: Option<Structure>,
     spool: Option<Spool>,
@@ -84,6 +99,7 @@ impl RowsExport {
             directory: directory.to_owned(),
             about,
             tables: Vec::new(),
+            objects: Vec::new(),
             description: None,
             structure: None,
             spool: None,
@@ -97,7 +113,7 @@ impl RowsExport {
     }
 
     /// Whether the directory holds this very export, whole and as it was written.
-    pub fn is_there(directory: &Path, about: &About, tables: &[WantedTable]) -> bool {
+    pub fn is_there(directory: &Path, about: &About, tables: &[WantedTable], objects: &[WantedLargeObject]) -> bool {
         let read = std::fs::read(directory.join(DESCRIPTION)).ok();
         let Some(found) = read.and_then(|json| serde_json::from_slice::<Exported>(&json).ok()) else { return false };
         let is_same = |(found, wanted): (&ExportedTable, &WantedTable)| {
@@ -113,19 +129,21 @@ impl RowsExport {
             && found.tables.len() == tables.len()
             && found.tables.iter().enumerate().all(is_ours)
             && found.tables.iter().zip(tables).all(is_same)
+            && has_objects(directory, found.large_objects.as_ref(), objects)
     }
 
     /// Makes an empty staging directory and an empty spool; what a killed run left is removed.
-    pub fn begin(&mut self, tables: &[WantedTable]) -> Result<(), Error> {
+    pub fn begin(&mut self, tables: &[WantedTable], objects: &[WantedLargeObject]) -> Result<(), Error> {
         self.is_verified = false;
         files::begin(&self.staging())?;
-        self.spool = Some(Spool::create(tables.iter().map(|table| table.size))?);
-        self.tables = tables.to_vec();
+        let sizes = tables.iter().map(|table| table.size).chain(objects.iter().map(|object| object.size));
+        self.spool = Some(Spool::create(sizes)?);
+        (self.tables, self.objects) = (tables.to_vec(), objects.to_vec());
         Ok(())
     }
 
-    /// Takes bytes of a table's content (by its place in what [`Self::begin`] was given), from any
-    /// thread and in any order.
+    /// Takes bytes of a table's content (by its place in what [`Self::begin`] was given), or behind the
+    /// tables of a large object's, from any thread and in any order.
     pub fn write_at(&self, table: usize, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         self.spool()?.write_at(table, offset, bytes)
     }
@@ -146,6 +164,7 @@ impl RowsExport {
                 csv: hex(&csv),
             });
         }
+        let large_objects = self.write_objects(&staging, spool)?;
         let sequences = self.sequences();
         let constraints = self.structure.as_ref().map(|_| CONSTRAINTS);
         match &self.structure {
@@ -155,16 +174,32 @@ impl RowsExport {
             }
             None => files::write(&staging, "schema.sql", script::schema(&tables, &sequences).as_bytes())?,
         }
-        let load = script::load(&self.about, &tables, &sequences, constraints);
+        let objects = large_objects.as_ref().map(|_| OBJECTS);
+        let load = script::load(&self.about, &tables, &sequences, (objects, constraints));
         files::write(&staging, "load.sql", load.as_bytes())?;
-        files::write(&staging, "README.md", script::readme(&self.about, &tables, constraints.is_some()).as_bytes())?;
-        let exported = Exported { export: 1, about: self.about.clone(), tables, part: self.description.clone() };
+        files::write(
+            &staging,
+            "README.md",
+            script::readme(&self.about, &tables, (self.objects.len(), constraints.is_some())).as_bytes(),
+        )?;
+        let (about, part) = (self.about.clone(), self.description.clone());
+        let exported = Exported { export: 1, about, tables, large_objects, part };
         let json = serde_json::to_vec_pretty(&exported).unwrap_or_default(); // strings and numbers always serialise
         files::write(&staging, DESCRIPTION, &json)?;
         files::sync(&staging)?;
         self.spool = None;
         self.is_verified = true;
         Ok(())
+    }
+
+    /// `None`: there are none.
+    fn write_objects(&self, staging: &Path, spool: &Spool) -> Result<Option<ExportedLargeObjects>, Error> {
+        if self.objects.is_empty() {
+            return Ok(None);
+        }
+        let digest = files::write_objects(staging, OBJECTS, &self.objects, (spool, self.tables.len()))?;
+        let objects = self.objects.iter().map(|object| (object.oid, object.definition.clone())).collect();
+        Ok(Some(ExportedLargeObjects { objects, file: OBJECTS.to_owned(), file_blake3: hex(&digest) }))
     }
 
     /// Gives the directory its name; never over anything.
@@ -198,6 +233,15 @@ impl RowsExport {
     }
 }
 
+/// Whether these very objects were exported.
+fn has_objects(directory: &Path, found: Option<&ExportedLargeObjects>, wanted: &[WantedLargeObject]) -> bool {
+    let Some(found) = found else { return wanted.is_empty() };
+    let is_same = |object: &WantedLargeObject| found.objects.get(&object.oid) == Some(&object.definition);
+    found.objects.len() == wanted.len()
+        && wanted.iter().all(is_same)
+        && files::digest(&directory.join(OBJECTS)).is_ok_and(|digest| hex(&digest) == found.file_blake3)
+}
+
 fn not_begun() -> Error {
     Error::Database {
         source_name: String::new(),
@@ -209,5 +253,7 @@ fn not_begun() -> Error {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let digit = |half: u8| char::from(DIGITS[usize::from(half)]);
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
 }

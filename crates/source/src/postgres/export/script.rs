@@ -123,12 +123,12 @@ fn lowest(state: &SequenceState) -> String {
     if state.last_value < 1 { format!(" MINVALUE {}", state.last_value) } else { String::new() }
 }
 
-/// What `psql -f` runs. `constraints`: whether there is a file of what comes after the rows.
+/// What `psql -f` runs. `objects`, `constraints`: the files of what comes before the rows, and after.
 pub(super) fn load(
     about: &About,
     tables: &[ExportedTable],
     sequences: &[SequenceState],
-    constraints: Option<&str>,
+    (objects, constraints): (Option<&str>, Option<&str>),
 ) -> String {
     let mut text = format!(
         "-- {} of site {} at {}.\n-- From inside this directory: psql -d DATABASE -f load.sql\n\n\
@@ -141,6 +141,9 @@ pub(super) fn load(
         shown(about.site.as_bytes()),
         about.at
     );
+    if let Some(file) = objects {
+        text.push_str(&format!("\\ir {file}\n\n"));
+    }
     tables.iter().for_each(|table| text.push_str(&copy(table)));
     if !sequences.is_empty() {
         text.push('\n');
@@ -174,7 +177,8 @@ fn copy(table: &ExportedTable) -> String {
     )
 }
 
-pub(super) fn readme(about: &About, tables: &[ExportedTable], has_structure: bool) -> String {
+/// `objects`: how many large objects there are.
+pub(super) fn readme(about: &About, tables: &[ExportedTable], (objects, has_structure): (usize, bool)) -> String {
     let structure = if has_structure {
         "`schema.sql` makes the schemas, types and tables as they were, `constraints.sql` indexes, foreign keys and \
          triggers after the rows are there. Owners and grants are left out."
@@ -182,6 +186,14 @@ pub(super) fn readme(about: &About, tables: &[ExportedTable], has_structure: boo
         "`schema.sql` makes the tables with their types and primary keys. Foreign keys, other indexes, defaults, \
          triggers and computed columns are left out. A type that only the original database has (an enum, a domain, \
          an extension's) is `text` here, with its name beside it."
+    };
+    let objects = match objects {
+        0 => String::new(),
+        _ => format!(
+            "`large-objects.sql` makes the {objects} large objects that the rows refer to, under their numbers, so that \
+             no row has to change: a number that the database has already ends the load with nothing changed. Whose \
+             each one was is in `part.json`.\n\n"
+        ),
     };
     let row = |table: &ExportedTable| {
         format!(
@@ -199,7 +211,7 @@ pub(super) fn readme(about: &About, tables: &[ExportedTable], has_structure: boo
          load.sql\n\nIt is one transaction: all of it is there at the end, or nothing. {structure}\n\n## What is in it\n\n\
          One CSV file a table, in `data`, the first line with the columns' names. Every value is quoted and NULL is \
          nothing at all, so an empty text (`\"\"`) and NULL are told apart. `part.json` holds the digests: \
-         `csv_blake3` is of the file, `rows_blake3` of the rows as the database wrote them.\n\n| table | rows | file |\n|---|---:|---|\n\
+         `csv_blake3` is of the file, `rows_blake3` of the rows as the database wrote them.\n\n{objects}| table | rows | file |\n|---|---:|---|\n\
          {rows}",
         source = shown(about.source.as_bytes()),
         site = shown(about.site.as_bytes()),

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! site's advisory lock ▸ begin ▸ lock tables ▸ unchanged since the undo? ▸ note what goes
-//!   ▸ delete ▸ update ▸ insert ▸ sequences ▸ prove: counters, content, references ▸ commit
+//!   ▸ large objects ▸ delete ▸ update ▸ insert ▸ sequences ▸ prove: counters, content, references
+//!   ▸ whose the large objects are ▸ commit
 //! ```
 //!
 //! A fresh session each time: counters of earlier transactions would mix with ours. Tables are
@@ -18,7 +19,7 @@ use super::super::{Server, Session, TableKind, TableName};
 use super::fail::{Ask, Fail, Outcome};
 use super::scope::Scope;
 use super::sequences::raise;
-use super::{RowsTarget, SwitchedRows, TableDiff, VerifiedRows, Work, prove, sql, staging};
+use super::{RowsTarget, SwitchedRows, TableDiff, VerifiedRows, Work, large_objects, prove, sql, staging};
 use crate::Error;
 
 /// A transaction that lost against another one is tried again this often.
@@ -61,13 +62,28 @@ fn transact(session: &mut Session, target: &RowsTarget, work: &Work, verified: &
     let before = prove::counters(session, &target.schema)?;
     let mut checks = vec![unchanged(session, target, work)?];
     check_tables(session, target, work)?;
+    let steps = &verified.objects;
+    check_objects(session, target, work, steps)?;
+    let before = large_objects::write_counted(session, target, (work, steps), before)?;
     change(session, &work.scopes, &verified.diffs)?;
     let raised = raise(session, &target.catalogue, &work.wanted.sequences, &work.scopes, &|scope| scope.stage.clone())?;
     checks.extend(prove::references(session, &target.catalogue, &work.scopes, verified)?);
     checks.push(prove::content(session, &work.scopes)?);
+    checks.extend(large_objects::content(session, work, steps)?);
     let after = prove::counters(session, &target.schema)?;
     checks.push(counted(session, &before, &after, &work.scopes, &verified.diffs)?);
-    Ok(SwitchedRows { tables: verified.diffs.clone(), checks, sequences: raised, notes: verified.notes.clone() })
+    let mut notes = verified.notes.clone();
+    notes.extend(large_objects::give_counted(session, target, (work, steps), &after)?);
+    Ok(SwitchedRows { tables: verified.diffs.clone(), checks, sequences: raised, notes })
+}
+
+/// The large objects are still those that were compared.
+fn check_objects(session: &mut Session, target: &RowsTarget, work: &Work, steps: &large_objects::Steps) -> Outcome<()> {
+    let (now, conflicts) = large_objects::decide(session, target, work, (&work.kept.objects, steps.asked()))?;
+    if now == *steps && conflicts.is_empty() {
+        return Ok(());
+    }
+    Err(written_to(session.source_name(), &format!("`{}`", large_objects::OBJECTS)))
 }
 
 /// What was written is what was planned.
@@ -128,6 +144,9 @@ pub(super) fn unchanged(session: &mut Session, target: &RowsTarget, work: &Work)
         if known(&table.name).map_or(table.rows > 0, |kept| kept != table) {
             return Err(written_to(session.source_name(), &format!("`{}`", table.name)));
         }
+    }
+    if large_objects::live(session, target)? != work.kept.objects {
+        return Err(written_to(session.source_name(), &format!("`{}`", large_objects::OBJECTS)));
     }
     Ok(prove::passed("live rows were those kept for the undo", format!("{} tables", now.tables.len())))
 }

@@ -15,6 +15,7 @@ use lifeboat_model::{RestoreId, SiteId};
 
 use super::super::describe::literal;
 use super::super::export::About;
+use super::super::large_objects::WantedLargeObject;
 use super::super::structure::ident;
 use super::super::tenancy::Home;
 use super::super::{PostgresConfig, PostgresSource, Server, Tenancy};
@@ -33,7 +34,7 @@ pub struct DatabaseBeside {
     site: SiteId,
     name: String,
     mark: String,
-    /// Without the tables, which `begin` is given.
+    /// Without tables and large objects, which `begin` is given.
     wanted: WantedRows,
     work: Option<(RowsTarget, Option<VerifiedRows>)>,
 }
@@ -71,6 +72,7 @@ impl DatabaseBeside {
         let wanted = WantedRows {
             is_present: true,
             tables: Vec::new(),
+            objects: Vec::new(),
             sequences: wanted.sequences.clone(),
             structure: Some(structure),
         };
@@ -107,17 +109,18 @@ impl DatabaseBeside {
         ident(&self.name)
     }
 
-    /// Makes an empty spool for the tables.
-    pub fn begin(&mut self, tables: &[WantedTable]) -> Result<(), Error> {
+    /// Makes an empty spool for the tables and the large objects.
+    pub fn begin(&mut self, tables: &[WantedTable], objects: &[WantedLargeObject]) -> Result<(), Error> {
         let mut target = self.target(false)?;
-        let wanted = WantedRows { tables: tables.to_vec(), ..self.wanted.clone() };
+        let (tables, objects) = (tables.to_vec(), objects.to_vec());
+        let wanted = WantedRows { tables, objects, ..self.wanted.clone() };
         target.begin(wanted, LiveRows { is_own: true, ..LiveRows::default() })?;
         self.work = Some((target, None));
         Ok(())
     }
 
-    /// Takes bytes of a table's content (by its place in what [`Self::begin`] was given), from any
-    /// thread and in any order.
+    /// Takes bytes of a table's content (by its place in what [`Self::begin`] was given), or behind the
+    /// tables of a large object's, from any thread and in any order.
     pub fn write_at(&self, table: usize, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         self.work.as_ref().ok_or_else(|| self.not_begun())?.0.write_at(table, offset, bytes)
     }

@@ -18,7 +18,9 @@ use super::super::{Catalogue, Session, TableName};
 use super::fail::{Ask, Fail, Outcome};
 use super::scope::{self, Scope};
 use super::sequences::set;
-use super::{Ready, RowsTarget, SwitchedRows, TableDiff, WantedRows, Work, apply, prove, staging};
+use super::{
+    Conflict, Ready, RowsTarget, SwitchedRows, TableDiff, WantedRows, Work, apply, large_objects, prove, staging,
+};
 use crate::Error;
 use crate::postgres::describe::literal;
 use crate::postgres::structure::ident;
@@ -86,6 +88,12 @@ fn fill(session: &mut Session, target: &RowsTarget, work: &Work, structure: &Str
     let schema = target.home.schema.as_deref();
     let catalogue = Catalogue::read(&mut **session, schema).map_err(|error| Fail::new(session, again, &error))?;
     let scopes = scopes(target, &work.wanted, &catalogue)?;
+    let (steps, conflicts) = large_objects::decide(session, target, work, (&[], None))?;
+    if let Some(conflict) = conflicts.first() {
+        return Err(in_the_way(conflict));
+    }
+    large_objects::check_role(session, target, work, &steps)?;
+    large_objects::write(session, work, &steps)?;
     for (at, scope) in scopes.iter().enumerate().filter(|(_, scope)| scope.rows > 0) {
         staging::copy_in(session, scope, scope.name.as_str(), at, &work.spool)?;
     }
@@ -98,8 +106,10 @@ fn fill(session: &mut Session, target: &RowsTarget, work: &Work, structure: &Str
         notes.push(format!("it is in no publication any more; put it back into those it was in, by hand: {lines}"));
     }
     let tables = scopes.iter().map(|scope| TableDiff { insert: scope.rows, ..TableDiff::none(&scope.name) });
-    let tables: Vec<TableDiff> = tables.collect();
-    let checks = vec![prove::content(session, &scopes)?, made(&scopes)];
+    let tables: Vec<TableDiff> = tables.chain(steps.diff()).collect();
+    let mut checks = vec![prove::content(session, &scopes)?, made(&scopes)];
+    checks.extend(large_objects::content(session, work, &steps)?);
+    notes.extend(large_objects::give(session, work, &steps)?);
     Ok(SwitchedRows { tables, checks, sequences, notes })
 }
 
@@ -117,6 +127,14 @@ fn scopes(target: &RowsTarget, wanted: &WantedRows, catalogue: &Catalogue) -> Ou
             hint: "choose another point, or export this one and load it by hand".into(),
         })),
     }
+}
+
+fn in_the_way(conflict: &Conflict) -> Fail {
+    Fail::from(Error::Conflict {
+        path: conflict.table.to_string(),
+        detail: format!("the restore is in conflict with the live database, nothing is changed: {}", conflict.detail),
+        hint: "remove the object (lo_unlink) if nobody needs what it holds now, then run the same command again".into(),
+    })
 }
 
 fn made(scopes: &[Scope]) -> Check {

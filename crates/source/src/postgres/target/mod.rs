@@ -17,6 +17,7 @@ mod beside_database;
 mod compare;
 mod fail;
 mod keys;
+mod large_objects;
 mod leftovers;
 mod make;
 mod narrow;
@@ -38,20 +39,22 @@ use lifeboat_model::{Check, RestoreId, SiteId};
 
 use super::connect::LOCK_TIMEOUT;
 use super::describe::{SequenceState, TableDefinition};
+use super::large_objects::WantedLargeObject;
 use super::locks::Watch;
 use super::structure::Structure;
 use super::tenancy::{Home, Owners, SiteTable};
 use super::{Catalogue, PostgresConfig, Server, Session, TableName, Tenancy};
 use crate::Error;
-use fail::{Ask, Outcome};
+use fail::Ask;
 use leftovers::Keeper;
-use scope::{Indexes, Scope};
+use scope::Scope;
 use spool::Spool;
 
 use beside::MARK;
 pub use beside::{CopiedSchema, Found, RowsBeside, copied_databases, copied_schemas, staging_schemas};
 pub use beside_database::DatabaseBeside;
 pub use keys::KeyRange;
+pub use large_objects::OBJECTS;
 pub use narrow::Narrow;
 pub use sequences::RaisedSequence;
 
@@ -129,6 +132,8 @@ pub struct WantedRows {
     /// Whether there was anything at the point.
     pub is_present: bool,
     pub tables: Vec<WantedTable>,
+    /// Large objects that its rows refer to.
+    pub objects: Vec<WantedLargeObject>,
     /// Those that the tables take numbers from, as the snapshot had them.
     pub sequences: Vec<SequenceState>,
     /// What makes a schema or a database of the site's own again.
@@ -155,6 +160,16 @@ pub struct LiveRows {
     /// Whether the site has, or would have, a schema or database of its own.
     pub is_own: bool,
     pub tables: Vec<LiveTable>,
+    /// Large objects that its rows refer to and that may be read.
+    pub objects: Vec<LiveLargeObject>,
+}
+
+/// One large object as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LiveLargeObject {
+    pub oid: u32,
+    pub size: u64,
+    pub digest: [u8; 32],
 }
 
 /// One table's rows of the site, by the digest an entry of a snapshot would have.
@@ -163,6 +178,13 @@ pub struct LiveTable {
     pub name: TableName,
     pub rows: u64,
     pub digest: [u8; 32],
+}
+
+impl WantedRows {
+    /// Bytes of content: of each table, then of each large object.
+    fn sizes(&self) -> impl Iterator<Item = u64> {
+        self.tables.iter().map(|table| table.size).chain(self.objects.iter().map(|object| object.size))
+    }
 }
 
 impl LiveRows {
@@ -240,6 +262,8 @@ pub enum ConflictKind {
     SharedMissing,
     /// Rows outside the site refer to rows that would go.
     StillReferred,
+    /// A large object holds something else, and is not the site's alone.
+    ObjectElsewhere,
 }
 
 /// Staged rows whose digests are the snapshot's, compared with the live ones.
@@ -249,6 +273,7 @@ pub struct VerifiedRows {
     conflicts: Vec<Conflict>,
     notes: Vec<String>,
     orphans_allowed: Vec<u64>,
+    objects: large_objects::Steps,
 }
 
 impl VerifiedRows {
@@ -259,6 +284,7 @@ impl VerifiedRows {
             conflicts: Vec::new(),
             notes: switched.notes.clone(),
             orphans_allowed: Vec::new(),
+            objects: large_objects::Steps::default(),
         }
     }
 
@@ -347,6 +373,7 @@ impl RowsTarget {
             session.run(action, &lock).map_err(|fail| Error::from(fail.naming(&watch, LOCK_TIMEOUT)))?;
         }
         let live = prove::live_rows(&mut session, self.live.values())?;
+        let live = LiveRows { objects: large_objects::live(&mut session, self)?, ..live };
         let is_own = self.home.is_own();
         Ok(LiveRows { is_present: live.is_present || is_own, is_own, ..live })
     }
@@ -357,7 +384,7 @@ impl RowsTarget {
     /// does nothing.
     pub fn begin(&mut self, wanted: WantedRows, kept: LiveRows) -> Result<(), Error> {
         self.work = None;
-        let spool = Spool::create(wanted.tables.iter().map(|table| table.size))?;
+        let spool = Spool::create(wanted.sizes())?;
         let way = match (self.home.is_own(), wanted.is_present, self.home.exists) {
             (true, true, false) => Way::Make,
             (true, false, _) => Way::Remove,
@@ -366,7 +393,7 @@ impl RowsTarget {
         let mut work = Work { scopes: Vec::new(), spool, wanted, kept, way, ready: Mutex::default(), keeper: None };
         if way == Way::Staged {
             let mut session = staging::connect(&self.server)?;
-            let indexes = indexes(&mut session)?;
+            let indexes = scope::indexes(&mut session)?;
             work.scopes = scope::lay_over(&work.wanted.tables, &self.live, &indexes, &self.catalogue, &self.schema);
             privileges::check(&mut session, &self.catalogue, &work.scopes, &work.wanted.sequences)?;
             leftovers::sweep(&mut session);
@@ -392,16 +419,16 @@ impl RowsTarget {
         self.work = None;
         let mut session = self.server.connect()?;
         privileges::check_preview(&mut session)?;
-        let indexes = indexes(&mut session)?;
+        let indexes = scope::indexes(&mut session)?;
         let scopes = scope::lay_over(&wanted.tables, &self.live, &indexes, &self.catalogue, staging::TEMPORARY);
-        let spool = Spool::create(wanted.tables.iter().map(|table| table.size))?;
+        let spool = Spool::create(wanted.sizes())?;
         let (kept, ready) = (LiveRows::default(), Mutex::default());
         self.work = Some(Work { scopes, spool, wanted, kept, way: Way::Preview, ready, keeper: None });
         Ok(())
     }
 
-    /// Takes bytes of a table's content (by its place in what [`Self::begin`] was given), from any
-    /// thread and in any order.
+    /// Takes bytes of a table's content (by its place in what [`Self::begin`] was given), or behind the
+    /// tables of a large object's, from any thread and in any order.
     pub fn write_at(&self, table: usize, offset: u64, bytes: &[u8]) -> Result<(), Error> {
         self.work()?.spool.write_at(table, offset, bytes)
     }
@@ -455,12 +482,26 @@ impl RowsTarget {
             let schema = if work.way == Way::Preview { staging::TEMPORARY } else { &self.schema };
             narrow::narrow(&mut session, &self.catalogue, &mut work.scopes, chosen, schema)?;
         }
-        let compared = compare::compare(&mut session, &self.catalogue, &work.scopes)?;
+        let mut compared = compare::compare(&mut session, &self.catalogue, &work.scopes)?;
+        let live =
+            if work.way == Way::Preview { large_objects::live(&mut session, self)? } else { work.kept.objects.clone() };
+        let asked = match &self.narrow {
+            None => None,
+            Some(_) => Some(narrow::objects(&mut session, &work.scopes)?),
+        };
+        let (steps, conflicts) = large_objects::decide(&mut session, self, work, (&live, asked))?;
+        if work.way != Way::Preview {
+            large_objects::check_role(&mut session, self, work, &steps)?;
+        }
+        compared.diffs.extend(steps.diff());
+        compared.conflicts.extend(conflicts);
+        compared.notes.extend(large_objects::left_over(work, &steps, &live));
         Ok(VerifiedRows {
             diffs: compared.diffs,
             conflicts: compared.conflicts,
             notes: compared.notes,
             orphans_allowed: compared.orphans_allowed,
+            objects: steps,
         })
     }
 
@@ -545,31 +586,4 @@ impl RowsTarget {
             fault: lifeboat_model::Fault::Bug,
         }
     }
-}
-
-/// What the catalogue does not say of unique indexes; those of a partition count for its root.
-fn indexes(session: &mut Session) -> Outcome<BTreeMap<u32, Indexes>> {
-    let query = "
-        SELECT coalesce(pg_partition_root(i.indrelid), i.indrelid)::oid,
-            i.indpred IS NOT NULL OR i.indexprs IS NOT NULL OR i.indisexclusion
-                OR (c.relispartition AND NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = i.indexrelid)),
-            NOT i.indimmediate,
-            ARRAY(SELECT quote_ident(a.attname) FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY k(n, at)
-                JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n ORDER BY k.at),
-            ARRAY(SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname)
-                FROM pg_constraint x, unnest(x.conexclop) WITH ORDINALITY k(oid, at)
-                JOIN pg_operator o ON o.oid = k.oid JOIN pg_namespace n ON n.oid = o.oprnamespace
-                WHERE x.conindid = i.indexrelid AND x.contype = 'x' ORDER BY k.at)
-        FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
-        WHERE (i.indisunique OR i.indisexclusion) AND c.relnamespace <> 'pg_catalog'::regnamespace
-            AND (c.relispartition IS FALSE OR NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = i.indexrelid))";
-    let mut found: BTreeMap<u32, Indexes> = BTreeMap::new();
-    for row in session.rows("cannot read the indexes", query)? {
-        let indexes = found.entry(row.get(0)).or_default();
-        indexes.has_unusual |= row.get::<_, bool>(1);
-        if row.get(2) {
-            indexes.deferrable.push((row.get(3), row.get(4)));
-        }
-    }
-    Ok(found)
 }

@@ -98,6 +98,13 @@ impl RowsTarget {
         }
     }
 
+    /// Whether rows that a restore of these may write can refer to large objects.
+    pub fn needs_objects(&self) -> bool {
+        let needed = self.needed();
+        let tables = self.live.values().filter(|live| needed.contains(&live.table.name));
+        tables.into_iter().any(|live| live.table.columns.iter().any(|column| column.is_large_object))
+    }
+
     /// The tables that a restore of these rows may have to write: the table, and all that it refers to.
     pub fn needed(&self) -> BTreeSet<TableName> {
         let Some(narrow) = &self.narrow else { return self.live.keys().cloned().collect() };
@@ -112,6 +119,20 @@ impl RowsTarget {
             needed.extend(more);
         }
     }
+}
+
+/// The large objects that the staged rows refer to.
+pub(super) fn objects(session: &mut Session, scopes: &[Scope]) -> Outcome<BTreeSet<u32>> {
+    let mut found = BTreeSet::new();
+    for scope in scopes.iter().filter(|scope| scope.is_usable()) {
+        for column in scope.columns.iter().filter(|column| column.is_large_object) {
+            let query =
+                format!("SELECT s.{0}::pg_catalog.oid FROM {1} s WHERE s.{0} IS NOT NULL", column.quoted, scope.stage);
+            let rows = session.rows("cannot look for large objects of the chosen rows", &query)?;
+            found.extend(rows.iter().map(|row| row.get::<_, u32>(0)));
+        }
+    }
+    Ok(found)
 }
 
 fn key_of(live: &SiteTable) -> Vec<Column> {

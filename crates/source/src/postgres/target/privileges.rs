@@ -77,7 +77,7 @@ pub(super) fn check_preview(session: &mut Session) -> Outcome<()> {
     }
 }
 
-fn refusal(session: &Session, detail: &str, hint: &str) -> super::fail::Fail {
+pub(super) fn refusal(session: &Session, detail: &str, hint: &str) -> super::fail::Fail {
     let error = Error::Database {
         source_name: session.source_name().to_owned(),
         action: "a restore cannot be done by this role on this server".into(),

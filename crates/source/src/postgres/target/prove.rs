@@ -97,7 +97,8 @@ pub(super) fn live_rows<'a>(session: &mut Session, tables: impl Iterator<Item = 
         let content = staging::digest(session, &action, &query)?;
         live.push(LiveTable { name: site_table.table.name.clone(), rows: content.rows, digest: content.digest });
     }
-    Ok(LiveRows { is_present: live.iter().any(|table| table.rows > 0), is_own: false, tables: live })
+    let is_present = live.iter().any(|table| table.rows > 0);
+    Ok(LiveRows { is_present, tables: live, ..LiveRows::default() })
 }
 
 /// The restored tables hold what the snapshot says.

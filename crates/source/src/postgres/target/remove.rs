@@ -3,7 +3,7 @@
 
 use super::super::Session;
 use super::fail::{Ask, Fail, Outcome};
-use super::{Ready, RowsTarget, SwitchedRows, TableDiff, Work, apply, prove};
+use super::{Ready, RowsTarget, SwitchedRows, TableDiff, Work, apply, large_objects, prove};
 use crate::Error;
 use crate::postgres::describe::literal;
 use crate::postgres::structure::ident;
@@ -20,7 +20,9 @@ pub(super) fn schema(target: &RowsTarget, work: &Work, name: &str) -> Outcome<Re
         let checks = vec![apply::unchanged(session, target, work)?];
         refuse_ties(session, target, name)?;
         session.run("cannot drop the schema", &format!("DROP SCHEMA {} CASCADE", ident(name)))?;
-        Ok(SwitchedRows { tables: gone(work), checks, sequences: Vec::new(), notes: Vec::new() })
+        let notes =
+            large_objects::left_over(work, &large_objects::Steps::default(), &work.kept.objects).into_iter().collect();
+        Ok(SwitchedRows { tables: gone(work), checks, sequences: Vec::new(), notes })
     })?;
     Ok(Ready::Transaction { session: Box::new(session), switched })
 }

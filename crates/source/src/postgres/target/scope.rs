@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use super::super::describe::TableDefinition;
 use super::super::tenancy::SiteTable;
-use super::super::{Catalogue, Column, Identity, Table, TableName};
+use super::super::{Catalogue, Column, Identity, Session, Table, TableName};
+use super::fail::{Ask, Outcome};
 use super::{Conflict, ConflictKind, WantedTable};
 
 /// What the catalogue does not say of a table's unique indexes.
@@ -208,4 +209,31 @@ fn order_of(key: &[Column], columns: &[Column]) -> String {
         format!("t.{}{collate}", column.quoted)
     };
     key.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+/// What the catalogue does not say of unique indexes; those of a partition count for its root.
+pub(super) fn indexes(session: &mut Session) -> Outcome<BTreeMap<u32, Indexes>> {
+    let query = "
+        SELECT coalesce(pg_partition_root(i.indrelid), i.indrelid)::oid,
+            i.indpred IS NOT NULL OR i.indexprs IS NOT NULL OR i.indisexclusion
+                OR (c.relispartition AND NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = i.indexrelid)),
+            NOT i.indimmediate,
+            ARRAY(SELECT quote_ident(a.attname) FROM unnest((i.indkey::int2[])[0:i.indnkeyatts - 1]) WITH ORDINALITY k(n, at)
+                JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n ORDER BY k.at),
+            ARRAY(SELECT format('OPERATOR(%I.%s)', n.nspname, o.oprname)
+                FROM pg_constraint x, unnest(x.conexclop) WITH ORDINALITY k(oid, at)
+                JOIN pg_operator o ON o.oid = k.oid JOIN pg_namespace n ON n.oid = o.oprnamespace
+                WHERE x.conindid = i.indexrelid AND x.contype = 'x' ORDER BY k.at)
+        FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid
+        WHERE (i.indisunique OR i.indisexclusion) AND c.relnamespace <> 'pg_catalog'::regnamespace
+            AND (c.relispartition IS FALSE OR NOT EXISTS (SELECT FROM pg_inherits h WHERE h.inhrelid = i.indexrelid))";
+    let mut found: BTreeMap<u32, Indexes> = BTreeMap::new();
+    for row in session.rows("cannot read the indexes", query)? {
+        let indexes = found.entry(row.get(0)).or_default();
+        indexes.has_unusual |= row.get::<_, bool>(1);
+        if row.get(2) {
+            indexes.deferrable.push((row.get(3), row.get(4)));
+        }
+    }
+    Ok(found)
 }

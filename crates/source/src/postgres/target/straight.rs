@@ -11,7 +11,7 @@ use super::fail::{Ask, Outcome};
 use super::scope::Scope;
 use super::sequences::raise;
 use super::sql::Link;
-use super::{Ready, RowsTarget, SwitchedRows, TableDiff, Work, compare, prove, staging};
+use super::{Ready, RowsTarget, SwitchedRows, TableDiff, Work, compare, large_objects, prove, staging};
 
 /// Whether rows can go straight in: the site has none, and nothing is known to be in the way.
 pub(super) fn is_possible(work: &Work) -> bool {
@@ -43,6 +43,12 @@ fn fill(session: &mut Session, target: &RowsTarget, work: &Work) -> Outcome<Opti
     let before = prove::counters(session, &target.schema)?;
     let mut checks = vec![apply::unchanged(session, target, work)?];
     apply::check_tables(session, target, work)?;
+    let (steps, conflicts) = large_objects::decide(session, target, work, (&work.kept.objects, None))?;
+    if !conflicts.is_empty() {
+        return Ok(None);
+    }
+    large_objects::check_role(session, target, work, &steps)?;
+    let before = large_objects::write_counted(session, target, (work, &steps), before)?;
     // What the tables themselves compute and check may name things as the application does.
     session.run("cannot set the search path", "SET LOCAL search_path TO DEFAULT")?;
     for (at, scope) in work.scopes.iter().enumerate().filter(|(_, scope)| scope.rows > 0) {
@@ -61,10 +67,13 @@ fn fill(session: &mut Session, target: &RowsTarget, work: &Work) -> Outcome<Opti
     }
     checks.push(prove::passed("foreign keys", format!("{proven} of them have no orphans")));
     checks.push(prove::content(session, &work.scopes)?);
+    checks.extend(large_objects::content(session, work, &steps)?);
     let after = prove::counters(session, &target.schema)?;
     checks.push(apply::counted(session, &before, &after, &work.scopes, &diffs)?);
-    let notes = work.scopes.iter().flat_map(|scope| scope.notes.iter().cloned()).collect();
-    Ok(Some(SwitchedRows { tables: diffs, checks, sequences, notes }))
+    let mut notes: Vec<String> = work.scopes.iter().flat_map(|scope| scope.notes.iter().cloned()).collect();
+    notes.extend(large_objects::give_counted(session, target, (work, &steps), &after)?);
+    let tables = diffs.into_iter().chain(steps.diff()).collect();
+    Ok(Some(SwitchedRows { tables, checks, sequences, notes }))
 }
 
 fn refers_to_nothing(session: &mut Session, link: &Link<'_>) -> Outcome<bool> {
