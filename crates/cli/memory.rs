@@ -39,6 +39,7 @@ impl CatalogMemory {
                 }
                 opened.catalog
             }
+            Err(error @ lifeboat_control::Error::OtherRepository { .. }) => return Err(error.into()),
             Err(error) => {
                 warned = true;
                 tell(&output, &error);

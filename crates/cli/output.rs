@@ -8,6 +8,7 @@ mod human;
 mod table;
 
 use std::io::{self, Write};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use indicatif::MultiProgress;
@@ -62,6 +63,8 @@ struct Inner {
     stderr: Mutex<Box<dyn Write + Send>>,
     stdin_is_terminal: bool,
     stderr_is_terminal: bool,
+    /// Somebody is being asked: nothing is under way that would have to be stopped.
+    is_asking: AtomicBool,
     /// Bars live below everything that is printed: printing hides them for a moment.
     bars: MultiProgress,
 }
@@ -128,6 +131,7 @@ impl Output {
         }
         Self {
             inner: Arc::new(Inner {
+                is_asking: AtomicBool::new(false),
                 manner,
                 stdin: Mutex::new(stdin),
                 stdout: Mutex::new(Stdout { stream: stdout, failure: None }),
@@ -206,11 +210,27 @@ impl Output {
     pub fn ask(&self, question: &str) -> Option<String> {
         self.write_stderr(question);
         let mut answer = String::new();
+        self.inner.is_asking.store(true, Ordering::Relaxed);
         let mut stdin = self.inner.stdin.lock().unwrap_or_else(PoisonError::into_inner);
-        match stdin.read_line(&mut answer) {
+        let read = stdin.read_line(&mut answer);
+        self.inner.is_asking.store(false, Ordering::Relaxed);
+        match read {
             Ok(0) | Err(_) => None,
             Ok(_) => Some(answer.trim_end_matches(['\r', '\n']).to_owned()),
         }
+    }
+
+    /// Whether a question waits for its answer. Then nothing has been done yet: what is asked comes first.
+    pub fn is_asking(&self) -> bool {
+        self.inner.is_asking.load(Ordering::Relaxed)
+    }
+
+    /// Leaves a question without an answer, and the terminal as it was.
+    pub fn leave_question(&self) {
+        if self.is_interactive() {
+            echo(true);
+        }
+        self.write_stderr("\nstopped; nothing was changed\n");
     }
 
     /// Asks for a secret: on a terminal without showing what is typed, else from stdin in silence.

@@ -55,6 +55,10 @@ pub fn listen(cancel: CancelFlag, output: Output) -> Result<(), CliError> {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                 }
+                if output.is_asking() {
+                    output.leave_question();
+                    std::process::exit(EXIT_CANCELLED);
+                }
                 if cancel.is_cancelled() {
                     std::process::exit(EXIT_CANCELLED);
                 }

@@ -102,6 +102,11 @@ async fn a_plan_s_counts_are_limits_and_exact_ones_are_exact() {
     // Written to after the plan was approved: more would go than a person agreed to.
     pool.sql(&format!("INSERT INTO labels (site_id, number, name) VALUES ('{site}', 5001, 'made even later')"));
     let now = pool.picture();
+    // Exact counts are part of the hash: approved by it, this is another plan now.
+    let approved = Approval::Hash(planned.plan.hash.clone());
+    let planned_now = plan_restore(&pool.engine, &request).await.unwrap();
+    let error = restore(&pool.engine, &request, planned_now, &approved).await.unwrap_err();
+    assert!(error.to_string().contains("changed since the plan was approved"), "{error}");
     let error = restore(&pool.engine, &request, planned, &Approval::Yes).await.unwrap_err();
     assert_eq!(error.fault(), Fault::Operator);
     assert!(error.to_string().contains("more than the approved plan"), "{error}");

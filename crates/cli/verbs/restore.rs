@@ -214,6 +214,7 @@ fn outcome(receipt: &Receipt) -> Outcome {
             "entries": part.entries,
             "rows": part.rows,
             "files": part.files,
+            "removed": part.removed,
             "bytes": part.bytes,
             "digest_ok": part.digest_ok,
         })
@@ -262,6 +263,7 @@ fn show_receipt(receipt: &Receipt, request: &RestoreRequest, context: &Context) 
         ("PART", Align::Left),
         ("ENTRIES", Align::Right),
         ("WRITTEN", Align::Right),
+        ("REMOVED", Align::Right),
         ("BYTES", Align::Right),
         ("EQUAL", Align::Left),
     ]);
@@ -270,6 +272,7 @@ fn show_receipt(receipt: &Receipt, request: &RestoreRequest, context: &Context) 
             part.source.to_string(),
             count(part.entries),
             count(part.files + part.rows),
+            count(part.removed),
             bytes(part.bytes),
             if part.digest_ok { "yes" } else { "NO" }.to_owned(),
         ]);

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use lifeboat_control::{SiteRow, SiteSummary};
-use lifeboat_model::{Fault, RunOutcome, RunSite, SiteId, SourceName, Timestamp, worst_exit_code};
+use lifeboat_model::{Fault, Faulty, RunOutcome, RunSite, SiteId, SourceName, Timestamp, worst_exit_code};
 use serde_json::{Value, json};
 
 use crate::args::SitesArgs;
@@ -39,13 +39,30 @@ struct Known {
     /// What the newest run found.
     seen: BTreeMap<SiteId, RunSite>,
     remembered: BTreeMap<SiteId, SiteRow>,
+    /// A source could not be asked: that it lists a site no more cannot be told.
+    has_failed_source: bool,
+}
+
+/// A catalog that knows nothing is new, or was lost: the bucket knows every site that was ever backed up.
+async fn remember_all(open: &Open, context: &Context) -> Result<Vec<SiteRow>, CliError> {
+    match open.engine.repository.sites().await {
+        Ok(sites) => sites.iter().for_each(|site| open.engine.memory.note_site(site)),
+        Err(error) if error.fault() == Fault::Damage => {
+            let hint = "sites may be missing here; run `lifeboat check`, which names what is damaged";
+            context.output.warn(&format!("the bucket cannot be listed whole: {error}"), Some(hint));
+        }
+        Err(error) => return Err(error.into()),
+    }
+    Ok(open.memory.rows())
 }
 
 impl Known {
     async fn gather(open: &Open, context: &Context) -> Result<Self, CliError> {
         let mut listed: BTreeMap<SiteId, Vec<SourceName>> = BTreeMap::new();
+        let mut has_failed_source = false;
         for source in tokio::task::block_in_place(|| open.engine.fleet.look(&BTreeMap::new(), true)) {
             if let Some((reason, hint)) = &source.failure {
+                has_failed_source = true;
                 context.output.warn(&format!("a source has failed: {reason}"), Some(hint));
             }
             for site in source.sites {
@@ -54,8 +71,12 @@ impl Known {
         }
         let run = open.engine.repository.newest_runs(1).await?.pop();
         let seen = run.into_iter().flat_map(|run| run.sites).map(|site| (site.site.clone(), site)).collect();
-        let remembered = open.memory.rows().into_iter().map(|row| (row.site.clone(), row)).collect();
-        Ok(Self { listed, seen, remembered })
+        let mut rows = open.memory.rows();
+        if rows.is_empty() {
+            rows = remember_all(open, context).await?;
+        }
+        let remembered = rows.into_iter().map(|row| (row.site.clone(), row)).collect();
+        Ok(Self { listed, seen, remembered, has_failed_source })
     }
 
     fn sites(&self) -> BTreeSet<&SiteId> {
@@ -72,6 +93,7 @@ struct Line {
     /// Till when the newest good point is known to be the site.
     good_till: Option<Timestamp>,
     rpo: Duration,
+    has_failed_source: bool,
 }
 
 impl Line {
@@ -83,6 +105,7 @@ impl Line {
         match &self.summary {
             Some(summary) if summary.has_intent => "restore open".into(),
             None => "never backed up".into(),
+            Some(_) if self.sources.is_empty() && self.has_failed_source => "unknown (source failed)".into(),
             Some(_) if self.sources.is_empty() => "gone from sources".into(),
             Some(summary) if summary.latest.is_none() => "no good point".into(),
             Some(_) if self.is_late(now) => format!("older than {}", duration(self.rpo)),
@@ -137,6 +160,7 @@ async fn line_of(site: &SiteId, known: &Known, open: &Open) -> Result<Line, CliE
         good_till: summary.as_ref().and_then(|summary| good_till(summary, known.seen.get(site))),
         summary,
         rpo: open.config.policy_of(site).rpo,
+        has_failed_source: known.has_failed_source,
     })
 }
 

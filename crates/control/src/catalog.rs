@@ -3,7 +3,7 @@
 //! ```text
 //! lifeboat.catalog/            mode 0700
 //!   catalog.sqlite             mode 0600; with its -wal and -shm
-//!   catalog.sqlite.aside-<n>   one that was damaged, of another version or of another repository
+//!   catalog.sqlite.aside-<n>   one that was damaged or of another version
 //! ```
 //!
 //! Two uses. Listings are answered without asking the bucket about every site. And the newest
@@ -149,7 +149,8 @@ pub struct SiteRun {
 impl Catalog {
     /// Opens the catalog of the repository with this identity, and makes it when there is none.
     ///
-    /// One that is damaged, of another schema version, or of another repository is moved aside.
+    /// One that is damaged or of another schema version is moved aside. One of another repository is an error:
+    /// it is the witness that another bucket, or disk, was here before.
     pub fn open(directory: &Path, repository: &str) -> Result<Opened, Error> {
         let file = directory.join(FILE);
         prepare(directory, &file)?;
@@ -225,7 +226,7 @@ impl Catalog {
 
 /// Why a catalog cannot be used as it is.
 pub(crate) enum Refusal {
-    /// It is not ours: damaged, of another version or of another repository.
+    /// It is of no use: damaged, or of another version.
     Foreign(String),
     /// It cannot be reached at all.
     Failed(Error),
@@ -243,6 +244,9 @@ impl Refusal {
         match self {
             Self::Failed(Error::Unusable { reason, .. }) => {
                 Self::Failed(Error::Unusable { file: file.display().to_string(), reason })
+            }
+            Self::Failed(Error::OtherRepository { .. }) => {
+                Self::Failed(Error::OtherRepository { file: file.display().to_string() })
             }
             Self::Failed(Error::Full { .. }) => Self::Failed(Error::Full { file: file.display().to_string() }),
             Self::Failed(Error::Busy { .. }) => Self::Failed(Error::Busy { file: file.display().to_string() }),

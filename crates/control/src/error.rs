@@ -14,6 +14,9 @@ pub enum Error {
     /// Another process keeps it for itself.
     #[error("the catalog is in use: file=`{file}`")]
     Busy { file: String },
+    /// What is backed up to is not what was backed up to before.
+    #[error("this is not the repository that this host has backed up to: its catalog is of another one: file=`{file}`")]
+    OtherRepository { file: String },
     #[error("cannot use the catalog: file=`{file}`, reason=`{reason}`")]
     Unusable { file: String, reason: String },
 }
@@ -64,6 +67,14 @@ impl Faulty for Error {
                 "free some space there; until then, a bucket that loses its newest commits goes unseen".into()
             }
             Self::Busy { .. } => "run the same command again when the other one is done".into(),
+            Self::OtherRepository { file } => {
+                let directory = std::path::Path::new(file).parent().unwrap_or(std::path::Path::new(file));
+                format!(
+                    "is the right disk mounted, and `repository.url` right? If another repository is meant, move the \
+                     catalog away first: mv {0} {0}.old",
+                    directory.display()
+                )
+            }
             Self::Unusable { .. } => {
                 "make its directory writable, or name another one with `repository.catalog`".into()
             }

@@ -144,7 +144,7 @@ async fn write_in_place(
     phase(engine, approved, ProgressPhase::Planning);
     facts::look_again(engine, request, facts)?;
     let plan = plan::plan(facts, request);
-    if plan.hash != approved.hash {
+    if plan.ground != approved.ground {
         return Err(Error::PlanChanged { approved: approved.hash.clone(), now: plan.hash }.into());
     }
     if intent.resumed && keep::are_rows_others(engine, facts, intent).await? {

@@ -37,6 +37,8 @@ pub struct PartReceipt {
     pub rows: u64,
     /// Files written or replaced.
     pub files: u64,
+    /// Entries, or rows, that were there and are not any more.
+    pub removed: u64,
     /// Bytes of content written.
     pub bytes: u64,
     /// Whether everything written was equal to what the snapshot names.

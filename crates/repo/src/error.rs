@@ -62,7 +62,7 @@ impl Faulty for Error {
                 "wait for it, or, when its process is surely dead, run again with --take-over (restore {} on {})",
                 open.restore, open.owner.host
             )),
-            Error::NoRepository { .. } => Some("check repository.url, or make a repository there with `lifeboat init`".into()),
+            Error::NoRepository { .. } => Some("is the right disk mounted, and repository.url right? `lifeboat init` makes a repository where there never was one".into()),
             Error::RepositoryExists { .. } => Some("nothing was changed; point repository.url elsewhere, or use the repository as it is".into()),
             Error::NotEmpty { .. } => Some("choose an empty place or another prefix; nothing was changed".into()),
             Error::WrongKey { .. } => {

@@ -112,6 +112,9 @@ fn tell(name: &str, place: &str, found: &Inspection, context: &Context) {
         let missing: Vec<_> = found.missing.iter().filter(|missing| missing.needed_for == need).collect();
         if !missing.is_empty() {
             output.line(format!("  privileges that role {} lacks for a {}:", server.role, need.word()));
+            if need == Need::Restore {
+                output.line("    (grant them to the role that restores; one that only backs up is better off without)");
+            }
         }
         for missing in missing {
             output.line(format!("    {}", missing.what));
@@ -140,6 +143,8 @@ fn failed(name: &str, found: &Inspection) -> Option<Failed> {
     let lacks = |need: Need| found.missing.iter().filter(|missing| missing.needed_for == need).count();
     let ownerless: u64 = found.tables.iter().filter_map(|table| table.ownerless_rows).sum();
     let grants = "run the statements above as a superuser; docs/operations/postgres-roles.md makes such roles";
+    let restores = "restore with a role of its own, whose `url` is given for that command alone \
+                    (docs/operations/postgres-roles.md), or run the statements above as a superuser";
     let mut faults: Vec<(String, String)> = Vec::new();
     let mut fault = |is_one: bool, what: String, hint: String| {
         if is_one {
@@ -150,7 +155,7 @@ fn failed(name: &str, found: &Inspection) -> Option<Failed> {
     fault(unclassed > 0, format!("{unclassed} tables of unknown class"), lines);
     for need in [Need::Backup, Need::Restore] {
         let what = format!("{} privileges that a {} needs are missing", lacks(need), need.word());
-        fault(lacks(need) > 0, what, grants.to_owned());
+        fault(lacks(need) > 0, what, if need == Need::Backup { grants } else { restores }.to_owned());
     }
     let standby = "name the primary in the `url` of the configuration that is to restore";
     fault(found.server.is_standby, "no restore can go to a standby".to_owned(), standby.to_owned());

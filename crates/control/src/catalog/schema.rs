@@ -8,6 +8,7 @@ use std::time::Duration;
 use rusqlite::{Connection, OptionalExtension};
 
 use super::Refusal;
+use crate::Error;
 
 /// "LBCT": tells our file from any other SQLite database.
 const APPLICATION_ID: i64 = 0x4c42_4354;
@@ -74,7 +75,7 @@ fn prepare_inside(connection: &Connection, repository: &str) -> Result<bool, Ref
     let identity: Option<String> =
         connection.query_row("SELECT identity FROM repository", [], |row| row.get(0)).optional().map_err(refused)?;
     if identity.as_deref() != Some(repository) {
-        return Err(Refusal::Foreign("it belongs to another repository".into()));
+        return Err(Refusal::Failed(Error::OtherRepository { file: String::new() }));
     }
     Ok(false)
 }

@@ -212,8 +212,19 @@ fn whatever_is_there_instead_is_moved_aside_and_begun_anew() {
     );
     check("newer", &|file| sql(file, "PRAGMA user_version = 99"), "it is of version 99");
     check("foreign", &|file| sql(file, "PRAGMA application_id = 7"), "another program's database");
-    check("another repository", &|file| sql(file, "UPDATE repository SET identity = 'x'"), "another repository");
     check("no owner", &|file| sql(file, "DROP TABLE repository"), "no such table");
+}
+
+#[test]
+fn a_catalog_of_another_repository_is_refused_and_stays_where_it_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lifeboat.catalog");
+    drop(open(&path).catalog);
+    for _ in 0..2 {
+        let refused = Catalog::open(&path, "another").map(|_| ()).unwrap_err();
+        assert!(matches!(&refused, Error::OtherRepository { file } if file.ends_with(FILE)), "{refused}");
+    }
+    assert!(open(&path).set_aside.is_none());
 }
 
 fn truncate(file: &Path, len: u64) {

@@ -162,6 +162,7 @@ impl DatabaseWork {
         let name = |what: &str| format!("{}: {what}", self.source);
         let mut checks = Vec::new();
         let size = self.wanted.as_ref().map_or(0, |entry| entry.metadata.size);
+        let mut removed = 0;
         let (files, bytes, mut ok) = match std::mem::replace(&mut self.state, State::Waiting) {
             State::Switched(switched) => {
                 let switched = switched.into_inner().unwrap_or_else(PoisonError::into_inner);
@@ -189,6 +190,7 @@ impl DatabaseWork {
                 (1, size, passed)
             }
             State::Removed => {
+                removed = 1;
                 checks.push(Check {
                     name: name("removed"),
                     passed: true,
@@ -207,8 +209,8 @@ impl DatabaseWork {
             ok = false;
         }
         self.target.discard_staging()?;
-        let entries = u64::from(self.wanted.is_some());
-        let receipt = PartReceipt { source: self.source.clone(), entries, rows: 0, files, bytes, digest_ok: ok };
+        let (source, entries) = (self.source.clone(), u64::from(self.wanted.is_some()));
+        let receipt = PartReceipt { source, entries, rows: 0, files, removed, bytes, digest_ok: ok };
         Ok(Opened { receipt, checks })
     }
 

@@ -311,6 +311,7 @@ impl FilesWork {
             entries: rest.unchanged,
             rows: 0,
             files: self.slots.len() as u64,
+            removed: self.plan.removals.len() as u64,
             bytes: self.bytes.load(Ordering::Relaxed),
             digest_ok: passed && self.left_out.is_empty(),
         };

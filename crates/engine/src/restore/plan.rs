@@ -35,8 +35,10 @@ pub struct RestorePlan {
     /// Whether what is replaced or removed is kept for `undo`.
     pub keeps_undo: bool,
     /// Sixteen hex digits over everything a person approves: site, point, objects, targets, options
-    /// and conflicts; never times or live counts.
+    /// and conflicts, and counts where they are exact; never times or upper limits.
     pub hash: String,
+    /// The same without the counts: what must still hold when the plan runs.
+    pub(crate) ground: String,
 }
 
 /// What happens to one part. Counts are exact where nothing is live, else upper limits: a file
@@ -95,8 +97,10 @@ pub(super) fn plan(facts: &Facts, request: &RestoreRequest) -> RestorePlan {
         read_requests: read_bytes.div_ceil(READ_BYTES),
         keeps_undo: request.target == RestoreTarget::InPlace,
         hash: String::new(),
+        ground: String::new(),
     };
-    plan.hash = hash(&plan, facts, request);
+    plan.ground = ground(&plan, facts, request);
+    plan.hash = with_counts(&plan);
     plan
 }
 
@@ -313,7 +317,18 @@ fn conflicts(part: &PartFacts, request: &RestoreRequest) -> Vec<Conflict> {
     found
 }
 
-fn hash(plan: &RestorePlan, facts: &Facts, request: &RestoreRequest) -> String {
+/// The ground, and the exact counts where there are some.
+fn with_counts(plan: &RestorePlan) -> String {
+    let limits = plan.parts.iter().flat_map(|part| part.limits.iter().map(move |limit| (&part.source, limit)));
+    let exact: Vec<_> = limits.filter(|(_, limit)| limit.counted.is_some()).collect();
+    if exact.is_empty() {
+        return plan.ground.clone();
+    }
+    let digest = Sha256::digest(format!("{}{exact:?}", plan.ground));
+    digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn ground(plan: &RestorePlan, facts: &Facts, request: &RestoreRequest) -> String {
     let mut digest = Sha256::new();
     let mut field = |text: &dyn std::fmt::Debug| {
         let text = format!("{text:?}");

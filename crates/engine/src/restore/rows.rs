@@ -178,11 +178,13 @@ impl RowsWork {
     pub(super) fn finish(&mut self) -> Result<Opened, Error> {
         let name = |what: &str| format!("{}: {what}", self.source);
         let mut checks = Vec::new();
-        let mut rows = 0;
+        let (mut rows, mut removed) = (0, 0);
         match std::mem::replace(&mut self.state, State::Waiting) {
             State::Switched(switched) => {
-                let of_rows = switched.tables.iter().filter(|table| table.table.as_str() != OBJECTS);
-                rows = of_rows.map(|table| table.insert + table.update + table.replace).sum();
+                for table in switched.tables.iter().filter(|table| table.table.as_str() != OBJECTS) {
+                    rows += table.insert + table.update + table.replace;
+                    removed += table.delete;
+                }
                 let named = |check: Check| Check { name: name(&check.name), ..check };
                 checks.extend(switched.checks.into_iter().map(named));
                 let notes = switched.notes.into_iter();
@@ -201,7 +203,7 @@ impl RowsWork {
         let bytes = self.entries.iter().map(|entry| entry.metadata.size).sum();
         let wanted = self.wanted.as_ref().map_or(0, |wanted| wanted.tables.len());
         let entries = self.live.tables.len().max(wanted) as u64;
-        let receipt = PartReceipt { source: self.source.clone(), entries, rows, files: 0, bytes, digest_ok };
+        let receipt = PartReceipt { source: self.source.clone(), entries, rows, files: 0, removed, bytes, digest_ok };
         Ok(Opened { receipt, checks })
     }
 

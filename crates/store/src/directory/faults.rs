@@ -28,7 +28,7 @@ impl Faults {
         let (detail, hint) = match io.kind() {
             io::ErrorKind::NotFound => (
                 "the directory does not exist",
-                "if it is on another disk, mount that disk; `lifeboat init` makes a new repository",
+                "if it is on another disk, mount that disk; `lifeboat init` makes a repository where there never was one",
             ),
             io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
                 ("a file stands where the directory should be", "name a directory in the repository's `url`")
