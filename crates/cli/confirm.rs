@@ -62,12 +62,18 @@ pub fn decide(approval: &ApprovalArgs, plan: Approvable<'_>, output: &Output) ->
     Ok(if approved { Decision::Run } else { Decision::Leave(Left::Declined) })
 }
 
-/// A hash may be shortened, as people copy it, to no less than eight digits.
+/// A hash may be shortened, as people copy it, to no less than this.
+const HASH_DIGITS_MIN: usize = 8;
+
 fn same_hash(given: &str, hash: &str) -> bool {
-    given.len() >= 8 && hash.starts_with(&given.to_lowercase())
+    given.len() >= HASH_DIGITS_MIN && hash.starts_with(&given.to_lowercase())
 }
 
 fn other_plan(given: &str, plan: Approvable<'_>) -> CliError {
+    if given.len() < HASH_DIGITS_MIN {
+        return CliError::operator(format!("too few digits of a plan's hash: given=`{given}`, now=`{}`", plan.hash))
+            .with_hint(format!("give at least {HASH_DIGITS_MIN} digits of the hash that --dry-run prints"));
+    }
     CliError::operator(format!("this is not the approved plan: approved=`{given}`, now=`{}`", plan.hash))
         .with_hint("the site, the point or the options changed since; look at it with --dry-run and approve it anew")
 }

@@ -64,7 +64,7 @@ pub fn read_secret(path: &Path) -> Result<Zeroizing<String>, CliError> {
         let error = CliError::operator(format!("cannot read the key file: file=`{shown}`, reason=`{io}`"));
         match io.kind() {
             io::ErrorKind::NotFound => error.with_hint(
-                "put the key file back, name it in `repository.key`, or make a repository with `lifeboat init`",
+                "put the key file back, or the recovery key in its place, or name it in `repository.key`; where there never was a repository, `lifeboat init` makes one",
             ),
             _ => error.with_hint("run as the user who owns the key file"),
         }

@@ -73,6 +73,10 @@ impl ProgressSink for Bars {
             ProgressEvent::PhaseChanged { site, phase } => {
                 if let Some(bar) = state.bar(&site) {
                     bar.set_message(phase_name(phase));
+                    // What is sized is what is staged; bytes kept for the undo are others.
+                    if phase == ProgressPhase::Staging {
+                        bar.set_position(0);
+                    }
                 }
             }
             ProgressEvent::BytesDone { site, bytes } => {

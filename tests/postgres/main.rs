@@ -15,5 +15,6 @@ mod proxy;
 mod remade;
 mod roles;
 mod shop;
+mod ties;
 mod traffic;
 mod written_between;

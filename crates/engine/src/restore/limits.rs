@@ -4,7 +4,7 @@
 //! the approved plan said ends before anything is changed.
 
 use lifeboat_model::{EntryKind, SourceName};
-use lifeboat_source::postgres::describe::table_of_path;
+use lifeboat_source::postgres::describe::{TableDefinition, table_of_path};
 use lifeboat_source::postgres::target::{LiveRows, LiveTable, OBJECTS, TableDiff, VerifiedRows};
 
 use super::facts::{Compared, LivePart, PartFacts};
@@ -73,6 +73,26 @@ pub(super) fn plan_rows(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) 
         Some(Compared::Rows(Some(verified))) => plan_exactly(part, verified, plan),
         _ => plan_at_most(part, live, plan),
     }
+}
+
+/// Tables of which it is told otherwise whose a row is than when the snapshot was taken: rows that were
+/// there then, and in nobody's snapshot, would be removed.
+pub(super) fn other_rules(part: &PartFacts) -> impl Iterator<Item = String> {
+    let live = match &part.live {
+        LivePart::Rows(live) if is_present(part) => Some(live),
+        _ => None,
+    };
+    part.wanted.iter().filter_map(move |entry| {
+        let EntryKind::Table { definition, .. } = &entry.kind else { return None };
+        let now = live_table(live?, entry).filter(|now| now.rows > 0)?;
+        let then = TableDefinition::from_json(definition).ok()?.rule?;
+        let rule = now.rule.as_ref().filter(|rule| **rule != then)?;
+        Some(format!(
+            "whose a row is was told otherwise when the snapshot was taken, and rows that it does not have would be \
+             removed: table=`{}`, then=`{then}`, now=`{rule}`",
+            now.name
+        ))
+    })
 }
 
 fn plan_exactly(part: &PartFacts, verified: &VerifiedRows, plan: &mut PartPlan) {

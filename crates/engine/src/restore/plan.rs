@@ -314,6 +314,7 @@ fn conflicts(part: &PartFacts, request: &RestoreRequest) -> Vec<Conflict> {
     }
     found.extend(super::undo::changed_since(part).into_iter().map(conflict));
     found.extend(part.row_conflicts.iter().cloned().map(conflict));
+    found.extend(super::limits::other_rules(part).map(conflict));
     found
 }
 

@@ -144,6 +144,10 @@ impl RowsWork {
                     "nothing was changed; look at what is left (restore --beside, --export), then drop the site's schema \
                      or database and run the same command again: it is made whole, with its structure"
                 }
+                (false, ConflictKind::KeyElsewhere) => {
+                    "nothing was changed; are they the site's own rows, whose parents are gone? Then bring the parents back \
+                     first, table by table (--only PART/TABLE), and run the same command again; else free those keys"
+                }
                 _ => {
                     "nothing was changed; mend what is in the way in the live database, then run the same command again"
                 }

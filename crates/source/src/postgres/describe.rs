@@ -24,6 +24,9 @@ pub struct TableDefinition {
     pub primary_key: Vec<String>,
     /// What the rows are ordered by, as SQL over the alias `t`.
     pub order: String,
+    /// How it was told whose a row is, in words, where sites share the table.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rule: Option<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -96,6 +99,7 @@ impl TableDefinition {
             columns: table.stored_columns().map(column).collect(),
             primary_key: key.map(|column| column.name.clone()).collect(),
             order: order_by(table),
+            rule: None,
         }
     }
 

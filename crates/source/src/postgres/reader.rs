@@ -15,7 +15,7 @@ use super::rows::{Origin, Rows};
 use super::streams::Streams;
 use super::structure::{POST_DATA_PATH, PRE_DATA_PATH};
 use super::tenancy::SiteTable;
-use super::{PostgresConfig, Session, Table};
+use super::{PostgresConfig, Session};
 use crate::{Content, ContentCheck, Cutting, Error, PartReader, PartSummary, Read};
 
 pub(super) struct RowsReader {
@@ -68,7 +68,7 @@ impl RowsReader {
         }
         entries.push(at_hand(DESCRIPTION_PATH, description.to_json())?);
         for table in tables {
-            entries.push((table_entry(&table.table)?, Source::Table(Box::new(table))));
+            entries.push((table_entry(&table)?, Source::Table(Box::new(table))));
         }
         for FoundLargeObject { oid, definition, .. } in objects.into_iter().filter(|object| object.is_readable) {
             let (path, metadata) = (path_of(large_object_path(oid).into_bytes())?, no_metadata(0));
@@ -147,8 +147,8 @@ fn unreadable(objects: &[FoundLargeObject], role: &str) -> Vec<PartProblem> {
     problems
 }
 
-fn table_entry(table: &Table) -> Result<Entry, Error> {
-    let definition = TableDefinition::of(table).to_json();
+fn table_entry(SiteTable { table, rule, .. }: &SiteTable) -> Result<Entry, Error> {
+    let definition = TableDefinition { rule: rule.clone(), ..TableDefinition::of(table) }.to_json();
     let kind = EntryKind::Table { rows: 0, digest: [0; 32], definition };
     Ok(Entry {
         path: path_of(entry_path(&table.name).into_bytes())?,

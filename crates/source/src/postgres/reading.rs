@@ -253,7 +253,7 @@ impl Reading {
         if self.is_listed(site) {
             return Ok(true);
         }
-        let has = |SiteTable { table, condition }: &SiteTable| {
+        let has = |SiteTable { table, condition, .. }: &SiteTable| {
             format!("EXISTS (SELECT FROM {} t WHERE {condition})", table.from_item())
         };
         let any: Vec<String> = tables.iter().map(has).collect();

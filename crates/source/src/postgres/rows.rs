@@ -47,7 +47,7 @@ pub(super) struct Rows {
 
 impl Origin {
     /// A query of their own.
-    pub fn query(reading: &Arc<Reading>, SiteTable { table, condition }: &SiteTable) -> Result<Self, Error> {
+    pub fn query(reading: &Arc<Reading>, SiteTable { table, condition, .. }: &SiteTable) -> Result<Self, Error> {
         let session = reading.session().inspect_err(|error| reading.note_failure(error))?;
         let source_name = session.source_name().to_owned();
         let (give, stretches) = sync_channel(STRETCHES_MAX);

@@ -94,6 +94,8 @@ pub(super) struct SiteTable {
     pub table: Table,
     /// Whether a row is this site's, as SQL over the alias `t`.
     pub condition: String,
+    /// The same in words, for all sites; `None`: every row is this one's.
+    pub rule: Option<String>,
 }
 
 /// Whose the rows of a database, or of a schema of it, are.
@@ -123,7 +125,12 @@ impl Owners {
             Self::ByClass(classes) => classes.predicate(&table.name, "t", &tenant),
             Self::One { .. } => "true".to_owned(),
         };
-        tables.map(|table| SiteTable { table: table.clone(), condition: condition(table) }).collect()
+        let rule = |table: &Table| match self {
+            Self::ByClass(classes) => classes.get(&table.name).map(ToString::to_string),
+            Self::One { .. } => None,
+        };
+        let one = |table: &Table| SiteTable { table: table.clone(), condition: condition(table), rule: rule(table) };
+        tables.map(one).collect()
     }
 
     /// Whether its rows are read, and through this very table.

@@ -45,7 +45,7 @@ fn columns(tables: &[SiteTable]) -> impl Iterator<Item = (&SiteTable, &Column)> 
 
 /// The numbers that a site's rows refer to and that exist, in their order.
 pub fn of_rows(session: &mut Session, tables: &[SiteTable]) -> Result<Vec<u32>, Error> {
-    let refer = columns(tables).map(|(SiteTable { table, condition }, column)| {
+    let refer = columns(tables).map(|(SiteTable { table, condition, .. }, column)| {
         let (item, column) = (table.from_item(), &column.quoted);
         format!("SELECT t.{column}::pg_catalog.oid FROM {item} t WHERE ({condition}) AND t.{column} IS NOT NULL")
     });

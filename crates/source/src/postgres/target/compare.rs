@@ -151,7 +151,17 @@ fn look_at_link(session: &mut Session, link: &Link<'_>, scopes: &[Scope], compar
     match link.parent {
         Some(parent) => {
             let own = session.number(&action, &link.orphans_of_snapshot(&child.stage, parent))?;
-            if own > 0 {
+            // Where the key is enforced, a row without the one it refers to was none then: that row was another
+            // site's, or has gone. Only what the site has of that kind already may stay.
+            let before = if own > 0 { session.number(&action, &link.live_orphans(child))? } else { 0 };
+            if key.is_validated && own > before {
+                let detail = format!(
+                    "rows that the restored ones refer to are missing, in no row of this site at the point: in=`{}`, \
+                     foreign key=`{}`",
+                    key.parent, key.name
+                );
+                compared.conflicts.push(Conflict::new(&key.child, ConflictKind::SharedMissing, own - before, detail));
+            } else if own > 0 {
                 compared.notes.push(format!(
                     "rows referred to nothing in the snapshot already: table=`{}`, foreign key=`{}`, rows=`{own}`",
                     key.child, key.name

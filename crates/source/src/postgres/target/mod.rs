@@ -178,6 +178,8 @@ pub struct LiveTable {
     pub name: TableName,
     pub rows: u64,
     pub digest: [u8; 32],
+    /// How it is told whose a row is, in words, where sites share the table.
+    pub rule: Option<String>,
 }
 
 impl WantedRows {

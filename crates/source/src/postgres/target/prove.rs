@@ -95,7 +95,8 @@ pub(super) fn live_rows<'a>(session: &mut Session, tables: impl Iterator<Item = 
         let action = format!("cannot read table `{}`", site_table.table.name);
         let query = describe::select_rows(&site_table.table, &format!("({})", site_table.condition));
         let content = staging::digest(session, &action, &query)?;
-        live.push(LiveTable { name: site_table.table.name.clone(), rows: content.rows, digest: content.digest });
+        let (name, rule) = (site_table.table.name.clone(), site_table.rule.clone());
+        live.push(LiveTable { name, rows: content.rows, digest: content.digest, rule });
     }
     let is_present = live.iter().any(|table| table.rows > 0);
     Ok(LiveRows { is_present, tables: live, ..LiveRows::default() })
