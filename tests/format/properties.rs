@@ -1,5 +1,7 @@
 //! Whatever is written comes back, and whatever bytes come, nothing panics.
 
+use std::sync::Arc;
+
 use lifeboat_format::*;
 use lifeboat_model::*;
 use proptest::collection::vec;
@@ -251,6 +253,75 @@ fn entry() -> impl Strategy<Value = Entry> {
 }
 
 /// Writes a manifest of one part and reads it back through the head, page by page.
+fn changed_value() -> impl Strategy<Value = ChangedValue> {
+    prop_oneof![
+        Just(ChangedValue::Null),
+        Just(ChangedValue::Unchanged),
+        vec(any::<u8>(), 0..12).prop_map(ChangedValue::Text),
+        (any::<u8>(), 0usize..300_000).prop_map(|(byte, len)| ChangedValue::Text(vec![byte; len])),
+    ]
+}
+
+/// A table of up to five columns, of which the first `key_len` are its key, and a change of it.
+fn changed_row() -> impl Strategy<Value = (Arc<ChangedTable>, RowChange)> {
+    let columns = || vec(changed_value(), 5..6);
+    (text(), 1usize..6, 0usize..6, 0u8..4, columns(), columns()).prop_map(|(name, len, key_len, kind, row, key)| {
+        let column = |at: usize| ChangedColumn { name: format!("c{at}"), type_name: "text".to_owned() };
+        let key_len = key_len.min(len);
+        let table = ChangedTable { name, columns: (0..len).map(column).collect(), key: (0..key_len).rev().collect() };
+        let key = key[..if key_len == 0 { len } else { key_len }].to_vec();
+        let row = row[..len].to_vec();
+        let change = match kind {
+            0 => RowChange::Insert { row },
+            1 => RowChange::Update { row, key_before: None },
+            2 => RowChange::Update { row, key_before: Some(key) },
+            _ => RowChange::Delete { key },
+        };
+        (Arc::new(table), change)
+    })
+}
+
+type PlacedChange = (TransactionHead, SiteChange);
+
+/// Changes in the order of their places, as a site's block has them.
+fn placed_changes() -> impl Strategy<Value = Vec<PlacedChange>> {
+    let step = (changed_row(), 0u64..3, 1u64..1 << 40, any::<u64>(), time());
+    vec(step, 0..30).prop_map(|steps| {
+        let (mut changes, mut sequence) = (Vec::new(), 0);
+        let mut head = TransactionHead { id: TransactionId(0), commit: Lsn(1), committed_at: Timestamp(0) };
+        for ((table, change), commits, distance, id, committed_at) in steps {
+            if commits == 0 {
+                sequence += distance;
+            } else {
+                head = TransactionHead { id: TransactionId(id), commit: Lsn(head.commit.0 + commits), committed_at };
+                sequence = distance;
+            }
+            changes.push((head, SiteChange { sequence, table, change }));
+        }
+        changes
+    })
+}
+
+fn block_round_trip(changes: &[PlacedChange]) -> Result<Vec<PlacedChange>> {
+    let mut writer = BlockWriter::new();
+    for (head, SiteChange { sequence, table, change }) in changes {
+        writer.push(head, *sequence, table, change)?;
+    }
+    let Some(block) = writer.seal(&site_keys(), ObjectId([0xb7; 16]), &mut Compressor::new()?)? else {
+        return Ok(Vec::new());
+    };
+    let SealedBlock { id, mut bytes, counts, first, last } = block;
+    let place = ObjectPlace { id, offset: 0, len: bytes.len() as u64 };
+    let (keys, block) = (site_keys(), BlockRef { site: sample::site(), place, counts, first, last });
+    let mut reader = BlockReader::new(&keys, &block, &mut bytes)?;
+    let mut found = Vec::new();
+    while let Some(frame) = reader.next_frame()? {
+        let changes = frame.into_iter().flat_map(|one| one.changes.into_iter().map(move |change| (one.head, change)));
+        found.extend(changes);
+    }
+    Ok(found)
+}
+
 fn manifest_round_trip(entries: &[Entry]) -> Result<Vec<Entry>> {
     let keys = site_keys();
     let (mut compressor, mut decompressor) = (Compressor::new()?, Decompressor::new()?);
@@ -309,6 +380,11 @@ proptest! {
         entries.sort_by(|a, b| a.path.cmp(&b.path));
         entries.dedup_by(|a, b| a.path == b.path);
         prop_assert_eq!(manifest_round_trip(&entries), Ok(entries));
+    }
+
+    #[test]
+    fn every_change_of_a_row_comes_back(changes in placed_changes()) {
+        prop_assert_eq!(block_round_trip(&changes), Ok(changes));
     }
 
     #[test]

@@ -22,8 +22,8 @@ import zstandard
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-PACK, MANIFEST, INDEX, COMMIT, RUN = range(1, 6)
-CHUNK, PAGE, HEAD, TABLE, BODY = range(1, 6)
+PACK, MANIFEST, INDEX, COMMIT, RUN, BLOCK, SHARED, UNROUTED, FOOTER, EPOCH, LOG_COMMIT = range(1, 12)
+CHUNK, PAGE, HEAD, TABLE, BODY, CHANGES = range(1, 7)
 
 
 def hmac256(key, data):
@@ -69,10 +69,14 @@ class Repository:
     def __init__(self, root, repository):
         self.root, self.id = root, repository
         self.names = hkdf(root, repository, "lifeboat/name-key")
+        self.row_keys = hkdf(root, repository, "lifeboat/row-key-hash-key")
         self.own = Site(hkdf(root, repository, "lifeboat/repository-object-key"), bytes(16), 0)
 
     def handle(self, site):
         return hmac256(self.names, site.encode())[:16]
+
+    def row_key_hash(self, source, table, key):
+        return hmac256(self.row_keys, cbor2.dumps([source, table, key]))[:16]
 
     def site(self, handle, number, data):
         wrapping = hkdf(self.root, self.id, "lifeboat/site-key-wrapping-key")
@@ -114,6 +118,16 @@ class Object:
     def body(self, kind, offset, size):
         return cbor2.loads(self.open(kind, offset, size))
 
+    def frames(self):
+        """Offset and stored_len of every frame, in order."""
+        offset, (last, size, count) = 108, self.trailer()
+        for ordinal in range(count):
+            found, sealed = struct.unpack_from("<8xI4xI", self.read(offset, 52))
+            assert found == ordinal, "frames are missing"
+            yield offset, 52 + sealed
+            offset += 52 + sealed
+        assert offset == last + size, "a trailer of other frames"
+
     def chunk(self, chunk_id, offset, stored_len, raw_len):
         plain = self.open(CHUNK, offset, stored_len, chunk_id)
         assert len(plain) == raw_len and blake3.blake3(plain, key=self.site.ids).digest() == chunk_id, "another chunk"
@@ -138,6 +152,72 @@ def manifest_entries(manifest, offset, size, pack):
             covered = sum(piece if isinstance(piece, int) else len(piece) for piece in pieces)
             assert covered == entry[10], "extents do not cover the content"
             yield head[2][page[0]][0][0], entry, pieces
+
+
+def changes(block):
+    """Each change of a block: head, sequence, table, change."""
+    before = ((0, -1), None)
+    for offset, size in block.frames():
+        tables, transactions = block.body(CHANGES, offset, size)
+        for head, rows in transactions:
+            sequence = 0
+            for told, table, change in rows:
+                sequence += told
+                name, columns, key = tables[table]
+                wide, keyed = len(columns), len(key) or len(columns)
+                row, key_before = {0: change[1:] + [None], 1: change[1:], 2: [None] + change[1:]}[change[0]]
+                assert row is None or len(row) == wide, "a row of other columns"
+                assert key_before is None or len(key_before) == keyed, "another key"
+                assert ((head[1], sequence), head) > before and (before[1] == head or head[1] > before[0][0]), "order"
+                before = ((head[1], sequence), head)
+                yield head, sequence, tables[table], change
+
+
+def segment(data, own, site_keys, name):
+    """Footer, changes by site, shared facts and unrouted changes of a segment that is stored under `name`."""
+    offset, size, count, magic = struct.unpack("<QII8s", data[-24:])
+    assert magic == b"LIFEBSEG" and offset + size + 24 == len(data), "a damaged tail"
+    piece = lambda keys, kind, at, length, object_id=None: Object.whole(keys, kind, data[at : at + length], object_id)
+    body = lambda found, kind=BODY: found.body(kind, *found.trailer()[:2])
+    footer = body(piece(own, FOOTER, offset, size))
+    assert (footer[0], footer[1], footer[2]) == name, "another segment"
+    assert [ref[0] for ref in footer[6]] == sorted({ref[0] for ref in footer[6]}, key=str.encode), "not by site"
+    places = [ref[1] for ref in footer[6]] + [footer[key] for key in (7,) if key in footer]
+    places += [footer[key][0] for key in (8,) if key in footer]
+    assert len(places) == count and sum(place[2] for place in places) == offset, "blocks do not fill the segment"
+    assert all(place[1] == sum(before[2] for before in places[:at]) for at, place in enumerate(places)), "gaps"
+    by_site = {}
+    for site, (object_id, at, length), counts, first, last in footer[6]:
+        rows = list(changes(piece(site_keys(site), BLOCK, at, length, object_id)))
+        assert [sum(row[3][0] == kind for row in rows) for kind in (0, 1, 2)] == counts, "other changes"
+        ends = [[row[0][1], row[1]] for row in (rows[0], rows[-1])]
+        assert ends == [first, last] and footer[4][2][0] <= first[0] <= last[0] <= footer[4][2][1], "another span"
+        by_site[site] = rows
+    shared = body(piece(own, SHARED, *footer[7][1:], footer[7][0])) if 7 in footer else None
+    unrouted = body(piece(own, UNROUTED, *footer[8][0][1:], footer[8][0][0])) if 8 in footer else None
+    return footer, data[offset + 32 : offset + 48], by_site, shared, unrouted
+
+
+def change_log(data, repo, site_key):
+    """The change log among the vectors: an epoch, its two segments, and a log commit."""
+    epoch = Object.whole(repo.own, EPOCH, data["epoch.bin"])
+    facts = epoch.body(BODY, *epoch.trailer()[:2])
+    site_keys = lambda site: Site(site_key, repo.handle(site), 1)
+    previous, complete_till = data["epoch.bin"][32:48], facts[7]
+    for number, name in enumerate(["segment-first.bin", "segment-last.bin"], 1):
+        found = segment(data[name], repo.own, site_keys, (facts[1], facts[0], number))
+        footer, footer_id, by_site, shared, unrouted = found
+        assert (footer[3], footer[4][0]) == (previous, complete_till), "it does not follow from the one before"
+        previous, complete_till = footer_id, footer[4][1]
+        for site, rows in by_site.items():
+            print(name, site, [(head[1], sequence, table[0], change) for head, sequence, table, change in rows])
+        if unrouted:
+            hashes = {repo.row_key_hash(facts[1], unrouted[0][row[1]][0], [b"5"]) for row in unrouted[1]}
+            assert hashes == {row[3] for row in unrouted[1]}, "another hash of the key"
+            print(name, "shared", shared, "unrouted", unrouted[1])
+    assert footer[9] == facts[0] + 1
+    commit = Object.whole(repo.own, LOG_COMMIT, data["log-commit.bin"])
+    print("log-commit.bin", commit.body(BODY, *commit.trailer()[:2])[4])
 
 
 def vectors():
@@ -175,6 +255,7 @@ def vectors():
         print(name, commit.body(BODY, *commit.trailer()[:2])[4])
     run = Object.whole(repo.own, RUN, data["run.bin"])
     print("run.bin", run.body(BODY, *run.trailer()[:2])[5])
+    change_log(data, repo, counting(0x60))
 
 
 def site(root_folder, key_file, name):

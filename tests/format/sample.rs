@@ -1,5 +1,7 @@
 //! One value of everything the format can hold, the same for ever: what the golden vectors are made of.
 
+use std::sync::Arc;
+
 use lifeboat_model::*;
 
 /// The moment all samples happened.
@@ -276,4 +278,169 @@ pub fn problems() -> Vec<PartProblem> {
         PartProblem { entry: "dir/secret".to_owned(), reason: "permission denied".to_owned() },
         PartProblem { entry: String::new(), reason: "it changed while it was read".to_owned() },
     ]
+}
+
+/// The source whose change log the samples are of.
+pub fn log_source() -> SourceName {
+    source("app")
+}
+
+pub fn other_site() -> SiteId {
+    SiteId::new("beta").unwrap()
+}
+
+pub fn epoch() -> Epoch {
+    Epoch {
+        id: EpochId(2),
+        nonce: ObjectId([0xc0; 16]),
+        writer: writer(),
+        facts: EpochFacts {
+            source: log_source(),
+            kind: SourceKind::Postgres,
+            system_identifier: "7300000000000000001".to_owned(),
+            timeline: 3,
+            slot: "lifeboat_app".to_owned(),
+            database: "app".to_owned(),
+            begins: Lsn(0x0f00),
+            snapshot: "900:910:905".to_owned(),
+            begun_at: NOON,
+            why: EpochReason::SlotLost,
+            note: "wal_status was lost".to_owned(),
+        },
+    }
+}
+
+fn column(name: &str, type_name: &str) -> ChangedColumn {
+    ChangedColumn { name: name.to_owned(), type_name: type_name.to_owned() }
+}
+
+/// One with a primary key, and one without.
+pub fn tables() -> [Arc<ChangedTable>; 2] {
+    let columns = vec![column("id", "bigint"), column("title", "text"), column("body", "text")];
+    let issues = ChangedTable { name: "issues".to_owned(), columns, key: vec![0] };
+    let columns = vec![column("at", "timestamp with time zone"), column("what", "text")];
+    let audit = ChangedTable { name: r#"app."Audit Log""#.to_owned(), columns, key: Vec::new() };
+    [Arc::new(issues), Arc::new(audit)]
+}
+
+pub fn value(text: &str) -> ChangedValue {
+    ChangedValue::Text(text.as_bytes().to_vec())
+}
+
+/// Three transactions: the second one begins in the first segment and ends in the second.
+pub fn heads() -> [TransactionHead; 3] {
+    let head = |id, commit, seconds: i64| TransactionHead {
+        id: TransactionId(id),
+        commit: Lsn(commit),
+        committed_at: Timestamp(NOON.0 + seconds * 1_000_000),
+    };
+    [head(905, 0x1000, 1), head(901, 0x2000, 3), head((1 << 32) + 7, 0x3000, 2)]
+}
+
+/// A site's change: its transaction, its sequence and the place of its table in [`tables`].
+pub type Change = (SiteId, TransactionHead, u64, usize, RowChange);
+
+/// The changes of each of the two segments, in order.
+pub fn changes() -> [Vec<Change>; 2] {
+    let [one, split, three] = heads();
+    let row = |id: &str| vec![value(id), value("it's\t"), ChangedValue::Null];
+    let kept = vec![value("8"), value(""), ChangedValue::Unchanged];
+    let insert = |id| RowChange::Insert { row: row(id) };
+    let logged = vec![value("2022-04-05 11:38:00+00"), value("deleted")];
+    let first = vec![
+        (site(), one, 0, 0, insert("7")),
+        (other_site(), one, 1, 0, RowChange::Delete { key: vec![value("1")] }),
+        (site(), one, 2, 0, RowChange::Update { row: kept.clone(), key_before: Some(vec![value("7")]) }),
+        (site(), one, 3, 1, RowChange::Insert { row: logged.clone() }),
+        (site(), split, 0, 0, insert("9")),
+    ];
+    let second = vec![
+        (site(), split, 2, 0, RowChange::Update { row: kept, key_before: None }),
+        (site(), split, 300, 1, RowChange::Delete { key: logged }),
+        (other_site(), three, 0, 0, insert("2")),
+    ];
+    [first, second]
+}
+
+pub fn spans() -> [SegmentSpan; 2] {
+    let [one, split, three] = heads();
+    let first = SpanBounds::of(&one).with(&split);
+    let second = SpanBounds::of(&split).with(&three);
+    [
+        SegmentSpan { from: Lsn(0x0f00), complete_till: one.commit, bounds: Some(first) },
+        SegmentSpan { from: one.commit, complete_till: Lsn(0x3100), bounds: Some(second) },
+    ]
+}
+
+/// What belongs to no site in the first segment.
+pub fn shared() -> SharedFacts {
+    let [one, split, _] = heads();
+    let count = |site, table, counts| SiteCount { site, table, counts };
+    let counts = vec![
+        count(0, 0, ChangeCounts { inserts: 1, updates: 1, deletes: 0 }),
+        count(0, 1, ChangeCounts { inserts: 1, updates: 0, deletes: 0 }),
+        count(1, 0, ChangeCounts { inserts: 0, updates: 0, deletes: 1 }),
+    ];
+    let rest = vec![count(0, 0, ChangeCounts { inserts: 1, updates: 0, deletes: 0 })];
+    let [issues, audit] = tables();
+    let place = |sequence| ChangePlace { commit: one.commit, sequence };
+    let before = ChangedTable { columns: audit.columns[..1].to_vec(), ..(*audit).clone() };
+    SharedFacts {
+        sites: vec![site(), other_site()],
+        tables: vec![issues.name.clone(), audit.name.clone()],
+        transactions: vec![
+            TransactionFacts { head: one, counts, unrouted: 2 },
+            TransactionFacts { head: split, counts: rest, unrouted: 0 },
+        ],
+        truncations: vec![Truncation {
+            place: place(4),
+            tables: vec![0, 1],
+            cascades: true,
+            restarts_sequences: false,
+        }],
+        structure: vec![
+            StructureChange { place: place(0), before: None, after: (*issues).clone() },
+            StructureChange { place: place(3), before: Some(before), after: (*audit).clone() },
+        ],
+        notes: vec![LogNote { place: place(5), prefix: "deploy".to_owned(), content: b"v42 \xff".to_vec() }],
+    }
+}
+
+/// Changes of the first segment whose site nobody could tell; `hash` is of the key `5`.
+pub fn unrouted(hash: RowKeyHash) -> UnroutedChanges {
+    let [one, ..] = heads();
+    let change = |sequence, kind, change| UnroutedChange {
+        place: ChangePlace { commit: one.commit, sequence },
+        table: 0,
+        kind,
+        key: hash,
+        change,
+    };
+    let row = RowChange::Insert { row: vec![value("5"), value("whose?"), ChangedValue::Null] };
+    UnroutedChanges {
+        tables: vec![(*tables()[0]).clone()],
+        changes: vec![change(6, ChangeKind::Insert, Some(row)), change(7, ChangeKind::Delete, None)],
+    }
+}
+
+pub fn log_commit() -> LogCommit {
+    let long = |id, first, last| LongSegment {
+        id: ObjectId([id; 16]),
+        len: 40_000,
+        first: SegmentNumber(first),
+        last: SegmentNumber(last),
+    };
+    LogCommit {
+        number: LogCommitNumber(3),
+        previous: [0x11; 32],
+        nonce: ObjectId([0xc9; 16]),
+        written_at: NOON,
+        writer: writer(),
+        event: LogEvent::Compacted(long(0xc8, 101, 200)),
+        state: LogState {
+            source: log_source(),
+            epoch: EpochId(2),
+            long_segments: vec![long(0xc7, 1, 100), long(0xc8, 101, 200)],
+        },
+    }
 }

@@ -1,5 +1,6 @@
 //! The golden vectors: how each is made, and everything a reader gets out of it.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -102,6 +103,21 @@ pub fn all() -> Vec<Vector> {
             |bytes| text(decode_run(repository_keys().object_keys(), RunNumber(12), bytes)),
         ),
         commit("commit-first.bin", sample::first_commit()),
+        Vector::new(
+            "epoch.bin",
+            || encode_epoch(repository_keys().object_keys(), &sample::epoch()),
+            |bytes| text(decode_epoch(repository_keys().object_keys(), &sample::log_source(), EpochId(2), bytes)),
+        ),
+        segment("segment-first.bin", 1),
+        segment("segment-last.bin", 2),
+        Vector::new(
+            "log-commit.bin",
+            || encode_log_commit(repository_keys().object_keys(), &sample::log_commit()),
+            |bytes| {
+                let (keys, source) = (repository_keys().object_keys(), sample::log_source());
+                text(decode_log_commit(keys, (&source, EpochId(2)), LogCommitNumber(3), bytes))
+            },
+        ),
     ];
     let events = sample::events().into_iter();
     vectors.extend(events.map(|(name, event)| commit(&format!("commit-{name}.bin"), sample::commit(event))));
@@ -148,6 +164,66 @@ fn commit(name: &str, commit: Commit) -> Vector {
         move || encode_commit(&site_keys(), &commit),
         move |bytes| text(decode_commit(&site_keys(), generation, bytes)),
     )
+}
+
+fn segment(name: &str, number: u64) -> Vector {
+    Vector::new(name, move || make_segment(number), move |bytes| read_segment(&segment_name(number), bytes))
+}
+
+fn segment_name(number: u64) -> SegmentName {
+    SegmentName { source: sample::log_source(), epoch: EpochId(2), number: SegmentNumber(number) }
+}
+
+/// One of the two segments of the sample: the first holds everything that a segment can.
+pub fn make_segment(number: u64) -> Result<Vec<u8>> {
+    let id = |what: u8| ObjectId([what | (number as u8) << 4; 16]);
+    let mut compressor = Compressor::new()?;
+    let mut blocks: BTreeMap<SiteId, BlockWriter> = BTreeMap::new();
+    for (site, head, sequence, table, change) in &sample::changes()[number as usize - 1] {
+        blocks.entry(site.clone()).or_default().push(head, *sequence, &sample::tables()[*table], change)?;
+    }
+    let head = SegmentHead {
+        name: segment_name(number),
+        id: id(0x0f),
+        previous: if number == 1 { sample::epoch().nonce } else { ObjectId([0x1f; 16]) },
+        span: sample::spans()[number as usize - 1],
+        sealed_at: sample::NOON,
+        followed_by: (number == 2).then_some(EpochId(3)),
+    };
+    let keys = repository_keys();
+    let mut segment = SegmentWriter::new(keys.object_keys(), head);
+    for (at, (site, block)) in blocks.into_iter().enumerate() {
+        let block = block.seal(&site_keys_of(&site, KeyNumber(1)), id(at as u8), &mut compressor)?;
+        segment.push_block(&site, block.unwrap())?;
+    }
+    if number == 1 {
+        segment.push_shared(id(0x0a), &sample::shared())?;
+        let hash = keys.row_key_hash(&sample::log_source(), "issues", &[sample::value("5")]);
+        segment.push_unrouted(id(0x0b), &sample::unrouted(hash))?;
+    }
+    Ok(segment.finish()?.0)
+}
+
+pub fn read_segment(name: &SegmentName, bytes: &[u8]) -> Result<String> {
+    let own = repository_keys().object_keys();
+    let tail = SegmentTail::parse(bytes, bytes.len() as u64)?;
+    let footer = decode_footer(own, name, &tail, &frame(bytes, tail.footer_offset, tail.footer_len)?)?;
+    let at = |place: &ObjectPlace| frame(bytes, place.offset, place.len as u32);
+    let mut found = format!("{footer:?}");
+    for block in &footer.blocks {
+        let mut bytes = at(&block.place)?;
+        let mut reader = BlockReader::new(&site_keys_of(&block.site, KeyNumber(1)), block, &mut bytes)?;
+        while let Some(changes) = reader.next_frame()? {
+            found.push_str(&format!("{changes:?}"));
+        }
+    }
+    if let Some(place) = &footer.shared {
+        found.push_str(&format!("{:?}", decode_shared(own, place, &at(place)?)?));
+    }
+    if let Some(unrouted) = &footer.unrouted {
+        found.push_str(&format!("{:?}", decode_unrouted(own, unrouted, &at(&unrouted.place)?)?));
+    }
+    Ok(found)
 }
 
 /// Content stored raw because it is short, compressed, and raw because it does not compress.

@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod change_log;
 mod child;
 mod damage;
 mod faults;

@@ -150,6 +150,16 @@ impl Wire for String {
     }
 }
 
+impl Wire for bool {
+    fn put(&self, out: &mut Out<'_>) {
+        emit(out.bool(*self));
+    }
+
+    fn take(input: &mut In<'_>) -> WireResult<Self> {
+        Ok(input.bool()?)
+    }
+}
+
 /// A byte string of any length.
 impl Wire for Vec<u8> {
     fn put(&self, out: &mut Out<'_>) {
@@ -290,6 +300,27 @@ macro_rules! wire_map {
     };
 }
 pub(crate) use wire_map;
+
+/// `impl Wire` for a structure as an array, where there are very many of them.
+macro_rules! wire_array {
+    ($type:ident { $($field:ident),* $(,)? }) => {
+        impl $crate::cbor::Wire for $type {
+            fn put(&self, out: &mut $crate::cbor::Out<'_>) {
+                $crate::cbor::emit(out.array([$(stringify!($field)),*].len() as u64));
+                $($crate::cbor::Wire::put(&self.$field, out);)*
+            }
+
+            fn take(input: &mut $crate::cbor::In<'_>) -> $crate::cbor::WireResult<Self> {
+                let more = $crate::cbor::begin_array(input, [$(stringify!($field)),*].len() as u64)?;
+                // Fields are read in the order they are written here.
+                let value = Self { $($field: $crate::cbor::Wire::take(input)?),* };
+                $crate::cbor::skip(input, more)?;
+                Ok(value)
+            }
+        }
+    };
+}
+pub(crate) use wire_array;
 
 /// The keys of a map of definite length, which must ascend: none comes twice.
 pub(crate) struct MapKeys {

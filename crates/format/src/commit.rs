@@ -75,13 +75,15 @@ struct RunBody {
 wire_map!(CommitBody { 0: generation, 1: previous, 2: written_at, 3: writer, 4: event, 5: state });
 wire_map!(RunBody { 0: number, 1: started_at, 2: finished_at, 3: writer, 4: sources, 5: sites });
 
-fn encode_body(keys: &SiteKeys, kind: ObjectKind, id: ObjectId, body: &impl Wire) -> Result<Vec<u8>> {
+/// A whole object of one body.
+pub(crate) fn encode_body(keys: &SiteKeys, kind: ObjectKind, id: ObjectId, body: &impl Wire) -> Result<Vec<u8>> {
     let mut object = ObjectWriter::new(keys, kind, id)?;
     object.push_frame(FrameKind::Body, &cbor::to_bytes(body), Some(&mut Compressor::new()?))?;
     Ok(object.finish()?.0)
 }
 
-fn decode_body<T: Wire>(keys: &SiteKeys, kind: ObjectKind, bytes: &[u8]) -> Result<(ObjectId, T)> {
+/// The id and the body of an object that has but one.
+pub(crate) fn decode_body<T: Wire>(keys: &SiteKeys, kind: ObjectKind, bytes: &[u8]) -> Result<(ObjectId, T)> {
     let id = ObjectHeader::parse(bytes)?.id;
     let opener = ObjectOpener::from_header(keys, bytes, kind, id)?;
     let trailer = Trailer::parse(bytes, bytes.len() as u64)?;

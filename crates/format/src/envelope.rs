@@ -55,10 +55,32 @@ pub enum ObjectKind {
     Index,
     Commit,
     Run,
+    /// One site's changes in a segment.
+    Block,
+    /// What belongs to no site alone in a segment.
+    SharedBlock,
+    /// Changes of a segment whose site nobody could tell.
+    UnroutedBlock,
+    /// What a segment says of itself.
+    Footer,
+    Epoch,
+    LogCommit,
 }
 
 impl ObjectKind {
-    pub const ALL: [Self; 5] = [Self::Pack, Self::Manifest, Self::Index, Self::Commit, Self::Run];
+    pub const ALL: [Self; 11] = [
+        Self::Pack,
+        Self::Manifest,
+        Self::Index,
+        Self::Commit,
+        Self::Run,
+        Self::Block,
+        Self::SharedBlock,
+        Self::UnroutedBlock,
+        Self::Footer,
+        Self::Epoch,
+        Self::LogCommit,
+    ];
 
     /// For messages.
     pub fn name(self) -> &'static str {
@@ -68,6 +90,12 @@ impl ObjectKind {
             Self::Index => "index",
             Self::Commit => "commit",
             Self::Run => "run",
+            Self::Block => "block",
+            Self::SharedBlock => "shared block",
+            Self::UnroutedBlock => "unrouted block",
+            Self::Footer => "footer",
+            Self::Epoch => "epoch",
+            Self::LogCommit => "log commit",
         }
     }
 
@@ -78,6 +106,12 @@ impl ObjectKind {
             Self::Index => 3,
             Self::Commit => 4,
             Self::Run => 5,
+            Self::Block => 6,
+            Self::SharedBlock => 7,
+            Self::UnroutedBlock => 8,
+            Self::Footer => 9,
+            Self::Epoch => 10,
+            Self::LogCommit => 11,
         }
     }
 
@@ -97,12 +131,14 @@ pub enum FrameKind {
     Head,
     /// Rows that say where chunks are.
     Table,
-    /// The one body of a commit or a run.
+    /// The one body of a commit, a run, and everything else that has but one.
     Body,
+    /// Changes of one site's rows.
+    Changes,
 }
 
 impl FrameKind {
-    pub const ALL: [Self; 5] = [Self::Chunk, Self::Page, Self::Head, Self::Table, Self::Body];
+    pub const ALL: [Self; 6] = [Self::Chunk, Self::Page, Self::Head, Self::Table, Self::Body, Self::Changes];
 
     /// For messages.
     pub fn name(self) -> &'static str {
@@ -112,6 +148,7 @@ impl FrameKind {
             Self::Head => "head",
             Self::Table => "table",
             Self::Body => "body",
+            Self::Changes => "changes",
         }
     }
 
@@ -122,6 +159,7 @@ impl FrameKind {
             Self::Head => 3,
             Self::Table => 4,
             Self::Body => 5,
+            Self::Changes => 6,
         }
     }
 }

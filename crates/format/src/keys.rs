@@ -3,7 +3,8 @@
 //! ```text
 //! master key ─┐                    ┌▶ name key                 site id ─▶ site handle
 //!             ├▶ root key ─(HKDF)──┼▶ site-key wrapping key ─▶ site key 1, 2, …  (random, numbered)
-//! recovery ───┘   (random)         ├▶ repository object key    runs
+//! recovery ───┘   (random)         ├▶ repository object key    runs, the change log's own
+//!                                  ├▶ row-key hash key         key of a row ─▶ its hash
 //!                                  └▶ signing-key wrapping key ─▶ Ed25519 seed
 //! ```
 //!
@@ -15,11 +16,12 @@ use std::fmt;
 
 use aws_lc_rs::hmac;
 use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
-use lifeboat_model::{KeyNumber, ObjectId, SiteHandle, SiteId, Timestamp};
+use lifeboat_model::{ChangedValue, KeyNumber, ObjectId, RowKeyHash, SiteHandle, SiteId, SourceName, Timestamp};
 use zeroize::Zeroizing;
 
 use crate::crypto::{self, Entropy, KEY_LEN};
 use crate::key_object::{self, KeyHeader, KeyKind};
+use crate::wire::row_key_bytes;
 use crate::{Error, KeyId, Result, SecretKey, SiteKeys};
 
 /// Which of the two ways into a repository a key is.
@@ -106,6 +108,7 @@ fn root_wrapping_key(under: &SecretKey, repository: &ObjectId) -> Zeroizing<[u8;
 pub struct RepositoryKeys {
     repository: ObjectId,
     name_key: hmac::Key,
+    row_key: hmac::Key,
     site_wrapping: Zeroizing<[u8; KEY_LEN]>,
     signing_wrapping: Zeroizing<[u8; KEY_LEN]>,
     objects: SiteKeys,
@@ -119,6 +122,7 @@ impl RepositoryKeys {
         Ok(Self {
             repository,
             name_key: crypto::hmac_key(derive(b"lifeboat/name-key").as_slice()),
+            row_key: crypto::hmac_key(derive(b"lifeboat/row-key-hash-key").as_slice()),
             site_wrapping: derive(b"lifeboat/site-key-wrapping-key"),
             signing_wrapping: derive(b"lifeboat/signing-key-wrapping-key"),
             objects: SiteKeys::derive(SiteHandle::REPOSITORY, KeyNumber(0), &own, Entropy::default())?,
@@ -143,7 +147,16 @@ impl RepositoryKeys {
         SiteHandle(handle)
     }
 
-    /// The keys of the repository's own objects, the runs.
+    /// What stands for a row's primary key where its site is not known: equal for equal keys of one
+    /// table of one source, and telling nobody else which key it is.
+    pub fn row_key_hash(&self, source: &SourceName, table: &str, key: &[ChangedValue]) -> RowKeyHash {
+        let mut hash = [0; RowKeyHash::LEN];
+        let named = row_key_bytes(source, table, key);
+        hash.copy_from_slice(&crypto::hmac(&self.row_key, &named)[..RowKeyHash::LEN]);
+        RowKeyHash(hash)
+    }
+
+    /// The keys of the repository's own objects: runs, and what the change log holds of no site.
     pub fn object_keys(&self) -> &SiteKeys {
         &self.objects
     }

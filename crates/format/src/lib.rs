@@ -4,7 +4,7 @@
 //! names      ◀▶ object names                      secret, keys, site_keys   the tree of keys
 //! config     ◀▶ lifeboat.json                     key_object                a wrapped key
 //! envelope      header | frame* | trailer         writer, opener, compress  frames, sealed and opened in place
-//! table, manifest, index, commit                  what the frames of each kind of object hold (cbor, wire)
+//! table, manifest, index, commit, change_log      what the frames of each kind of object hold (cbor, wire)
 //! scan          an object without its keys
 //! ```
 //!
@@ -16,6 +16,7 @@
 //! What is not here: stores and requests (`store`), what to write when (`repo`).
 
 mod cbor;
+mod change_log;
 mod commit;
 mod compress;
 mod config;
@@ -39,6 +40,11 @@ mod table;
 mod wire;
 mod writer;
 
+pub use change_log::{
+    BlockReader, BlockWriter, SEGMENT_LEN_MAX, SealedBlock, SegmentHead, SegmentName, SegmentTail, SegmentWriter,
+    TransactionChanges, decode_epoch, decode_footer, decode_log_commit, decode_shared, decode_unrouted, encode_epoch,
+    encode_log_commit,
+};
 pub use commit::{commit_hash, decode_commit, decode_run, encode_commit, encode_run};
 pub use compress::{Compressor, Decompressor};
 pub use config::RepositoryConfig;

@@ -10,6 +10,10 @@
 //! sites/<hh>/<handle>/commit/<inverted n>  newest first in a listing
 //! sites/<hh>/<handle>/{manifest,index,pack}/<id>
 //! runs/<inverted n>
+//! log/<source>/<inverted epoch>/epoch      a change log: see `change_log` below
+//! log/<source>/<inverted epoch>/seg/<inverted n>
+//! log/<source>/<inverted epoch>/commit/<inverted n>
+//! log/<source>/<inverted epoch>/long/<id>
 //! probe/<id>                               written and removed by `init`
 //! ```
 //!
@@ -17,9 +21,15 @@
 //! `u64::MAX - n`, so that the first name of a listing is the newest. `hh` is the first two hex
 //! digits of the handle: it spreads sites over directories and over the store's partitions.
 
-use lifeboat_model::{Generation, KeyNumber, ObjectId, RunNumber, SiteHandle};
+use lifeboat_model::{EpochId, Generation, KeyNumber, LogCommitNumber, ObjectId, RunNumber, SiteHandle, SourceName};
 
-use crate::{KeyId, ObjectKind};
+use crate::{KeyId, ObjectKind, SegmentName};
+
+mod change_log;
+
+pub use change_log::{
+    LOG_PREFIX, epoch, epoch_prefix, log_commit, log_commits_prefix, log_prefix, long_segment, segment, segments_prefix,
+};
 
 pub const CONFIG: &str = "lifeboat.json";
 pub const SIGNING_KEY: &str = "keys/repository/signing";
@@ -100,7 +110,7 @@ pub fn probe(id: &ObjectId) -> String {
 }
 
 /// What a name of a repository says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ParsedName {
     Config,
     RootKey(KeyId),
@@ -112,6 +122,10 @@ pub enum ParsedName {
     /// A manifest, an index segment or a pack.
     Object(SiteHandle, ObjectKind, ObjectId),
     Run(RunNumber),
+    Epoch(SourceName, EpochId),
+    Segment(SegmentName),
+    LogCommit(SourceName, EpochId, LogCommitNumber),
+    LongSegment(SourceName, EpochId, ObjectId),
     Probe(ObjectId),
 }
 
@@ -127,6 +141,7 @@ pub fn parse_object_name(name: &str) -> Option<ParsedName> {
         "keys" => parse_key_name(rest),
         "sites" => parse_site_name(rest),
         "runs" => parse_run(name).map(ParsedName::Run),
+        "log" => change_log::parse(rest),
         "probe" => ObjectId::parse(rest).ok().map(ParsedName::Probe),
         _ => None,
     }

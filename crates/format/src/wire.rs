@@ -3,24 +3,42 @@
 //! The keys are the format: they are listed in `docs/format.md`, and a number once given is never
 //! given again. The model's own types know nothing of this.
 
+mod change;
+mod change_log;
 mod entry;
 mod site;
 mod snapshot;
 mod variant;
 
 use lifeboat_model::{
-    ChunkId, Generation, HoldId, KeyNumber, ObjectId, RestoreId, RunNumber, SiteHandle, SiteId, SnapshotId, SourceName,
-    Timestamp, WriterIdentity,
+    ChunkId, EpochId, Generation, HoldId, KeyNumber, LogCommitNumber, Lsn, ObjectId, RestoreId, RowKeyHash, RunNumber,
+    SegmentNumber, SiteHandle, SiteId, SnapshotId, SourceName, Timestamp, TransactionId, WriterIdentity,
 };
 
 use crate::cbor::{In, Out, Wire, WireResult, emit, malformed, wire_map, wire_newtypes};
 use crate::{PackRow, SealedKey};
 
+pub(crate) use change::{check_change, check_table, row_key_bytes};
 pub(crate) use entry::{Refs, check_entry, put_entry, take_entry};
 
 wire_newtypes!(
-    ChunkId, Generation, HoldId, KeyNumber, ObjectId, RestoreId, RunNumber, SealedKey, SiteHandle, SnapshotId,
-    Timestamp
+    ChunkId,
+    EpochId,
+    Generation,
+    HoldId,
+    KeyNumber,
+    LogCommitNumber,
+    Lsn,
+    ObjectId,
+    RestoreId,
+    RowKeyHash,
+    RunNumber,
+    SealedKey,
+    SegmentNumber,
+    SiteHandle,
+    SnapshotId,
+    Timestamp,
+    TransactionId,
 );
 
 impl Wire for SiteId {

@@ -158,6 +158,9 @@ byte_id!(
 byte_id!(
     /// One hold on a site's points.
     HoldId, 8);
+byte_id!(
+    /// A row's primary key under the repository's own key: equal for equal keys, and telling nothing else.
+    RowKeyHash, 16);
 
 impl SiteHandle {
     /// The pseudo-site whose keys and objects belong to the repository itself.
@@ -193,6 +196,15 @@ number_id!(
 number_id!(
     /// One recorded execution of a backup; the first is 1.
     RunNumber, u64);
+number_id!(
+    /// A stretch of a source's history without a gap; the first is 1.
+    EpochId, u32);
+number_id!(
+    /// A segment's place in its epoch; the first is 1, and there are no gaps.
+    SegmentNumber, u64);
+number_id!(
+    /// A commit's place in its epoch's own sequence; the first is 1.
+    LogCommitNumber, u64);
 
 #[cfg(test)]
 mod tests {

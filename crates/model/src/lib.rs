@@ -4,6 +4,8 @@
 //! each word. Everything is a typed id or plain data, because the incident Lifeboat exists for
 //! began when one kind of id was taken for another.
 
+mod change;
+mod change_log;
 mod commit;
 mod entry;
 mod fault;
@@ -16,12 +18,21 @@ mod site_state;
 mod snapshot;
 mod time;
 
+pub use change::{
+    ChangePlace, ChangedColumn, ChangedTable, ChangedValue, Lsn, NotAnLsn, RowChange, TransactionHead, TransactionId,
+    Visibility,
+};
+pub use change_log::{
+    BlockRef, ChangeCounts, ChangeKind, Epoch, EpochFacts, EpochReason, LogCommit, LogEvent, LogNote, LogState,
+    LongSegment, ObjectPlace, SegmentFooter, SegmentSpan, SharedFacts, SiteChange, SiteCount, SpanBounds,
+    StructureChange, TransactionFacts, Truncation, UnroutedChange, UnroutedChanges, UnroutedRef,
+};
 pub use commit::{Commit, Run, RunOutcome, RunSite, RunSource};
 pub use entry::{ChunkRef, Entry, EntryKind, EntryMetadata, Extent, FileTime, Xattr};
 pub use fault::{Fault, Faulty, worst_exit_code};
 pub use id::{
-    ChunkId, Generation, HoldId, IdError, KeyNumber, ObjectId, RestoreId, RunNumber, SiteHandle, SiteId, SnapshotId,
-    SourceName,
+    ChunkId, EpochId, Generation, HoldId, IdError, KeyNumber, LogCommitNumber, ObjectId, RestoreId, RowKeyHash,
+    RunNumber, SegmentNumber, SiteHandle, SiteId, SnapshotId, SourceName,
 };
 pub use path::{EntryPath, PathError};
 pub use point::{Mark, PointInTime, PointParseError, PointState};

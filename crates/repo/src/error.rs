@@ -1,6 +1,6 @@
 //! What can go wrong with a repository.
 
-use lifeboat_model::{Fault, Faulty, Generation, SiteId, StateError};
+use lifeboat_model::{EpochId, Fault, Faulty, Generation, SegmentNumber, SiteId, SourceName, StateError};
 
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -25,6 +25,13 @@ pub enum Error {
     Damaged { object: String, detail: String },
     #[error("the store has lost its newest commits: site=`{site}`, newest there=`{found}`, seen before=`{known}`")]
     RolledBack { site: SiteId, found: u64, known: Generation },
+    #[error(
+        "the store has lost what it had of a change log: source=`{log}`, newest there=`{found}`, seen before=`{known}`"
+    )]
+    LogRolledBack { log: SourceName, found: String, known: String },
+    /// Number 0 is the epoch itself.
+    #[error("another process writes this change log: source=`{log}`, epoch=`{epoch}`, number=`{number}`")]
+    LogFenced { log: SourceName, epoch: EpochId, number: SegmentNumber },
     #[error("the store gave back other bytes than it was given: object=`{object}`")]
     NotReadBack { object: String },
     #[error("cancelled")]
@@ -49,7 +56,11 @@ impl Faulty for Error {
             Error::State(_) | Error::Bug(_) => Fault::Bug,
             Error::NoRepository { .. } | Error::RepositoryExists { .. } | Error::NotEmpty { .. } => Fault::Operator,
             Error::WrongKey { .. } => Fault::Operator,
-            Error::Damaged { .. } | Error::RolledBack { .. } | Error::NotReadBack { .. } => Fault::Damage,
+            Error::LogFenced { .. } => Fault::Fenced,
+            Error::Damaged { .. }
+            | Error::RolledBack { .. }
+            | Error::LogRolledBack { .. }
+            | Error::NotReadBack { .. } => Fault::Damage,
             Error::Cancelled => Fault::Cancelled,
         }
     }
@@ -71,7 +82,10 @@ impl Faulty for Error {
             Error::Damaged { .. } | Error::NotReadBack { .. } => {
                 Some("run `lifeboat check --read-data` to list all damage; older points and other sites may be whole".into())
             }
-            Error::RolledBack { .. } => Some(
+            Error::LogFenced { .. } => Some(
+                "nothing of it was overwritten; stop all but one of the processes that capture this source, perhaps on another host".into(),
+            ),
+            Error::RolledBack { .. } | Error::LogRolledBack { .. } => Some(
                 "the bucket was rolled back or lost objects: stop backups and prunes, and bring the missing objects back from the store's own versions or copies".into(),
             ),
             _ => None,

@@ -1,12 +1,14 @@
 //! The repository inside a store: one ledger a site, and the chunks it names.
 //!
 //!   ingest ──▶ packs ──▶ index ──▶ manifest ──▶ commit      each arrow: "is durable before"
+//!   draft  ──▶ segment                                 a source's change log: many sites in one object
 //!   commit ──▶ manifest ──▶ ranged reads ──▶ verified chunks   a restore loads no index
 //!
 //! Invariant (commit-last): no commit names an object that is not durable and read back.
 //! What is not here: where bytes come from and go to (`lifeboat-source`), what to do and in which
 //! order (`lifeboat-engine`), the bytes of the format (`lifeboat-format`).
 
+mod change_log;
 mod check;
 mod chunker;
 mod error;
@@ -20,6 +22,10 @@ mod run;
 mod site;
 mod upload;
 
+pub use change_log::{
+    Appender, ChangeLog, FooterMemory, KnownLog, ListedSegment, LogReadStats, NewestEpoch, NoFooterMemory,
+    SegmentBlock, SegmentDraft, Unrouted,
+};
 pub use check::{CheckDepth, CheckReport, Finding};
 pub use chunker::Chunker;
 pub use error::Error;

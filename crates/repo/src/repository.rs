@@ -168,6 +168,17 @@ impl Repository {
         Ok(keys)
     }
 
+    /// The first key of a site, made if it has none yet: for what is written of a site without its
+    /// sequence.
+    pub(crate) async fn first_site_keys(&self, handle: SiteHandle) -> Result<SiteKeys, Error> {
+        match self.site_keys(handle, KeyNumber(1)).await {
+            Err(Error::Store(lifeboat_store::Error::NotFound { .. })) => {
+                self.make_site_keys(handle, KeyNumber(1)).await
+            }
+            other => other,
+        }
+    }
+
     /// Makes the first key of a site, or takes the one that another process made just now.
     pub(crate) async fn make_site_keys(&self, handle: SiteHandle, number: KeyNumber) -> Result<SiteKeys, Error> {
         let name = object_name(names::site_key(&handle, number))?;

@@ -116,7 +116,7 @@ pub async fn engine_in_memory(sources: Vec<AnySource>) -> Engine {
 }
 
 /// An engine without hooks, memory, policy or anybody who looks on.
-fn engine_of(fleet: Fleet, repository: Repository) -> Engine {
+pub fn engine_of(fleet: Fleet, repository: Repository) -> Engine {
     Engine {
         repository,
         fleet,

@@ -1,5 +1,7 @@
 //! Names, there and back.
 
+use lifeboat_model::SegmentNumber;
+
 use super::*;
 
 const SITE: SiteHandle = SiteHandle([0xab, 0xcd, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]);
@@ -39,6 +41,45 @@ fn every_name_is_read_back_as_what_it_was_made_from() {
     }
     check(run(RunNumber(u64::MAX)), "runs/00000000000000000000", ParsedName::Run(RunNumber(u64::MAX)));
     check(probe(&ID), &format!("probe/{id}"), ParsedName::Probe(ID));
+}
+
+#[test]
+fn every_name_of_a_change_log_is_read_back_and_the_newest_is_first() {
+    let source = SourceName::new("app-1").unwrap();
+    let name = |number| SegmentName { source: source.clone(), epoch: EpochId(2), number: SegmentNumber(number) };
+    let check = |made: String, text: &str, want: ParsedName| {
+        assert_eq!(made, text);
+        assert_eq!(parse_object_name(&made), Some(want), "{made}");
+    };
+    let long = long_segment(&source, EpochId(2), &ID);
+    check(epoch(&source, EpochId(2)), "log/app-1/4294967293/epoch", ParsedName::Epoch(source.clone(), EpochId(2)));
+    check(segment(&name(1)), "log/app-1/4294967293/seg/18446744073709551614", ParsedName::Segment(name(1)));
+    check(
+        log_commit(&source, EpochId(2), LogCommitNumber(7)),
+        "log/app-1/4294967293/commit/18446744073709551608",
+        ParsedName::LogCommit(source.clone(), EpochId(2), LogCommitNumber(7)),
+    );
+    check(
+        long.clone(),
+        &format!("log/app-1/4294967293/long/{ID}"),
+        ParsedName::LongSegment(source.clone(), EpochId(2), ID),
+    );
+    assert!(epoch(&source, EpochId(10)) < epoch(&source, EpochId(9)));
+    assert!(segment(&name(10)) < segment(&name(9)));
+    for bad in [
+        "log/",
+        "log/app-1/4294967293",
+        "log/app-1/4294967296/epoch",
+        "log/App/4294967293/epoch",
+        "log/app-1/4294967293/epoch/1",
+        "log/app-1/4294967293/seg",
+        "log/app-1/4294967293/seg/1",
+        "log/app-1/4294967293/seg/18446744073709551616",
+        "log/app-1/4294967293/long/1",
+        "log/app-1/1/epoch",
+    ] {
+        assert_eq!(parse_object_name(bad), None, "{bad}");
+    }
 }
 
 #[test]

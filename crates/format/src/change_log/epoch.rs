@@ -1,0 +1,128 @@
+//! Epochs and log commits: one body in one frame, like the commits of sites.
+
+use lifeboat_model::{
+    Epoch, EpochFacts, EpochId, EpochReason, LogCommit, LogCommitNumber, LogEvent, LogState, Lsn, SourceKind,
+    SourceName, Timestamp, WriterIdentity,
+};
+
+use super::Checked;
+use crate::cbor::wire_map;
+use crate::commit::{decode_body, encode_body};
+use crate::{Error, ObjectKind, Result, SiteKeys};
+
+struct EpochBody {
+    id: EpochId,
+    source: SourceName,
+    kind: SourceKind,
+    system_identifier: String,
+    timeline: u32,
+    slot: String,
+    database: String,
+    begins: Lsn,
+    snapshot: String,
+    begun_at: Timestamp,
+    why: EpochReason,
+    note: String,
+    writer: WriterIdentity,
+}
+
+wire_map!(EpochBody {
+    0: id,
+    1: source,
+    2: kind,
+    3: system_identifier,
+    4: timeline,
+    5: slot,
+    6: database,
+    7: begins,
+    8: snapshot,
+    9: begun_at,
+    10: why,
+    11: note,
+    12: writer,
+});
+
+struct LogCommitBody {
+    number: LogCommitNumber,
+    previous: [u8; 32],
+    written_at: Timestamp,
+    writer: WriterIdentity,
+    event: LogEvent,
+    state: LogState,
+}
+
+wire_map!(LogCommitBody { 0: number, 1: previous, 2: written_at, 3: writer, 4: event, 5: state });
+
+/// The whole object of an epoch; `keys` are the repository's own ([`crate::RepositoryKeys::object_keys`]).
+pub fn encode_epoch(keys: &SiteKeys, epoch: &Epoch) -> Result<Vec<u8>> {
+    let Epoch { id, nonce, writer, facts } = epoch.clone();
+    let EpochFacts { source, kind, system_identifier, timeline, slot, database, .. } = facts;
+    let EpochFacts { begins, snapshot, begun_at, why, note, .. } = epoch.facts.clone();
+    let body = EpochBody {
+        id,
+        source,
+        kind,
+        system_identifier,
+        timeline,
+        slot,
+        database,
+        begins,
+        snapshot,
+        begun_at,
+        why,
+        note,
+        writer,
+    };
+    encode_body(keys, ObjectKind::Epoch, nonce, &body)
+}
+
+/// Reads the epoch that was stored as `id` of `source`.
+pub fn decode_epoch(keys: &SiteKeys, source: &SourceName, id: EpochId, bytes: &[u8]) -> Result<Epoch> {
+    let (nonce, body): (_, EpochBody) = decode_body(keys, ObjectKind::Epoch, bytes)?;
+    if (&body.source, body.id) != (source, id) {
+        let detail =
+            format!("it is another one: found=`{}` of `{}`, expected=`{id}` of `{source}`", body.id, body.source);
+        return Err(Error::damaged("epoch", detail));
+    }
+    let EpochBody { id, source, kind, system_identifier, timeline, slot, database, .. } = body;
+    let EpochBody { begins, snapshot, begun_at, why, note, writer, .. } = body;
+    let facts =
+        EpochFacts { source, kind, system_identifier, timeline, slot, database, begins, snapshot, begun_at, why, note };
+    Ok(Epoch { id, nonce, writer, facts })
+}
+
+/// The whole object of a log commit.
+pub fn encode_log_commit(keys: &SiteKeys, commit: &LogCommit) -> Result<Vec<u8>> {
+    let LogCommit { number, previous, nonce, written_at, writer, event, state } = commit.clone();
+    check_long_segments(&state).map_err(Error::misuse)?;
+    let body = LogCommitBody { number, previous, written_at, writer, event, state };
+    encode_body(keys, ObjectKind::LogCommit, nonce, &body)
+}
+
+/// Reads the log commit that was stored as `number` of an epoch of `source`.
+pub fn decode_log_commit(
+    keys: &SiteKeys,
+    (source, epoch): (&SourceName, EpochId),
+    number: LogCommitNumber,
+    bytes: &[u8],
+) -> Result<LogCommit> {
+    let (nonce, body): (_, LogCommitBody) = decode_body(keys, ObjectKind::LogCommit, bytes)?;
+    let LogCommitBody { number: found, previous, written_at, writer, event, state } = body;
+    if (found, &state.source, state.epoch) != (number, source, epoch) {
+        let detail = format!(
+            "it is another one: found=`{found}` of epoch `{}` of `{}`, expected=`{number}` of epoch `{epoch}` of `{source}`",
+            state.epoch, state.source
+        );
+        return Err(Error::damaged("log commit", detail));
+    }
+    check_long_segments(&state).map_err(|detail| Error::damaged("log commit", detail))?;
+    Ok(LogCommit { number, previous, nonce, written_at, writer, event, state })
+}
+
+fn check_long_segments(state: &LogState) -> Checked {
+    let all = &state.long_segments;
+    match all.iter().all(|one| one.first <= one.last) && all.is_sorted_by(|a, b| a.last < b.first) {
+        true => Ok(()),
+        false => Err("ranges of segments overlap or do not ascend".to_owned()),
+    }
+}

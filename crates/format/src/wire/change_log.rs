@@ -1,0 +1,64 @@
+//! What epochs, segments and log commits say of themselves.
+
+use lifeboat_model::{
+    BlockRef, EpochReason, LogEvent, LogNote, LogState, LongSegment, ObjectPlace, SegmentSpan, SharedFacts, SiteCount,
+    SiteId, SpanBounds, StructureChange, TransactionFacts, Truncation, UnroutedChange, UnroutedChanges, UnroutedRef,
+};
+
+use super::variant::{Variant, put_variant};
+use super::wire_codes;
+use crate::cbor::{self, In, Out, Wire, WireResult, wire_array, wire_lists, wire_map};
+
+wire_codes!(EpochReason, "reason of an epoch" { 0: First, 1: SlotLost, 2: Failover, 3: TableRewritten, 4: Asked });
+
+wire_map!(SegmentSpan { 0: from, 1: complete_till, 2: bounds });
+wire_array!(SpanBounds { first_commit, last_commit, earliest, latest, lowest, highest });
+wire_array!(ObjectPlace { id, offset, len });
+wire_array!(UnroutedRef { place, changes });
+wire_array!(BlockRef { site, place, counts, first, last });
+
+wire_map!(SharedFacts { 0: sites, 1: tables, 2: transactions, 3: truncations, 4: structure, 5: notes });
+wire_array!(TransactionFacts { head, counts, unrouted });
+wire_array!(SiteCount { site, table, counts });
+wire_array!(Truncation { place, tables, cascades, restarts_sequences });
+wire_array!(StructureChange { place, before, after });
+wire_array!(LogNote { place, prefix, content });
+
+wire_map!(UnroutedChanges { 0: tables, 1: changes });
+wire_array!(UnroutedChange { place, table, kind, key, change });
+
+wire_map!(LogState { 0: source, 1: epoch, 2: long_segments });
+wire_array!(LongSegment { id, len, first, last });
+
+wire_lists!(
+    BlockRef,
+    LogNote,
+    LongSegment,
+    SiteCount,
+    SiteId,
+    String,
+    StructureChange,
+    TransactionFacts,
+    Truncation,
+    UnroutedChange,
+    u32,
+);
+
+/// An event is `[code, field, …]`.
+impl Wire for LogEvent {
+    fn put(&self, out: &mut Out<'_>) {
+        match self {
+            Self::Compacted(segment) => put_variant(out, 0, &[segment]),
+        }
+    }
+
+    fn take(input: &mut In<'_>) -> WireResult<Self> {
+        let mut variant = Variant::begin(input)?;
+        let event = match variant.code {
+            0 => Self::Compacted(variant.field(input)?),
+            other => return cbor::unknown("log event", other.into()),
+        };
+        variant.end(input)?;
+        Ok(event)
+    }
+}

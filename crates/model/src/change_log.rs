@@ -1,0 +1,337 @@
+//! The change log of a source: epochs, their segments, and what a segment says of itself.
+//!
+//! A segment holds the changes of a span of its source's history: a block for each site that has
+//! some, and beside them what belongs to no site alone. Its footer says where each block is. Plain
+//! data: bytes are `lifeboat-format`'s, objects `lifeboat-repo`'s.
+
+use std::sync::Arc;
+
+use crate::{
+    ChangePlace, ChangedTable, EpochId, LogCommitNumber, Lsn, ObjectId, RowChange, RowKeyHash, SegmentNumber, SiteId,
+    SourceKind, SourceName, Timestamp, TransactionHead, TransactionId, WriterIdentity,
+};
+
+/// A stretch of a source's history without a gap, as its first object says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Epoch {
+    pub id: EpochId,
+    /// Random: tells our own epoch from another's after an unclear failure; its first segment names it.
+    pub nonce: ObjectId,
+    pub writer: WriterIdentity,
+    pub facts: EpochFacts,
+}
+
+/// What an epoch follows, where it begins, and why it had to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EpochFacts {
+    pub source: SourceName,
+    pub kind: SourceKind,
+    /// Of the server, as `pg_control_system()` prints it: never the same for two clusters.
+    pub system_identifier: String,
+    pub timeline: u32,
+    pub slot: String,
+    pub database: String,
+    /// Every change with a later commit is in the epoch.
+    pub begins: Lsn,
+    /// What the snapshot sees that the slot was made with: `xmin:xmax:xip,…`.
+    pub snapshot: String,
+    pub begun_at: Timestamp,
+    pub why: EpochReason,
+    /// More about why, for a person.
+    pub note: String,
+}
+
+/// Why an epoch was begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum EpochReason {
+    /// There was none before.
+    First,
+    /// The slot is gone, or the server has thrown away what it had not yet sent.
+    SlotLost,
+    /// Another server, or the same one on another timeline.
+    Failover,
+    /// A table's rows were all written anew, which the source does not send as changes.
+    TableRewritten,
+    /// A person asked for it.
+    Asked,
+}
+
+/// Which part of the source's history a segment covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SegmentSpan {
+    /// Till here everything was complete before this segment.
+    pub from: Lsn,
+    /// Every transaction whose commit is not after this is wholly in segments up to this one.
+    pub complete_till: Lsn,
+    /// `None`: the segment holds no transaction, and only says that there was none.
+    pub bounds: Option<SpanBounds>,
+}
+
+/// Between which bounds the transactions of a segment lie, both included.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SpanBounds {
+    pub first_commit: Lsn,
+    pub last_commit: Lsn,
+    /// By the source's clock, which need not ascend with the commits.
+    pub earliest: Timestamp,
+    pub latest: Timestamp,
+    pub lowest: TransactionId,
+    pub highest: TransactionId,
+}
+
+impl SpanBounds {
+    /// The bounds of one transaction.
+    pub fn of(head: &TransactionHead) -> Self {
+        let TransactionHead { id, commit, committed_at } = *head;
+        Self {
+            first_commit: commit,
+            last_commit: commit,
+            earliest: committed_at,
+            latest: committed_at,
+            lowest: id,
+            highest: id,
+        }
+    }
+
+    /// These bounds, wide enough for one more transaction.
+    pub fn with(self, head: &TransactionHead) -> Self {
+        let one = Self::of(head);
+        Self {
+            first_commit: self.first_commit.min(one.first_commit),
+            last_commit: self.last_commit.max(one.last_commit),
+            earliest: self.earliest.min(one.earliest),
+            latest: self.latest.max(one.latest),
+            lowest: self.lowest.min(one.lowest),
+            highest: self.highest.max(one.highest),
+        }
+    }
+}
+
+/// Where a sealed object lies within a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ObjectPlace {
+    pub id: ObjectId,
+    pub offset: u64,
+    /// Bytes of the whole object.
+    pub len: u64,
+}
+
+/// How many rows were inserted, updated and deleted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ChangeCounts {
+    pub inserts: u64,
+    pub updates: u64,
+    pub deletes: u64,
+}
+
+impl ChangeCounts {
+    pub fn changes(&self) -> u64 {
+        self.inserts.saturating_add(self.updates).saturating_add(self.deletes)
+    }
+
+    pub fn count(&mut self, kind: ChangeKind) {
+        match kind {
+            ChangeKind::Insert => self.inserts += 1,
+            ChangeKind::Update => self.updates += 1,
+            ChangeKind::Delete => self.deletes += 1,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum ChangeKind {
+    Insert,
+    Update,
+    Delete,
+}
+
+impl RowChange {
+    pub fn kind(&self) -> ChangeKind {
+        match self {
+            Self::Insert { .. } => ChangeKind::Insert,
+            Self::Update { .. } => ChangeKind::Update,
+            Self::Delete { .. } => ChangeKind::Delete,
+        }
+    }
+}
+
+/// One site's changes in a segment: where they are, and what one can know without reading them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BlockRef {
+    pub site: SiteId,
+    pub place: ObjectPlace,
+    pub counts: ChangeCounts,
+    pub first: ChangePlace,
+    pub last: ChangePlace,
+}
+
+/// What a segment says of itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentFooter {
+    pub source: SourceName,
+    pub epoch: EpochId,
+    pub number: SegmentNumber,
+    /// Of this footer; the next segment names it.
+    pub id: ObjectId,
+    /// Id of the footer before; of the first segment, the epoch's nonce.
+    pub previous: ObjectId,
+    pub span: SegmentSpan,
+    /// By the clock of whoever wrote it.
+    pub sealed_at: Timestamp,
+    /// Ascending by site, each once.
+    pub blocks: Vec<BlockRef>,
+    pub shared: Option<ObjectPlace>,
+    pub unrouted: Option<UnroutedRef>,
+    /// This is the last segment of its epoch: the source is followed on in that one.
+    pub followed_by: Option<EpochId>,
+}
+
+impl SegmentFooter {
+    /// The block of one site.
+    pub fn block(&self, site: &SiteId) -> Option<&BlockRef> {
+        self.blocks.binary_search_by(|block| block.site.cmp(site)).ok().and_then(|at| self.blocks.get(at))
+    }
+}
+
+/// Where the changes are whose site nobody could tell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct UnroutedRef {
+    pub place: ObjectPlace,
+    pub changes: u64,
+}
+
+/// One change of one site, as a block gives it back.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SiteChange {
+    /// Within the transaction.
+    pub sequence: u64,
+    pub table: Arc<ChangedTable>,
+    pub change: RowChange,
+}
+
+/// What belongs to no site alone, and never a value of a row.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SharedFacts {
+    /// That [`SiteCount::site`] numbers.
+    pub sites: Vec<SiteId>,
+    /// Names as SQL prints them, that counts and truncations number.
+    pub tables: Vec<String>,
+    /// In the order of their commits.
+    pub transactions: Vec<TransactionFacts>,
+    pub truncations: Vec<Truncation>,
+    pub structure: Vec<StructureChange>,
+    pub notes: Vec<LogNote>,
+}
+
+impl SharedFacts {
+    pub fn is_empty(&self) -> bool {
+        let Self { transactions, truncations, structure, notes, .. } = self;
+        transactions.is_empty() && truncations.is_empty() && structure.is_empty() && notes.is_empty()
+    }
+}
+
+/// What one transaction did in this segment, in numbers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TransactionFacts {
+    pub head: TransactionHead,
+    pub counts: Vec<SiteCount>,
+    /// Changes whose site nobody could tell.
+    pub unrouted: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SiteCount {
+    /// Place in [`SharedFacts::sites`].
+    pub site: u32,
+    /// Place in [`SharedFacts::tables`].
+    pub table: u32,
+    pub counts: ChangeCounts,
+}
+
+/// Tables that were emptied as a whole: of every site at once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Truncation {
+    pub place: ChangePlace,
+    /// Places in [`SharedFacts::tables`].
+    pub tables: Vec<u32>,
+    pub cascades: bool,
+    pub restarts_sequences: bool,
+}
+
+/// A table has other columns or another key than before.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StructureChange {
+    /// Of the first change that has the new structure.
+    pub place: ChangePlace,
+    /// `None`: the table was not seen before.
+    pub before: Option<ChangedTable>,
+    pub after: ChangedTable,
+}
+
+/// What an application wrote into the log by `pg_logical_emit_message`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogNote {
+    pub place: ChangePlace,
+    pub prefix: String,
+    pub content: Vec<u8>,
+}
+
+/// Changes whose site nobody could tell when they came.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct UnroutedChanges {
+    /// That [`UnroutedChange::table`] numbers.
+    pub tables: Vec<ChangedTable>,
+    /// In the order of the log.
+    pub changes: Vec<UnroutedChange>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UnroutedChange {
+    pub place: ChangePlace,
+    /// Place in [`UnroutedChanges::tables`].
+    pub table: u32,
+    pub kind: ChangeKind,
+    /// Keyed hash of the primary key: a restore looks for it among the keys of the site's own rows.
+    pub key: RowKeyHash,
+    /// The row, where it came with values; of a deletion by key there are none.
+    pub change: Option<RowChange>,
+}
+
+/// One create-if-absent entry of an epoch's own sequence: what became of its segments.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogCommit {
+    pub number: LogCommitNumber,
+    /// SHA-256 of the whole commit object before it; zeros for the first.
+    pub previous: [u8; 32],
+    /// Random: tells our own commit from another's after an unclear failure.
+    pub nonce: ObjectId,
+    pub written_at: Timestamp,
+    pub writer: WriterIdentity,
+    pub event: LogEvent,
+    /// The state after the event.
+    pub state: LogState,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LogEvent {
+    /// A range of segments was written again as one.
+    Compacted(LongSegment),
+}
+
+/// What a log commit says of its epoch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogState {
+    pub source: SourceName,
+    pub epoch: EpochId,
+    /// Ascending, none overlapping another.
+    pub long_segments: Vec<LongSegment>,
+}
+
+/// A segment that stands for a range of segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LongSegment {
+    pub id: ObjectId,
+    pub len: u64,
+    pub first: SegmentNumber,
+    pub last: SegmentNumber,
+}

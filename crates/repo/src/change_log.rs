@@ -1,0 +1,199 @@
+//! A source's change log in the store: found by two listings, read by ranges, extended by one writer.
+//!
+//!   LIST epochs ─▶ newest epoch ─▶ LIST segments ─▶ newest segment       newest first, by their names
+//!   footers ─▶ this site's ranges ─▶ changes in order                    a restore reads nothing else
+//!   draft ─▶ seal ─▶ create n+1 ─ lost ─▶ fenced                         of two writers one stops
+//!
+//! Invariant (one-log): segment n+1 of an epoch is created once, names segment n, and goes on exactly
+//! where that one ended; whoever finds it taken by another stops.
+//! What is not here: following a source (`lifeboat-source`), and when a segment is full
+//! (`lifeboat-engine`). Nothing is deleted, and nothing is written again as longer segments yet.
+
+mod append;
+mod draft;
+mod read;
+
+use std::sync::Arc;
+
+use lifeboat_format::{SegmentName, decode_epoch, names};
+use lifeboat_model::{Epoch, EpochId, ObjectId, SegmentNumber, SourceName};
+use lifeboat_store::ObjectName;
+
+use crate::upload::object_name;
+use crate::{Error, Repository};
+
+pub use append::Appender;
+pub use draft::{SegmentDraft, Unrouted};
+pub use read::{LogReadStats, SegmentBlock};
+
+/// The change log of one source; cheap to clone.
+#[derive(Clone)]
+pub struct ChangeLog {
+    repository: Repository,
+    source: SourceName,
+    memory: Arc<dyn FooterMemory>,
+    newest: Option<NewestEpoch>,
+}
+
+/// The newest epoch, as it was when the log was opened.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct NewestEpoch {
+    pub epoch: EpochId,
+    /// `None`: it has no segment yet.
+    pub segment: Option<ListedSegment>,
+}
+
+/// A segment that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ListedSegment {
+    pub epoch: EpochId,
+    pub number: SegmentNumber,
+    /// Bytes of the object.
+    pub len: u64,
+}
+
+/// What a caller remembers of a log: a store that has less has lost segments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct KnownLog {
+    pub epoch: EpochId,
+    /// 0: the epoch had no segment yet.
+    pub number: SegmentNumber,
+    /// Of that segment's footer; of an epoch without segments, its nonce.
+    pub id: ObjectId,
+}
+
+/// Where a caller keeps footers, so that each is read from the store once: sealed, as they are there.
+pub trait FooterMemory: Send + Sync {
+    fn recall(&self, object: &str) -> Option<Vec<u8>>;
+    /// `end` are the last bytes of the object, from where its footer begins.
+    fn remember(&self, object: &str, end: &[u8]);
+}
+
+/// Remembers nothing.
+#[derive(Debug, Clone, Copy)]
+pub struct NoFooterMemory;
+
+impl FooterMemory for NoFooterMemory {
+    fn recall(&self, _: &str) -> Option<Vec<u8>> {
+        None
+    }
+
+    fn remember(&self, _: &str, _: &[u8]) {}
+}
+
+impl ChangeLog {
+    /// Finds the newest epoch and its newest segment, by two listings of one name.
+    pub async fn open(repository: &Repository, source: &SourceName) -> Result<Self, Error> {
+        let mut log = Self {
+            repository: repository.clone(),
+            source: source.clone(),
+            memory: Arc::new(NoFooterMemory),
+            newest: None,
+        };
+        if let Some(epoch) = log.newest_epoch().await? {
+            log.newest = Some(NewestEpoch { epoch, segment: log.newest_segment(epoch).await? });
+        }
+        Ok(log)
+    }
+
+    /// The same log, which asks `memory` for a footer before it asks the store.
+    #[must_use]
+    pub fn with_memory(self, memory: Arc<dyn FooterMemory>) -> Self {
+        Self { memory, ..self }
+    }
+
+    pub fn source(&self) -> &SourceName {
+        &self.source
+    }
+
+    /// What was newest when the log was opened; `None` when nothing was ever captured.
+    pub fn newest(&self) -> Option<NewestEpoch> {
+        self.newest
+    }
+
+    /// Fails when the store has less than `known`, or another segment in its place.
+    pub async fn check_known(&self, known: &KnownLog) -> Result<(), Error> {
+        let found = self.newest.map(|newest| (newest.epoch, newest.segment.map_or(0, |segment| segment.number.0)));
+        let lost = |found: String| {
+            let known = format!("epoch {}, segment {}", known.epoch, known.number);
+            Err(Error::LogRolledBack { log: self.source.clone(), found, known })
+        };
+        let Some((epoch, number)) = found else { return lost("nothing".to_owned()) };
+        if (epoch, number) < (known.epoch, known.number.0) {
+            return lost(format!("epoch {epoch}, segment {number}"));
+        }
+        let id = match known.number {
+            SegmentNumber(0) => self.epoch(known.epoch).await?.nonce,
+            number => {
+                let listed = self.segments(known.epoch, number..=number).await?;
+                match listed.first() {
+                    Some(segment) => self.footer(segment).await?.id,
+                    None => return lost(format!("epoch {epoch}, segment {number}")),
+                }
+            }
+        };
+        match id == known.id {
+            true => Ok(()),
+            false => lost(format!("another segment {} of epoch {}", known.number, known.epoch)),
+        }
+    }
+
+    /// What an epoch follows and where it begins.
+    pub async fn epoch(&self, id: EpochId) -> Result<Epoch, Error> {
+        let name = object_name(names::epoch(&self.source, id))?;
+        let body = self.repository.store().get(&name).await?;
+        decode_epoch(self.repository.keys().object_keys(), &self.source, id, &body).map_err(Error::of_object(&name))
+    }
+
+    /// The object of a segment.
+    pub fn object_of(&self, segment: &ListedSegment) -> String {
+        names::segment(&self.name_of(segment))
+    }
+
+    fn name_of(&self, segment: &ListedSegment) -> SegmentName {
+        SegmentName { source: self.source.clone(), epoch: segment.epoch, number: segment.number }
+    }
+
+    fn object_name(&self, segment: &ListedSegment) -> Result<ObjectName, Error> {
+        object_name(self.object_of(segment))
+    }
+
+    async fn newest_epoch(&self) -> Result<Option<EpochId>, Error> {
+        let prefix = names::log_prefix(&self.source);
+        let Some(listed) = self.repository.store().list(&prefix, None, 1).await?.into_iter().next() else {
+            return Ok(None);
+        };
+        match names::parse_object_name(listed.name.as_str()) {
+            Some(
+                names::ParsedName::Epoch(_, epoch)
+                | names::ParsedName::LogCommit(_, epoch, _)
+                | names::ParsedName::LongSegment(_, epoch, _)
+                | names::ParsedName::Segment(SegmentName { epoch, .. }),
+            ) => Ok(Some(epoch)),
+            _ => Err(foreign(&listed.name)),
+        }
+    }
+
+    /// The newest segment of an epoch, by one listing of one name.
+    pub async fn newest_segment(&self, epoch: EpochId) -> Result<Option<ListedSegment>, Error> {
+        let prefix = names::segments_prefix(&self.source, epoch);
+        let listed = self.repository.store().list(&prefix, None, 1).await?;
+        listed.iter().map(listed_segment).next().transpose()
+    }
+}
+
+fn listed_segment(listed: &lifeboat_store::Listed) -> Result<ListedSegment, Error> {
+    match names::parse_object_name(listed.name.as_str()) {
+        Some(names::ParsedName::Segment(SegmentName { epoch, number, .. })) => {
+            Ok(ListedSegment { epoch, number, len: listed.len })
+        }
+        _ => Err(foreign(&listed.name)),
+    }
+}
+
+fn foreign(name: &ObjectName) -> Error {
+    Error::Damaged { object: name.to_string(), detail: "no object of a change log has such a name".into() }
+}
+
+#[cfg(test)]
+mod tests;

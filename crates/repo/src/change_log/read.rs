@@ -1,0 +1,286 @@
+//! Reading a change log: which segments there are, what each says of itself, and one site's changes.
+//!
+//!   LIST ─▶ segments ─▶ footers, some at once ─▶ this site's blocks, a few ahead ─▶ changes in order
+//!
+//! Memory is [`RANGES_MAX`] blocks of one site, and the changes of one frame. Nothing of another site's
+//! blocks is requested.
+
+use std::ops::RangeInclusive;
+
+use bytes::BytesMut;
+use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
+use lifeboat_format::{
+    BlockReader, ObjectHeader, SegmentTail, SiteKeys, decode_footer, decode_shared, decode_unrouted, names,
+};
+use lifeboat_model::{
+    BlockRef, ChangePlace, EpochId, Fault, Faulty, Lsn, ObjectId, ObjectPlace, SegmentFooter, SegmentNumber,
+    SharedFacts, SiteChange, SiteId, TransactionHead, UnroutedChanges,
+};
+
+use super::{ChangeLog, ListedSegment, listed_segment};
+use crate::Error;
+use crate::upload::object_name;
+
+/// Names asked for in one listing: what servers give at once.
+const LIST_NAMES_MAX: usize = 1_000;
+/// Read of a segment's end in the hope that the footer is in it: one of some hundred sites.
+const FOOTER_BYTES_GUESS: u64 = 64 << 10;
+const FOOTERS_MAX: usize = 16;
+/// Blocks of one site fetched ahead.
+const RANGES_MAX: usize = 4;
+
+/// One site's block in one segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SegmentBlock {
+    pub segment: ListedSegment,
+    pub block: BlockRef,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct LogReadStats {
+    pub blocks: u64,
+    pub bytes_read: u64,
+    pub changes: u64,
+}
+
+impl ChangeLog {
+    /// The segments of a range, oldest first. One that is missing is damage.
+    pub async fn segments(
+        &self,
+        epoch: EpochId,
+        range: RangeInclusive<SegmentNumber>,
+    ) -> Result<Vec<ListedSegment>, Error> {
+        let (first, last) = (range.start().0.max(1), range.end().0);
+        let prefix = names::segments_prefix(&self.source, epoch);
+        let object = |number| self.object_of(&ListedSegment { epoch, number: SegmentNumber(number), len: 0 });
+        // Names are inverted: the listing goes down from the newest.
+        let mut after = last.checked_add(1).map(|number| object_name(object(number))).transpose()?;
+        let mut found: Vec<ListedSegment> = Vec::new();
+        let mut expected = last;
+        while expected >= first {
+            let limit = usize::try_from(expected - first).unwrap_or(usize::MAX).saturating_add(1).min(LIST_NAMES_MAX);
+            let page = self.repository.store().list(&prefix, after.as_ref(), limit).await?;
+            let wanted_till = found.len() + limit;
+            for listed in &page {
+                let segment = listed_segment(listed)?;
+                if segment.number.0 != expected {
+                    break;
+                }
+                found.push(segment);
+                expected -= 1;
+            }
+            if found.len() < wanted_till {
+                let detail = "a segment is missing in the middle of its change log".to_owned();
+                return Err(Error::Damaged { object: object(expected), detail });
+            }
+            after = page.into_iter().last().map(|listed| listed.name);
+        }
+        found.reverse();
+        Ok(found)
+    }
+
+    /// What a segment says of itself: from memory, or by one or two reads of its end.
+    pub async fn footer(&self, segment: &ListedSegment) -> Result<SegmentFooter, Error> {
+        let name = self.object_name(segment)?;
+        if let Some(end) = self.memory.recall(name.as_str()) {
+            // What is remembered is proven like what is read; what does not fit is read again.
+            if let Ok(footer) = self.decode_end(segment, &end) {
+                return Ok(footer);
+            }
+        }
+        let store = self.repository.store();
+        let guess = FOOTER_BYTES_GUESS.min(segment.len);
+        let end = store.get_range(&name, segment.len - guess..segment.len).await?;
+        let tail = SegmentTail::parse(&end, segment.len).map_err(Error::of_object(&name))?;
+        let end_len = usize::try_from(segment.len - tail.footer_offset).unwrap_or(usize::MAX);
+        let end = match end.len().checked_sub(end_len) {
+            Some(from) => end.slice(from..),
+            None => store.get_range(&name, tail.footer_offset..segment.len).await?,
+        };
+        let footer = self.decode_end(segment, &end).map_err(Error::of_object(&name))?;
+        self.memory.remember(name.as_str(), &end);
+        Ok(footer)
+    }
+
+    /// `end`: footer and tail.
+    fn decode_end(&self, segment: &ListedSegment, end: &[u8]) -> lifeboat_format::Result<SegmentFooter> {
+        let tail = SegmentTail::parse(end, segment.len)?;
+        let own = self.repository.keys().object_keys();
+        let footer = &end[..end.len() - SegmentTail::LEN]; // `parse` found a tail
+        decode_footer(own, &self.name_of(segment), &tail, footer)
+    }
+
+    /// The footers of segments in order, some read ahead. Each must follow from the one before it; the
+    /// first of an epoch from the epoch.
+    pub async fn footers(
+        &self,
+        segments: Vec<ListedSegment>,
+    ) -> Result<impl Stream<Item = Result<(ListedSegment, SegmentFooter), Error>> + Send + '_, Error> {
+        let mut before = None;
+        if let Some(first) = segments.first().filter(|first| first.number == SegmentNumber(1)) {
+            let epoch = self.epoch(first.epoch).await?;
+            before = Some((SegmentNumber(0), epoch.nonce, epoch.facts.begins));
+        }
+        let reads = segments.into_iter().map(move |segment| async move {
+            let footer = self.footer(&segment).await?;
+            Ok::<_, Error>((segment, footer))
+        });
+        Ok(stream::iter(reads).buffered(FOOTERS_MAX).map(move |read| {
+            let (segment, footer) = read?;
+            self.check_follows(&segment, &footer, before)?;
+            before = Some((footer.number, footer.id, footer.span.complete_till));
+            Ok((segment, footer))
+        }))
+    }
+
+    fn check_follows(
+        &self,
+        segment: &ListedSegment,
+        footer: &SegmentFooter,
+        before: Option<(SegmentNumber, ObjectId, Lsn)>,
+    ) -> Result<(), Error> {
+        let Some((number, id, complete_till)) = before else { return Ok(()) };
+        let is_next = number.0.checked_add(1) == Some(footer.number.0);
+        if is_next && (footer.previous, footer.span.from) != (id, complete_till) {
+            let detail = "it does not follow from the segment before it".to_owned();
+            return Err(Error::Damaged { object: self.object_of(segment), detail });
+        }
+        Ok(())
+    }
+
+    /// What belongs to no site alone in a segment.
+    pub async fn shared(&self, segment: &ListedSegment, footer: &SegmentFooter) -> Result<SharedFacts, Error> {
+        let Some(place) = &footer.shared else { return Ok(SharedFacts::default()) };
+        let bytes = self.read_place(segment, place).await?;
+        let own = self.repository.keys().object_keys();
+        decode_shared(own, place, &bytes).map_err(|error| self.damaged(segment, place, "shared", error))
+    }
+
+    /// The changes of a segment whose site nobody could tell.
+    pub async fn unrouted(&self, segment: &ListedSegment, footer: &SegmentFooter) -> Result<UnroutedChanges, Error> {
+        let Some(unrouted) = &footer.unrouted else { return Ok(UnroutedChanges::default()) };
+        let bytes = self.read_place(segment, &unrouted.place).await?;
+        let own = self.repository.keys().object_keys();
+        decode_unrouted(own, unrouted, &bytes)
+            .map_err(|error| self.damaged(segment, &unrouted.place, "unrouted", error))
+    }
+
+    /// One site's changes in `segments`, in order. An error of `visit` ends it, and is the inner result.
+    ///
+    /// Must run on a multi-threaded runtime.
+    pub async fn read_site<E>(
+        &self,
+        site: &SiteId,
+        segments: Vec<ListedSegment>,
+        visit: impl FnMut(&TransactionHead, SiteChange) -> Result<(), E>,
+    ) -> Result<Result<LogReadStats, E>, Error> {
+        let footers = self.footers(segments).await?;
+        let blocks = footers.try_filter_map(|(segment, footer)| {
+            std::future::ready(Ok(footer.block(site).cloned().map(|block| SegmentBlock { segment, block })))
+        });
+        self.visit_blocks(blocks, visit).await
+    }
+
+    /// The same from blocks that the caller knows from footers, oldest first.
+    pub async fn read_blocks<E>(
+        &self,
+        blocks: Vec<SegmentBlock>,
+        visit: impl FnMut(&TransactionHead, SiteChange) -> Result<(), E>,
+    ) -> Result<Result<LogReadStats, E>, Error> {
+        self.visit_blocks(stream::iter(blocks.into_iter().map(Ok)), visit).await
+    }
+
+    async fn visit_blocks<E>(
+        &self,
+        blocks: impl Stream<Item = Result<SegmentBlock, Error>>,
+        mut visit: impl FnMut(&TransactionHead, SiteChange) -> Result<(), E>,
+    ) -> Result<Result<LogReadStats, E>, Error> {
+        let mut visitor = Visitor { log: self, stats: LogReadStats::default(), last: None };
+        let mut fetched = std::pin::pin!(blocks.map_ok(|block| self.fetch_block(block)).try_buffered(RANGES_MAX));
+        while let Some((found, keys, bytes)) = fetched.try_next().await? {
+            if let Err(error) = tokio::task::block_in_place(|| visitor.visit(&found, &keys, bytes, &mut visit))? {
+                return Ok(Err(error));
+            }
+        }
+        Ok(Ok(visitor.stats))
+    }
+
+    /// A block's bytes, and the key its header names.
+    async fn fetch_block(&self, found: SegmentBlock) -> Result<(SegmentBlock, SiteKeys, BytesMut), Error> {
+        let SegmentBlock { segment, block } = &found;
+        let bytes = self.read_place(segment, &block.place).await.map_err(|error| match error.fault() {
+            Fault::Damage => self.damaged(segment, &block.place, block.site.as_str(), error),
+            _ => error,
+        })?;
+        let header = ObjectHeader::parse(&bytes)
+            .map_err(|error| self.damaged(segment, &block.place, block.site.as_str(), error))?;
+        let handle = self.repository.handle_of(&block.site);
+        let keys = self.repository.site_keys(handle, header.key).await.map_err(|error| match error.fault() {
+            // Either the key is lost, or the number is what is damaged: both are named.
+            Fault::Damage => self.damaged(segment, &block.place, block.site.as_str(), error),
+            _ => error,
+        })?;
+        Ok((found, keys, bytes))
+    }
+
+    async fn read_place(&self, segment: &ListedSegment, place: &ObjectPlace) -> Result<BytesMut, Error> {
+        let name = self.object_name(segment)?;
+        let range = place.offset..place.offset.saturating_add(place.len);
+        let bytes = self.repository.store().get_range(&name, range).await?;
+        Ok(bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..])))
+    }
+
+    /// Names the segment, the place in it, and whose block it is; what is no damage stays what it is.
+    fn damaged(
+        &self,
+        segment: &ListedSegment,
+        place: &ObjectPlace,
+        site: &str,
+        error: impl Faulty + Into<Error>,
+    ) -> Error {
+        if error.fault() != Fault::Damage {
+            return error.into();
+        }
+        let detail = format!("block of site=`{site}`, offset=`{}`: {error}", place.offset);
+        Error::Damaged { object: self.object_of(segment), detail }
+    }
+}
+
+/// Hands on the changes of one block after another.
+struct Visitor<'l> {
+    log: &'l ChangeLog,
+    stats: LogReadStats,
+    last: Option<ChangePlace>,
+}
+
+impl Visitor<'_> {
+    fn visit<E>(
+        &mut self,
+        found: &SegmentBlock,
+        keys: &SiteKeys,
+        mut bytes: BytesMut,
+        visit: &mut impl FnMut(&TransactionHead, SiteChange) -> Result<(), E>,
+    ) -> Result<Result<(), E>, Error> {
+        let SegmentBlock { segment, block } = found;
+        let damaged = |error| self.log.damaged(segment, &block.place, block.site.as_str(), error);
+        if self.last.is_some_and(|last| last >= block.first) {
+            let detail = format!("block of site=`{}` repeats changes that were before it", block.site);
+            return Err(Error::Damaged { object: self.log.object_of(segment), detail });
+        }
+        self.last = Some(block.last);
+        self.stats.blocks += 1;
+        self.stats.bytes_read += bytes.len() as u64;
+        let mut reader = BlockReader::new(keys, block, &mut bytes).map_err(damaged)?;
+        while let Some(frame) = reader.next_frame().map_err(damaged)? {
+            for transaction in frame {
+                for change in transaction.changes {
+                    self.stats.changes += 1;
+                    if let Err(error) = visit(&transaction.head, change) {
+                        return Ok(Err(error));
+                    }
+                }
+            }
+        }
+        Ok(Ok(()))
+    }
+}
