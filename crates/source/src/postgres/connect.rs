@@ -15,7 +15,7 @@ use crate::Error;
 
 /// What a session must not inherit from the role's or the database's defaults. Time-outs that a
 /// careful administrator sets would end a snapshot half way; text must come out the same everywhere.
-const SETTINGS: &str = "
+pub(super) const SETTINGS: &str = "
     SET statement_timeout = 0; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = 0;
     SET idle_session_timeout = 0;
     SET row_security = off; SET search_path = ''; SET client_min_messages = warning;
@@ -24,7 +24,7 @@ const SETTINGS: &str = "
     SET client_encoding = 'UTF8'; SET lc_monetary = 'C'; SET synchronous_commit = on;
     SET transform_null_equals = off; SET default_transaction_isolation = 'read committed'";
 /// Since 17 one more time-out, for transactions of any kind.
-const SETTINGS_17: &str = "SET transaction_timeout = 0";
+pub(super) const SETTINGS_17: &str = "SET transaction_timeout = 0";
 /// The same as in the settings.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(10);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
@@ -87,6 +87,16 @@ impl Server {
         &self.source_name
     }
 
+    /// How to connect; an error if nobody can say.
+    pub(super) fn config(&self) -> Result<&Config, Error> {
+        self.refuse_unusable().map(|()| &self.config)
+    }
+
+    fn refuse_unusable(&self) -> Result<(), Error> {
+        let Some(Unusable { action, detail, hint }) = self.unusable.clone() else { return Ok(()) };
+        Err(Error::Database { source_name: self.source_name.clone(), action, detail, hint, fault: Fault::Operator })
+    }
+
     /// The name of the database it connects to.
     pub(super) fn database(&self) -> &str {
         self.config.get_dbname().or(self.config.get_user()).unwrap_or_default()
@@ -120,10 +130,7 @@ impl Server {
 
     /// A new session with the settings above.
     pub fn connect(&self) -> Result<Session, Error> {
-        if let Some(Unusable { action, detail, hint }) = self.unusable.clone() {
-            let source_name = self.source_name.clone();
-            return Err(Error::Database { source_name, action, detail, hint, fault: Fault::Operator });
-        }
+        self.refuse_unusable()?;
         let failed = |error: postgres::Error| self.cannot_connect(&error);
         let client = match self.config.get_ssl_mode() {
             SslMode::Disable => self.config.connect(NoTls),
@@ -147,7 +154,7 @@ impl Server {
     }
 
     /// Certificates are checked against the system's authorities (`sslmode=require` checks them too).
-    fn tls(&self) -> Result<tokio_postgres_rustls::MakeRustlsConnect, Error> {
+    pub(super) fn tls(&self) -> Result<tokio_postgres_rustls::MakeRustlsConnect, Error> {
         let failed = |detail: String| Error::Database {
             source_name: self.source_name.clone(),
             action: "cannot set up TLS".into(),
@@ -162,20 +169,7 @@ impl Server {
     }
 
     fn cannot_connect(&self, error: &postgres::Error) -> Error {
-        let (hint, fault) = match error.code() {
-            Some(&SqlState::INVALID_PASSWORD | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
-                ("check user and password in the source's `url`", Fault::Operator)
-            }
-            Some(&SqlState::INVALID_CATALOG_NAME) => {
-                ("check the database's name in the source's `url`", Fault::Operator)
-            }
-            Some(&SqlState::TOO_MANY_CONNECTIONS) => {
-                ("the server takes no more connections: try again, or raise max_connections", Fault::Retry)
-            }
-            Some(&SqlState::CANNOT_CONNECT_NOW) => ("the server is starting or stopping: try again", Fault::Retry),
-            Some(_) => ("ask the server's log", Fault::Operator),
-            None => ("is the server up, and host and port in the source's `url` right?", Fault::Operator),
-        };
+        let (hint, fault) = connect_advice(error.code());
         Error::Database {
             source_name: self.source_name.clone(),
             action: "cannot connect to the database".into(),
@@ -189,44 +183,8 @@ impl Server {
 impl Session {
     /// An error of this session, while it did `action` ("cannot read table `public.issues`").
     pub fn failed(&self, action: impl Into<String>, error: &postgres::Error) -> Error {
-        let (hint, fault) = match error.code() {
-            Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
-                ("`lifeboat sources inspect` prints the GRANT that is missing", Fault::Operator)
-            }
-            Some(&SqlState::LOCK_NOT_AVAILABLE) => {
-                ("somebody holds a lock for long: wait for them, or end their transaction", Fault::Retry)
-            }
-            Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED) => {
-                ("try again", Fault::Retry)
-            }
-            Some(&SqlState::DISK_FULL | &SqlState::OUT_OF_MEMORY | &SqlState::INSUFFICIENT_RESOURCES) => {
-                ("free some space on the database server, then run the same command again", Fault::Operator)
-            }
-            Some(&SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN | &SqlState::CANNOT_CONNECT_NOW) => {
-                ("the server ended the connection: run the same command again", Fault::Retry)
-            }
-            Some(&SqlState::UNDEFINED_TABLE | &SqlState::UNDEFINED_COLUMN | &SqlState::INVALID_SCHEMA_NAME) => {
-                ("a table was dropped, renamed or altered meanwhile: run the same command again", Fault::Operator)
-            }
-            Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => {
-                ("the server takes no writes (a standby?): name the primary in the source's `url`", Fault::Operator)
-            }
-            Some(&SqlState::CHARACTER_NOT_IN_REPERTOIRE | &SqlState::UNTRANSLATABLE_CHARACTER) => (
-                "the database holds text that has no form in UTF-8 (one of encoding SQL_ASCII takes any bytes): correct \
-                 those rows, or move to a database of encoding UTF8",
-                Fault::Operator,
-            ),
-            Some(code) if is_too_long(code, error) => (
-                "as text a row may be 1 GiB long, and a bytea takes twice its size: make that row's value smaller, or \
-                 name its table under `ignored`",
-                Fault::Operator,
-            ),
-            Some(&SqlState::QUERY_CANCELED) => {
-                ("somebody cancelled it (a time-out is none of ours): run the same command again", Fault::Retry)
-            }
-            Some(_) => ("the server's log may say more; then run the same command again", Fault::Operator),
-            None => ("the connection was lost: run the same command again", Fault::Retry),
-        };
+        let message = error.as_db_error().map_or("", |db| db.message());
+        let (hint, fault) = advice(error.code(), message);
         Error::Database {
             source_name: self.source_name.clone(),
             action: action.into(),
@@ -277,21 +235,81 @@ impl Drop for Session {
     }
 }
 
+/// The same for an error of connecting.
+pub(super) fn connect_advice(code: Option<&SqlState>) -> (&'static str, Fault) {
+    match code {
+        Some(&SqlState::INVALID_PASSWORD | &SqlState::INVALID_AUTHORIZATION_SPECIFICATION) => {
+            ("check user and password in the source's `url`", Fault::Operator)
+        }
+        Some(&SqlState::INVALID_CATALOG_NAME) => ("check the database's name in the source's `url`", Fault::Operator),
+        Some(&SqlState::TOO_MANY_CONNECTIONS) => {
+            ("the server takes no more connections: try again, or raise max_connections", Fault::Retry)
+        }
+        Some(&SqlState::CANNOT_CONNECT_NOW) => ("the server is starting or stopping: try again", Fault::Retry),
+        Some(_) => ("ask the server's log", Fault::Operator),
+        None => ("is the server up, and host and port in the source's `url` right?", Fault::Operator),
+    }
+}
+
+/// What a person is to do about an error, and who must act: by its code; `None`: the connection is gone.
+pub(super) fn advice(code: Option<&SqlState>, message: &str) -> (&'static str, Fault) {
+    match code {
+        Some(&SqlState::INSUFFICIENT_PRIVILEGE) => {
+            ("`lifeboat sources inspect` prints the GRANT that is missing", Fault::Operator)
+        }
+        Some(&SqlState::LOCK_NOT_AVAILABLE) => {
+            ("somebody holds a lock for long: wait for them, or end their transaction", Fault::Retry)
+        }
+        Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED) => ("try again", Fault::Retry),
+        Some(&SqlState::DISK_FULL | &SqlState::OUT_OF_MEMORY | &SqlState::INSUFFICIENT_RESOURCES) => {
+            ("free some space on the database server, then run the same command again", Fault::Operator)
+        }
+        Some(&SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN | &SqlState::CANNOT_CONNECT_NOW) => {
+            ("the server ended the connection: run the same command again", Fault::Retry)
+        }
+        Some(&SqlState::UNDEFINED_TABLE | &SqlState::UNDEFINED_COLUMN | &SqlState::INVALID_SCHEMA_NAME) => {
+            ("a table was dropped, renamed or altered meanwhile: run the same command again", Fault::Operator)
+        }
+        Some(&SqlState::READ_ONLY_SQL_TRANSACTION) => {
+            ("the server takes no writes (a standby?): name the primary in the source's `url`", Fault::Operator)
+        }
+        Some(&SqlState::CHARACTER_NOT_IN_REPERTOIRE | &SqlState::UNTRANSLATABLE_CHARACTER) => (
+            "the database holds text that has no form in UTF-8 (one of encoding SQL_ASCII takes any bytes): correct \
+             those rows, or move to a database of encoding UTF8",
+            Fault::Operator,
+        ),
+        Some(code) if is_too_long(code, message) => (
+            "as text a row may be 1 GiB long, and a bytea takes twice its size: make that row's value smaller, or \
+             name its table under `ignored`",
+            Fault::Operator,
+        ),
+        Some(&SqlState::QUERY_CANCELED) => {
+            ("somebody cancelled it (a time-out is none of ours): run the same command again", Fault::Retry)
+        }
+        Some(_) => ("the server's log may say more; then run the same command again", Fault::Operator),
+        None => ("the connection was lost: run the same command again", Fault::Retry),
+    }
+}
+
 /// The server's own limits of one value or row; for some it has no code of their own.
-fn is_too_long(code: &SqlState, error: &postgres::Error) -> bool {
-    let says = |text| error.as_db_error().is_some_and(|db| db.message().starts_with(text));
-    *code == SqlState::PROGRAM_LIMIT_EXCEEDED || says("invalid memory alloc request size")
+fn is_too_long(code: &SqlState, message: &str) -> bool {
+    *code == SqlState::PROGRAM_LIMIT_EXCEEDED || message.starts_with("invalid memory alloc request size")
+}
+
+/// An error of the server in its own words, unless they may hold values of rows.
+pub(super) fn words_of_server(code: &str, message: &str) -> String {
+    // Of these classes (data, integrity) the message itself quotes values.
+    if ["22", "23"].iter().any(|class| code.starts_with(class)) {
+        return format!("SQLSTATE {code}");
+    }
+    format!("{message} (SQLSTATE {code})")
 }
 
 /// What the server said, with the part a person needs and without what may hold tenants' data
 /// (`DETAIL` quotes rows).
 fn words_of(error: &postgres::Error) -> String {
     match error.as_db_error() {
-        // Of these classes (data, integrity) the message itself quotes values.
-        Some(db) if ["22", "23"].iter().any(|class| db.code().code().starts_with(class)) => {
-            format!("SQLSTATE {}", db.code().code())
-        }
-        Some(db) => format!("{} (SQLSTATE {})", db.message(), db.code().code()),
+        Some(db) => words_of_server(db.code().code(), db.message()),
         None => {
             let mut text = error.to_string();
             let mut source = std::error::Error::source(error);

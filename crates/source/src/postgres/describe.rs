@@ -1,7 +1,7 @@
 //! What a snapshot remembers of a part besides its rows, as JSON: read again at a restore, and by
 //! people long after the program is gone.
 
-use lifeboat_model::SiteId;
+use lifeboat_model::{ChangedColumn, ChangedTable, SiteId};
 use serde::{Deserialize, Serialize};
 
 use super::{Catalogue, Column, Identity, Table, TableName, TenantOf};
@@ -99,6 +99,24 @@ impl TableDefinition {
             columns: table.stored_columns().map(column).collect(),
             primary_key: key.map(|column| column.name.clone()).collect(),
             order: order_by(table),
+            rule: None,
+        }
+    }
+
+    /// Of a table that only changes tell of.
+    pub fn of_changes(table: &ChangedTable) -> Self {
+        let column = |column: &ChangedColumn| ColumnDefinition {
+            name: column.name.clone(),
+            type_name: column.type_name.clone(),
+            not_null: false,
+            is_identity: false,
+        };
+        let key = table.key.iter().filter_map(|at| table.columns.get(*at));
+        Self {
+            name: table.name.clone(),
+            columns: table.columns.iter().map(column).collect(),
+            primary_key: key.map(|column| column.name.clone()).collect(),
+            order: String::new(),
             rule: None,
         }
     }

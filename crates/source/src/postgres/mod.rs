@@ -3,6 +3,8 @@
 //! ```text
 //! read   catalogue ─▶ classes (whose rows are these?) ─▶ one exported snapshot ─▶ COPY … ORDER BY key, as text
 //! export rows ─▶ a directory of CSV that psql alone can load; no database is needed
+//! follow publication, slot ─▶ the changes of rows, in the order of their commits (`capture`) ─▶ whose they are (`routing`)
+//! replay rows at a base, and their changes since ─▶ rows at a later moment; no database is needed
 //! write  staging, unlogged ─▶ compared with the live rows ─▶ one transaction: delete ▸ update ▸ insert ▸ prove ▸ commit
 //! ```
 //!
@@ -10,8 +12,9 @@
 //! reached over foreign keys, rows that all sites share, or ignored. A table without a class is an
 //! error, never a silent gap.
 //!
-//! What is not here: the change log, other databases than PostgreSQL.
+//! What is not here: the change log itself, other databases than PostgreSQL.
 
+pub mod capture;
 mod catalogue;
 mod classify;
 mod config;
@@ -26,6 +29,8 @@ mod locks;
 mod privileges;
 mod reader;
 mod reading;
+pub mod replay;
+pub mod routing;
 mod rows;
 mod source;
 mod streams;

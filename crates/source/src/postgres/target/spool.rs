@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use rustix::fs::{Mode, OFlags};
 
@@ -16,48 +16,45 @@ use crate::Error;
 #[derive(Debug)]
 pub(in crate::postgres) struct Spool {
     file: File,
-    directory: PathBuf,
     /// Where each table begins; one more for the end of the last.
     starts: Vec<u64>,
 }
 
 impl Spool {
     pub fn create(sizes: impl Iterator<Item = u64>) -> Result<Self, Error> {
-        let directory = directory();
         let mut starts = vec![0_u64];
         for size in sizes {
             let end = starts.last().copied().unwrap_or(0).checked_add(size);
-            starts.push(end.ok_or_else(|| failed(&directory, io::ErrorKind::FileTooLarge.into()))?);
+            starts.push(end.ok_or_else(|| failed(io::ErrorKind::FileTooLarge.into()))?);
         }
-        let file = unnamed(&directory).map_err(|io| failed(&directory, io))?;
-        Ok(Self { file, directory, starts })
+        Ok(Self { file: unnamed().map_err(failed)?, starts })
     }
 
     /// Puts bytes of a table's content where they belong. Never outside of the table's own range.
     pub fn write_at(&self, table: usize, offset: u64, bytes: &[u8]) -> Result<(), Error> {
-        let (start, end) = self.range(table).ok_or_else(|| self.out_of_range())?;
+        let (start, end) = self.range(table).ok_or_else(out_of_range)?;
         let from = start.checked_add(offset).filter(|from| from.saturating_add(bytes.len() as u64) <= end);
-        let from = from.ok_or_else(|| self.out_of_range())?;
-        self.file.write_all_at(bytes, from).map_err(|io| failed(&self.directory, io))
+        let from = from.ok_or_else(out_of_range)?;
+        self.file.write_all_at(bytes, from).map_err(failed)
     }
 
     /// A table's content from `offset`: fills the buffer, less only at its end.
     pub fn read_at(&self, table: usize, offset: u64, buffer: &mut [u8]) -> Result<usize, Error> {
-        let (start, end) = self.range(table).ok_or_else(|| self.out_of_range())?;
+        let (start, end) = self.range(table).ok_or_else(out_of_range)?;
         let left = (end - start).saturating_sub(offset);
         let len = buffer.len().min(usize::try_from(left).unwrap_or(usize::MAX));
         let wanted = buffer.get_mut(..len).unwrap_or_default();
-        self.file.read_exact_at(wanted, start + offset).map_err(|io| failed(&self.directory, io))?;
+        self.file.read_exact_at(wanted, start + offset).map_err(failed)?;
         Ok(len)
     }
 
     fn range(&self, table: usize) -> Option<(u64, u64)> {
         Some((*self.starts.get(table)?, *self.starts.get(table + 1)?))
     }
+}
 
-    fn out_of_range(&self) -> Error {
-        failed(&self.directory, io::Error::new(io::ErrorKind::InvalidInput, "content longer than its table"))
-    }
+fn out_of_range() -> Error {
+    failed(io::Error::new(io::ErrorKind::InvalidInput, "content longer than its table"))
 }
 
 /// `TMPDIR`, else `/var/tmp`: `/tmp` is memory on many systems.
@@ -68,10 +65,11 @@ fn directory() -> PathBuf {
     }
 }
 
-/// It has no name from the start where the file system can do that; else its name is taken away.
-fn unnamed(directory: &Path) -> io::Result<File> {
+/// A file without a name: from the start where the file system can do that; else its name is taken away.
+pub(in crate::postgres) fn unnamed() -> io::Result<File> {
+    let directory = directory();
     let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    match rustix::fs::open(directory, flags | OFlags::TMPFILE, Mode::RUSR | Mode::WUSR) {
+    match rustix::fs::open(&directory, flags | OFlags::TMPFILE, Mode::RUSR | Mode::WUSR) {
         Ok(fd) => Ok(File::from(fd)),
         Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::NOENT) => {
             let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -84,9 +82,9 @@ fn unnamed(directory: &Path) -> io::Result<File> {
     }
 }
 
-fn failed(directory: &Path, io: io::Error) -> Error {
+pub(in crate::postgres) fn failed(io: io::Error) -> Error {
     use std::os::unix::ffi::OsStrExt;
-    Error::io("cannot keep rows on their way to the database (set TMPDIR)", directory.as_os_str().as_bytes(), io)
+    Error::io("cannot keep rows on their way to the database (set TMPDIR)", directory().as_os_str().as_bytes(), io)
 }
 
 #[cfg(test)]

@@ -1,0 +1,72 @@
+-- Notes each change of a table's structure in the log, in its place among the changes of rows.
+--
+-- A note that cannot be made must not keep anybody from changing a table: it becomes a warning. That takes
+-- a subtransaction (EXCEPTION), and a message of one counts from where it ends, which is where the next change
+-- begins: the two may come in either order. So a second, empty one keeps them apart.
+CREATE SCHEMA IF NOT EXISTS lifeboat_capture;
+GRANT USAGE ON SCHEMA lifeboat_capture TO PUBLIC;
+
+CREATE OR REPLACE FUNCTION lifeboat_capture.note_structure() RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $lifeboat$
+DECLARE
+    note jsonb;
+BEGIN
+    IF tg_event = 'ddl_command_end' THEN
+        FOR note IN
+            SELECT jsonb_build_object('event', 'altered', 'tag', tg_tag, 'oid', c.oid::int8,
+                'table', format('%I.%I', n.nspname, c.relname),
+                'root', (SELECT format('%I.%I', rn.nspname, r.relname) FROM pg_class r
+                    JOIN pg_namespace rn ON rn.oid = r.relnamespace
+                    WHERE c.relispartition AND r.oid = pg_partition_root(c.oid)),
+                'columns', (SELECT coalesce(jsonb_agg(jsonb_build_object('number', a.attnum, 'name', a.attname,
+                        'type', format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum), '[]')
+                    FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+                        AND a.attgenerated = ''))
+            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname !~ '^lifeboat_'
+                AND c.oid IN (SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_class'::regclass)
+            ORDER BY c.oid
+        LOOP
+            PERFORM pg_logical_emit_message(true, 'lifeboat.ddl', note::text);
+            PERFORM pg_logical_emit_message(true, 'lifeboat.ddl', '');
+        END LOOP;
+    ELSIF tg_event = 'sql_drop' THEN
+        FOR note IN
+            SELECT jsonb_build_object('event', 'dropped', 'tag', tg_tag, 'oid', objid::int8,
+                'table', format('%I.%I', address_names[1], address_names[2]), 'column', address_names[3])
+            FROM pg_event_trigger_dropped_objects()
+            WHERE object_type IN ('table', 'table column') AND NOT is_temporary AND schema_name !~ '^lifeboat_'
+            ORDER BY objid, objsubid
+        LOOP
+            PERFORM pg_logical_emit_message(true, 'lifeboat.ddl', note::text);
+            PERFORM pg_logical_emit_message(true, 'lifeboat.ddl', '');
+        END LOOP;
+    ELSE
+        FOR note IN
+            SELECT jsonb_build_object('event', 'rewritten', 'tag', tg_tag, 'oid', c.oid::int8,
+                'table', format('%I.%I', n.nspname, c.relname),
+                'root', (SELECT format('%I.%I', rn.nspname, r.relname) FROM pg_class r
+                    JOIN pg_namespace rn ON rn.oid = r.relnamespace
+                    WHERE c.relispartition AND r.oid = pg_partition_root(c.oid)))
+            FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.oid = pg_event_trigger_table_rewrite_oid() AND c.relpersistence <> 't'
+        LOOP
+            PERFORM pg_logical_emit_message(true, 'lifeboat.ddl', note::text);
+            PERFORM pg_logical_emit_message(true, 'lifeboat.ddl', '');
+        END LOOP;
+    END IF;
+EXCEPTION WHEN OTHERS THEN
+    RAISE WARNING 'lifeboat could not note a change of structure: %', SQLERRM;
+END
+$lifeboat$;
+
+DROP EVENT TRIGGER IF EXISTS lifeboat_capture_end;
+DROP EVENT TRIGGER IF EXISTS lifeboat_capture_drop;
+DROP EVENT TRIGGER IF EXISTS lifeboat_capture_rewrite;
+CREATE EVENT TRIGGER lifeboat_capture_end ON ddl_command_end EXECUTE FUNCTION lifeboat_capture.note_structure();
+CREATE EVENT TRIGGER lifeboat_capture_drop ON sql_drop EXECUTE FUNCTION lifeboat_capture.note_structure();
+CREATE EVENT TRIGGER lifeboat_capture_rewrite ON table_rewrite EXECUTE FUNCTION lifeboat_capture.note_structure();
+-- Also under session_replication_role = replica, which loads and restores use.
+ALTER EVENT TRIGGER lifeboat_capture_end ENABLE ALWAYS;
+ALTER EVENT TRIGGER lifeboat_capture_drop ENABLE ALWAYS;
+ALTER EVENT TRIGGER lifeboat_capture_rewrite ENABLE ALWAYS;

@@ -1,0 +1,143 @@
+//! The database's side of an epoch: from nothing, or from where the log ends, to a stream that runs.
+//!
+//! ```text
+//! on     slot as it was left ─▶ stream from the end of the log
+//! anew   publications ▸ event triggers ▸ old slot dropped ▸ slot + snapshot ▸ index filled under it ─▶ stream
+//! ```
+//!
+//! What is not here: the log, and when which of the two is right (`lifeboat-engine`).
+
+use std::time::Duration;
+
+use lifeboat_model::Lsn;
+
+use super::{
+    CaptureStream, Coverage, Followed, NewSlot, ReplicationSession, ServerIdentity, SlotState, StructureNotes,
+    capture_name, coverage, drop_slot, note_structure, set_up, slot_state,
+};
+use crate::postgres::routing::{Router, RoutingIndex};
+use crate::postgres::{Catalogue, PostgresSource, Server, Tenancy, classify};
+use crate::{Error, Source};
+
+/// How long a new slot waits for each transaction that writes.
+const SLOT_PATIENCE: Duration = Duration::from_secs(60);
+
+/// A stream that runs, and what tells whose its changes are.
+pub struct Following {
+    pub stream: CaptureStream,
+    pub router: Router,
+}
+
+/// A slot that was just made, with the index filled; its epoch is not in the log yet.
+pub struct Prepared {
+    pub server: ServerIdentity,
+    pub database: String,
+    pub slot: String,
+    /// Every change that the stream gives has a later commit.
+    pub begins: Lsn,
+    /// What the index was filled under: `xmin:xmax:xip,…`.
+    pub snapshot: String,
+    pub coverage: Coverage,
+    pub structure: StructureNotes,
+    session: ReplicationSession,
+    router: Router,
+    of: Server,
+}
+
+impl PostgresSource {
+    /// The name of its slot.
+    pub fn slot_name(&self) -> String {
+        capture_name(self.name().as_str())
+    }
+
+    /// Whether the slot can be followed on from where the log ends.
+    pub fn slot_state(&self, followed: &Followed) -> Result<SlotState, Error> {
+        let found = ReplicationSession::connect(self.server())?.identify()?;
+        slot_state(&mut self.server().connect()?, &found, followed)
+    }
+
+    /// Where the server's log is now.
+    pub fn newest_position(&self) -> Result<Lsn, Error> {
+        let mut session = self.server().connect()?;
+        let row = session.query_one("SELECT pg_catalog.pg_current_wal_insert_lsn()::text", &[]);
+        let row = row.map_err(|error| session.failed("cannot ask where the server's log is", &error))?;
+        Ok(Lsn::parse(row.get(0)).unwrap_or_default())
+    }
+
+    /// Follows on after `confirmed`.
+    pub fn follow_on(&self, confirmed: Lsn) -> Result<Following, Error> {
+        let session = ReplicationSession::connect(self.server())?;
+        let stream = CaptureStream::begin(self.server(), session, &self.slot_name(), confirmed)?;
+        Ok(Following { stream, router: self.router()?.0 })
+    }
+
+    fn router(&self) -> Result<(Router, Catalogue, crate::postgres::Classes), Error> {
+        if self.config().tenancy != Tenancy::Column {
+            return Err(Error::BadConfig {
+                source_name: self.name().as_str().to_owned(),
+                detail: "changes of a schema or a database a site are not captured in this version".into(),
+                hint: "such sites get back to their snapshots: back them up as often as you can afford to lose".into(),
+            });
+        }
+        let catalogue = Catalogue::load_schema(&mut self.server().connect()?, None)?;
+        let classes = classify(self.name().as_str(), &catalogue, self.config())?;
+        classes.refuse_unclassed(self.name().as_str())?;
+        Ok((Router::by_class(&classes, &catalogue), catalogue, classes))
+    }
+
+    /// Makes everything that an epoch begins with, and fills the index, which must be empty.
+    pub fn prepare(&self, index: &mut dyn RoutingIndex) -> Result<Prepared, Error> {
+        let (slot, mut session) = (self.slot_name(), self.server().connect()?);
+        let (_, catalogue, classes) = self.router()?;
+        let covered = coverage(&mut session, &catalogue, &classes)?;
+        set_up(&mut session, &slot, &covered)?;
+        let structure = note_structure(&mut session)?;
+        drop_slot(&mut session, &slot)?;
+        let mut replication = ReplicationSession::connect(self.server())?;
+        let server = replication.identify()?;
+        let NewSlot { consistent, snapshot } = replication.create_slot(&slot, SLOT_PATIENCE)?;
+        let made = self.fill(index, &snapshot);
+        let (snapshot, router) = made.inspect_err(|_| {
+            // A slot that nobody follows keeps the server's log for ever.
+            let _ = self.server().connect().and_then(|mut session| drop_slot(&mut session, &slot));
+        })?;
+        Ok(Prepared {
+            server,
+            database: catalogue.server.database,
+            slot,
+            begins: consistent,
+            snapshot,
+            coverage: covered,
+            structure,
+            session: replication,
+            router,
+            of: self.server().clone(),
+        })
+    }
+
+    /// Reads whose each row is, under the slot's own snapshot.
+    fn fill(&self, index: &mut dyn RoutingIndex, snapshot: &str) -> Result<(String, Router), Error> {
+        let mut session = self.server().connect()?;
+        let adopt = format!(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{}'",
+            snapshot.replace('\'', "''")
+        );
+        session.batch_execute(&adopt).map_err(|error| session.failed("cannot adopt the slot's snapshot", &error))?;
+        let row = session.query_one("SELECT pg_catalog.pg_current_snapshot()::text", &[]);
+        let seen: String = row.map_err(|error| session.failed("cannot read the snapshot", &error))?.get(0);
+        // As of the snapshot: a table that was made since is not in it.
+        let (router, catalogue, classes) = self.router()?;
+        for query in router.index_queries(&classes, &catalogue) {
+            query.fill(&mut session, index)?;
+        }
+        Ok((seen, router))
+    }
+}
+
+impl Prepared {
+    /// Begins to follow; the snapshot ends.
+    pub fn begin(self) -> Result<Following, Error> {
+        let stream = CaptureStream::begin(&self.of, self.session, &self.slot, self.begins)?;
+        Ok(Following { stream, router: self.router })
+    }
+}

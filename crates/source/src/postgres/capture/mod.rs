@@ -1,0 +1,36 @@
+//! Following one database's changes by logical decoding, for the change log.
+//!
+//! ```text
+//! set up   coverage ─▶ publications ─▶ event triggers, where allowed ─▶ slot + exported snapshot
+//! follow   slot_state: may it go on? ─▶ CaptureStream::begin ─▶ next, next, … ─▶ confirm what is durable
+//! both     `PostgresSource::prepare`, `follow_on`
+//! inside   startup ─▶ wire ─▶ pump (a thread: answers the server) ─▶ output ─▶ relations ─▶ Captured
+//! ```
+//!
+//! The output plugin is the server's own `pgoutput`, in version 1 of its protocol: whole transactions, in
+//! the order of their commits.
+//!
+//! What is not here: whose a row is, segments, epochs: those are the change log's.
+
+mod follow;
+mod output;
+mod publication;
+mod pump;
+mod relations;
+mod session;
+mod slot;
+mod startup;
+mod stream;
+mod structure;
+mod wire;
+
+pub use follow::{Following, Prepared};
+pub use publication::{
+    Coverage, Difference, SnapshotsOnly, coverage, differences, publication_names, set_up, take_down,
+};
+pub use session::{ReplicationSession, ServerIdentity};
+pub use slot::{Followed, NewSlot, SlotFacts, SlotState, capture_name, drop_slot, slot_facts, slot_state};
+pub use stream::{CaptureStream, Captured};
+pub use structure::{
+    StructureChange, StructureColumn, StructureKind, StructureNotes, forget_structure, note_structure,
+};

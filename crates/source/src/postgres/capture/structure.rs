@@ -1,0 +1,144 @@
+//! Changes of a table's structure, in their place among the changes of its rows.
+//!
+//! Where the role may (event triggers take a superuser), three event triggers note each of them in the log
+//! itself. Where it may not, a table that the stream describes anew tells of it, at its next change of a
+//! row; a rewrite, a dropped table and a detached partition then go unseen.
+//!
+//! A note is a word, not a proof: whoever may call `pg_logical_emit_message` can write one.
+
+use postgres::error::SqlState;
+use serde::Deserialize;
+
+use crate::Error;
+use crate::postgres::Session;
+
+/// Of notes that the event triggers make.
+pub(super) const PREFIX: &str = "lifeboat.ddl";
+
+/// Whether changes of structure are noted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StructureNotes {
+    /// By event triggers, which are there.
+    Noted,
+    /// Only a superuser may set them up.
+    NotAllowed,
+}
+
+/// What became of a table's structure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StructureChange {
+    pub oid: u32,
+    /// As SQL prints it: its name after the change, or when it was dropped.
+    pub table: String,
+    /// The partitioned table whose rows it holds.
+    pub root: Option<String>,
+    pub kind: StructureKind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StructureKind {
+    /// `tag` is the command, such as `ALTER TABLE`; the columns are those after it.
+    Altered { tag: String, columns: Vec<StructureColumn> },
+    /// The table, or this column of it.
+    Dropped { tag: String, column: Option<String> },
+    /// All of its rows were written anew, which the stream does not show.
+    Rewritten { tag: String },
+    /// The stream describes it otherwise than before; nothing has noted why.
+    Differs,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StructureColumn {
+    /// `attnum`: stays when the column is renamed.
+    pub number: i16,
+    pub name: String,
+    pub type_name: String,
+}
+
+impl StructureChange {
+    /// Whether rows changed without the stream showing it: what was followed of this table ends here.
+    pub fn is_rewrite(&self) -> bool {
+        matches!(self.kind, StructureKind::Rewritten { .. })
+    }
+}
+
+/// Sets the event triggers up, or anew.
+pub fn note_structure(session: &mut Session) -> Result<StructureNotes, Error> {
+    match session.batch_execute(&format!("BEGIN; {}; COMMIT", include_str!("ddl.sql"))) {
+        Ok(()) => Ok(StructureNotes::Noted),
+        Err(error) => {
+            let _ = session.batch_execute("ROLLBACK");
+            match error.code() {
+                Some(&SqlState::INSUFFICIENT_PRIVILEGE) if are_noted(session)? => Ok(StructureNotes::Noted),
+                Some(&SqlState::INSUFFICIENT_PRIVILEGE) => Ok(StructureNotes::NotAllowed),
+                _ => Err(session.failed("cannot set up the event triggers", &error)),
+            }
+        }
+    }
+}
+
+/// Whether somebody has set them up.
+fn are_noted(session: &mut Session) -> Result<bool, Error> {
+    let sql = "SELECT count(*) = 3 FROM pg_catalog.pg_event_trigger WHERE evtenabled = 'A'
+        AND evtname IN ('lifeboat_capture_end', 'lifeboat_capture_drop', 'lifeboat_capture_rewrite')";
+    let row = session.query_one(sql, &[]);
+    row.map(|row| row.get(0)).map_err(|error| session.failed("cannot look for the event triggers", &error))
+}
+
+/// Takes them away again.
+pub fn forget_structure(session: &mut Session) -> Result<(), Error> {
+    let sql = "DROP EVENT TRIGGER IF EXISTS lifeboat_capture_end, lifeboat_capture_drop, lifeboat_capture_rewrite";
+    let sql = sql.replace(", ", "; DROP EVENT TRIGGER IF EXISTS ");
+    let done = session.batch_execute(&format!("{sql}; DROP SCHEMA IF EXISTS lifeboat_capture CASCADE"));
+    done.map_err(|error| session.failed("cannot take the event triggers away", &error))
+}
+
+/// As the event triggers write it.
+#[derive(Deserialize)]
+struct Note {
+    event: String,
+    tag: String,
+    oid: u32,
+    table: String,
+    #[serde(default)]
+    root: Option<String>,
+    #[serde(default)]
+    column: Option<String>,
+    #[serde(default)]
+    columns: Vec<NoteColumn>,
+}
+
+#[derive(Deserialize)]
+struct NoteColumn {
+    number: i16,
+    name: String,
+    r#type: String,
+}
+
+/// `None`: not written by the event triggers.
+pub(super) fn read_note(content: &[u8]) -> Option<StructureChange> {
+    let Note { event, tag, oid, table, root, column, columns } = serde_json::from_slice(content).ok()?;
+    let column_of = |NoteColumn { number, name, r#type: type_name }| StructureColumn { number, name, type_name };
+    let kind = match event.as_str() {
+        "altered" => StructureKind::Altered { tag, columns: columns.into_iter().map(column_of).collect() },
+        "dropped" => StructureKind::Dropped { tag, column },
+        "rewritten" => StructureKind::Rewritten { tag },
+        _ => return None,
+    };
+    Some(StructureChange { oid, table, root, kind })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_of_somebody_else_is_none_of_structure() {
+        let note = r#"{"event":"rewritten","tag":"ALTER TABLE","oid":7,"table":"public.t","root":null}"#;
+        let read = read_note(note.as_bytes()).unwrap();
+        assert_eq!((read.oid, read.table.as_str(), read.is_rewrite()), (7, "public.t", true));
+        for other in ["", "{}", "[1]", "\"x\"", &note.replace("rewritten", "eaten"), &note.replace('7', "-7")] {
+            assert_eq!(read_note(other.as_bytes()), None, "{other}");
+        }
+    }
+}
