@@ -1,12 +1,14 @@
-//! What, when and in which order. In this version: the catalog.
+//! What, when and in which order. In this version: the catalog, and the routing index of captured databases.
 //!
 //! What is not here: bytes, buckets, tenants' data.
 
 pub mod catalog;
 mod error;
+pub mod routing;
 
 pub use catalog::{
     Catalog, Content, Head, Lost, Marks, Noted, Opened, RunSeen, SetAside, SiteFingerprint, SiteHead, SiteRow, SiteRun,
     SiteSummary,
 };
 pub use error::Error;
+pub use routing::{RoutingFile, RoutingPlace};

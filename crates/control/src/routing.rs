@@ -1,0 +1,301 @@
+//! The routing index on disk: whose each row of a captured database is, by hashes of its keys.
+//!
+//! ```text
+//! lifeboat.catalog/routing-<source>.sqlite      mode 0600
+//!   row      key (16 bytes of a hash) ─▶ table, site
+//!   place    up to which position of which epoch of the change log it has come
+//! ```
+//!
+//! What was put since the last [`RoutingFile::commit`] is held in memory and written in one transaction
+//! with the new place, so that a crash leaves an index that belongs to one position of the log. It is a
+//! cache: deleted, it is filled again from the database when the next epoch begins.
+//!
+//! What is not here: what the hashes are of, and who asks (`lifeboat-source`).
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use lifeboat_model::{Lsn, SiteId, SourceName};
+use rusqlite::{Connection, OptionalExtension, params};
+
+use crate::Error;
+
+const SCHEMA: &str = "
+    PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+    CREATE TABLE IF NOT EXISTS place (only_one INTEGER PRIMARY KEY CHECK (only_one = 1), epoch INTEGER NOT NULL,
+        position INTEGER NOT NULL, repository BLOB NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS site (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE) STRICT;
+    CREATE TABLE IF NOT EXISTS tables (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
+    CREATE TABLE IF NOT EXISTS row (key BLOB PRIMARY KEY, tables INTEGER NOT NULL, site INTEGER NOT NULL)
+        STRICT, WITHOUT ROWID";
+/// So many puts are written at once while the index is filled.
+const PENDING_MAX: usize = 500_000;
+
+/// The index of one source.
+pub struct RoutingFile {
+    file: PathBuf,
+    connection: Connection,
+    /// Not written yet; `None`: gone.
+    pending: HashMap<[u8; 16], Option<(i64, i64)>>,
+    sites: Names,
+    tables: Names,
+}
+
+/// How far an index has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RoutingPlace {
+    pub repository: [u8; 16],
+    pub epoch: u32,
+    pub position: Lsn,
+}
+
+/// Texts that are written once, by their numbers.
+#[derive(Default)]
+struct Names {
+    by_name: HashMap<String, i64>,
+    by_number: HashMap<i64, String>,
+    /// Not written yet.
+    new: Vec<i64>,
+}
+
+impl Names {
+    fn load(connection: &Connection, query: &str) -> rusqlite::Result<Self> {
+        let mut names = Self::default();
+        let mut statement = connection.prepare(query)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            names.add(row.get(0)?, row.get(1)?);
+        }
+        Ok(names)
+    }
+
+    fn add(&mut self, number: i64, name: String) {
+        self.by_name.insert(name.clone(), number);
+        self.by_number.insert(number, name);
+    }
+
+    fn number_of(&mut self, name: &str) -> i64 {
+        if let Some(number) = self.by_name.get(name) {
+            return *number;
+        }
+        let number = self.by_number.len() as i64 + 1; // none is ever taken away
+        self.add(number, name.to_owned());
+        self.new.push(number);
+        number
+    }
+
+    fn write(&mut self, connection: &Connection, statement: &str) -> rusqlite::Result<()> {
+        let mut statement = connection.prepare_cached(statement)?;
+        for number in std::mem::take(&mut self.new) {
+            statement.execute(params![number, self.by_number.get(&number)])?;
+        }
+        Ok(())
+    }
+}
+
+impl RoutingFile {
+    /// Opens the index of a source, or begins one. One that cannot be read is begun anew.
+    pub fn open(directory: &Path, source: &SourceName) -> Result<Self, Error> {
+        let file = directory.join(format!("routing-{source}.sqlite"));
+        match Self::open_file(&file) {
+            Err(Error::Damaged { .. }) => {
+                for suffix in ["", "-wal", "-shm"] {
+                    let path = PathBuf::from(format!("{}{suffix}", file.display()));
+                    match std::fs::remove_file(&path) {
+                        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                            return Err(Error::of_io(&path, &error));
+                        }
+                        _ => {}
+                    }
+                }
+                Self::open_file(&file)
+            }
+            opened => opened,
+        }
+    }
+
+    fn open_file(file: &Path) -> Result<Self, Error> {
+        use std::os::unix::fs::OpenOptionsExt;
+        let made = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(file);
+        made.map_err(|error| Error::of_io(file, &error))?;
+        let failed = |error| Error::of_sqlite(file, error);
+        let connection = Connection::open(file).map_err(failed)?;
+        connection.execute_batch(SCHEMA).map_err(failed)?;
+        let sites = Names::load(&connection, "SELECT number, id FROM site").map_err(failed)?;
+        let tables = Names::load(&connection, "SELECT number, name FROM tables").map_err(failed)?;
+        Ok(Self { file: file.to_owned(), connection, pending: HashMap::new(), sites, tables })
+    }
+
+    /// How far it has come; `None`: it was never filled to its end.
+    pub fn place(&self) -> Result<Option<RoutingPlace>, Error> {
+        let query = "SELECT repository, epoch, position FROM place";
+        let place = self.connection.query_row(query, [], |row| {
+            Ok(RoutingPlace {
+                repository: row.get(0)?,
+                epoch: row.get(1)?,
+                position: Lsn(row.get::<_, i64>(2)? as u64),
+            })
+        });
+        place.optional().map_err(|error| self.failed(error))
+    }
+
+    /// Forgets everything: an epoch begins, and the index is filled anew.
+    pub fn clear(&mut self) -> Result<(), Error> {
+        self.pending.clear();
+        let cleared = self.connection.execute_batch("DELETE FROM place; DELETE FROM row");
+        cleared.map_err(|error| self.failed(error))
+    }
+
+    pub fn site_of(&mut self, key: &[u8; 16]) -> Result<Option<SiteId>, Error> {
+        let number = match self.pending.get(key) {
+            Some(pending) => pending.map(|(_, site)| site),
+            None => {
+                let found =
+                    self.connection.prepare_cached("SELECT site FROM row WHERE key = ?1").and_then(|mut statement| {
+                        statement.query_row([key.as_slice()], |row| row.get::<_, i64>(0)).optional()
+                    });
+                found.map_err(|error| self.failed(error))?
+            }
+        };
+        let name = number.and_then(|number| self.sites.by_number.get(&number));
+        Ok(name.and_then(|name| SiteId::new(name.as_str()).ok()))
+    }
+
+    pub fn put(&mut self, table: &str, key: &[u8; 16], site: &SiteId) -> Result<(), Error> {
+        let row = (self.tables.number_of(table), self.sites.number_of(site.as_str()));
+        self.pending.insert(*key, Some(row));
+        if self.pending.len() >= PENDING_MAX && self.place()?.is_none() {
+            self.write(None)?; // being filled: until it has a place, nobody relies on it
+        }
+        Ok(())
+    }
+
+    pub fn remove(&mut self, key: &[u8; 16]) {
+        self.pending.insert(*key, None);
+    }
+
+    pub fn forget_table(&mut self, table: &str) -> Result<(), Error> {
+        let number = self.tables.number_of(table);
+        for row in self.pending.values_mut().filter(|row| row.is_some_and(|(table, _)| table == number)) {
+            *row = None;
+        }
+        let query = "SELECT key FROM row WHERE tables = ?1";
+        let keys = self.connection.prepare_cached(query).and_then(|mut statement| {
+            let keys = statement.query_map([number], |row| row.get::<_, [u8; 16]>(0))?;
+            keys.collect::<rusqlite::Result<Vec<_>>>()
+        });
+        for key in keys.map_err(|error| self.failed(error))? {
+            self.pending.entry(key).or_insert(None);
+        }
+        Ok(())
+    }
+
+    /// Everything so far belongs to this place of the log now.
+    pub fn commit(&mut self, place: &RoutingPlace) -> Result<(), Error> {
+        self.write(Some(place))
+    }
+
+    fn write(&mut self, place: Option<&RoutingPlace>) -> Result<(), Error> {
+        let mut pending: Vec<_> = std::mem::take(&mut self.pending).into_iter().collect();
+        pending.sort_unstable_by_key(|(key, _)| *key); // pages of the table are visited once
+        let (sites, tables) = (&mut self.sites, &mut self.tables);
+        let written = (|| {
+            let transaction = self.connection.transaction()?;
+            sites.write(&transaction, "INSERT OR REPLACE INTO site (number, id) VALUES (?1, ?2)")?;
+            tables.write(&transaction, "INSERT OR REPLACE INTO tables (number, name) VALUES (?1, ?2)")?;
+            {
+                let mut put =
+                    transaction.prepare_cached("INSERT OR REPLACE INTO row (key, tables, site) VALUES (?1, ?2, ?3)")?;
+                let mut remove = transaction.prepare_cached("DELETE FROM row WHERE key = ?1")?;
+                for (key, row) in &pending {
+                    match row {
+                        Some((table, site)) => put.execute(params![key.as_slice(), table, site])?,
+                        None => remove.execute([key.as_slice()])?,
+                    };
+                }
+            }
+            if let Some(RoutingPlace { repository, epoch, position }) = place {
+                transaction.execute(
+                    "INSERT OR REPLACE INTO place (only_one, epoch, position, repository) VALUES (1, ?1, ?2, ?3)",
+                    params![epoch, position.0 as i64, repository.as_slice()],
+                )?;
+            }
+            transaction.commit()
+        })();
+        written.map_err(|error| Error::of_sqlite(&self.file, error))
+    }
+
+    fn failed(&self, error: rusqlite::Error) -> Error {
+        Error::of_sqlite(&self.file, error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn site(id: &str) -> SiteId {
+        SiteId::new(id).unwrap()
+    }
+
+    fn source() -> SourceName {
+        SourceName::new("app").unwrap()
+    }
+
+    const PLACE: RoutingPlace = RoutingPlace { repository: [7; 16], epoch: 2, position: Lsn(u64::MAX - 5) };
+
+    #[test]
+    fn what_was_committed_is_there_again_and_what_was_not_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut index = RoutingFile::open(dir.path(), &source()).unwrap();
+        assert_eq!(index.place().unwrap(), None);
+        index.put("public.a", &[1; 16], &site("acme")).unwrap();
+        index.put("public.b", &[2; 16], &site("beta")).unwrap();
+        index.commit(&PLACE).unwrap();
+        index.put("public.a", &[3; 16], &site("gamma")).unwrap();
+        index.remove(&[1; 16]);
+        assert_eq!(index.site_of(&[3; 16]).unwrap(), Some(site("gamma")));
+        assert_eq!(index.site_of(&[1; 16]).unwrap(), None);
+        drop(index); // killed before the next commit
+        let mut index = RoutingFile::open(dir.path(), &source()).unwrap();
+        assert_eq!(index.place().unwrap(), Some(PLACE));
+        assert_eq!(index.site_of(&[1; 16]).unwrap(), Some(site("acme")));
+        assert_eq!(index.site_of(&[3; 16]).unwrap(), None);
+        index.remove(&[2; 16]);
+        index.commit(&RoutingPlace { position: Lsn(9), ..PLACE }).unwrap();
+        assert_eq!(index.site_of(&[2; 16]).unwrap(), None);
+        assert_eq!(index.place().unwrap().unwrap().position, Lsn(9));
+        index.clear().unwrap();
+        assert_eq!((index.place().unwrap(), index.site_of(&[1; 16]).unwrap()), (None, None));
+    }
+
+    #[test]
+    fn a_truncated_table_is_forgotten_written_or_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut index = RoutingFile::open(dir.path(), &source()).unwrap();
+        index.put("public.a", &[1; 16], &site("acme")).unwrap();
+        index.put("public.b", &[2; 16], &site("acme")).unwrap();
+        index.commit(&PLACE).unwrap();
+        index.put("public.a", &[3; 16], &site("acme")).unwrap();
+        index.forget_table("public.a").unwrap();
+        for (key, want) in [([1; 16], None), ([2; 16], Some(site("acme"))), ([3; 16], None)] {
+            assert_eq!(index.site_of(&key).unwrap(), want, "{key:?}");
+        }
+        index.put("public.a", &[1; 16], &site("beta")).unwrap();
+        assert_eq!(index.site_of(&[1; 16]).unwrap(), Some(site("beta")));
+    }
+
+    #[test]
+    fn one_that_cannot_be_read_is_begun_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("routing-app.sqlite");
+        std::fs::write(&file, b"this was a database once, and is none any more, for quite some bytes").unwrap();
+        let index = RoutingFile::open(dir.path(), &source()).unwrap();
+        assert_eq!(index.place().unwrap(), None);
+        use std::os::unix::fs::PermissionsExt;
+        let dir = tempfile::tempdir().unwrap();
+        RoutingFile::open(dir.path(), &source()).unwrap();
+        let mode = std::fs::metadata(dir.path().join("routing-app.sqlite")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+    }
+}
