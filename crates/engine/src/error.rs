@@ -28,6 +28,12 @@ pub enum Error {
     HalfSwitched { site: SiteId, source: Box<Error> },
     #[error("another restore of this site took over: site=`{site}`")]
     TakenOver { site: SiteId },
+    /// Of two that capture a source one stops.
+    #[error("somebody else captures this source: source=`{source_name}`, {detail}")]
+    CapturedElsewhere { source_name: lifeboat_model::SourceName, detail: String },
+    /// What was followed ends here: the next capture begins a new epoch.
+    #[error("the source's changes cannot be followed over this: source=`{source_name}`, {detail}")]
+    EpochBroken { source_name: lifeboat_model::SourceName, detail: String },
     #[error("stored data of the site is damaged: site=`{site}`, {detail}")]
     Damaged { site: SiteId, detail: String },
     #[error("the restored data is not what the snapshot holds: site=`{site}`, {detail}")]
@@ -50,7 +56,8 @@ impl Faulty for Error {
                 Fault::Operator
             }
             Error::HalfSwitched { source, .. } => source.fault(),
-            Error::TakenOver { .. } => Fault::Fenced,
+            Error::TakenOver { .. } | Error::CapturedElsewhere { .. } => Fault::Fenced,
+            Error::EpochBroken { .. } => Fault::Retry,
             Error::LostRun { .. } | Error::Damaged { .. } | Error::NotVerified { .. } => Fault::Damage,
             Error::Cancelled => Fault::Cancelled,
             Error::Bug(_) => Fault::Bug,
@@ -79,6 +86,10 @@ impl Faulty for Error {
                 "nothing was changed; an older point may be whole (`lifeboat points {site}`), or restore what is whole with --skip-damaged"
             )),
             Error::NotVerified { .. } => Some("nothing was opened; run the same command again".into()),
+            Error::CapturedElsewhere { .. } => {
+                Some("one capture a source: let that one go on, or stop it and run the same command again".into())
+            }
+            Error::EpochBroken { .. } => Some("run the same command again: it begins a new epoch".into()),
             Error::TakenOver { .. } => Some(
                 "nothing more was changed by this one; see `lifeboat points` for the restore that is open now".into(),
             ),

@@ -6,6 +6,7 @@
 //! What is not here: calendars, the catalog's tables, HTTP, how things look on a terminal.
 
 mod backup;
+mod capture;
 mod check;
 mod context;
 mod error;
@@ -14,9 +15,11 @@ mod hooks;
 mod look;
 mod points;
 mod process;
+mod replay;
 mod restore;
 
 pub use backup::{BackupReport, BackupRequest, SiteBackup, SiteOutcome, backup};
+pub use capture::{CaptureIndex, CaptureReport, CaptureRequest, IndexPlace, capture};
 pub use check::{CheckRequest, SiteCheck, check};
 pub use context::{Engine, Fingerprint, HeadMemory, NoMemory, Policy, Usage};
 pub use error::Error;
@@ -25,6 +28,7 @@ pub use hooks::Hooks;
 pub use look::{DiffLine, EntryLine, cat, diff, list, nearest};
 pub use points::{Point, choose_point, points};
 pub use process::{is_gone, this_process};
+pub use replay::{Cut, GiveRows, Moment, Replayed, replay};
 pub use restore::{
     Approval, Change, Conflict, Only, PartPlan, Planned, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget,
     RowsCounted, RowsLimit, find_undo, plan_restore, restore,

@@ -1,0 +1,308 @@
+//! Capturing: every change of a source's rows into its change log, segment by segment.
+//!
+//!   where does the log end? ─▶ may the slot be followed on from there? ─▶ else a new epoch, and new bases
+//!   changes ▸ whose? ▸ draft ─ full, or old enough ─▶ segment, durable ▸ index at its place ▸ confirm to the source
+//!
+//! Invariant (durable-before-confirmed): a position is confirmed to the source only when the segment that
+//! ends there was read back, and the index on disk has come as far.
+//! Invariant (no-gap-no-duplicate): what the log has already is dropped when it comes again, by its position
+//! and sequence; what it does not have was never confirmed.
+//!
+//! What is not here: decoding (`lifeboat-source`), sealing and names (`lifeboat-repo`), replaying (`replay`).
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use lifeboat_model::{EpochFacts, EpochId, EpochReason, Lsn, SiteId, SourceKind, SourceName, Timestamp};
+use lifeboat_repo::{Appender, ChangeLog};
+use lifeboat_source::Source;
+use lifeboat_source::postgres::PostgresSource;
+use lifeboat_source::postgres::capture::{
+    CaptureStream, Captured, Followed, Following, ServerIdentity, SlotState, StructureNotes,
+};
+use lifeboat_source::postgres::routing::{IndexKey, RoutingIndex};
+
+use crate::fleet::AnySource;
+use crate::{Engine, Error, this_process};
+
+mod writer;
+
+use writer::{State, Writer};
+
+/// What to capture, and how.
+#[derive(Debug, Clone)]
+pub struct CaptureRequest {
+    pub source: SourceName,
+    /// Ends when everything that had committed when it began is durable.
+    pub until_caught_up: bool,
+    /// A segment is sealed when it is so old, or so large.
+    pub flush_every: Duration,
+    pub flush_bytes: usize,
+}
+
+impl CaptureRequest {
+    pub const FLUSH_EVERY: Duration = Duration::from_secs(5);
+    pub const FLUSH_BYTES: usize = 8 << 20;
+}
+
+/// Up to where an index on disk has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct IndexPlace {
+    pub epoch: EpochId,
+    pub position: Lsn,
+}
+
+/// An index that belongs to a place of the log, also after a crash.
+pub trait CaptureIndex: RoutingIndex {
+    /// `None`: it was never filled to its end, or is another repository's.
+    fn place(&mut self) -> Result<Option<IndexPlace>, Error>;
+    fn clear(&mut self) -> Result<(), Error>;
+    /// Everything so far belongs to this place now.
+    fn commit(&mut self, place: &IndexPlace) -> Result<(), Error>;
+}
+
+/// What a capture did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaptureReport {
+    pub epoch: EpochId,
+    /// The epoch that this run had to begin, and why.
+    pub begun: Option<(EpochReason, String)>,
+    pub segments: u64,
+    pub transactions: u64,
+    pub changes: u64,
+    /// Changes whose site nobody could tell.
+    pub unrouted: u64,
+    /// Every transaction whose commit is not after it is in the log.
+    pub complete_till: Lsn,
+    /// Of an epoch that was begun: tables whose changes are not, or not all, in the log, and why.
+    pub snapshots_only: Vec<(String, String)>,
+    /// Of an epoch that was begun: whether the source notes each change of a table's structure.
+    pub structure_is_noted: bool,
+}
+
+/// A heartbeat of a source in which nothing happens: the log says that it knows.
+const IDLE_SEGMENT_EVERY: Duration = Duration::from_secs(60);
+const WAIT: Duration = Duration::from_millis(200);
+
+/// Follows a source until it is caught up, or until it is told to stop. Bases for a new epoch are the
+/// caller's to make: until a site has one, its changes lead nowhere.
+pub async fn capture(
+    engine: &Engine,
+    request: &CaptureRequest,
+    index: &mut dyn CaptureIndex,
+) -> Result<CaptureReport, Error> {
+    let source = postgres_source(engine, &request.source)?;
+    let log = ChangeLog::open(&engine.repository, &request.source).await?;
+    let end = match log.appender().await? {
+        Some(appender) => tokio::task::block_in_place(|| judge(source, appender, index))?,
+        None => LogEnd::Over { why: EpochReason::First, note: "nothing was captured before".into() },
+    };
+    let begun = match end {
+        LogEnd::GoOn(appender) => go_on(source, *appender, index)?,
+        LogEnd::Over { why, note } => begin_epoch(source, &log, (why, note), index).await?,
+    };
+    let Begun { appender, following: Following { mut stream, router }, report } = begun;
+    let state = State::at(&log, &appender).await?;
+    let mut writer = Writer { engine, appender, router, index, report, state };
+    follow(engine, request, &mut stream, &mut writer).await?;
+    Ok(writer.report)
+}
+
+/// What an existing log allows.
+enum LogEnd {
+    GoOn(Box<Appender>),
+    /// What comes next is another epoch.
+    Over {
+        why: EpochReason,
+        note: String,
+    },
+}
+
+/// Everything that following needs.
+struct Begun {
+    appender: Appender,
+    following: Following,
+    report: CaptureReport,
+}
+
+/// Whether the slot is as the log left it, and the index belongs to the log.
+fn judge(source: &PostgresSource, appender: Appender, index: &mut dyn CaptureIndex) -> Result<LogEnd, Error> {
+    let facts = &appender.epoch().facts;
+    let server = ServerIdentity { system_identifier: facts.system_identifier.clone(), timeline: facts.timeline };
+    let followed = Followed { server, slot: facts.slot.clone(), confirmed: after(appender.complete_till()) };
+    let over = |why, note: String| Ok(LogEnd::Over { why, note });
+    match source.slot_state(&followed)? {
+        SlotState::Ready(_) => {}
+        SlotState::InUse { process, .. } => return Err(in_use(source, &followed.slot, process)),
+        SlotState::Missing => {
+            return over(EpochReason::SlotLost, format!("the slot is gone: slot=`{}`", followed.slot));
+        }
+        SlotState::Lost { reason } => return over(EpochReason::SlotLost, reason),
+        SlotState::OtherServer { found } => {
+            return over(EpochReason::Failover, format!("another server: system_identifier=`{found}`"));
+        }
+        SlotState::OtherTimeline { found } => {
+            return over(EpochReason::Failover, format!("another timeline: timeline=`{found}`"));
+        }
+        SlotState::NotOurs { detail } => return Err(not_ours(source, &followed.slot, detail)),
+        SlotState::Ahead { confirmed } => {
+            let note = format!("the slot was moved on by somebody else: confirmed=`{confirmed}`");
+            return over(EpochReason::SlotLost, note);
+        }
+    }
+    let epoch = appender.epoch().id;
+    let is_of_log =
+        index.place()?.is_some_and(|place| place.epoch == epoch && place.position <= appender.complete_till());
+    if is_of_log {
+        return Ok(LogEnd::GoOn(Box::new(appender)));
+    }
+    over(EpochReason::Asked, "the routing index of this host is gone, or does not belong to the log".into())
+}
+
+/// From where the index is: it may be behind the log, and must see what it lacks once more.
+fn go_on(source: &PostgresSource, appender: Appender, index: &mut dyn CaptureIndex) -> Result<Begun, Error> {
+    let indexed = index.place()?.map_or(Lsn(0), |place| place.position);
+    let confirmed = after(indexed.min(appender.complete_till()));
+    let following = tokio::task::block_in_place(|| source.follow_on(confirmed))?;
+    let report = CaptureReport::new(appender.epoch().id, appender.complete_till());
+    Ok(Begun { appender, following, report })
+}
+
+/// A new slot, an index filled under its snapshot, and then the epoch in the log.
+async fn begin_epoch(
+    source: &PostgresSource,
+    log: &ChangeLog,
+    (why, note): (EpochReason, String),
+    index: &mut dyn CaptureIndex,
+) -> Result<Begun, Error> {
+    index.clear()?;
+    let prepared = tokio::task::block_in_place(|| source.prepare(&mut Filling(index)))?;
+    let facts = EpochFacts {
+        source: source.name().clone(),
+        kind: SourceKind::Postgres,
+        system_identifier: prepared.server.system_identifier.clone(),
+        timeline: prepared.server.timeline,
+        slot: prepared.slot.clone(),
+        database: prepared.database.clone(),
+        begins: prepared.begins,
+        snapshot: prepared.snapshot.clone(),
+        begun_at: Timestamp::now(),
+        why,
+        note: note.clone(),
+    };
+    let appender = log.begin_epoch(facts, &this_process()).await?;
+    let (epoch, begins) = (appender.epoch().id, prepared.begins);
+    index.commit(&IndexPlace { epoch, position: begins })?;
+    let mut report = CaptureReport::new(epoch, begins);
+    report.begun = Some((why, note));
+    let only = prepared.coverage.snapshots_only.iter();
+    report.snapshots_only = only.map(|only| (only.table.to_string(), only.reason.clone())).collect();
+    report.structure_is_noted = prepared.structure == StructureNotes::Noted;
+    let following = tokio::task::block_in_place(|| prepared.begin())?;
+    Ok(Begun { appender, following, report })
+}
+
+/// An index that is only being filled.
+struct Filling<'i>(&'i mut dyn CaptureIndex);
+
+impl RoutingIndex for Filling<'_> {
+    fn site_of(&mut self, key: &IndexKey) -> Result<Option<SiteId>, lifeboat_source::Error> {
+        self.0.site_of(key)
+    }
+    fn put(&mut self, table: &str, key: &IndexKey, site: &SiteId) -> Result<(), lifeboat_source::Error> {
+        self.0.put(table, key, site)
+    }
+    fn remove(&mut self, key: &IndexKey) -> Result<(), lifeboat_source::Error> {
+        self.0.remove(key)
+    }
+    fn forget_table(&mut self, table: &str) -> Result<(), lifeboat_source::Error> {
+        self.0.forget_table(table)
+    }
+}
+
+/// Takes what the source says until it is time to stop; what was taken is durable then.
+async fn follow(
+    engine: &Engine,
+    request: &CaptureRequest,
+    stream: &mut CaptureStream,
+    writer: &mut Writer<'_>,
+) -> Result<(), Error> {
+    let target = match request.until_caught_up {
+        true => Some(tokio::task::block_in_place(|| newest_position(engine, &request.source))?),
+        false => None,
+    };
+    let (mut flushed, mut is_over) = (Instant::now(), false);
+    while !is_over {
+        let captured = tokio::task::block_in_place(|| stream.next(WAIT))?;
+        if let Captured::Idle { server_at } = captured {
+            is_over = target.is_some_and(|target| server_at >= target) && !writer.is_inside();
+        }
+        tokio::task::block_in_place(|| writer.take(captured))?;
+        is_over |= engine.cancel.load(Ordering::Relaxed);
+        let age = flushed.elapsed();
+        let is_due = writer.len() >= request.flush_bytes
+            || (age >= request.flush_every && writer.has_news())
+            || age >= IDLE_SEGMENT_EVERY
+            || writer.is_index_behind();
+        if is_due || is_over {
+            let confirmed = writer.flush().await?;
+            stream.confirm(confirmed);
+            flushed = Instant::now();
+        }
+    }
+    Ok(())
+}
+
+/// Where the source's log is now.
+fn newest_position(engine: &Engine, source: &SourceName) -> Result<Lsn, Error> {
+    Ok(postgres_source(engine, source)?.newest_position()?)
+}
+
+fn postgres_source<'e>(engine: &'e Engine, name: &SourceName) -> Result<&'e PostgresSource, Error> {
+    match engine.fleet.source(name) {
+        Some(AnySource::Postgres(source)) => Ok(source),
+        Some(_) => Err(Error::NoSuchThing {
+            detail: format!("changes of this kind of source are not captured in this version: source=`{name}`"),
+            hint: "back it up as often as you can afford to lose".into(),
+        }),
+        None => Err(Error::NoSuchThing {
+            detail: format!("no such source: source=`{name}`"),
+            hint: "`lifeboat sources inspect` lists those that are configured".into(),
+        }),
+    }
+}
+
+/// The first position after all that is complete.
+fn after(complete_till: Lsn) -> Lsn {
+    Lsn(complete_till.0.saturating_add(1))
+}
+
+fn in_use(source: &PostgresSource, slot: &str, process: i32) -> Error {
+    Error::CapturedElsewhere {
+        source_name: source.name().clone(),
+        detail: format!("slot=`{slot}`, server process=`{process}`"),
+    }
+}
+
+fn not_ours(source: &PostgresSource, slot: &str, detail: String) -> Error {
+    Error::Conflict {
+        detail: format!("a slot of our name is somebody else's: source=`{}`, slot=`{slot}`, {detail}", source.name()),
+        hint: "drop it with pg_drop_replication_slot if nobody needs it, or give the source another name".into(),
+    }
+}
+
+impl CaptureReport {
+    fn new(epoch: EpochId, complete_till: Lsn) -> Self {
+        Self {
+            epoch,
+            begun: None,
+            segments: 0,
+            transactions: 0,
+            changes: 0,
+            unrouted: 0,
+            complete_till,
+            snapshots_only: Vec::new(),
+            structure_is_noted: true,
+        }
+    }
+}

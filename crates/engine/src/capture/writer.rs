@@ -1,0 +1,268 @@
+//! From what the stream says to segments: routed, collected, sealed, and never twice.
+
+use lifeboat_model::{
+    ChangeKind, ChangePlace, ChangedTable, ChangedValue, Lsn, RowChange, SegmentNumber, TransactionHead,
+};
+use lifeboat_repo::{Appender, ChangeLog, SegmentDraft, Unrouted};
+use lifeboat_source::postgres::capture::Captured;
+use lifeboat_source::postgres::routing::{Arrived, Routed, Router};
+
+use super::{CaptureIndex, CaptureReport, IndexPlace, after};
+use crate::{Engine, Error};
+
+/// Of notes that the capture itself makes: rows went to another site without a change of their own.
+pub(crate) const MOVED: &str = "lifeboat.moved";
+/// A table's structure was changed.
+pub(crate) const STRUCTURE: &str = "lifeboat.structure";
+
+/// What is collected, and what is known to be in the log and in the index already.
+pub(super) struct State {
+    draft: SegmentDraft,
+    /// The transaction that is open.
+    head: Option<TransactionHead>,
+    /// Every transaction whose commit is not after it has been taken.
+    taken_till: Lsn,
+    /// What of a transaction without an end is in the log already.
+    logged_till: Option<ChangePlace>,
+    /// A segment was sealed in the middle of a transaction: the index waits for its end.
+    is_index_behind: bool,
+}
+
+impl State {
+    /// At the end of a log.
+    pub async fn at(log: &ChangeLog, appender: &Appender) -> Result<Self, Error> {
+        Ok(Self {
+            draft: SegmentDraft::default(),
+            head: None,
+            taken_till: appender.complete_till(),
+            logged_till: logged_till(log, appender).await?,
+            is_index_behind: false,
+        })
+    }
+}
+
+/// The last change in the log of a transaction whose end is not.
+///
+/// Notes say nothing of this: one is collected while changes before it wait for their site.
+async fn logged_till(log: &ChangeLog, appender: &Appender) -> Result<Option<ChangePlace>, Error> {
+    let mut number = appender.newest().map_or(SegmentNumber(0), |newest| newest.number);
+    while number.0 > 0 {
+        let segments = log.segments(appender.epoch().id, number..=number).await?;
+        let Some(segment) = segments.first() else { break };
+        let footer = log.footer(segment).await?;
+        let (shared, unrouted) = (log.shared(segment, &footer).await?, log.unrouted(segment, &footer).await?);
+        let blocks = footer.blocks.iter().map(|block| block.last);
+        let truncations = shared.truncations.iter().map(|truncation| truncation.place);
+        let places = blocks.chain(truncations).chain(unrouted.changes.iter().map(|change| change.place));
+        let last = places.filter(|place| place.commit > appender.complete_till()).max();
+        let has_only_notes = footer.span.bounds.is_none() && !shared.is_empty();
+        if last.is_some() || !has_only_notes {
+            return Ok(last);
+        }
+        number = SegmentNumber(number.0 - 1);
+    }
+    Ok(None)
+}
+
+pub(super) struct Writer<'w> {
+    pub engine: &'w Engine,
+    pub appender: Appender,
+    pub router: Router,
+    pub index: &'w mut dyn CaptureIndex,
+    pub report: CaptureReport,
+    pub state: State,
+}
+
+/// What is to be done with a change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Needed {
+    /// The log and the index have it.
+    Nothing,
+    /// The log has it, the index does not.
+    Index,
+    Both,
+}
+
+impl Writer<'_> {
+    /// Whether a transaction is open.
+    pub fn is_inside(&self) -> bool {
+        self.state.head.is_some()
+    }
+
+    /// About how many bytes are collected.
+    pub fn len(&self) -> usize {
+        self.state.draft.len()
+    }
+
+    /// Whether there is anything to be sealed.
+    pub fn has_news(&self) -> bool {
+        !self.state.draft.is_empty()
+    }
+
+    /// Whether the index could be written, and was not where a segment was sealed.
+    pub fn is_index_behind(&self) -> bool {
+        self.state.is_index_behind && !self.is_inside()
+    }
+
+    /// Takes the next thing that the stream says.
+    pub fn take(&mut self, captured: Captured) -> Result<(), Error> {
+        match captured {
+            Captured::Begin(head) => self.state.head = Some(head),
+            Captured::Change { table, sequence, change, identity } => {
+                let head = self.head()?;
+                if self.needed(&head, sequence)? == Needed::Nothing {
+                    return Ok(());
+                }
+                let arrived = Arrived { table, sequence, change, identity };
+                let routed = self.router.route(arrived, self.index)?;
+                self.write(&head, routed)?;
+            }
+            Captured::Truncated { sequence, tables, is_cascade, restarts_sequences } => {
+                let head = self.head()?;
+                let needed = self.needed(&head, sequence)?;
+                let waiting = self.router.end_transaction(self.index)?; // they are of rows that go
+                self.write(&head, waiting)?;
+                if needed != Needed::Nothing {
+                    tables.iter().try_for_each(|table| self.router.truncate(&table.name, self.index))?;
+                }
+                if needed == Needed::Both {
+                    let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
+                    self.state.draft.truncate((&head, sequence), &names, is_cascade, restarts_sequences)?;
+                }
+            }
+            Captured::Structure { sequence, change } => {
+                let head = self.head()?;
+                if self.needed(&head, sequence)? != Needed::Both {
+                    return Ok(());
+                }
+                if change.is_rewrite() && self.router.knows(change.root.as_ref().unwrap_or(&change.table)) {
+                    return Err(Error::EpochBroken {
+                        source_name: self.report_source(),
+                        detail: format!("all rows of a table were written anew: table=`{}`", change.table),
+                    });
+                }
+                let place = ChangePlace { commit: head.commit, sequence };
+                self.state.draft.note(place, STRUCTURE.to_owned(), change.table.into_bytes());
+            }
+            Captured::Note { sequence, at, prefix, content, is_transactional } => {
+                let commit = if is_transactional { self.head()?.commit } else { at };
+                let is_new = match is_transactional {
+                    true => self.needed(&self.head()?, sequence)? == Needed::Both,
+                    false => commit > self.appender.complete_till(),
+                };
+                if is_new {
+                    self.state.draft.note(ChangePlace { commit, sequence }, prefix, content);
+                }
+            }
+            Captured::Commit { end } => {
+                let head = self.head()?;
+                let waiting = self.router.end_transaction(self.index)?;
+                self.write(&head, waiting)?;
+                if head.commit > self.appender.complete_till() {
+                    self.state.draft.note_transaction(&head)?;
+                    self.report.transactions += 1;
+                }
+                self.state.head = None;
+                self.state.taken_till = self.state.taken_till.max(Lsn(end.0.saturating_sub(1)));
+            }
+            Captured::Idle { server_at } => {
+                if self.state.head.is_none() {
+                    self.state.taken_till = self.state.taken_till.max(Lsn(server_at.0.saturating_sub(1)));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Seals what is collected, and gives the position that may be confirmed: the index must have it too.
+    pub async fn flush(&mut self) -> Result<Lsn, Error> {
+        let complete_till = self.appender.complete_till().max(self.state.taken_till);
+        // The newest segment tells what the log has of a transaction without an end: an empty one would hide it.
+        let is_cut = self.is_inside() || self.state.logged_till.is_some_and(|logged| logged.commit > complete_till);
+        if !is_cut || self.has_news() {
+            let draft = std::mem::take(&mut self.state.draft);
+            self.appender.append(draft, complete_till).await?;
+            self.report.segments += 1;
+            self.report.complete_till = complete_till;
+        }
+        // In the middle of a transaction the index is ahead of every place: it is written at its end.
+        self.state.is_index_behind = self.is_inside();
+        if !self.is_inside() {
+            let epoch = self.appender.epoch().id;
+            self.index.commit(&IndexPlace { epoch, position: self.appender.complete_till() })?;
+        }
+        Ok(after(self.indexed_till()?.min(self.appender.complete_till())))
+    }
+
+    /// Every transaction whose commit is not after it is in the index.
+    fn indexed_till(&mut self) -> Result<Lsn, Error> {
+        Ok(self.index.place()?.map_or(Lsn(0), |indexed| indexed.position))
+    }
+
+    fn needed(&mut self, head: &TransactionHead, sequence: u64) -> Result<Needed, Error> {
+        let place = ChangePlace { commit: head.commit, sequence };
+        let is_logged = head.commit <= self.appender.complete_till()
+            || self.state.logged_till.is_some_and(|logged| place <= logged);
+        let indexed = self.indexed_till()?;
+        Ok(match (is_logged, head.commit <= indexed) {
+            (true, true) => Needed::Nothing,
+            (true, false) => Needed::Index,
+            (false, _) => Needed::Both,
+        })
+    }
+
+    fn write(&mut self, head: &TransactionHead, routed: Vec<Routed>) -> Result<(), Error> {
+        for Routed { site, table, sequence, change, breaks } in routed {
+            if self.needed(head, sequence)? != Needed::Both {
+                continue;
+            }
+            self.report.changes += 1;
+            match &site {
+                Some(site) => self.state.draft.push(site, (head, sequence), &table, &change)?,
+                None => {
+                    self.report.unrouted += 1;
+                    self.write_unrouted(head, sequence, (&table, change))?;
+                }
+            }
+            if let Some((left, joined)) = breaks {
+                let place = ChangePlace { commit: head.commit, sequence };
+                let content = format!("{left}\n{joined}").into_bytes();
+                self.state.draft.note(place, MOVED.to_owned(), content);
+            }
+        }
+        Ok(())
+    }
+
+    fn write_unrouted(
+        &mut self,
+        head: &TransactionHead,
+        sequence: u64,
+        (table, change): (&std::sync::Arc<ChangedTable>, RowChange),
+    ) -> Result<(), Error> {
+        let (kind, key) = match &change {
+            RowChange::Insert { row } => (ChangeKind::Insert, key_of(table, row)),
+            RowChange::Update { row, .. } => (ChangeKind::Update, key_of(table, row)),
+            RowChange::Delete { key } => (ChangeKind::Delete, key.clone()),
+        };
+        let keys = self.engine.repository.keys();
+        let key = keys.row_key_hash(&self.report_source(), &table.name, &key);
+        // A deletion by key needs no more than the hash: no value of it is kept.
+        let change = (kind != ChangeKind::Delete).then_some(change);
+        Ok(self.state.draft.push_unrouted((head, sequence), Unrouted { table, kind, key, change })?)
+    }
+
+    fn report_source(&self) -> lifeboat_model::SourceName {
+        self.appender.epoch().facts.source.clone()
+    }
+
+    fn head(&self) -> Result<TransactionHead, Error> {
+        self.state.head.ok_or_else(|| Error::Bug("a change outside of a transaction".into()))
+    }
+}
+
+fn key_of(table: &ChangedTable, row: &[ChangedValue]) -> Vec<ChangedValue> {
+    match table.key.is_empty() {
+        true => row.to_vec(),
+        false => table.key.iter().filter_map(|at| row.get(*at)).cloned().collect(),
+    }
+}

@@ -1,0 +1,142 @@
+//! A product under load, captured: base and log beside snapshots that know nothing of the log.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use lifeboat_engine::{
+    AnySource, CaptureReport, CaptureRequest, Engine, Error, Fleet, Moment, Replayed, capture, cat, list, replay,
+};
+use lifeboat_format::SecretKey;
+use lifeboat_model::{EntryKind, PointInTime, SiteId, SourceName};
+use lifeboat_repo::Repository;
+use lifeboat_source::postgres::PostgresSource;
+use lifeboat_source::postgres::replay::RowSum;
+use lifeboat_store::{MemoryStore, Store};
+use lifeboat_testkit::postgres::{ClusterOptions, Postgres, pooled_config, pooled_fleet, run_sql, site_name};
+use lifeboat_testkit::world::{engine_of, site_id};
+
+use crate::index::Index;
+use crate::load::{Seed, transaction};
+
+pub const SITES: u32 = 6;
+const ROWS: u32 = 300;
+
+/// A product in a PostgreSQL, and a repository that outlives whoever captures into it.
+pub struct World {
+    /// Runs as long as this is kept.
+    _server: Postgres,
+    pub url: String,
+    pub engine: Engine,
+    pub index: Index,
+    pub store: Arc<MemoryStore>,
+    master: SecretKey,
+}
+
+pub fn app() -> SourceName {
+    SourceName::new("app").unwrap()
+}
+
+impl World {
+    pub async fn new(test: &str) -> Option<Self> {
+        let server = Postgres::start_or_skip(test, &ClusterOptions::default())?;
+        let url = server.fresh_database().unwrap();
+        pooled_fleet(&url, SITES, ROWS).unwrap();
+        let (store, master) = (Arc::new(MemoryStore::new()), SecretKey::generate().unwrap());
+        Repository::init(store.clone(), &master).await.unwrap();
+        let engine = engine_over(&url, store.clone(), &master).await;
+        Some(Self { _server: server, url, engine, index: Index::default(), store, master })
+    }
+
+    /// As another process would open it all, over a store that may fail.
+    pub async fn engine_over(&self, store: Arc<dyn Store>) -> Engine {
+        engine_over(&self.url, store, &self.master).await
+    }
+
+    pub async fn catch_up(&mut self) -> CaptureReport {
+        let request = request(Duration::from_millis(300), 20_000);
+        capture_when_free(&self.engine, &request, &mut self.index).await.unwrap()
+    }
+
+    /// Several applications at once, each with a load of its own; what loses against another is tried no more.
+    pub fn work(&self, seed: u64, transactions: u64) {
+        std::thread::scope(|scope| {
+            for worker in 0..4 {
+                scope.spawn(move || {
+                    let mut seed = Seed(seed * 1_000 + worker);
+                    for number in 0..transactions {
+                        let sql = transaction(&mut seed, SITES.into(), number * 4 + worker);
+                        let _ = run_sql(&self.url, &sql);
+                    }
+                });
+            }
+        });
+    }
+
+    pub async fn replayed(&self, site: &SiteId, moment: Moment) -> Replayed {
+        replay(&self.engine, site, &app(), moment, &mut |_, _| Ok(())).await.unwrap()
+    }
+
+    /// The sums of a site's tables in a snapshot that is taken now, and that knows nothing of the log.
+    pub async fn snapshot(&self, site: &SiteId) -> BTreeMap<String, (u64, RowSum)> {
+        let (record, lines) = list(&self.engine, site, PointInTime::Latest, None, None).await.unwrap();
+        let mut sums = BTreeMap::new();
+        for line in lines {
+            let EntryKind::Table { rows, .. } = line.entry.kind else { continue };
+            let (at, mut sum, mut bytes) = (PointInTime::Snapshot(record.id), RowSum::default(), Vec::new());
+            let mut write = |some: &[u8]| {
+                bytes.extend_from_slice(some);
+                Ok(())
+            };
+            cat(&self.engine, site, at, (&app(), &line.entry.path), &mut write).await.unwrap();
+            bytes.split_inclusive(|byte| *byte == b'\n').for_each(|row| sum.add(row));
+            sums.insert(line.entry.path.to_string(), (rows, sum));
+        }
+        sums
+    }
+
+    /// Every site's rows at the end of the log.
+    pub async fn all_replayed(&self) -> Vec<(SiteId, Replayed)> {
+        let mut all = Vec::new();
+        for number in 1..=SITES {
+            let site = site_id(&site_name(number));
+            let replayed = self.replayed(&site, Moment::End).await;
+            all.push((site, replayed));
+        }
+        all
+    }
+
+    /// Each beside the newest snapshot of its site.
+    pub async fn expect_as_snapshots(&self, replayed: &[(SiteId, Replayed)], when: &str) {
+        for (site, replayed) in replayed {
+            let got: BTreeMap<String, (u64, RowSum)> =
+                replayed.tables.iter().map(|table| (table.definition.name.clone(), (table.rows, table.sum))).collect();
+            assert_eq!(got, self.snapshot(site).await, "{when}, {site}, {} changes", replayed.changes);
+        }
+    }
+}
+
+pub fn request(flush_every: Duration, flush_bytes: usize) -> CaptureRequest {
+    CaptureRequest { source: app(), until_caught_up: true, flush_every, flush_bytes }
+}
+
+/// The server may take a moment to see that whoever followed before is gone.
+pub async fn capture_when_free(
+    engine: &Engine,
+    request: &CaptureRequest,
+    index: &mut Index,
+) -> Result<CaptureReport, Error> {
+    for _ in 0..100 {
+        match capture(engine, request, index).await {
+            Err(Error::CapturedElsewhere { .. }) => tokio::time::sleep(Duration::from_millis(100)).await,
+            other => return other,
+        }
+    }
+    panic!("the slot stays in use");
+}
+
+async fn engine_over(url: &str, store: Arc<dyn Store>, master: &SecretKey) -> Engine {
+    let source = PostgresSource::new(app(), pooled_config(url)).unwrap();
+    let fleet = Fleet::new(vec![AnySource::Postgres(Box::new(source))]);
+    engine_of(fleet, Repository::open(store, master).await.unwrap())
+}
