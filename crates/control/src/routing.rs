@@ -7,7 +7,8 @@
 //! ```
 //!
 //! What was put since the last [`RoutingFile::commit`] is held in memory and written in one transaction
-//! with the new place, so that a crash leaves an index that belongs to one position of the log. It is a
+//! with the new place, so that a crash leaves an index that belongs to one position of the log. It is synced to
+//! the disk: what it has may be confirmed to the server then, and never comes again. It is a
 //! cache: deleted, it is filled again from the database when the next epoch begins.
 //!
 //! What is not here: what the hashes are of, and who asks (`lifeboat-source`).
@@ -21,7 +22,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use crate::Error;
 
 const SCHEMA: &str = "
-    PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL;
+    PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
     CREATE TABLE IF NOT EXISTS place (only_one INTEGER PRIMARY KEY CHECK (only_one = 1), epoch INTEGER NOT NULL,
         position INTEGER NOT NULL, repository BLOB NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS site (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE) STRICT;

@@ -131,8 +131,8 @@ fn judge(source: &PostgresSource, appender: Appender, index: &mut dyn CaptureInd
     let server = ServerIdentity { system_identifier: facts.system_identifier.clone(), timeline: facts.timeline };
     let followed = Followed { server, slot: facts.slot.clone(), confirmed: after(appender.complete_till()) };
     let over = |why, note: String| Ok(LogEnd::Over { why, note });
-    match source.slot_state(&followed)? {
-        SlotState::Ready(_) => {}
+    let confirmed = match source.slot_state(&followed)? {
+        SlotState::Ready(facts) => facts.confirmed,
         SlotState::InUse { process, .. } => return Err(in_use(source, &followed.slot, process)),
         SlotState::Missing => {
             return over(EpochReason::SlotLost, format!("the slot is gone: slot=`{}`", followed.slot));
@@ -149,10 +149,13 @@ fn judge(source: &PostgresSource, appender: Appender, index: &mut dyn CaptureInd
             let note = format!("the slot was moved on by somebody else: confirmed=`{confirmed}`");
             return over(EpochReason::SlotLost, note);
         }
-    }
+    };
     let epoch = appender.epoch().id;
-    let is_of_log =
-        index.place()?.is_some_and(|place| place.epoch == epoch && place.position <= appender.complete_till());
+    // An older copy of the index lacks what the server does not send again.
+    let is_of_log = index.place()?.is_some_and(|place| {
+        let is_whole = confirmed.is_none_or(|confirmed| confirmed <= after(place.position));
+        place.epoch == epoch && place.position <= appender.complete_till() && is_whole
+    });
     if is_of_log {
         return Ok(LogEnd::GoOn(Box::new(appender)));
     }
