@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use lifeboat_model::SiteId;
 
 use super::indexes::missing_indexes;
-use super::privileges::missing_for;
+use super::privileges::{missing_for, missing_memberships};
 use super::target::{CopiedSchema, copied_databases, copied_schemas, staging_schemas};
 use super::{
     Catalogue, Class, Classes, MissingPrivilege, PostgresConfig, Server, ServerFacts, Session, TableKind, TableName,
@@ -117,7 +117,8 @@ impl Inspection {
                 let table = catalogue.tables.get(table)?;
                 Some(schema.is_none_or(|schema| table.schema == schema))
             };
-            let lacking = missing_for(&mut session, &catalogue, &is_written)?;
+            let mut lacking = missing_for(&mut session, &catalogue, &is_written)?;
+            lacking.extend(missing_memberships(&mut session, schema)?);
             missing.extend(lacking.into_iter().filter(|one| !missing.contains(one)).collect::<Vec<_>>());
         }
         let copies = match config.tenancy {

@@ -112,6 +112,34 @@ fn ask(
     Ok(missing)
 }
 
+/// Owners of what is in a schema, or of everything of a database.
+const OWNERS: &str = "
+    SELECT quote_ident(current_user), quote_ident(pg_get_userbyid(o.owner)) FROM (
+        SELECT c.relowner AS owner FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+            WHERE c.relkind IN ('r', 'p', 'v', 'm', 'S', 'f') AND CASE WHEN $1::text IS NULL
+                THEN n.nspname !~ '^pg_' AND n.nspname <> 'information_schema' ELSE n.nspname = $1 END
+        UNION SELECT nspowner FROM pg_namespace WHERE nspname = $1
+        UNION SELECT datdba FROM pg_database WHERE $1 IS NULL AND datname = current_database()) o
+    WHERE NOT pg_has_role(o.owner, 'MEMBER') ORDER BY 2";
+
+/// What the role lacks for making a schema (`None`: a database) again as it was: things come back as
+/// their owners', which only members of these can give them.
+pub(super) fn missing_memberships(session: &mut Session, schema: Option<&str>) -> Result<Vec<MissingPrivilege>, Error> {
+    let rows = session.query(OWNERS, &[&schema]);
+    let rows = rows.map_err(|error| session.failed("cannot look whose the site's tables are", &error))?;
+    let missing = rows.iter().map(|row| {
+        let (role, owner): (String, String) = (row.get(0), row.get(1));
+        MissingPrivilege {
+            needed_for: Need::Restore,
+            what: format!(
+                "is no member of {owner}, which owns what is a site's: a dropped one could not be made again"
+            ),
+            statement: format!("GRANT {owner} TO {role};"),
+        }
+    });
+    Ok(missing.collect())
+}
+
 fn of_tables(
     session: &mut Session,
     catalogue: &Catalogue,

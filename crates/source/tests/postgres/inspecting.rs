@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use lifeboat_source::postgres::{Inspection, Need, Server};
-use lifeboat_testkit::postgres::{nasty_config, run_sql};
+use lifeboat_source::postgres::{Inspection, Need, Server, Tenancy};
+use lifeboat_testkit::postgres::{Postgres, nasty_config, own_config, run_sql};
 
 use crate::support::{catalogue, name, nasty};
 
@@ -50,4 +50,31 @@ fn what_is_unclassed_or_may_not_be_read_is_said_and_hides_nothing_else() {
     assert_eq!(found.sites, None);
     assert!(found.missing.iter().any(|missing| missing.needed_for == Need::Backup));
     assert!(found.tables.iter().all(|table| table.ownerless_rows.is_none()));
+}
+
+#[test]
+fn whose_member_a_role_must_be_to_make_a_dropped_schema_again_is_said() {
+    let Some(server) = Postgres::shared_or_skip("whose_member_a_role_must_be") else { return };
+    let url = server.fresh_database().unwrap();
+    let database = catalogue(&url).server.database;
+    let (owner, role) = (format!("owner_{database}"), format!("restorer_{database}"));
+    run_sql(
+        &url,
+        &format!(
+            "CREATE ROLE {owner}; CREATE ROLE {role} LOGIN BYPASSRLS; CREATE SCHEMA acme;
+             CREATE TABLE acme.t (x int PRIMARY KEY); ALTER TABLE acme.t OWNER TO {owner};
+             ALTER SCHEMA acme OWNER TO {role}; GRANT SELECT, INSERT, UPDATE, DELETE ON acme.t TO {role};
+             GRANT CREATE ON DATABASE {database} TO {role}; GRANT SET ON PARAMETER session_replication_role TO {role}"
+        ),
+    )
+    .unwrap();
+    let look = || {
+        let config = own_config(&url, Tenancy::Schema, "{site}");
+        let server = Server::new("app", &server.url_as(&role, &database)).unwrap();
+        let found = Inspection::of(&server, &config).unwrap();
+        found.missing.into_iter().map(|missing| (missing.needed_for, missing.statement)).collect::<Vec<_>>()
+    };
+    assert_eq!(look(), [(Need::Restore, format!("GRANT {owner} TO {role};"))]);
+    run_sql(&url, &format!("GRANT {owner} TO {role}")).unwrap();
+    assert_eq!(look(), []);
 }
