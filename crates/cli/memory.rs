@@ -53,6 +53,18 @@ impl CatalogMemory {
         self.catalog.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// Whether it knows every site; when it cannot tell, it does not.
+    pub fn is_whole(&self) -> bool {
+        let is_whole = self.lock().is_whole();
+        self.or_warn(is_whole).unwrap_or(false)
+    }
+
+    /// The bucket was asked for all of its sites, and each was noted.
+    pub fn note_whole(&self) {
+        let noted = self.lock().note_whole();
+        self.or_warn(noted);
+    }
+
     /// What it knows of every site; nothing when it cannot tell.
     pub fn rows(&self) -> Vec<SiteRow> {
         self.or_warn(self.lock().sites()).unwrap_or_default()

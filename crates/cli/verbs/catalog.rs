@@ -27,6 +27,7 @@ pub fn rebuild(context: &Context) -> Result<Outcome, CliError> {
             return Err(told(lost));
         }
         open.memory.lock().replace(&content)?;
+        open.memory.lock().note_whole()?;
         context.output.line(format!("The catalog knows {} sites again.", count(content.sites.len() as u64)));
         Ok(Outcome::ok()
             .with("sites", content.sites.len())

@@ -43,17 +43,21 @@ struct Known {
     has_failed_source: bool,
 }
 
-/// A catalog that knows nothing is new, or was lost: the bucket knows every site that was ever backed up.
-async fn remember_all(open: &Open, context: &Context) -> Result<Vec<SiteRow>, CliError> {
+/// A catalog that was begun anew knows some sites at the most: the bucket knows every one that was ever
+/// backed up.
+async fn remember_all(open: &Open, context: &Context) -> Result<(), CliError> {
     match open.engine.repository.sites().await {
-        Ok(sites) => sites.iter().for_each(|site| open.engine.memory.note_site(site)),
+        Ok(sites) => {
+            sites.iter().for_each(|site| open.engine.memory.note_site(site));
+            open.memory.note_whole();
+        }
         Err(error) if error.fault() == Fault::Damage => {
             let hint = "sites may be missing here; run `lifeboat check`, which names what is damaged";
             context.output.warn(&format!("the bucket cannot be listed whole: {error}"), Some(hint));
         }
         Err(error) => return Err(error.into()),
     }
-    Ok(open.memory.rows())
+    Ok(())
 }
 
 impl Known {
@@ -71,11 +75,10 @@ impl Known {
         }
         let run = open.engine.repository.newest_runs(1).await?.pop();
         let seen = run.into_iter().flat_map(|run| run.sites).map(|site| (site.site.clone(), site)).collect();
-        let mut rows = open.memory.rows();
-        if rows.is_empty() {
-            rows = remember_all(open, context).await?;
+        if !open.memory.is_whole() {
+            remember_all(open, context).await?;
         }
-        let remembered = rows.into_iter().map(|row| (row.site.clone(), row)).collect();
+        let remembered = open.memory.rows().into_iter().map(|row| (row.site.clone(), row)).collect();
         Ok(Self { listed, seen, remembered, has_failed_source })
     }
 

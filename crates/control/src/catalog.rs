@@ -209,6 +209,19 @@ impl Catalog {
         rows::note_fingerprint(&self.connection, handle, fingerprint).map_err(|error| self.failed(error))
     }
 
+    /// Whether it knows every site that the bucket had when it was last asked for all of them. One that was begun
+    /// anew knows only the sites that somebody has looked at since.
+    pub fn is_whole(&self) -> Result<bool, Error> {
+        let query = "SELECT EXISTS (SELECT 1 FROM whole)";
+        self.connection.query_row(query, [], |row| row.get(0)).map_err(|error| self.failed(error))
+    }
+
+    /// The bucket was asked for all of its sites, and each was noted.
+    pub fn note_whole(&self) -> Result<(), Error> {
+        let noted = self.connection.execute("INSERT OR IGNORE INTO whole VALUES (1)", []);
+        noted.map(|_| ()).map_err(|error| self.failed(error))
+    }
+
     /// Every site it knows, by id.
     pub fn sites(&self) -> Result<Vec<SiteRow>, Error> {
         rows::sites(&self.connection).map_err(|error| self.failed(error))

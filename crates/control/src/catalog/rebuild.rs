@@ -72,8 +72,9 @@ impl Catalog {
 
     fn try_replace(&mut self, content: &Content) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        transaction
-            .execute_batch("DELETE FROM site; DELETE FROM run; DELETE FROM site_run; DELETE FROM fingerprint")?;
+        transaction.execute_batch(
+            "DELETE FROM site; DELETE FROM run; DELETE FROM site_run; DELETE FROM fingerprint; DELETE FROM whole",
+        )?;
         for site in &content.sites {
             write_head(&transaction, site)?;
         }

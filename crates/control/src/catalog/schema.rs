@@ -15,6 +15,7 @@ const APPLICATION_ID: i64 = 0x4c42_4354;
 const VERSION: i64 = 1;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
+const WHOLE: &str = "CREATE TABLE IF NOT EXISTS whole (only_one INTEGER PRIMARY KEY CHECK (only_one = 1)) STRICT";
 const TABLES: &str = "
 CREATE TABLE repository (identity TEXT NOT NULL);
 CREATE TABLE site (
@@ -60,6 +61,7 @@ fn prepare_inside(connection: &Connection, repository: &str) -> Result<bool, Ref
     let (application, version) = (number("PRAGMA application_id")?, number("PRAGMA user_version")?);
     if tables == 0 && application == 0 {
         connection.execute_batch(TABLES).map_err(refused)?;
+        connection.execute_batch(WHOLE).map_err(refused)?;
         connection
             .execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}"))
             .map_err(refused)?;
@@ -77,5 +79,7 @@ fn prepare_inside(connection: &Connection, repository: &str) -> Result<bool, Ref
     if identity.as_deref() != Some(repository) {
         return Err(Refusal::Failed(Error::OtherRepository { file: String::new() }));
     }
+    // Younger than the others: its one row says that every site is known.
+    connection.execute_batch(WHOLE).map_err(refused)?;
     Ok(false)
 }

@@ -216,6 +216,25 @@ fn whatever_is_there_instead_is_moved_aside_and_begun_anew() {
 }
 
 #[test]
+fn one_that_was_begun_anew_knows_that_it_does_not_know_every_site() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("lifeboat.catalog");
+    let mut catalog = open(&path).catalog;
+    catalog.note_head(&site_head("acme", 1, head(1, 1))).unwrap();
+    assert!(!catalog.is_whole().unwrap());
+    catalog.note_whole().unwrap();
+    drop(catalog);
+    let mut catalog = open(&path).catalog;
+    assert!(catalog.is_whole().unwrap());
+    catalog.clear().unwrap();
+    assert!(!catalog.is_whole().unwrap());
+    // Of before there was such a mark.
+    catalog.connection.execute_batch("DROP TABLE whole").unwrap();
+    drop(catalog);
+    assert!(!open(&path).catalog.is_whole().unwrap());
+}
+
+#[test]
 fn a_catalog_of_another_repository_is_refused_and_stays_where_it_is() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("lifeboat.catalog");
