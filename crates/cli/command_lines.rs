@@ -98,7 +98,6 @@ fn what_a_later_version_brings_is_known_by_name() {
         &["run", "--json"],
         &["find-damage", "--since", "2h"],
         &["restore", "acme", "--keep-later"],
-        &["restore", "acme", "--without-xid", "7"],
     ] {
         let ran = lifeboat_in(dir.path(), args);
         assert_eq!(ran.exit_code, 2, "{args:?}");

@@ -95,10 +95,10 @@ async fn after_a_restore_nothing_differs_though_times_and_inodes_do() {
     world.write_rows("acme", 1, 2000);
     restore_latest(&engine, "acme").await.unwrap();
     let at = PointInTime::Latest;
-    let (_, lines) = lifeboat_engine::diff(&engine, &site_id("acme"), at).await.unwrap();
+    let (_, lines) = lifeboat_engine::diff(&engine, &site_id("acme"), &at).await.unwrap();
     assert!(lines.is_empty(), "{lines:?}");
     std::fs::write(world.site_dir("acme").join("files/deep/er/noise"), b"changed").unwrap();
-    let (_, lines) = lifeboat_engine::diff(&engine, &site_id("acme"), at).await.unwrap();
+    let (_, lines) = lifeboat_engine::diff(&engine, &site_id("acme"), &at).await.unwrap();
     assert_eq!(lines.iter().map(|line| line.path.as_str()).collect::<Vec<_>>(), ["deep/er/noise"]);
 }
 

@@ -85,6 +85,7 @@ fn snapshot() -> impl Strategy<Value = SnapshotRecord> {
                 logical_bytes: numbers[2],
                 added_bytes: numbers[3],
                 parts,
+                moment: restore.map(|id| format!("lsn:0/{}", id[0])),
                 restore: restore.map(RestoreId),
             }
         },
@@ -109,6 +110,7 @@ fn intent() -> impl Strategy<Value = RestoreIntent> {
             parts,
             opened_at,
             owner,
+            moment: takes_over.map(|id| format!("lsn:0/{}", id[0])),
             takes_over: takes_over.map(RestoreId),
         },
     )
@@ -227,8 +229,12 @@ fn entry() -> impl Strategy<Value = Entry> {
         extents().prop_map(|extents| (EntryKind::File, extents)),
         (any::<u32>(), vec(any::<u8>(), 0..20), extents())
             .prop_map(|(page_size, stamp, extents)| (EntryKind::Database { page_size, stamp }, extents)),
-        (any::<u64>(), any::<[u8; 32]>(), vec(any::<u8>(), 0..20), extents())
-            .prop_map(|(rows, digest, definition, extents)| (EntryKind::Table { rows, digest, definition }, extents)),
+        (any::<u64>(), any::<[u8; 32]>(), vec(any::<u8>(), 0..20), extents()).prop_map(
+            |(rows, digest, definition, extents)| {
+                let digest = if rows % 2 == 0 { RowsDigest::InOrder(digest) } else { RowsDigest::AnyOrder(digest) };
+                (EntryKind::Table { rows, digest, definition }, extents)
+            }
+        ),
         Just((EntryKind::Directory, Vec::new())),
         Just((EntryKind::Fifo, Vec::new())),
         Just((EntryKind::Absent, Vec::new())),

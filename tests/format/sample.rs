@@ -67,6 +67,7 @@ pub fn snapshot() -> SnapshotRecord {
         added_bytes: 5_000,
         parts: parts(),
         restore: None,
+        moment: None,
     }
 }
 
@@ -101,6 +102,7 @@ pub fn intent() -> RestoreIntent {
         opened_at: NOON,
         owner: writer(),
         takes_over: Some(RestoreId([0x60; 8])),
+        moment: None,
     }
 }
 

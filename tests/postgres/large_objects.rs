@@ -114,7 +114,7 @@ async fn a_large_object_that_changed_alone_is_a_change_and_is_shown() {
     let whole = objects(&pool.url);
     // One that was empty, and one of the same length.
     pool.sql("SELECT lo_put(201, 0, 'filled'), lo_put(207, 0, 'abc')");
-    let (plan, lines) = lifeboat_engine::diff(&pool.engine, &site, PointInTime::Latest).await.unwrap();
+    let (plan, lines) = lifeboat_engine::diff(&pool.engine, &site, &PointInTime::Latest).await.unwrap();
     let paths: Vec<&str> = lines.iter().map(|line| line.path.as_str()).collect();
     assert_eq!(paths, ["large objects"], "{plan:?}");
     restore_latest(&pool.engine, &site_name(2)).await.unwrap();

@@ -94,7 +94,7 @@ async fn a_plan_s_counts_are_limits_and_exact_ones_are_exact() {
     assert_eq!((part.replace, part.remove), (2, 1), "{part:?}");
     let labels = part.limits.iter().find(|limit| limit.table == "public.labels").unwrap();
     assert_eq!((labels.write, labels.delete), (1, 1));
-    let (plan, lines) = diff(&pool.engine, &site_id(&site), PointInTime::Latest).await.unwrap();
+    let (plan, lines) = diff(&pool.engine, &site_id(&site), &PointInTime::Latest).await.unwrap();
     let limits = plan.parts.iter().flat_map(|part| &part.limits).filter(|limit| limit.table == "public.users");
     let counted: Vec<_> = limits.filter_map(|limit| limit.counted).map(|found| (found.insert, found.update)).collect();
     assert_eq!(counted, [(0, 2)]);

@@ -132,7 +132,7 @@ impl Sample {
         let at = PointInTime::Snapshot(snapshot);
         let out = self.out();
         let _ = std::fs::remove_dir_all(&out);
-        list(engine, &site_id(site), at, None, None).await?;
+        list(engine, &site_id(site), &at, None, None).await?;
         let mut request = restore_request(site, RestorePoint::At(at));
         request.target = RestoreTarget::Export(out.clone());
         let exported = run_restore(engine, &request).await;

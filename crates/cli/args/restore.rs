@@ -8,7 +8,7 @@ use clap::builder::{OsStringValueParser, TypedValueParser};
 use clap::{ArgGroup, Args, ValueEnum};
 use lifeboat_model::{EntryPath, IdError, RestoreId, SiteId, SourceName};
 
-use super::site::{EntrySpecError, site_id, split_part};
+use super::site::{AT_HELP, EntrySpecError, site_id, split_part};
 use crate::CliError;
 
 #[derive(Debug, Args)]
@@ -17,9 +17,7 @@ pub struct RestoreArgs {
     /// The site to put back
     #[arg(value_parser = site_id)]
     pub site: SiteId,
-    /// The moment: RFC 3339 with a zone, `latest`, `snapshot:ID`, or a duration ago such as `2h`
-    /// [default: latest]
-    #[arg(long, value_name = "T")]
+    #[arg(long, value_name = "T", help = AT_HELP)]
     pub at: Option<String>,
     /// Only this part, or this entry of it and what is below; of a database a table, or rows of it by
     /// primary key: app/public.issues, 'app/public.issues[42]', 'app/public.issues[1..99]'
@@ -45,9 +43,9 @@ pub struct RestoreArgs {
     /// Not in this version
     #[arg(long, hide = true)]
     pub keep_later: bool,
-    /// Not in this version
-    #[arg(long, value_name = "N", hide = true)]
-    pub without_xid: Option<String>,
+    /// Everything that was captured but this one transaction: what came later is kept
+    #[arg(long, value_name = "N", conflicts_with = "at")]
+    pub without_xid: Option<u64>,
     /// Compare content before planning: exact counts instead of upper limits, at the price of
     /// reading the live site
     #[arg(long)]
@@ -59,7 +57,7 @@ pub struct RestoreArgs {
 impl RestoreArgs {
     /// Refuses what only later versions can do.
     pub fn check_version(&self) -> Result<(), CliError> {
-        let later = [(self.keep_later, "--keep-later"), (self.without_xid.is_some(), "--without-xid")];
+        let later = [(self.keep_later, "--keep-later")];
         match later.into_iter().find(|(given, _)| *given) {
             Some((_, flag)) => Err(CliError::not_in_this_version("flag", flag)
                 .with_hint("leave the flag out; `--dry-run` shows what the restore would do")),

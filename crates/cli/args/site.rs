@@ -55,8 +55,8 @@ pub struct PointsArgs {
 }
 
 /// Which moment; read later, because a duration ago needs a clock.
-const AT_HELP: &str =
-    "The moment: RFC 3339 with a zone, `latest`, `snapshot:ID`, or a duration ago such as `2h` [default: latest]";
+pub(super) const AT_HELP: &str = "The moment: RFC 3339 with a zone, a duration ago such as `2h`, `latest`, `snapshot:ID`; of what is captured also \
+     `lsn:X`, `before-xid:N`, `before:NOTE` [default: latest]";
 
 #[derive(Debug, Args)]
 pub struct LsArgs {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use data_encoding::BASE64;
-use lifeboat_engine::{EntryLine, cat as read_entry, list};
+use lifeboat_engine::{EntryLine, Listing, cat as read_entry, list};
 use lifeboat_model::{EntryKind, EntryPath, SourceName, Timestamp};
 use serde_json::{Value, json};
 
@@ -19,15 +19,10 @@ pub fn ls(args: &LsArgs, context: &Context) -> Result<Outcome, CliError> {
         let what = &args.what;
         super::known_site(&open, &what.site).await?;
         let beneath = Some(&what.entry).filter(|entry| !entry.is_root());
-        let (record, lines) = list(&open.engine, &what.site, at, what.source.as_ref(), beneath).await?;
+        let Listing { record, at, lines, .. } =
+            list(&open.engine, &what.site, &at, what.source.as_ref(), beneath).await?;
         let output = &context.output;
-        output.say(format!(
-            "{} at {} (snapshot {}, {})",
-            what.site,
-            record.cut_till,
-            record.id,
-            words::mark(record.mark)
-        ));
+        output.say(format!("{} at {} (snapshot {}, {})", what.site, at, record.id, words::mark(record.mark)));
         if what.source.is_none() && !args.recursive {
             parts(&lines, context);
         } else {
@@ -140,7 +135,7 @@ pub fn cat(args: &CatArgs, context: &Context) -> Result<Outcome, CliError> {
     context.block_on(async {
         let open = context.open().await?;
         super::known_site(&open, &what.site).await?;
-        let entry = entry_of(&open, source, what, at).await?;
+        let entry = entry_of(&open, source, what, &at).await?;
         let output = &context.output;
         let mut total = 0u64;
         let mut write = |bytes: &[u8]| {
@@ -149,7 +144,7 @@ pub fn cat(args: &CatArgs, context: &Context) -> Result<Outcome, CliError> {
             output.event("data", json!({ "offset": offset, "base64": if output.is_json() { BASE64.encode(bytes) } else { String::new() } }));
             if output.is_json() || output.raw(bytes) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
         };
-        let written = read_entry(&open.engine, &what.site, at, (source, &entry), &mut write).await;
+        let written = read_entry(&open.engine, &what.site, &at, (source, &entry), &mut write).await;
         // Nobody reads any more: told by the last word, unless it was a plain broken pipe.
         if written.is_err() && output.is_stdout_gone() {
             return Ok(Outcome::ok());
@@ -164,12 +159,12 @@ async fn entry_of(
     open: &crate::open::Open,
     source: &SourceName,
     what: &crate::args::EntrySpec,
-    at: lifeboat_model::PointInTime,
+    at: &lifeboat_model::PointInTime,
 ) -> Result<EntryPath, CliError> {
     if !what.entry.is_root() {
         return Ok(what.entry.clone());
     }
-    let (_, lines) = list(&open.engine, &what.site, at, Some(source), None).await?;
+    let lines = list(&open.engine, &what.site, at, Some(source), None).await?.lines;
     let database = lines.iter().find(|line| matches!(line.entry.kind, EntryKind::Database { .. }));
     database.map(|line| line.entry.path.clone()).ok_or_else(|| {
         CliError::usage(format!("no entry is named: what=`{what}`"))

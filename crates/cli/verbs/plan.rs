@@ -1,6 +1,8 @@
 //! A restore plan, for people and for programs.
 
-use lifeboat_engine::{Change, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget, RowsCounted, RowsLimit};
+use lifeboat_engine::{
+    Change, Replayed, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget, RowsCounted, RowsLimit,
+};
 use lifeboat_model::Timestamp;
 use serde_json::{Value, json};
 
@@ -20,14 +22,7 @@ pub(super) fn show_plan(plan: &RestorePlan, request: &RestoreRequest, context: &
         RestorePoint::At(_) => "Restore",
         RestorePoint::Undo(_) => "Undo a restore of",
     };
-    output.line(format!("{verb} {}, to {} ({})", plan.site, plan.at, ago(plan.at, now)));
-    let reason = plan.mark_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
-    output.line(format!("  snapshot  {} ({}{reason})", plan.snapshot, words::mark(plan.mark)));
-    output.line(format!("  target    {}", target(request)));
-    if plan.keeps_undo {
-        output.line("  undo      what is replaced or removed is kept first");
-    }
-    output.line("");
+    show_head(plan, (verb, now), request, context);
     let mut table = Table::new(&[
         ("PART", Align::Left),
         ("ADD", Align::Right),
@@ -59,6 +54,9 @@ pub(super) fn show_plan(plan: &RestorePlan, request: &RestoreRequest, context: &
     for part in &plan.parts {
         part.notes.iter().for_each(|note| output.line(format!("  note: {}: {note}", part.source)));
     }
+    for (source, note) in plan.replayed.iter().flat_map(|replayed| &replayed.notes) {
+        output.line(format!("  note: {source}: {note}"));
+    }
     for (source, reason) in &plan.left_out {
         output.line(format!("  left as it is: {source}: {reason}"));
     }
@@ -74,6 +72,27 @@ pub(super) fn show_plan(plan: &RestorePlan, request: &RestoreRequest, context: &
     let requests = if plan.read_requests == 1 { "request" } else { "requests" };
     output.line(format!("Reads at most {} in about {} {requests}.", bytes(plan.read_bytes), count(plan.read_requests)));
     output.line(format!("Plan {}", plan.hash));
+}
+
+/// What is put back, and where.
+fn show_head(plan: &RestorePlan, (verb, now): (&str, Timestamp), request: &RestoreRequest, context: &Context) {
+    let output = &context.output;
+    output.line(format!("{verb} {}, to {} ({})", plan.site, plan.at, ago(plan.at, now)));
+    let reason = plan.mark_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
+    output.line(format!("  snapshot  {} ({}{reason})", plan.snapshot, words::mark(plan.mark)));
+    if let Some(replayed) = &plan.replayed {
+        output.line(format!("  moment    {}", replayed.moment));
+        for part in &replayed.parts {
+            let changes = if part.changes == 1 { "change" } else { "changes" };
+            let (source, till) = (&part.source, part.till);
+            output.line(format!("  replay    {source}: {} {changes} since, up to lsn:{till}", count(part.changes)));
+        }
+    }
+    output.line(format!("  target    {}", target(request)));
+    if plan.keeps_undo {
+        output.line("  undo      what is replaced or removed is kept first");
+    }
+    output.line("");
 }
 
 /// Prints what a comparison has found of the tables that differ.
@@ -162,6 +181,24 @@ pub(super) fn parts_json(plan: &RestorePlan) -> Vec<Value> {
     parts.collect()
 }
 
+fn replayed_json(replayed: &Replayed) -> Value {
+    let parts = replayed.parts.iter().map(|part| {
+        json!({
+            "source": part.source.as_str(),
+            "base_snapshot_id": part.base.to_string(),
+            "epoch": part.epoch.0,
+            "till": part.till.to_string(),
+            "changes": part.changes,
+        })
+    });
+    let notes = replayed.notes.iter().map(|(source, note)| json!({ "source": source.as_str(), "detail": note }));
+    json!({
+        "moment": replayed.moment.to_string(),
+        "parts": parts.collect::<Vec<_>>(),
+        "notes": notes.collect::<Vec<_>>(),
+    })
+}
+
 fn to_json(plan: &RestorePlan, request: &RestoreRequest) -> Value {
     let conflicts =
         plan.conflicts.iter().map(|conflict| json!({ "source": conflict.source.as_str(), "detail": conflict.detail }));
@@ -170,6 +207,7 @@ fn to_json(plan: &RestorePlan, request: &RestoreRequest) -> Value {
         "plan_hash": plan.hash,
         "site": plan.site.as_str(),
         "at": plan.at.to_string(),
+        "replayed": plan.replayed.as_ref().map(replayed_json),
         "snapshot_id": plan.snapshot.to_string(),
         "mark": words::mark(plan.mark),
         "mark_reason": plan.mark_reason,

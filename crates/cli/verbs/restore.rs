@@ -3,7 +3,7 @@
 use lifeboat_engine::{
     Approval, Only, Planned, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget, find_undo, plan_restore, restore,
 };
-use lifeboat_model::{PointInTime, Receipt, SiteId};
+use lifeboat_model::{PointInTime, Receipt, SiteId, TransactionId};
 
 use super::plan::{parts_json, show_changes, show_counted, show_plan};
 use crate::args::{ApprovalArgs, DiffArgs, OnlyArg, RestoreArgs, UndoArgs};
@@ -18,7 +18,10 @@ const DECLINED: u8 = 130;
 
 pub fn run(args: &RestoreArgs, context: &Context) -> Result<Outcome, CliError> {
     args.check_version()?;
-    let point = super::point(args.at.as_deref())?;
+    let point = match args.without_xid {
+        Some(id) => PointInTime::Without { transaction: TransactionId(id), till: None },
+        None => super::point(args.at.as_deref())?,
+    };
     let request = RestoreRequest {
         site: args.site.clone(),
         point: RestorePoint::At(point),

@@ -27,6 +27,7 @@ use crate::{Engine, Error, this_process};
 
 mod writer;
 
+pub(crate) use writer::{MOVED, STRUCTURE};
 use writer::{State, Writer};
 
 /// What to capture, and how.

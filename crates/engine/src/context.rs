@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lifeboat_model::{ProgressSink, RunNumber, SiteId, SnapshotRecord};
-use lifeboat_repo::{FetchControl, FetchLimits, IngestOptions, KnownHead, Repository, Site};
+use lifeboat_model::{ProgressSink, RunNumber, SiteId, SnapshotRecord, SourceName};
+use lifeboat_repo::{ChangeLog, FetchControl, FetchLimits, IngestOptions, KnownHead, Repository, Site};
 
 use crate::{Error, Fleet, Hooks};
 
@@ -93,6 +93,11 @@ impl Engine {
 
     pub(crate) fn check_cancelled(&self) -> Result<(), Error> {
         if self.cancel.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+    }
+
+    /// The change log of a source, as it is now.
+    pub(crate) async fn change_log(&self, source: &SourceName) -> Result<ChangeLog, Error> {
+        Ok(ChangeLog::open(&self.repository, source).await?)
     }
 
     /// The site as the bucket has it, or an error that suggests a name.

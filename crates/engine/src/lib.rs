@@ -13,9 +13,9 @@ mod error;
 mod fleet;
 mod hooks;
 mod look;
+mod moment;
 mod points;
 mod process;
-mod replay;
 mod restore;
 
 pub use backup::{BackupReport, BackupRequest, SiteBackup, SiteOutcome, backup};
@@ -25,10 +25,10 @@ pub use context::{Engine, Fingerprint, HeadMemory, NoMemory, Policy, Usage};
 pub use error::Error;
 pub use fleet::{AnySource, Fleet, SourceHealth};
 pub use hooks::Hooks;
-pub use look::{DiffLine, EntryLine, cat, diff, list, nearest};
+pub use look::{DiffLine, EntryLine, Listing, cat, diff, list, nearest};
+pub use moment::{Replayed, ReplayedPart};
 pub use points::{Point, choose_point, points};
 pub use process::{is_gone, this_process};
-pub use replay::{Cut, GiveRows, Moment, Replayed, replay};
 pub use restore::{
     Approval, Change, Conflict, Only, PartPlan, Planned, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget,
     RowsCounted, RowsLimit, find_undo, plan_restore, restore,

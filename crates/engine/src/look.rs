@@ -3,17 +3,29 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 
-use lifeboat_model::{Entry, EntryKind, EntryPath, Extent, PointInTime, SiteId, SnapshotRecord, SourceName};
-use lifeboat_repo::{Manifest, Site, Wanted};
+use lifeboat_model::{Entry, EntryKind, EntryPath, Extent, PointInTime, SiteId, SnapshotRecord, SourceName, Timestamp};
+use lifeboat_repo::{Manifest, Wanted};
 
+use crate::moment::{OpenPoint, Replayed, open_point};
 use crate::restore::{Change, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget, plan_restore};
-use crate::{Engine, Error, choose_point};
+use crate::{Engine, Error};
 
 /// One entry of a listing.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EntryLine {
     pub source: SourceName,
     pub entry: Entry,
+}
+
+/// What a site held at a point.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    /// The snapshot it is from.
+    pub record: SnapshotRecord,
+    pub at: Timestamp,
+    /// Where it is a moment that no snapshot is.
+    pub replayed: Option<Replayed>,
+    pub lines: Vec<EntryLine>,
 }
 
 /// One difference between the live site and a point.
@@ -37,22 +49,15 @@ pub fn nearest<'s>(site: &SiteId, known: impl IntoIterator<Item = &'s SiteId>) -
         .map(|(_, other)| other)
 }
 
-async fn open_point(engine: &Engine, id: &SiteId, at: PointInTime) -> Result<(Site, SnapshotRecord, Manifest), Error> {
-    let site = engine.site(id).await?;
-    let record = choose_point(site.state(), at)?.clone();
-    let manifest = site.manifest(&record.manifest).await?;
-    Ok((site, record, manifest))
-}
-
 /// The entries of a point: all, of one part, or at and beneath one path.
 pub async fn list(
     engine: &Engine,
     id: &SiteId,
-    at: PointInTime,
+    at: &PointInTime,
     part: Option<&SourceName>,
     beneath: Option<&EntryPath>,
-) -> Result<(SnapshotRecord, Vec<EntryLine>), Error> {
-    let (site, record, manifest) = open_point(engine, id, at).await?;
+) -> Result<Listing, Error> {
+    let OpenPoint { site, record, manifest, at, replayed } = open_point(engine, id, at).await?;
     if let Some(part) = part {
         find_part(&manifest, part)?;
     }
@@ -71,18 +76,18 @@ pub async fn list(
     {
         return Err(no_entry(path));
     }
-    Ok((record, lines))
+    Ok(Listing { record, at, replayed, lines })
 }
 
 /// The content of one entry of a point, given in order to `write`, verified chunk by chunk.
 pub async fn cat(
     engine: &Engine,
     id: &SiteId,
-    at: PointInTime,
+    at: &PointInTime,
     (part, path): (&SourceName, &EntryPath),
     write: &mut dyn FnMut(&[u8]) -> std::io::Result<()>,
 ) -> Result<(), Error> {
-    let (site, _, manifest) = open_point(engine, id, at).await?;
+    let OpenPoint { site, manifest, .. } = open_point(engine, id, at).await?;
     let number = find_part(&manifest, part)?;
     let entries = manifest.entries(&site, number).await?;
     let by_path: HashMap<&EntryPath, &Entry> = entries.iter().map(|entry| (&entry.path, entry)).collect();
@@ -136,10 +141,10 @@ pub async fn cat(
 }
 
 /// The live site against a point: what a restore would change.
-pub async fn diff(engine: &Engine, id: &SiteId, at: PointInTime) -> Result<(RestorePlan, Vec<DiffLine>), Error> {
+pub async fn diff(engine: &Engine, id: &SiteId, at: &PointInTime) -> Result<(RestorePlan, Vec<DiffLine>), Error> {
     let request = RestoreRequest {
         site: id.clone(),
-        point: RestorePoint::At(at),
+        point: RestorePoint::At(at.clone()),
         only: None,
         target: RestoreTarget::InPlace,
         take_over: false,

@@ -23,7 +23,7 @@ pub fn points(state: &SiteState, seen: &[(lifeboat_model::SnapshotId, Timestamp)
 }
 
 /// The snapshot that a person's point in time means, or a refusal that names the way out.
-pub fn choose_point(state: &SiteState, at: PointInTime) -> Result<&SnapshotRecord, Error> {
+pub fn choose_point<'s>(state: &'s SiteState, at: &PointInTime) -> Result<&'s SnapshotRecord, Error> {
     let site = &state.site;
     match at {
         PointInTime::Latest => state.latest().ok_or_else(|| Error::NoPoint {
@@ -37,7 +37,7 @@ pub fn choose_point(state: &SiteState, at: PointInTime) -> Result<&SnapshotRecor
                 None => format!("make one with `lifeboat backup {site}`"),
             },
         }),
-        PointInTime::Time(time) => state.latest_at(time).ok_or_else(|| Error::NoPoint {
+        PointInTime::Time(time) => state.latest_at(*time).ok_or_else(|| Error::NoPoint {
             site: site.clone(),
             asked: time.to_string(),
             hint: match state
@@ -51,7 +51,7 @@ pub fn choose_point(state: &SiteState, at: PointInTime) -> Result<&SnapshotRecor
                 None => format!("no point of this site is good; see `lifeboat points {site}`"),
             },
         }),
-        PointInTime::Snapshot(id) => match state.snapshot(id) {
+        PointInTime::Snapshot(id) => match state.snapshot(*id) {
             Some(record) if record.mark == Mark::Undo => Err(Error::NoSuchThing {
                 detail: format!("the snapshot is an undo, which holds only a difference: snapshot=`{id}`"),
                 hint: match record.restore {
@@ -65,5 +65,13 @@ pub fn choose_point(state: &SiteState, at: PointInTime) -> Result<&SnapshotRecor
                 hint: format!("see `lifeboat points {site}`"),
             }),
         },
+        PointInTime::Position(_)
+        | PointInTime::Before(_)
+        | PointInTime::BeforeNote(_)
+        | PointInTime::Without { .. } => Err(Error::NoPoint {
+            site: site.clone(),
+            asked: at.to_string(),
+            hint: format!("no source of this site is captured; `lifeboat points {site}` lists its snapshots"),
+        }),
     }
 }

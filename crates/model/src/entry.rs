@@ -36,14 +36,41 @@ pub enum EntryKind {
         stamp: Vec<u8>,
     },
     /// The site's rows of one table, as PostgreSQL's `COPY` writes them in text: a line a row, ordered
-    /// by key.
+    /// by key where the digest is [`RowsDigest::InOrder`].
     Table {
         rows: u64,
-        /// BLAKE3 of the whole content: what a restored table is compared with.
-        digest: [u8; 32],
+        /// What a restored table is compared with.
+        digest: RowsDigest,
         /// The source's own description of the table: its columns, in the order of each line.
         definition: Vec<u8>,
     },
+}
+
+/// What rows are proven by: 32 bytes that are the same only for the same rows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RowsDigest {
+    /// BLAKE3 of the whole content.
+    InOrder([u8; 32]),
+    /// The BLAKE3 of each row with its line end, added up modulo 2²⁵⁶, least significant byte first: of
+    /// rows whose order nobody knows but the server.
+    AnyOrder([u8; 32]),
+}
+
+/// Both digests of rows that were read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RowsDigests {
+    pub in_order: [u8; 32],
+    pub any_order: [u8; 32],
+}
+
+impl RowsDigests {
+    /// Whether they are the rows that a digest is of.
+    pub fn are(&self, wanted: &RowsDigest) -> bool {
+        match wanted {
+            RowsDigest::InOrder(digest) => self.in_order == *digest,
+            RowsDigest::AnyOrder(digest) => self.any_order == *digest,
+        }
+    }
 }
 
 impl EntryKind {

@@ -28,7 +28,7 @@ pub use change_log::{
     StructureChange, TransactionFacts, Truncation, UnroutedChange, UnroutedChanges, UnroutedRef,
 };
 pub use commit::{Commit, Run, RunOutcome, RunSite, RunSource};
-pub use entry::{ChunkRef, Entry, EntryKind, EntryMetadata, Extent, FileTime, Xattr};
+pub use entry::{ChunkRef, Entry, EntryKind, EntryMetadata, Extent, FileTime, RowsDigest, RowsDigests, Xattr};
 pub use fault::{Fault, Faulty, worst_exit_code};
 pub use id::{
     ChunkId, EpochId, Generation, HoldId, IdError, KeyNumber, LogCommitNumber, ObjectId, RestoreId, RowKeyHash,

@@ -89,6 +89,8 @@ pub struct RestoreIntent {
     pub owner: WriterIdentity,
     /// The open restore that this one replaced.
     pub takes_over: Option<RestoreId>,
+    /// What is put back is this moment after the snapshot, as `PointInTime` prints it.
+    pub moment: Option<String>,
 }
 
 /// The process behind a commit, precise enough to tell on the same machine whether it still runs.

@@ -27,6 +27,9 @@ pub struct SnapshotRecord {
     pub parts: Vec<PartRecord>,
     /// For [`Mark::Undo`]: the restore that it undoes.
     pub restore: Option<RestoreId>,
+    /// For [`Mark::Undo`], where that restore put back a moment that no snapshot is: the moment, as
+    /// `PointInTime` prints it.
+    pub moment: Option<String>,
 }
 
 /// One part of a snapshot.

@@ -34,6 +34,9 @@ pub enum Error {
     LogFenced { log: SourceName, epoch: EpochId, number: SegmentNumber },
     #[error("the store gave back other bytes than it was given: object=`{object}`")]
     NotReadBack { object: String },
+    /// Of a file without a name that holds what is on its way.
+    #[error("cannot keep content on its way: {source}")]
+    LocalFile { source: std::io::Error },
     #[error("cancelled")]
     Cancelled,
     #[error("internal: {0}")]
@@ -55,7 +58,7 @@ impl Faulty for Error {
             Error::State(StateError::RestoreOpen(_) | StateError::NotTheOpenRestore(_)) => Fault::Fenced,
             Error::State(_) | Error::Bug(_) => Fault::Bug,
             Error::NoRepository { .. } | Error::RepositoryExists { .. } | Error::NotEmpty { .. } => Fault::Operator,
-            Error::WrongKey { .. } => Fault::Operator,
+            Error::WrongKey { .. } | Error::LocalFile { .. } => Fault::Operator,
             Error::LogFenced { .. } => Fault::Fenced,
             Error::Damaged { .. }
             | Error::RolledBack { .. }
@@ -81,6 +84,9 @@ impl Faulty for Error {
             }
             Error::Damaged { .. } | Error::NotReadBack { .. } => {
                 Some("run `lifeboat check --read-data` to list all damage; older points and other sites may be whole".into())
+            }
+            Error::LocalFile { .. } => {
+                Some("make room where temporary files are, or set TMPDIR to a directory that has some".into())
             }
             Error::LogFenced { .. } => Some(
                 "nothing of it was overwritten; stop all but one of the processes that capture this source, perhaps on another host".into(),

@@ -16,7 +16,7 @@ use lifeboat_format::{Decompressor, ManifestHead, ObjectOpener, SiteKeys};
 use lifeboat_model::{ChunkRef, Fault, Faulty, ObjectId};
 use lifeboat_store::{ObjectName, Store};
 
-use crate::Error;
+use crate::{Error, LocalPack};
 
 mod plan;
 
@@ -67,8 +67,12 @@ pub struct FetchStats {
 }
 
 /// How to open every pack a manifest names, without reading a pack's own header.
+#[derive(Clone)]
 pub(crate) struct Openers {
     by_pack: HashMap<ObjectId, (ObjectName, ObjectOpener)>,
+    /// Those that lie on this host.
+    local: HashMap<ObjectId, LocalPack>,
+    keys: SiteKeys,
 }
 
 impl Openers {
@@ -83,7 +87,18 @@ impl Openers {
         }
         let name = crate::upload::object_name(lifeboat_format::names::manifest(&keys.handle(), &manifest.0))?;
         by_pack.insert(manifest.0, (name, manifest.1));
-        Ok(Self { by_pack })
+        Ok(Self { by_pack, local: HashMap::new(), keys: keys.clone() })
+    }
+
+    /// Takes over how to open another manifest's packs.
+    pub(crate) fn adopt(&mut self, other: &Self) {
+        let others = other.by_pack.iter().map(|(id, opener)| (*id, opener.clone()));
+        self.by_pack.extend(others);
+        self.local.extend(other.local.iter().map(|(id, pack)| (*id, pack.clone())));
+    }
+
+    pub(crate) fn adopt_local(&mut self, pack: LocalPack) {
+        self.local.insert(pack.id, pack);
     }
 
     fn get(&self, pack: ObjectId) -> Result<(&ObjectName, &ObjectOpener), Error> {
@@ -129,9 +144,14 @@ struct Job<'a> {
 /// only damage is delivered. Must run on a multi-threaded runtime.
 pub(crate) fn fetch_chunks<E: Send>(
     context: &FetchContext<'_>,
-    mut wanted: Vec<Wanted>,
+    wanted: Vec<Wanted>,
     deliver: impl Fn(u64, Delivery<'_>) -> Result<(), E> + Sync,
 ) -> Result<Result<FetchStats, E>, Error> {
+    let (local, mut wanted): (Vec<Wanted>, Vec<Wanted>) =
+        wanted.into_iter().partition(|wanted| context.openers.local.contains_key(&wanted.chunk.pack));
+    if let Err(error) = tokio::task::block_in_place(|| deliver_local(context, local, &deliver))? {
+        return Ok(Err(error));
+    }
     wanted.sort_unstable_by_key(|w| (w.chunk.pack, w.chunk.offset));
     let counters = Counters::default();
     let stop = AtomicBool::new(false);
@@ -163,6 +183,32 @@ pub(crate) fn fetch_chunks<E: Send>(
         return Ok(Err(error));
     }
     outcome.map(|()| Ok(counters.stats()))
+}
+
+/// Hands on what lies on this host, in the order of its place there.
+fn deliver_local<E>(
+    context: &FetchContext<'_>,
+    mut wanted: Vec<Wanted>,
+    deliver: &impl Fn(u64, Delivery<'_>) -> Result<(), E>,
+) -> Result<Result<(), E>, Error> {
+    wanted.sort_unstable_by_key(|wanted| (wanted.chunk.pack, wanted.chunk.offset));
+    let mut buffer = Vec::new();
+    for Wanted { chunk, tag } in wanted {
+        if context.cancel.load(Ordering::Relaxed) {
+            return Err(Error::Cancelled);
+        }
+        let Some(pack) = context.openers.local.get(&chunk.pack) else { continue };
+        let delivered = match pack.read(&context.openers.keys, &chunk, &mut buffer)? {
+            Ok(plain) => deliver(tag, Ok(plain)),
+            Err(detail) => {
+                deliver(tag, Err(ChunkDamage { object: "a file on this host".into(), offset: chunk.offset, detail }))
+            }
+        };
+        if let Err(error) = delivered {
+            return Ok(Err(error));
+        }
+    }
+    Ok(Ok(()))
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -88,6 +88,7 @@ pub struct NewSnapshot {
     pub cut_till: Timestamp,
     pub parent: Option<SnapshotId>,
     pub restore: Option<RestoreId>,
+    pub moment: Option<String>,
     pub parts: Vec<NewPart>,
 }
 

@@ -16,6 +16,7 @@ mod fetch;
 mod index;
 mod ingest;
 mod keyring;
+mod local_pack;
 mod manifest;
 mod repository;
 mod run;
@@ -33,6 +34,7 @@ pub use fetch::{ChunkDamage, Delivery, FetchControl, FetchLimits, FetchStats, Wa
 pub use ingest::{ChunkNumber, FreshExtent, Ingest, IngestOptions, NewPart, NewSnapshot, Prepared, StoredContent};
 pub use keyring::{Credential, NewKeys};
 pub use lifeboat_format::{ManifestHead, ManifestPart, SiteKeys};
+pub use local_pack::{LocalPack, LocalPackWriter};
 pub use manifest::Manifest;
 pub use repository::{KnownHead, Repository};
 pub use site::{CommitOutcome, Site};

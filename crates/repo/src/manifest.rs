@@ -1,5 +1,6 @@
 //! Reading a manifest: the head, then its pages, in few parallel reads.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 
 use bytes::{Bytes, BytesMut};
@@ -8,12 +9,12 @@ use lifeboat_format::{
     Decompressor, ManifestHead, ManifestPart, ObjectKind, ObjectOpener, PageRef, decode_manifest_head, decode_page,
     names,
 };
-use lifeboat_model::{Entry, ManifestRef, SourceName};
+use lifeboat_model::{Entry, ManifestRef, PartStatus, SourceName};
 use lifeboat_store::ObjectName;
 
 use crate::fetch::{Delivery, FetchContext, FetchControl, FetchStats, Openers, Wanted, fetch_chunks};
 use crate::upload::object_name;
-use crate::{Error, Site};
+use crate::{Error, LocalPack, Site};
 
 /// A manifest up to this long is read whole by one request.
 const WHOLE_BYTES_MAX: u64 = 4 << 20;
@@ -29,6 +30,8 @@ pub struct Manifest {
     openers: Openers,
     /// The whole object, when it was short enough to be read at once.
     whole: Option<Bytes>,
+    /// Parts that are otherwise than the object says.
+    replaced: BTreeMap<usize, Vec<Entry>>,
 }
 
 impl Site {
@@ -52,7 +55,8 @@ impl Site {
         let head = decode_manifest_head(&opener, reference.head_offset, &mut frame, &mut decompressor)
             .map_err(Error::of_object(&name))?;
         let openers = Openers::new(&self.keys, &head, (reference.id, opener.clone()))?;
-        Ok(Manifest { head, name, opener, reference: *reference, openers, whole })
+        let replaced = BTreeMap::new();
+        Ok(Manifest { head, name, opener, reference: *reference, openers, whole, replaced })
     }
 }
 
@@ -78,8 +82,31 @@ impl Manifest {
         entries.iter().flat_map(Entry::chunks).any(|chunk| chunk.pack == self.reference.id)
     }
 
+    /// The same snapshot with one part otherwise: as it was at another moment. Its content may lie in packs
+    /// of this manifest, and in those that were adopted.
+    pub fn replace_part(&mut self, part: usize, status: PartStatus, mut entries: Vec<Entry>) {
+        if let Some(part) = self.head.parts.get_mut(part) {
+            part.record.status = status;
+        }
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        self.replaced.insert(part, entries);
+    }
+
+    /// Learns where another manifest's content lies.
+    pub fn adopt(&mut self, other: &Manifest) {
+        self.openers.adopt(&other.openers);
+    }
+
+    /// The same of content on this host.
+    pub fn adopt_local(&mut self, pack: LocalPack) {
+        self.openers.adopt_local(pack);
+    }
+
     /// All entries of one part, in path order.
     pub async fn entries(&self, site: &Site, part: usize) -> Result<Vec<Entry>, Error> {
+        if let Some(replaced) = self.replaced.get(&part) {
+            return Ok(replaced.clone());
+        }
         let pages = self.head.pages_of(u32::try_from(part).unwrap_or(u32::MAX));
         let stretches = pages.chunk_by(|a, b| a.offset / STRETCH_BYTES == b.offset / STRETCH_BYTES).map(
             |pages: &[PageRef]| async move {

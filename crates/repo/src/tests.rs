@@ -71,6 +71,7 @@ pub(crate) async fn publish(repository: &Repository, site: &str, files: &[(&str,
         cut_till: Timestamp(2),
         parent: None,
         restore: None,
+        moment: None,
         parts: vec![NewPart { part, entries }],
     };
     let prepared = ingest.finish(&site, new).await.unwrap();

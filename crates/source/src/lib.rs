@@ -14,8 +14,10 @@ mod place;
 pub mod postgres;
 pub mod sqlite;
 mod template;
+mod unnamed;
 
 pub use error::Error;
 pub use part::{Content, ContentCheck, Cutting, Discovery, PartReader, PartSummary, Read, Source};
 pub use place::Place;
 pub use template::{Expected, PathTemplate, TemplateError};
+pub use unnamed::unnamed_file;

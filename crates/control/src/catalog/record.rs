@@ -24,6 +24,7 @@ struct Record {
     added_bytes: u64,
     parts: Vec<Part>,
     restore: Option<[u8; 8]>,
+    moment: Option<String>,
 }
 
 type ObjectBytes = [u8; 16];
@@ -68,6 +69,7 @@ pub(super) fn to_text(record: &SnapshotRecord) -> Option<String> {
         added_bytes: record.added_bytes,
         parts: parts?,
         restore: record.restore.map(|id| id.0),
+        moment: record.moment.clone(),
     };
     serde_json::to_string(&row).ok()
 }
@@ -92,6 +94,7 @@ pub(super) fn from_text(text: &str) -> Option<SnapshotRecord> {
         added_bytes: row.added_bytes,
         parts: parts?,
         restore: row.restore.map(RestoreId),
+        moment: row.moment,
     })
 }
 

@@ -1,6 +1,6 @@
 //! A digest over what change detection compares: equal digests mean that nothing was written.
 
-use lifeboat_model::{Entry, EntryKind, FileTime, SourceName};
+use lifeboat_model::{Entry, EntryKind, FileTime, RowsDigest, SourceName};
 use sha2::{Digest, Sha256};
 
 /// Digests the parts of one site, in the order in which they are given.
@@ -30,7 +30,13 @@ impl Fingerprinter {
         }
         self.field(entry.path.as_bytes());
         if let EntryKind::Table { digest, definition, .. } = &entry.kind {
-            self.field(digest);
+            match digest {
+                RowsDigest::InOrder(digest) => self.field(digest),
+                RowsDigest::AnyOrder(sum) => {
+                    self.field(b"any order");
+                    self.field(sum);
+                }
+            }
             return self.field(definition);
         }
         let tag: u8 = match &entry.kind {

@@ -113,6 +113,7 @@ mod tests {
             added_bytes: 0,
             parts,
             restore: None,
+            moment: None,
         }
     }
 

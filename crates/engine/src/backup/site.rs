@@ -199,6 +199,7 @@ async fn publish(
         cut_till,
         parent,
         restore: None,
+        moment: None,
         parts,
     };
     let prepared = ingest.finish(site, new).await?;

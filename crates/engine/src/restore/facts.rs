@@ -2,7 +2,7 @@
 
 use lifeboat_model::{
     Entry, EntryKind, EntryPath, Fault, Faulty, Mark, PartIdentity, PartStatus, RestoreId, SiteId, SnapshotRecord,
-    SourceKind, SourceName,
+    SourceKind, SourceName, Timestamp,
 };
 use lifeboat_repo::{Manifest, Site};
 use lifeboat_source::files::{FilesTarget, MergePlan, Scope};
@@ -15,13 +15,18 @@ use super::request::RestorePoint;
 use super::undo::LeftBehind;
 use super::{Only, RestoreRequest, RestoreTarget, elsewhere};
 use crate::fleet::AnySource;
-use crate::{Engine, Error, choose_point};
+use crate::moment::{OpenPoint, Replayed, open_point};
+use crate::{Engine, Error};
 
 /// The chosen point and the live parts.
 pub struct Facts {
     pub(crate) site: Site,
     pub(crate) record: SnapshotRecord,
     pub(crate) manifest: Manifest,
+    /// The moment that is put back.
+    pub(crate) at: Timestamp,
+    /// Where that is no snapshot's.
+    pub(crate) replayed: Option<Replayed>,
     pub(crate) parts: Vec<PartFacts>,
     /// Parts of the snapshot that cannot be restored, and why.
     pub(crate) left_out: Vec<(SourceName, String)>,
@@ -102,14 +107,12 @@ pub(crate) enum LivePart {
 
 /// Reads the point from the repository and looks at the live parts.
 pub(super) async fn gather(engine: &Engine, request: &RestoreRequest) -> Result<Facts, Error> {
-    let site = engine.site(&request.site).await?;
-    let record = match request.point {
-        RestorePoint::At(at) => choose_point(site.state(), at)?.clone(),
-        RestorePoint::Undo(restore) => undo_record(&site, restore)?,
+    let OpenPoint { site, record, manifest, at, replayed } = match &request.point {
+        RestorePoint::At(at) => open_point(engine, &request.site, at).await?,
+        RestorePoint::Undo(restore) => open_undo(engine, request, *restore).await?,
     };
-    let manifest = site.manifest(&record.manifest).await?;
-    let mut facts = Facts { site, record, manifest, parts: Vec::new(), left_out: Vec::new() };
-    let left = LeftBehind::load(&facts.site, &facts.record).await?;
+    let mut facts = Facts { site, record, manifest, at, replayed, parts: Vec::new(), left_out: Vec::new() };
+    let left = LeftBehind::load(engine, &facts.site, &facts.record).await?;
     for number in 0..facts.manifest.head().parts.len() {
         let part = &facts.manifest.head().parts[number];
         let name = part.record.source.clone();
@@ -215,6 +218,14 @@ fn compare(engine: &Engine, request: &RestoreRequest, facts: &Facts, part: &Part
             Ok(Compared::Files(plan))
         }
     }
+}
+
+async fn open_undo(engine: &Engine, request: &RestoreRequest, restore: RestoreId) -> Result<OpenPoint, Error> {
+    let site = engine.site(&request.site).await?;
+    let record = undo_record(&site, restore)?;
+    let manifest = site.manifest(&record.manifest).await?;
+    let at = record.cut_till;
+    Ok(OpenPoint { site, record, manifest, at, replayed: None })
 }
 
 fn undo_record(site: &Site, restore: RestoreId) -> Result<SnapshotRecord, Error> {

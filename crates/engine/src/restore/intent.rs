@@ -48,7 +48,9 @@ pub(super) async fn open(
     site.refresh().await?;
     let open = site.state().intent.clone();
     let dead = open.as_ref().filter(|open| request.take_over || is_gone(&open.owner));
-    let same = dead.filter(|open| open.snapshot == plan.snapshot && open.parts == plan.sources());
+    let same = dead.filter(|open| {
+        (open.snapshot, &open.moment) == (plan.snapshot, &plan.moment()) && open.parts == plan.sources()
+    });
     let resumed = same.is_some();
     if let Some(open) = dead {
         tracing::warn!(site = %plan.site, restore = %open.restore, host = open.owner.host, pid = open.owner.pid, resumed, "a restore was left open");
@@ -63,6 +65,7 @@ pub(super) async fn open(
     let intent = RestoreIntent {
         restore,
         snapshot: plan.snapshot,
+        moment: plan.moment(),
         parts: plan.sources(),
         opened_at: Timestamp::now(),
         owner: me.clone(),

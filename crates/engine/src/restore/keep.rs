@@ -76,6 +76,7 @@ pub(super) async fn keep_undo(
         cut_till: Timestamp::now(),
         parent: Some(facts.record.id),
         restore: Some(intent.restore),
+        moment: facts.replayed.as_ref().map(|replayed| replayed.moment.to_string()),
         parts: kept,
     };
     let prepared = ingest.finish(&facts.site, new).await?;

@@ -138,7 +138,7 @@ fn plan_at_most(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) {
         let delete = if is_chosen { now.map_or(0, |now| now.rows) } else { 0 };
         let limit = RowsLimit { table: table.to_string(), write: rows, delete, counted: None };
         match now {
-            Some(now) if now.digest == digest => {
+            Some(now) if now.digests.are(&digest) => {
                 plan.keep += rows;
                 plan.limits.push(RowsLimit { write: 0, delete: 0, ..limit });
                 continue;

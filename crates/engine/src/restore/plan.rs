@@ -13,6 +13,7 @@ use super::limits::RowsLimit;
 use super::part::Opened;
 use super::{Approval, RestoreRequest, RestoreTarget};
 use crate::Error;
+use crate::moment::Replayed;
 
 /// The plan of one restore.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,6 +24,8 @@ pub struct RestorePlan {
     pub mark_reason: Option<String>,
     /// The moment the site is put back to.
     pub at: Timestamp,
+    /// What was put on top of the snapshot to come to it.
+    pub replayed: Option<Replayed>,
     pub manifest: ObjectId,
     pub parts: Vec<PartPlan>,
     /// Parts of the snapshot that stay as they are, and why.
@@ -81,14 +84,17 @@ const READ_BYTES: u64 = 8 << 20;
 /// Makes the plan. Pure: the same facts and request give the same plan.
 pub(super) fn plan(facts: &Facts, request: &RestoreRequest) -> RestorePlan {
     let parts: Vec<PartPlan> = facts.parts.iter().map(plan_part).collect();
-    let conflicts: Vec<Conflict> = facts.parts.iter().flat_map(|part| conflicts(part, request)).collect();
+    let mut conflicts: Vec<Conflict> = facts.parts.iter().flat_map(|part| conflicts(part, request)).collect();
+    let of_log = facts.replayed.iter().flat_map(|replayed| replayed.conflicts.iter().cloned());
+    conflicts.extend(of_log.map(|(source, detail)| Conflict { source, detail }));
     let read_bytes = parts.iter().map(|part| part.write_bytes).sum();
     let mut plan = RestorePlan {
         site: request.site.clone(),
         snapshot: facts.record.id,
         mark: facts.record.mark,
         mark_reason: facts.record.mark_reason.clone(),
-        at: facts.record.cut_till,
+        at: facts.at,
+        replayed: facts.replayed.clone(),
         manifest: facts.record.manifest.id,
         parts,
         left_out: facts.left_out.clone(),
@@ -110,6 +116,11 @@ impl RestorePlan {
         self.parts
             .iter()
             .all(|part| part.changes.is_empty() && part.add + part.replace + part.metadata + part.remove == 0)
+    }
+
+    /// What a restore says of itself where it puts back no snapshot.
+    pub(super) fn moment(&self) -> Option<String> {
+        self.replayed.as_ref().map(|replayed| replayed.moment.to_string())
     }
 
     pub(super) fn check_approval(&self, approval: &Approval) -> Result<(), Error> {
@@ -341,6 +352,11 @@ fn ground(plan: &RestorePlan, facts: &Facts, request: &RestoreRequest) -> String
     field(&(&request.only, &request.target, request.skip_damaged, request.verify_read));
     for part in &facts.parts {
         field(&(&part.source, part.shown_place(), &part.identity_now));
+    }
+    // Of a moment: where the logs are cut, and the rows that gives, from whatever base.
+    field(&plan.moment());
+    for part in facts.replayed.iter().flat_map(|replayed| &replayed.parts) {
+        field(&(&part.source, part.epoch, part.till));
     }
     field(&plan.left_out);
     field(&plan.conflicts);

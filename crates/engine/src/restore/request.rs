@@ -32,7 +32,7 @@ impl RestoreRequest {
 }
 
 /// What is put back.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RestorePoint {
     /// The whole site at a moment.
     At(PointInTime),

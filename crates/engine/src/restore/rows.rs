@@ -357,7 +357,7 @@ pub(super) fn is_same(part: &PartFacts, live: &LiveRows) -> bool {
         part.narrow.as_ref().is_none_or(|narrow| narrow.table == table())
     };
     part.wanted.iter().filter(|entry| is_asked(entry)).all(|entry| match &entry.kind {
-        EntryKind::Table { digest, .. } => live_table(live, entry).is_some_and(|live| live.digest == *digest),
+        EntryKind::Table { digest, .. } => live_table(live, entry).is_some_and(|live| live.digests.are(digest)),
         _ => has_object(live, entry).unwrap_or(true),
     })
 }
@@ -394,7 +394,7 @@ pub(super) fn holds<'e>(kept: impl Iterator<Item = &'e Entry>, live: &LiveRows) 
             objects += 1;
         }
         let EntryKind::Table { digest, .. } = &entry.kind else { continue };
-        if live_table(live, entry).is_none_or(|live| live.digest != *digest) {
+        if live_table(live, entry).is_none_or(|live| !live.digests.are(digest)) {
             return false;
         }
         tables += 1;

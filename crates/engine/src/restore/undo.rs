@@ -9,7 +9,8 @@ use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 use lifeboat_model::{
-    Entry, EntryKind, EntryPath, Fault, Faulty, Mark, RestoreId, SiteId, SnapshotId, SnapshotRecord, SourceName,
+    Entry, EntryKind, EntryPath, Fault, Faulty, Mark, PointInTime, RestoreId, SiteId, SnapshotId, SnapshotRecord,
+    SourceName,
 };
 use lifeboat_repo::{FetchControl, FetchLimits, Manifest, Site, Wanted};
 use lifeboat_source::postgres::describe::{large_object_of_path, table_of_path};
@@ -18,6 +19,7 @@ use lifeboat_source::{Content, Read};
 
 use super::facts::{LivePart, PartFacts};
 use super::files::{equals, is_as_left};
+use crate::moment::open_point;
 use crate::{Engine, Error};
 
 /// How many changed entries a conflict names.
@@ -48,7 +50,7 @@ fn undo_in(site: &Site, id: RestoreId) -> Option<(SiteId, RestoreId)> {
 
 /// What the undone restore had left behind: its snapshot.
 pub(super) struct LeftBehind {
-    /// Why nothing can be told: that snapshot is damaged by now.
+    /// Why nothing can be told: that snapshot is damaged by now, or that moment cannot be had.
     pub unknown: Option<String>,
     manifest: Option<Manifest>,
     entries: BTreeMap<SourceName, Vec<Entry>>,
@@ -57,14 +59,14 @@ pub(super) struct LeftBehind {
 impl LeftBehind {
     /// `None` for anything but an undo of a whole snapshot. (For the undo of an undo there is
     /// nothing whole to compare with.)
-    pub(super) async fn load(site: &Site, record: &SnapshotRecord) -> Result<Option<Self>, Error> {
+    pub(super) async fn load(engine: &Engine, site: &Site, record: &SnapshotRecord) -> Result<Option<Self>, Error> {
         if record.mark != Mark::Undo {
             return Ok(None);
         }
         let restored = record.parent.and_then(|parent| site.state().snapshot(parent));
         let Some(restored) = restored.filter(|restored| restored.mark != Mark::Undo) else { return Ok(None) };
-        match Self::read(site, restored).await {
-            Err(error) if error.fault() == Fault::Damage => {
+        match Self::read(engine, site, (record, restored)).await {
+            Err(error) if error.fault() == Fault::Damage || record.moment.is_some() => {
                 // Nobody needs it to put back what the undo itself holds: a person decides.
                 Ok(Some(Self { unknown: Some(error.to_string()), manifest: None, entries: BTreeMap::new() }))
             }
@@ -72,8 +74,21 @@ impl LeftBehind {
         }
     }
 
-    async fn read(site: &Site, restored: &SnapshotRecord) -> Result<Self, Error> {
-        let manifest = site.manifest(&restored.manifest).await?;
+    async fn read(
+        engine: &Engine,
+        site: &Site,
+        (undo, restored): (&SnapshotRecord, &SnapshotRecord),
+    ) -> Result<Self, Error> {
+        let manifest = match &undo.moment {
+            None => site.manifest(&restored.manifest).await?,
+            Some(moment) => {
+                let at = PointInTime::parse(moment, undo.cut_till).map_err(|error| Error::Damaged {
+                    site: site.id().clone(),
+                    detail: format!("the undo does not say what was restored: {error}"),
+                })?;
+                open_point(engine, site.id(), &at).await?.manifest
+            }
+        };
         let mut entries = BTreeMap::new();
         for (number, part) in manifest.head().parts.iter().enumerate() {
             entries.insert(part.record.source.clone(), manifest.entries(site, number).await?);
@@ -208,7 +223,7 @@ pub(super) fn changed_since(part: &PartFacts) -> Option<String> {
             }
             let is_changed = |entry: &&Entry| match &entry.kind {
                 EntryKind::Table { digest, .. } => {
-                    super::rows::live_table(live, entry).is_none_or(|live| live.digest != *digest)
+                    super::rows::live_table(live, entry).is_none_or(|live| !live.digests.are(digest))
                 }
                 _ => super::rows::has_object(live, entry) == Some(false),
             };

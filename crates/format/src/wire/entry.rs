@@ -3,6 +3,7 @@
 //! ```text
 //! entry   [path, kind, mode, uid, gid, mtime, mtime_ns, ctime, ctime_ns, inode, size, xattrs, extents]
 //! kind    0 file · 1 directory · 4 fifo · 5 absent · [2, target] symlink · [3, to] hard link · [6, page size, stamp] database
+//!         [7, rows, digest, definition] table · [8, rows, sum, definition] table in any order
 //! xattrs  [* name, value]      extents  [* hole length / [id, pack, offset, stored_len, raw_len]]
 //! ```
 //!
@@ -10,7 +11,9 @@
 
 use minicbor::data::Type;
 
-use lifeboat_model::{ChunkRef, Entry, EntryKind, EntryMetadata, EntryPath, Extent, FileTime, ObjectId, Xattr};
+use lifeboat_model::{
+    ChunkRef, Entry, EntryKind, EntryMetadata, EntryPath, Extent, FileTime, ObjectId, RowsDigest, Xattr,
+};
 
 use super::variant::{Variant, put_variant};
 use crate::cbor::{self, In, Out, Wire, WireResult, emit, malformed};
@@ -106,7 +109,12 @@ fn put_kind(kind: &EntryKind, out: &mut Out<'_>) {
         EntryKind::Fifo => 4u32.put(out),
         EntryKind::Absent => 5u32.put(out),
         EntryKind::Database { page_size, stamp } => put_variant(out, 6, &[page_size, stamp]),
-        EntryKind::Table { rows, digest, definition } => put_variant(out, 7, &[rows, digest, definition]),
+        EntryKind::Table { rows, digest: RowsDigest::InOrder(digest), definition } => {
+            put_variant(out, 7, &[rows, digest, definition]);
+        }
+        EntryKind::Table { rows, digest: RowsDigest::AnyOrder(digest), definition } => {
+            put_variant(out, 8, &[rows, digest, definition]);
+        }
     }
 }
 
@@ -145,7 +153,12 @@ fn take_kind(input: &mut In<'_>) -> WireResult<EntryKind> {
         6 => EntryKind::Database { page_size: variant.field(input)?, stamp: variant.field(input)? },
         7 => EntryKind::Table {
             rows: variant.field(input)?,
-            digest: variant.field(input)?,
+            digest: RowsDigest::InOrder(variant.field(input)?),
+            definition: variant.field(input)?,
+        },
+        8 => EntryKind::Table {
+            rows: variant.field(input)?,
+            digest: RowsDigest::AnyOrder(variant.field(input)?),
             definition: variant.field(input)?,
         },
         other => return cbor::unknown("entry kind", other.into()),

@@ -20,6 +20,7 @@ fn snapshot(number: u8, mark: Mark, cut_till: i64) -> CommitEvent {
         added_bytes: 1,
         parts: Vec::new(),
         restore: None,
+        moment: None,
     };
     CommitEvent::Published { snapshot: Box::new(record), index: None }
 }
@@ -32,6 +33,7 @@ fn intent(number: u8, takes_over: Option<u8>) -> RestoreIntent {
         opened_at: Timestamp(0),
         owner: WriterIdentity { host: "h".into(), machine: "m".into(), boot: "b".into(), pid: 1, started: 1 },
         takes_over: takes_over.map(|number| RestoreId([number; 8])),
+        moment: None,
     }
 }
 

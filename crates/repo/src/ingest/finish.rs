@@ -101,6 +101,7 @@ async fn write_manifest(
         added_bytes: shared.added_bytes(),
         parts: records,
         restore: new.restore,
+        moment: new.moment,
     })
 }
 

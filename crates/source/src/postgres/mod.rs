@@ -21,6 +21,7 @@ mod config;
 mod connect;
 mod cut;
 pub mod describe;
+mod digests;
 pub mod export;
 mod indexes;
 mod inspect;

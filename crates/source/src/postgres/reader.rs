@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lifeboat_model::{
-    Entry, EntryKind, EntryMetadata, EntryPath, FileTime, PartIdentity, PartProblem, Position, SiteId,
+    Entry, EntryKind, EntryMetadata, EntryPath, FileTime, PartIdentity, PartProblem, Position, RowsDigest, SiteId,
 };
 
 use super::describe::{DESCRIPTION_PATH, PartDescription, TableDefinition, entry_path};
@@ -149,7 +149,7 @@ fn unreadable(objects: &[FoundLargeObject], role: &str) -> Vec<PartProblem> {
 
 fn table_entry(SiteTable { table, rule, .. }: &SiteTable) -> Result<Entry, Error> {
     let definition = TableDefinition { rule: rule.clone(), ..TableDefinition::of(table) }.to_json();
-    let kind = EntryKind::Table { rows: 0, digest: [0; 32], definition };
+    let kind = EntryKind::Table { rows: 0, digest: RowsDigest::InOrder([0; 32]), definition };
     Ok(Entry {
         path: path_of(entry_path(&table.name).into_bytes())?,
         kind,

@@ -5,7 +5,7 @@ use std::io::{self, BufRead};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, sync_channel};
 
-use lifeboat_model::{Entry, EntryKind, Fault};
+use lifeboat_model::{Entry, EntryKind, Fault, RowsDigest};
 
 use super::Session;
 use super::describe::select_rows;
@@ -113,7 +113,7 @@ impl Content for Rows {
     fn check(&mut self) -> Result<ContentCheck, Error> {
         let mut entry = self.entry.clone();
         if let EntryKind::Table { rows, digest, .. } = &mut entry.kind {
-            (*rows, *digest) = (self.rows, *self.digest.finalize().as_bytes());
+            (*rows, *digest) = (self.rows, RowsDigest::InOrder(*self.digest.finalize().as_bytes()));
         }
         entry.metadata.size = self.size;
         Ok(ContentCheck::Stable(Box::new(entry)))

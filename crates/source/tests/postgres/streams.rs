@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::io::Read as _;
 
-use lifeboat_model::{EntryKind, Fault, Faulty, SiteId, SourceName};
+use lifeboat_model::{EntryKind, Fault, Faulty, RowsDigest, SiteId, SourceName};
 use lifeboat_source::postgres::describe::{literal, select_each, select_rows, select_sorted};
 use lifeboat_source::postgres::{Catalogue, PostgresConfig, PostgresSource, Session, TableName, Tenancy, classify};
 use lifeboat_source::{ContentCheck, Error, Read, Source};
@@ -22,7 +22,7 @@ fn source(config: &PostgresConfig) -> PostgresSource {
 }
 
 /// Every table's digest and content of one site; the digest is what a restore is compared with.
-type Part = BTreeMap<String, ([u8; 32], u64, Vec<u8>)>;
+type Part = BTreeMap<String, (RowsDigest, u64, Vec<u8>)>;
 
 fn read(source: &PostgresSource, site: &SiteId) -> Result<Part, Error> {
     let mut reader = source.open(site)?.unwrap();

@@ -1,6 +1,7 @@
 //! What writes to others is caught and taken back.
 
 use crate::support::{Kept, World, fleet, victim};
+use lifeboat_model::RowsDigest;
 use lifeboat_source::Error;
 
 fn refused(test: &str, plant: &str) -> Option<(World, Kept, String)> {
@@ -100,7 +101,7 @@ fn content_that_is_not_the_snapshot_s_is_not_loaded() {
     assert!(matches!(error, Error::Damaged { .. }), "{error}");
     // The same with a digest that fits: rows of another site are not written either.
     let bystanders = world.bystanders(&site);
-    kept.tables[at].0.digest = *blake3::hash(&kept.tables[at].1).as_bytes();
+    kept.tables[at].0.digest = RowsDigest::InOrder(*blake3::hash(&kept.tables[at].1).as_bytes());
     world.delete_victim();
     let error = world.restore(&site, &kept).unwrap_err();
     assert_eq!(world.bystanders(&site), bystanders, "{error}");

@@ -8,6 +8,7 @@ use std::path::Path;
 
 use rustix::fs::{CWD, RenameFlags};
 
+use super::super::digests::RowsDigester;
 use super::super::large_objects::WantedLargeObject;
 use super::super::target::WantedTable;
 use super::super::target::spool::Spool;
@@ -67,7 +68,7 @@ pub(super) fn write_table(
     let path = staging.join(name);
     let cannot = |io| failed("cannot write a file of the export", &path, io);
     let mut file = BufWriter::with_capacity(BUFFER, create(staging, name)?);
-    let (mut rows, mut csv) = (blake3::Hasher::new(), blake3::Hasher::new());
+    let (mut rows, mut csv) = (RowsDigester::default(), blake3::Hasher::new());
     let mut out = ToCsv::header(table.definition.columns.iter().map(|column| column.name.as_str()));
     let mut to_csv = ToCsv::new(table.definition.columns.len());
     let (mut buffer, mut offset) = (vec![0; BUFFER], 0_u64);
@@ -80,12 +81,12 @@ pub(super) fn write_table(
             break;
         }
         let text = buffer.get(..len).unwrap_or_default();
-        rows.update(text);
+        rows.take(text);
         to_csv.push(text, &mut out)?;
         offset += len as u64;
     }
     let count = to_csv.finish()?;
-    if *rows.finalize().as_bytes() != table.digest || count != table.rows {
+    if !rows.finish().1.are(&table.digest) || count != table.rows {
         return Err(Error::Damaged {
             path: table.name.to_string(),
             detail: format!("the rows are not what the snapshot says: rows=`{count}`, wanted=`{}`", table.rows),

@@ -21,6 +21,7 @@ use lifeboat_model::Fault;
 use serde::{Deserialize, Serialize};
 
 use super::describe::{PartDescription, SequenceState, TableDefinition};
+use super::digests::shown;
 use super::large_objects::{LargeObjectDefinition, WantedLargeObject};
 use super::structure::Structure;
 use super::target::WantedTable;
@@ -49,7 +50,8 @@ struct ExportedTable {
     rows: u64,
     /// Relative to the directory.
     file: String,
-    /// BLAKE3 of the rows as COPY text, in hex.
+    /// BLAKE3 of the rows as COPY text, in hex; behind `sum:` that of each row, added up, least significant
+    /// byte first.
     #[serde(rename = "rows_blake3")]
     digest: String,
     /// BLAKE3 of the file, in hex.
@@ -119,7 +121,7 @@ impl RowsExport {
         let is_same = |(found, wanted): (&ExportedTable, &WantedTable)| {
             found.definition.name == wanted.name.as_str()
                 && found.rows == wanted.rows
-                && found.digest == hex(&wanted.digest)
+                && found.digest == shown(&wanted.digest)
                 && files::digest(&directory.join(&found.file)).is_ok_and(|digest| hex(&digest) == found.csv)
         };
         // A path of its own is never trusted: a file is what its table's name says.
@@ -160,7 +162,7 @@ impl RowsExport {
                 definition,
                 rows: table.rows,
                 file,
-                digest: hex(&table.digest),
+                digest: shown(&table.digest),
                 csv: hex(&csv),
             });
         }

@@ -11,7 +11,7 @@ use super::fold::{Fold, Row};
 use super::shape::Shapes;
 use super::{Step, Stretches};
 use crate::Error;
-use crate::postgres::target::spool::{failed, unnamed};
+use crate::unnamed::{failed, unnamed_file};
 
 /// With rows in the twentyfold of the budget a part is still smaller than the budget.
 const PARTS: usize = 64;
@@ -26,7 +26,7 @@ pub(super) struct Spill {
 impl Spill {
     pub fn create(memory_bytes: usize) -> Result<Self, Error> {
         let buffer = (memory_bytes / PARTS).clamp(512, BUFFER_MAX);
-        let part = |_| Ok(BufWriter::with_capacity(buffer, unnamed().map_err(failed)?));
+        let part = |_| Ok(BufWriter::with_capacity(buffer, unnamed_file()?));
         Ok(Self { parts: (0..PARTS).map(part).collect::<Result<_, Error>>()?, moved: HashMap::new() })
     }
 

@@ -10,7 +10,11 @@ pub struct RowSum([u64; 4]);
 impl RowSum {
     /// Adds one row, as `COPY` writes it, line end included.
     pub fn add(&mut self, line: &[u8]) {
-        let hash = blake3::hash(line);
+        self.add_hash(&blake3::hash(line));
+    }
+
+    /// Adds one row by its hash.
+    pub(in crate::postgres) fn add_hash(&mut self, hash: &blake3::Hash) {
         let mut carry = false;
         for (word, bytes) in self.0.iter_mut().zip(hash.as_bytes().chunks_exact(8)) {
             let more = bytes.iter().rev().fold(0_u64, |number, byte| (number << 8) | u64::from(*byte));

@@ -99,7 +99,7 @@ impl DatabaseBeside {
         }
         let live = self.target(true)?.live()?;
         let is_same = |wanted: &WantedTable| {
-            live.tables.iter().any(|table| table.name == wanted.name && table.digest == wanted.digest)
+            live.tables.iter().any(|table| table.name == wanted.name && table.digests.are(&wanted.digest))
         };
         Ok(if wanted.iter().all(is_same) { Found::Same } else { Found::SomethingElse })
     }

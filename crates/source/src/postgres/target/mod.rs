@@ -35,7 +35,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use lifeboat_model::{Check, RestoreId, SiteId};
+use lifeboat_model::{Check, RestoreId, RowsDigest, RowsDigests, SiteId};
 
 use super::connect::LOCK_TIMEOUT;
 use super::describe::{SequenceState, TableDefinition};
@@ -145,8 +145,7 @@ pub struct WantedRows {
 pub struct WantedTable {
     pub name: TableName,
     pub rows: u64,
-    /// BLAKE3 of the content.
-    pub digest: [u8; 32],
+    pub digest: RowsDigest,
     /// Bytes of the content.
     pub size: u64,
     pub definition: TableDefinition,
@@ -172,12 +171,12 @@ pub struct LiveLargeObject {
     pub digest: [u8; 32],
 }
 
-/// One table's rows of the site, by the digest an entry of a snapshot would have.
+/// One table's rows of the site, by the digests an entry of a snapshot would have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LiveTable {
     pub name: TableName,
     pub rows: u64,
-    pub digest: [u8; 32],
+    pub digests: RowsDigests,
     /// How it is told whose a row is, in words, where sites share the table.
     pub rule: Option<String>,
 }
@@ -345,7 +344,7 @@ impl RowsTarget {
         let empty = |live: &SiteTable| WantedTable {
             name: live.table.name.clone(),
             rows: 0,
-            digest: *blake3::hash(&[]).as_bytes(),
+            digest: RowsDigest::InOrder(*blake3::hash(&[]).as_bytes()),
             size: 0,
             definition: TableDefinition::of(&live.table),
         };

@@ -13,6 +13,8 @@
 
 use std::collections::BTreeSet;
 
+use lifeboat_model::RowsDigest;
+
 use super::super::tenancy::SiteTable;
 use super::super::{Catalogue, Column, Session, TableName};
 use super::fail::{Ask, Outcome};
@@ -161,7 +163,7 @@ pub(super) fn narrow(
             &format!("DROP TABLE {}; ALTER TABLE {new} RENAME TO {place}; ANALYZE {}", scope.stage, scope.stage),
         )?;
         let content = staging::digest(session, &action, &sql::select_wanted(scope, &scope.stage, "true"))?;
-        (scope.rows, scope.digest) = (content.rows, content.digest);
+        (scope.rows, scope.digest) = (content.rows, RowsDigest::InOrder(content.digests.in_order));
         narrow_condition(scope, narrow);
     }
     for conflict in left {

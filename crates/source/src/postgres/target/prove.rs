@@ -96,7 +96,7 @@ pub(super) fn live_rows<'a>(session: &mut Session, tables: impl Iterator<Item = 
         let query = describe::select_rows(&site_table.table, &format!("({})", site_table.condition));
         let content = staging::digest(session, &action, &query)?;
         let (name, rule) = (site_table.table.name.clone(), site_table.rule.clone());
-        live.push(LiveTable { name, rows: content.rows, digest: content.digest, rule });
+        live.push(LiveTable { name, rows: content.rows, digests: content.digests, rule });
     }
     let is_present = live.iter().any(|table| table.rows > 0);
     Ok(LiveRows { is_present, tables: live, ..LiveRows::default() })
@@ -109,7 +109,7 @@ pub(super) fn content(session: &mut Session, scopes: &[Scope]) -> Outcome<Check>
         let action = format!("cannot read table `{}` back", scope.name);
         let query = sql::select_wanted(scope, &scope.live_item(), &format!("({})", scope.condition()));
         let content = staging::digest(session, &action, &query)?;
-        if content.digest != scope.digest || content.rows != scope.rows {
+        if !content.digests.are(&scope.digest) || content.rows != scope.rows {
             let detail = format!("table=`{}`, rows=`{}`, of the snapshot=`{}`", scope.name, content.rows, scope.rows);
             let hint = "a trigger or rule that fires always may change rows as they are written: `lifeboat sources \
                         inspect` lists them; or rows of the snapshot belong to the site only by rows that are not \

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use lifeboat_model::RowsDigest;
+
 use super::super::describe::TableDefinition;
 use super::super::tenancy::SiteTable;
 use super::super::{Catalogue, Column, Identity, Session, Table, TableName};
@@ -25,7 +27,7 @@ pub(super) struct Scope {
     pub name: TableName,
     pub rows: u64,
     pub size: u64,
-    pub digest: [u8; 32],
+    pub digest: RowsDigest,
     /// As it is today; `None`: there is no such table any more, and nothing is done.
     pub live: Option<SiteTable>,
     /// The snapshot's columns, in its order, as they are today.

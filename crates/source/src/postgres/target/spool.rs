@@ -6,11 +6,9 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
-use std::path::PathBuf;
-
-use rustix::fs::{Mode, OFlags};
 
 use crate::Error;
+use crate::unnamed::{failed, unnamed_file};
 
 /// Every table's content, one after the other.
 #[derive(Debug)]
@@ -27,7 +25,7 @@ impl Spool {
             let end = starts.last().copied().unwrap_or(0).checked_add(size);
             starts.push(end.ok_or_else(|| failed(io::ErrorKind::FileTooLarge.into()))?);
         }
-        Ok(Self { file: unnamed().map_err(failed)?, starts })
+        Ok(Self { file: unnamed_file()?, starts })
     }
 
     /// Puts bytes of a table's content where they belong. Never outside of the table's own range.
@@ -55,36 +53,6 @@ impl Spool {
 
 fn out_of_range() -> Error {
     failed(io::Error::new(io::ErrorKind::InvalidInput, "content longer than its table"))
-}
-
-/// `TMPDIR`, else `/var/tmp`: `/tmp` is memory on many systems.
-fn directory() -> PathBuf {
-    match std::env::var_os("TMPDIR") {
-        Some(directory) if !directory.is_empty() => directory.into(),
-        _ => ["/var/tmp", "/tmp"].iter().map(PathBuf::from).find(|path| path.is_dir()).unwrap_or_else(|| ".".into()),
-    }
-}
-
-/// A file without a name: from the start where the file system can do that; else its name is taken away.
-pub(in crate::postgres) fn unnamed() -> io::Result<File> {
-    let directory = directory();
-    let flags = OFlags::RDWR | OFlags::CLOEXEC;
-    match rustix::fs::open(&directory, flags | OFlags::TMPFILE, Mode::RUSR | Mode::WUSR) {
-        Ok(fd) => Ok(File::from(fd)),
-        Err(rustix::io::Errno::OPNOTSUPP | rustix::io::Errno::ISDIR | rustix::io::Errno::NOENT) => {
-            let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-            let path = directory.join(format!(".lifeboat-{}-{}", std::process::id(), now.as_nanos()));
-            let fd = rustix::fs::open(&path, flags | OFlags::CREATE | OFlags::EXCL, Mode::RUSR | Mode::WUSR)?;
-            std::fs::remove_file(&path)?;
-            Ok(File::from(fd))
-        }
-        Err(errno) => Err(errno.into()),
-    }
-}
-
-pub(in crate::postgres) fn failed(io: io::Error) -> Error {
-    use std::os::unix::ffi::OsStrExt;
-    Error::io("cannot keep rows on their way to the database (set TMPDIR)", directory().as_os_str().as_bytes(), io)
 }
 
 #[cfg(test)]

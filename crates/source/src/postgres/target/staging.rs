@@ -7,8 +7,9 @@ use std::io::{self, BufRead, Write};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use lifeboat_model::RestoreId;
+use lifeboat_model::{RestoreId, RowsDigests};
 
+use super::super::digests::RowsDigester;
 use super::super::{Server, Session};
 use super::fail::{Ask, Fail, Outcome};
 use super::scope::Scope;
@@ -135,7 +136,7 @@ fn load(session: &mut Session, scope: &Scope, at: usize, spool: &Spool) -> Resul
     }
     let action = format!("cannot read staging for table `{}` back", scope.name);
     let content = digest(session, &action, &sql::select_wanted(scope, &scope.stage, "true"))?;
-    if content.digest == scope.digest && content.rows == scope.rows {
+    if content.digests.are(&scope.digest) && content.rows == scope.rows {
         session.run("cannot analyse a staging table", &format!("ANALYZE {}", scope.stage))?;
         return Ok(None);
     }
@@ -200,13 +201,13 @@ pub(super) fn copy_from(
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct ContentDigest {
     pub rows: u64,
-    pub digest: [u8; 32],
+    pub digests: RowsDigests,
 }
 
-/// Digest of a query's rows, over all of their bytes.
+/// Digests of a query's rows, over all of their bytes.
 pub(super) fn digest(session: &mut Session, action: &str, query: &str) -> Outcome<ContentDigest> {
     let read = session.copy_out(&format!("COPY ({query}) TO STDOUT")).map(|mut reader| {
-        let (mut hasher, mut rows, mut buffer) = (blake3::Hasher::new(), 0_u64, Vec::with_capacity(2 * BUFFER));
+        let mut digester = RowsDigester::default();
         loop {
             let row = reader.fill_buf()?;
             if row.is_empty() {
@@ -214,19 +215,12 @@ pub(super) fn digest(session: &mut Session, action: &str, query: &str) -> Outcom
             }
             // Of a very long row only a part: it must not be in memory twice.
             let bytes = &row[..row.len().min(BUFFER)];
-            // A line feed within a value is written as \n, so each one ends a row.
-            rows += bytes.iter().filter(|byte| **byte == b'\n').count() as u64;
-            // Rows come one by one; the hash is fast only over long stretches.
-            buffer.extend_from_slice(bytes);
+            digester.take(bytes);
             let len = bytes.len();
             reader.consume(len);
-            if buffer.len() >= BUFFER {
-                hasher.update(&buffer);
-                buffer.clear();
-            }
         }
-        hasher.update(&buffer);
-        Ok(ContentDigest { rows, digest: *hasher.finalize().as_bytes() })
+        let (rows, digests) = digester.finish();
+        Ok(ContentDigest { rows, digests })
     });
     match read {
         Err(error) => Err(Fail::new(session, action, &error)),

@@ -5,7 +5,7 @@ use lifeboat_model::{
     TransactionId,
 };
 
-use super::super::Cut;
+use super::super::cut::Cut;
 use super::BasePlace;
 
 /// Sees everything below 20, but not 12 and 17, which were running.

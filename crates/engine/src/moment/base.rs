@@ -2,11 +2,11 @@
 //!
 //! Invariant (joined-by-visibility): a change goes on top of a base exactly when its transaction is not visible
 //! in the base's snapshot. Never by its position: a commit stands in the log before others can see it.
-//! What is not here: choosing among a site's snapshots (`replay`).
+//! What is not here: choosing among a site's snapshots (`locate`).
 
-use lifeboat_model::{Epoch, Lsn, TransactionHead, Visibility};
+use lifeboat_model::{Epoch, Lsn, TransactionHead, TransactionId, Visibility};
 
-use super::Cut;
+use super::cut::Cut;
 
 #[cfg(test)]
 mod tests;
@@ -40,6 +40,16 @@ impl BasePlace {
         let Some(before) = Visibility::parse(&facts.snapshot).filter(|_| is_same) else { return false };
         let unseen = self.sees.running.iter().any(|running| before.sees(*running));
         self.sees.xmax >= before.xmax && !unseen
+    }
+
+    /// Every transaction of a lower number is seen.
+    pub fn xmin(&self) -> TransactionId {
+        self.sees.xmin
+    }
+
+    /// Whether a transaction is seen.
+    pub fn sees(&self, id: TransactionId) -> bool {
+        self.sees.sees(id)
     }
 
     /// Whether a transaction's changes go on top of the base, up to the cut.

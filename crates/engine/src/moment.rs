@@ -1,0 +1,112 @@
+//! A site at any moment: a snapshot, or a snapshot and what its sources' change logs say since.
+//!
+//!   where in the logs is the moment? ─▶ the newest snapshot before it ─▶ of each captured part, from a base that
+//!   sees nothing after it: this site's changes up to it ─▶ last state of each key ─▶ entries like a snapshot's
+//!
+//! What comes out is read like any snapshot: its manifest has other entries in some parts, whose content lies in a
+//! file on this host. Whoever plans, compares or restores need not know.
+//!
+//! What is not here: writing anything to a site (`restore`), folding rows (`lifeboat-source`).
+
+use std::collections::BTreeMap;
+
+use lifeboat_model::{
+    EpochId, Lsn, Mark, PointInTime, SiteId, SnapshotId, SnapshotRecord, SourceKind, SourceName, Timestamp,
+};
+use lifeboat_repo::{Manifest, Site};
+
+use crate::{Engine, Error, choose_point};
+
+mod base;
+mod cut;
+mod files;
+mod locate;
+mod log;
+mod rows;
+mod scan;
+mod without;
+
+use locate::Located;
+
+/// One site at one moment, to be read like a snapshot.
+pub(crate) struct OpenPoint {
+    pub site: Site,
+    /// The snapshot that all of it began with.
+    pub record: SnapshotRecord,
+    pub manifest: Manifest,
+    pub at: Timestamp,
+    /// Of a moment that no snapshot is.
+    pub replayed: Option<Replayed>,
+}
+
+/// What made a snapshot into a later moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Replayed {
+    /// The same moment, found again whatever is captured since.
+    pub moment: PointInTime,
+    pub parts: Vec<ReplayedPart>,
+    /// What a person should know of a part.
+    pub notes: Vec<(SourceName, String)>,
+    /// What a person has to decide.
+    pub conflicts: Vec<(SourceName, String)>,
+}
+
+/// One part that is from a change log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayedPart {
+    pub source: SourceName,
+    /// The snapshot that the changes went on top of.
+    pub base: SnapshotId,
+    pub epoch: EpochId,
+    /// Every transaction whose commit is not after it belongs to the moment.
+    pub till: Lsn,
+    pub changes: u64,
+}
+
+/// Opens a site at the moment that a person means.
+pub(crate) async fn open_point(engine: &Engine, id: &SiteId, at: &PointInTime) -> Result<OpenPoint, Error> {
+    let site = engine.site(id).await?;
+    let located = match at {
+        PointInTime::Latest | PointInTime::Snapshot(_) => None,
+        _ => locate::locate(engine, &site, at).await?,
+    };
+    let Some(located) = located else {
+        let record = choose_point(site.state(), at)?.clone();
+        let manifest = site.manifest(&record.manifest).await?;
+        let at = record.cut_till;
+        return Ok(OpenPoint { site, record, manifest, at, replayed: None });
+    };
+    let record = snapshot_before(&site, &located)?.clone();
+    let mut manifest = site.manifest(&record.manifest).await?;
+    let mut replayed =
+        Replayed { moment: located.moment.clone(), parts: Vec::new(), notes: Vec::new(), conflicts: Vec::new() };
+    for (source, cut) in &located.cuts {
+        rows::replace_part(engine, &site, (source, cut), &mut manifest, &mut replayed).await?;
+    }
+    for number in 0..manifest.head().parts.len() {
+        if manifest.head().parts[number].record.kind == SourceKind::Files {
+            files::replace_part(&site, (&record, located.at), number, &mut manifest, &mut replayed).await?;
+        }
+    }
+    Ok(OpenPoint { site, record, manifest, at: located.at, replayed: Some(replayed) })
+}
+
+/// Whether changes may go on top of a snapshot: one that shrank still is what the site was.
+fn is_base(record: &SnapshotRecord) -> bool {
+    matches!(record.mark, Mark::Good | Mark::Suspect)
+}
+
+/// The snapshot that parts are from which no change log has.
+fn snapshot_before<'s>(site: &'s Site, located: &Located) -> Result<&'s SnapshotRecord, Error> {
+    let records = &site.state().snapshots;
+    let is_before = |record: &&SnapshotRecord| is_base(record) && record.cut_till <= located.at;
+    let bases: BTreeMap<_, _> = located.cuts.iter().map(|(source, cut)| (source, cut.base.snapshot)).collect();
+    let newest = records.iter().rev().find(is_before);
+    // By clocks there may be none before a moment that the log says is later: then it is a base itself.
+    let base = || records.iter().rev().find(|record| bases.values().any(|base| *base == record.id));
+    newest.or_else(base).ok_or_else(|| Error::NoPoint {
+        site: site.id().clone(),
+        asked: located.moment.to_string(),
+        hint: format!("see `lifeboat points {}`", site.id()),
+    })
+}

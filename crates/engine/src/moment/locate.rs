@@ -1,0 +1,302 @@
+//! Where in the logs of a site's sources a moment is, and which snapshots its changes go on top of.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lifeboat_model::{
+    Epoch, Lsn, PointInTime, SiteId, SnapshotId, SnapshotRecord, SourceKind, SourceName, Timestamp, TransactionHead,
+    TransactionId,
+};
+use lifeboat_repo::{Manifest, Site};
+
+use super::base::BasePlace;
+use super::cut::{AfterEnd, Cut, Moment};
+use super::is_base;
+use super::log::SourceLog;
+use super::scan::{Scan, Scanned, Search, find_back};
+use crate::{Engine, Error};
+
+/// By clocks that differ, a snapshot may seem to be after a moment it is before.
+const CLOCKS_MICROS: i64 = 5 * 1_000_000;
+
+/// A moment, found.
+pub(super) struct Located {
+    pub at: Timestamp,
+    /// As it can be found again, whatever is captured since.
+    pub moment: PointInTime,
+    pub cuts: BTreeMap<SourceName, PartCut>,
+}
+
+/// Where one captured part's history is cut.
+pub(super) struct PartCut {
+    pub log: SourceLog,
+    pub epoch: Epoch,
+    pub base: Base,
+    pub scan: Scan,
+    /// Everything but this transaction.
+    pub without: Option<TransactionId>,
+}
+
+/// A snapshot of a part that changes go on top of.
+pub(super) struct Base {
+    pub snapshot: SnapshotId,
+    pub place: BasePlace,
+    pub manifest: Manifest,
+    pub part: usize,
+}
+
+/// `None`: no source of the site was captured then, so that snapshots are all there is.
+pub(super) async fn locate(engine: &Engine, site: &Site, at: &PointInTime) -> Result<Option<Located>, Error> {
+    let logs = open_logs(engine, site).await?;
+    if let PointInTime::Time(time) = at {
+        let cuts = cut_at_time(engine, site, logs, *time).await?;
+        return Ok((!cuts.is_empty()).then(|| Located { at: *time, moment: at.clone(), cuts }));
+    }
+    let Found { log, epoch, wanted } = find(site.id(), &logs, at).await?;
+    let mut logs = logs;
+    let log = logs.swap_remove(log);
+    let without = match at {
+        PointInTime::Without { transaction, .. } => Some(*transaction),
+        _ => None,
+    };
+    let source = log.source().clone();
+    let search = PartSearch { moment: wanted.moment, before: wanted.near, without };
+    let cut = match cut_part(engine, site, (log, epoch), &search).await? {
+        Outcome::Cut(cut) => *cut,
+        Outcome::Refused(log, epoch, why) => return Err(refuse(site, (&log, &epoch), &at.to_string(), why).await?),
+    };
+    let at_time = wanted.near.or(cut.scan.last_commit).unwrap_or(cut.scan.last_sealed);
+    let moment = match at {
+        PointInTime::Without { transaction, .. } => {
+            PointInTime::Without { transaction: *transaction, till: Some(cut.scan.cut.till) }
+        }
+        _ => PointInTime::Position(cut.scan.cut.till),
+    };
+    let mut cuts = cut_at_time(engine, site, logs, at_time).await?;
+    cuts.insert(source, cut);
+    Ok(Some(Located { at: at_time, moment, cuts }))
+}
+
+/// The logs of the sources that the site's snapshots have parts of.
+async fn open_logs(engine: &Engine, site: &Site) -> Result<Vec<SourceLog>, Error> {
+    let parts = site.state().snapshots.iter().flat_map(|record| &record.parts);
+    let rows = parts.filter(|part| part.kind == SourceKind::Postgres);
+    let sources: BTreeSet<&SourceName> = rows.map(|part| &part.source).collect();
+    let mut logs = Vec::new();
+    for source in sources {
+        logs.extend(SourceLog::open(engine, source).await?);
+    }
+    Ok(logs)
+}
+
+/// Each source that was captured at a time, cut there.
+async fn cut_at_time(
+    engine: &Engine,
+    site: &Site,
+    logs: Vec<SourceLog>,
+    time: Timestamp,
+) -> Result<BTreeMap<SourceName, PartCut>, Error> {
+    let mut cuts = BTreeMap::new();
+    for log in logs {
+        let Some(epoch) = log.epochs.iter().rev().find(|epoch| epoch.facts.begun_at <= time).cloned() else { continue };
+        let search = PartSearch { moment: Moment::Time(time), before: Some(time), without: None };
+        match cut_part(engine, site, (log, epoch), &search).await? {
+            Outcome::Cut(cut) => drop(cuts.insert(cut.log.source().clone(), *cut)),
+            Outcome::Refused(log, epoch, why) => {
+                return Err(refuse(site, (&log, &epoch), &time.to_string(), why).await?);
+            }
+        }
+    }
+    Ok(cuts)
+}
+
+/// What a moment is in the log that knows it.
+struct Wanted {
+    moment: Moment,
+    /// The time of it, if the log says one.
+    near: Option<Timestamp>,
+}
+
+struct Found {
+    /// Place among the logs.
+    log: usize,
+    epoch: Epoch,
+    wanted: Wanted,
+}
+
+/// The one log, and the newest epoch in it, that knows a position, a transaction or a note.
+async fn find(site: &SiteId, logs: &[SourceLog], at: &PointInTime) -> Result<Found, Error> {
+    let mut found: Vec<Found> = Vec::new();
+    for (number, log) in logs.iter().enumerate() {
+        for epoch in log.epochs.iter().rev() {
+            if let Some(wanted) = find_in(log, epoch, at).await? {
+                found.push(Found { log: number, epoch: epoch.clone(), wanted });
+                break;
+            }
+        }
+    }
+    match (found.len(), found.pop()) {
+        (1, Some(found)) => Ok(found),
+        (0, _) => Err(Error::NoPoint {
+            site: site.clone(),
+            asked: at.to_string(),
+            hint: match (logs.is_empty(), at) {
+                (true, _) => {
+                    format!("no source of this site was ever captured; `lifeboat points {site}` lists its snapshots")
+                }
+                (_, PointInTime::Position(_)) => {
+                    "the change log does not reach there; `lifeboat points` says how far it reaches".into()
+                }
+                (_, PointInTime::BeforeNote(_)) => "no note in the change log has this text".into(),
+                _ => "the change log has no transaction of this number".into(),
+            },
+        }),
+        _ => Err(Error::NoSuchThing {
+            detail: format!("several captured sources know this point: site=`{site}`, at=`{at}`"),
+            hint: "ask for the time instead, or restore one part of it with --only".into(),
+        }),
+    }
+}
+
+async fn find_in(log: &SourceLog, epoch: &Epoch, at: &PointInTime) -> Result<Option<Wanted>, Error> {
+    let head_of = async |id: TransactionId| -> Result<Option<TransactionHead>, Error> {
+        find_back(
+            log,
+            epoch.id,
+            &|footer| footer.span.bounds.is_some_and(|bounds| bounds.lowest <= id && id <= bounds.highest),
+            &|shared| shared.transactions.iter().map(|facts| facts.head).find(|head| head.id == id),
+        )
+        .await
+    };
+    let before = |commit: Lsn, near| Wanted { moment: Moment::Position(Cut::before(commit).till), near };
+    Ok(match at {
+        PointInTime::Position(lsn) if *lsn >= epoch.facts.begins => {
+            Some(Wanted { moment: Moment::Position(*lsn), near: None })
+        }
+        PointInTime::Before(id) => head_of(*id).await?.map(|head| before(head.commit, Some(head.committed_at))),
+        PointInTime::BeforeNote(text) => {
+            let is_meant = |note: &&lifeboat_model::LogNote| note.prefix == *text || note.content == text.as_bytes();
+            let find = |shared: &lifeboat_model::SharedFacts| {
+                let note = shared.notes.iter().rev().find(is_meant)?;
+                let heads = shared.transactions.iter().map(|facts| facts.head);
+                let at = heads.filter(|head| head.commit >= note.place.commit).map(|head| head.committed_at).next();
+                Some((note.place.commit, at))
+            };
+            find_back(log, epoch.id, &|footer| footer.shared.is_some(), &find)
+                .await?
+                .map(|(commit, at)| before(commit, at))
+        }
+        PointInTime::Without { transaction, till } => head_of(*transaction)
+            .await?
+            .map(|_| Wanted { moment: till.map_or(Moment::End, Moment::Position), near: None }),
+        _ => None,
+    })
+}
+
+struct PartSearch {
+    moment: Moment,
+    /// Snapshots that were taken later are no bases.
+    before: Option<Timestamp>,
+    without: Option<TransactionId>,
+}
+
+enum Outcome {
+    Cut(Box<PartCut>),
+    Refused(SourceLog, Box<Epoch>, Refused),
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Refused {
+    /// No snapshot in the epoch is before the moment.
+    NoBase,
+    AfterEnd(AfterEnd),
+}
+
+/// The newest base that sees nothing after the moment, and what lies between them.
+async fn cut_part(
+    engine: &Engine,
+    site: &Site,
+    (log, epoch): (SourceLog, Epoch),
+    search: &PartSearch,
+) -> Result<Outcome, Error> {
+    let is_before = |record: &&SnapshotRecord| {
+        is_base(record) && search.before.is_none_or(|time| record.cut_from.0 <= time.0.saturating_add(CLOCKS_MICROS))
+    };
+    for record in site.state().snapshots.iter().rev().filter(is_before) {
+        let Some(base) = base_of(site, record, log.source(), &epoch).await? else { continue };
+        if search.without.is_some_and(|id| base.place.sees(id)) {
+            continue;
+        }
+        let place = &base.place;
+        let base_read = (record.cut_from, record.cut_till);
+        let scan = Search { log: &log, site: site.id(), base: place, base_read, moment: search.moment };
+        match scan.run(engine, epoch.id).await? {
+            Scanned::Found(scan) => {
+                return Ok(Outcome::Cut(Box::new(PartCut { log, epoch, base, scan: *scan, without: search.without })));
+            }
+            Scanned::BaseIsLater => {}
+            Scanned::AfterEnd(end) => return Ok(Outcome::Refused(log, Box::new(epoch), Refused::AfterEnd(end))),
+        }
+    }
+    Ok(Outcome::Refused(log, Box::new(epoch), Refused::NoBase))
+}
+
+/// The part of a snapshot, if changes of the epoch may go on top of it.
+async fn base_of(
+    site: &Site,
+    record: &SnapshotRecord,
+    source: &SourceName,
+    epoch: &Epoch,
+) -> Result<Option<Base>, Error> {
+    let is_whole = |part: &lifeboat_model::PartRecord| {
+        let status = &part.status;
+        part.source == *source && !matches!(status, lifeboat_model::PartStatus::Failed { .. })
+    };
+    if !record.parts.iter().any(is_whole) {
+        return Ok(None);
+    }
+    let manifest = site.manifest(&record.manifest).await?;
+    let Some((part, head)) = manifest.part(source) else { return Ok(None) };
+    let place = BasePlace::of(&head.position.0, &head.identity.machine).filter(|place| place.joins(epoch));
+    Ok(place.map(|place| Base { snapshot: record.id, place, manifest, part }))
+}
+
+/// Says which moments near the asked one there are.
+async fn refuse(site: &Site, (log, epoch): (&SourceLog, &Epoch), asked: &str, why: Refused) -> Result<Error, Error> {
+    let (id, source) = (site.id(), log.source());
+    let is_newest = log.epochs.last().is_some_and(|newest| newest.id == epoch.id);
+    let next = log.epochs.iter().find(|other| other.id > epoch.id);
+    let first_base = async |epoch: Option<&Epoch>| -> Result<Option<Timestamp>, Error> {
+        let Some(epoch) = epoch else { return Ok(None) };
+        for record in site.state().snapshots.iter().filter(|record| is_base(record)) {
+            if record.cut_till >= epoch.facts.begun_at && base_of(site, record, source, epoch).await?.is_some() {
+                return Ok(Some(record.cut_till));
+            }
+        }
+        Ok(None)
+    };
+    let hint = match why {
+        Refused::AfterEnd(AfterEnd(None)) => {
+            format!("nothing is in the change log of `{source}` yet; is it still captured?")
+        }
+        Refused::AfterEnd(AfterEnd(Some(last))) if is_newest => format!(
+            "the change log of `{source}` ends there: the newest restorable time is {last}; is it still captured?"
+        ),
+        Refused::AfterEnd(AfterEnd(Some(last))) => match first_base(next).await? {
+            Some(first) => format!(
+                "the change log of `{source}` has a gap there; the nearest restorable times are {last} and {first}"
+            ),
+            None => format!("the change log of `{source}` has a gap there; the nearest restorable time is {last}"),
+        },
+        Refused::NoBase => match first_base(Some(epoch)).await? {
+            Some(first) => format!(
+                "changes of `{source}` lead somewhere only from a snapshot on; the nearest restorable time after it is \
+                 {first}, and `lifeboat points {id}` lists those before"
+            ),
+            None => format!(
+                "changes of `{source}` lead somewhere only from a snapshot that was taken since they are captured: \
+                 `lifeboat backup {id}`"
+            ),
+        },
+    };
+    Ok(Error::NoPoint { site: id.clone(), asked: asked.to_owned(), hint })
+}

@@ -1,0 +1,318 @@
+//! One part's rows at a moment: a base's, and on them the site's changes up to the cut.
+//!
+//! Changes are read once and in order. A table's base is read when the first change of it comes, which also
+//! says what its rows are known by; tables without a change stay as the base has them, unread.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, PoisonError};
+
+use lifeboat_model::{
+    ChangePlace, ChangedTable, Entry, EntryKind, EntryMetadata, EntryPath, FileTime, PartStatus, RowsDigest,
+    SiteChange, SourceName, TransactionHead,
+};
+use lifeboat_repo::{LocalPackWriter, Manifest, Site, Wanted};
+use lifeboat_source::postgres::TableName;
+use lifeboat_source::postgres::describe::{TableDefinition, entry_path, table_of_path};
+use lifeboat_source::postgres::replay::{Replay, ReplayedTable};
+
+use super::locate::{Base, PartCut};
+use super::without::Skipped;
+use super::{Replayed, ReplayedPart};
+use crate::{Engine, Error};
+
+/// Bytes of rows and changes in memory, all tables together; beyond it they go to disk.
+const MEMORY_BYTES: usize = 64 << 20;
+const TABLE_BYTES_MIN: usize = 1 << 20;
+/// Tables of a notice that are named.
+const NAMED_MAX: usize = 5;
+
+/// Puts one part of a snapshot's manifest to the moment.
+pub(super) async fn replace_part(
+    engine: &Engine,
+    site: &Site,
+    (source, cut): (&SourceName, &PartCut),
+    manifest: &mut Manifest,
+    replayed: &mut Replayed,
+) -> Result<(), Error> {
+    refuse_moved(site, source, cut)?;
+    let base_entries = cut.base.manifest.entries(site, cut.base.part).await?;
+    let mut work = Work::new(engine, site, cut, &base_entries)?;
+    let read = cut.log.log.read_blocks(cut.scan.blocks.clone(), |head, change| work.take(head, change));
+    read.await??;
+    let Done { entries, pack, changes, skipped } = tokio::task::block_in_place(|| work.finish())?;
+    let Some((number, _)) = manifest.part(source) else {
+        return Err(Error::NoSuchThing {
+            detail: format!("the snapshot before the moment has no such part: part=`{source}`"),
+            hint: format!("restore that part by itself: --only {source}"),
+        });
+    };
+    manifest.adopt(&cut.base.manifest);
+    manifest.adopt_local(pack);
+    let is_empty = !entries.iter().any(|entry| matches!(entry.kind, EntryKind::Table { .. }));
+    let was = &cut.base.manifest.head().parts[cut.base.part].record.status;
+    let status = match was {
+        PartStatus::Absent if is_empty => PartStatus::Absent,
+        PartStatus::Absent => PartStatus::Complete,
+        other => other.clone(),
+    };
+    manifest.replace_part(number, status, entries);
+    notes(source, cut, replayed);
+    replayed.conflicts.extend(skipped.conflicts().into_iter().map(|conflict| (source.clone(), conflict)));
+    replayed.parts.push(ReplayedPart {
+        source: source.clone(),
+        base: cut.base.snapshot,
+        epoch: cut.epoch.id,
+        till: cut.scan.cut.till,
+        changes,
+    });
+    Ok(())
+}
+
+fn notes(source: &SourceName, cut: &PartCut, replayed: &mut Replayed) {
+    let mut note = |text: String| replayed.notes.push((source.clone(), text));
+    let some = |tables: &[String]| {
+        let more = tables.len().saturating_sub(NAMED_MAX);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        format!("{}{more}", tables.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", "))
+    };
+    if !cut.scan.altered.is_empty() {
+        note(format!("structure was changed between the snapshot and the moment: {}", some(&cut.scan.altered)));
+    }
+    if cut.scan.unrouted > 0 {
+        note(format!(
+            "the change log has {} changes of this stretch whose site nobody could tell: they are in no site's rows",
+            cut.scan.unrouted
+        ));
+    }
+}
+
+/// Rows that came or went by a change of another row are in no change of the site's own.
+fn refuse_moved(site: &Site, source: &SourceName, cut: &PartCut) -> Result<(), Error> {
+    let Some(at) = cut.scan.moved else { return Ok(()) };
+    Err(Error::NoPoint {
+        site: site.id().clone(),
+        asked: format!("lsn:{}", cut.scan.cut.till),
+        hint: format!(
+            "rows went from one site of `{source}` to another at {at}, with a row they belong to: choose a time before it, \
+             or one after the next snapshot (`lifeboat points {}`)",
+            site.id()
+        ),
+    })
+}
+
+/// What is under way.
+struct Work<'w> {
+    engine: &'w Engine,
+    site: &'w Site,
+    base: &'w Base,
+    cut: &'w PartCut,
+    /// By table name.
+    base_tables: BTreeMap<TableName, &'w Entry>,
+    tables: BTreeMap<TableName, Table>,
+    /// That no change has come to yet, oldest first.
+    truncations: VecDeque<(ChangePlace, Vec<String>)>,
+    entries: &'w [Entry],
+    memory_bytes: usize,
+    changes: u64,
+    skipped: Skipped,
+}
+
+enum Table {
+    /// Emptied before any change of it came.
+    Emptied,
+    Replaying(Box<Replay>),
+}
+
+struct Done {
+    entries: Vec<Entry>,
+    pack: lifeboat_repo::LocalPack,
+    changes: u64,
+    skipped: Skipped,
+}
+
+impl<'w> Work<'w> {
+    fn new(engine: &'w Engine, site: &'w Site, cut: &'w PartCut, entries: &'w [Entry]) -> Result<Self, Error> {
+        let is_table = |entry: &&Entry| matches!(entry.kind, EntryKind::Table { .. });
+        let tables = entries.iter().filter(is_table).map(|entry| (table_of_path(&entry.path.to_string()), entry));
+        let base_tables: BTreeMap<TableName, &Entry> = tables.collect();
+        let memory_bytes = (MEMORY_BYTES / base_tables.len().max(1)).max(TABLE_BYTES_MIN);
+        Ok(Self {
+            engine,
+            site,
+            base: &cut.base,
+            cut,
+            base_tables,
+            tables: BTreeMap::new(),
+            truncations: cut.scan.truncations.clone().into(),
+            entries,
+            memory_bytes,
+            changes: 0,
+            skipped: Skipped::default(),
+        })
+    }
+
+    /// Takes the site's next change.
+    fn take(&mut self, head: &TransactionHead, change: SiteChange) -> Result<(), Error> {
+        if !self.base.place.belongs(head, &self.cut.scan.cut) {
+            return Ok(());
+        }
+        let SiteChange { sequence, table, change } = change;
+        self.truncate_before(Some(ChangePlace { commit: head.commit, sequence }))?;
+        if self.cut.without == Some(head.id) {
+            self.skipped.skip(&table, &change);
+            return Ok(());
+        }
+        if self.cut.without.is_some() && !self.skipped.allows(&table, &change) {
+            return Ok(());
+        }
+        self.changes += 1;
+        let name = TableName::quoted(&table.name);
+        if !matches!(self.tables.get(&name), Some(Table::Replaying(_))) {
+            let is_emptied = matches!(self.tables.get(&name), Some(Table::Emptied));
+            let replay = self.begin(&name, &table, is_emptied)?;
+            self.tables.insert(name.clone(), Table::Replaying(Box::new(replay)));
+        }
+        match self.tables.get_mut(&name) {
+            Some(Table::Replaying(replay)) => Ok(replay.change(&table, &change)?),
+            _ => Err(Error::Bug("a table that was begun is not there".into())),
+        }
+    }
+
+    /// Empties what was truncated before a place; `None`: all that was.
+    fn truncate_before(&mut self, place: Option<ChangePlace>) -> Result<(), Error> {
+        while let Some((at, _)) = self.truncations.front() {
+            if place.is_some_and(|place| *at > place) {
+                break;
+            }
+            let Some((_, names)) = self.truncations.pop_front() else { break };
+            for name in names.iter().map(TableName::quoted) {
+                match self.tables.get_mut(&name) {
+                    Some(Table::Replaying(replay)) => replay.truncate()?,
+                    _ if self.base_tables.contains_key(&name) => drop(self.tables.insert(name, Table::Emptied)),
+                    _ => {}
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// A table with its base's rows, or with none.
+    fn begin(&self, name: &TableName, changed: &ChangedTable, is_emptied: bool) -> Result<Replay, Error> {
+        let Some(entry) = self.base_tables.get(name) else {
+            return Ok(Replay::keyed_as(&TableDefinition::of_changes(changed), changed).with_memory(self.memory_bytes));
+        };
+        let mut replay = Replay::keyed_as(&definition_of(entry)?, changed).with_memory(self.memory_bytes);
+        if !is_emptied {
+            self.read_base(entry, &mut replay)?;
+        }
+        Ok(replay)
+    }
+
+    /// The base's rows, in their order.
+    fn read_base(&self, entry: &Entry, replay: &mut Replay) -> Result<(), Error> {
+        for chunk in entry.chunks() {
+            let plain = Mutex::new(Vec::new());
+            let wanted = vec![Wanted { chunk: *chunk, tag: 0 }];
+            let control = self.engine.fetch_control();
+            let fetched = self.base.manifest.fetch(self.site, wanted, control, |_, delivery| {
+                let bytes = delivery.map_err(|damage| Error::Damaged {
+                    site: self.site.id().clone(),
+                    detail: format!(
+                        "entry=`{}`, object=`{}`, offset=`{}`: {}",
+                        entry.path, damage.object, damage.offset, damage.detail
+                    ),
+                })?;
+                plain.lock().unwrap_or_else(PoisonError::into_inner).extend_from_slice(bytes);
+                Ok::<(), Error>(())
+            });
+            fetched??;
+            replay.base(&plain.into_inner().unwrap_or_else(PoisonError::into_inner))?;
+        }
+        Ok(())
+    }
+
+    fn finish(mut self) -> Result<Done, Error> {
+        self.truncate_before(None)?;
+        let mut pack = LocalPackWriter::new(self.site, lifeboat_source::unnamed_file()?)?;
+        let mut entries: Vec<Entry> = Vec::new();
+        let mut tables = std::mem::take(&mut self.tables);
+        for entry in self.entries {
+            let EntryKind::Table { .. } = entry.kind else {
+                entries.push(entry.clone());
+                continue;
+            };
+            match tables.remove(&table_of_path(&entry.path.to_string())) {
+                None => entries.push(entry.clone()),
+                Some(Table::Emptied) => {
+                    let replayed = Replay::new(&definition_of(entry)?).finish(&mut |_| Ok(()))?;
+                    entries.push(replayed_entry(entry.path.clone(), Some(entry), replayed, Vec::new()));
+                }
+                Some(Table::Replaying(replay)) => {
+                    entries.push(write_table(entry.path.clone(), Some(entry), *replay, &mut pack)?);
+                }
+            }
+        }
+        for (name, table) in tables {
+            if let Table::Replaying(replay) = table {
+                let path = EntryPath::new(entry_path(&name)).map_err(|error| Error::Bug(error.to_string()))?;
+                entries.push(write_table(path, None, *replay, &mut pack)?);
+            }
+        }
+        Ok(Done { entries, pack: pack.finish()?, changes: self.changes, skipped: self.skipped })
+    }
+}
+
+fn definition_of(entry: &Entry) -> Result<TableDefinition, Error> {
+    match &entry.kind {
+        EntryKind::Table { definition, .. } => Ok(TableDefinition::from_json(definition)?),
+        _ => Err(Error::Bug("a table expected".into())),
+    }
+}
+
+/// Puts a table's rows into the pack.
+fn write_table(
+    path: EntryPath,
+    base: Option<&Entry>,
+    replay: Replay,
+    pack: &mut LocalPackWriter,
+) -> Result<Entry, Error> {
+    let mut failed = None;
+    let finished = replay.finish(&mut |bytes| {
+        pack.push(bytes).map_err(|error| {
+            failed = Some(error);
+            lifeboat_source::Error::Cancelled // never seen: the cause is told instead
+        })
+    });
+    if let Some(error) = failed {
+        return Err(error.into());
+    }
+    let extents = pack.end_entry()?;
+    Ok(replayed_entry(path, base, finished?, extents))
+}
+
+fn replayed_entry(
+    path: EntryPath,
+    base: Option<&Entry>,
+    replayed: ReplayedTable,
+    extents: Vec<lifeboat_model::Extent>,
+) -> Entry {
+    let nothing = EntryMetadata {
+        mode: 0,
+        uid: 0,
+        gid: 0,
+        modified: FileTime::default(),
+        changed: FileTime::default(),
+        inode: 0,
+        size: 0,
+        xattrs: Vec::new(),
+    };
+    let metadata = base.map_or(nothing, |base| base.metadata.clone());
+    let digest = RowsDigest::AnyOrder(replayed.sum.to_bytes());
+    let definition = replayed.definition.to_json();
+    Entry {
+        path,
+        kind: EntryKind::Table { rows: replayed.rows, digest, definition },
+        metadata: EntryMetadata { size: replayed.size, ..metadata },
+        extents,
+    }
+}
