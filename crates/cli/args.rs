@@ -17,7 +17,8 @@ use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 pub use later::LaterVerb;
 pub use restore::{ApprovalArgs, OnlyArg, RestoreArgs, UndoArgs, VerifyDepth};
 pub use site::{
-    BackupArgs, CatArgs, CheckArgs, DiffArgs, EntrySpec, EntrySpecError, LsArgs, PointsArgs, SitesArgs, SourcesCommand,
+    BackupArgs, CatArgs, CheckArgs, DiffArgs, EntrySpec, EntrySpecError, FindDamageArgs, LsArgs, PointsArgs, SitesArgs,
+    SourcesCommand,
 };
 
 /// Backs up every tenant on its own, and puts one - or hundreds - back in place, verified, with
@@ -40,7 +41,7 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Not in this version: capture, find-damage, recover, drill, status, forget, undelete, prune, hold, shred, audit, run, bench.
+Not in this version: capture, recover, drill, status, forget, undelete, prune, hold, shred, audit, run, bench.
 
 Data goes to stdout, talk and progress bars to stderr. With --json, stdout has one JSON object a line; \
 the last one is {\"event\":\"done\",…} or {\"event\":\"error\",…}.
@@ -109,6 +110,8 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Put back what a restore replaced or removed
     Undo(UndoArgs),
+    /// Find which transactions and runs removed most, whose, and the last good moment
+    FindDamage(FindDamageArgs),
     /// Verify what is stored
     Check(CheckArgs),
     /// The local cache of what the bucket says

@@ -96,7 +96,6 @@ fn what_a_later_version_brings_is_known_by_name() {
         &["recover", "plan", "--at", "2h", "--expect", "400"],
         &["hold", "--help"],
         &["run", "--json"],
-        &["find-damage", "--since", "2h"],
         &["restore", "acme", "--keep-later"],
     ] {
         let ran = lifeboat_in(dir.path(), args);

@@ -5,6 +5,7 @@ mod catalog;
 mod check;
 mod completions;
 mod demo;
+mod find_damage;
 mod init;
 mod key;
 mod look;
@@ -40,6 +41,7 @@ pub fn run(command: Command, context: &Context) -> Result<Outcome, CliError> {
         Command::Completions(args) => completions::run(&args, context),
         Command::Later(verb) => Err(verb.refuse()),
         Command::Demo(args) => demo::run(&args, context),
+        Command::FindDamage(args) => find_damage::run(&args, context),
         Command::Check(args) => check::run(&args, context),
     }
 }

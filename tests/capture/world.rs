@@ -134,7 +134,7 @@ pub async fn capture_when_free(
     panic!("the slot stays in use");
 }
 
-async fn engine_over(url: &str, store: Arc<dyn Store>, master: &SecretKey) -> Engine {
+pub async fn engine_over(url: &str, store: Arc<dyn Store>, master: &SecretKey) -> Engine {
     let source = PostgresSource::new(app(), pooled_config(url)).unwrap();
     let fleet = Fleet::new(vec![AnySource::Postgres(Box::new(source))]);
     engine_of(fleet, Repository::open(store, master).await.unwrap())

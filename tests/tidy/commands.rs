@@ -4,7 +4,7 @@ use crate::rust::{code_only, without_tests};
 use crate::tree::{File, Tree};
 
 /// What this version does.
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 17] = [
     "backup",
     "cat",
     "catalog",
@@ -12,6 +12,7 @@ const VERBS: [&str; 16] = [
     "completions",
     "demo",
     "diff",
+    "find-damage",
     "init",
     "key",
     "ls",
@@ -24,20 +25,8 @@ const VERBS: [&str; 16] = [
 ];
 
 /// What a later version will do: pages may speak of it, hints must not.
-const LATER: [&str; 14] = [
-    "audit",
-    "bench",
-    "capture",
-    "drill",
-    "find-damage",
-    "forget",
-    "hold",
-    "prune",
-    "recover",
-    "run",
-    "shred",
-    "status",
-    "undelete",
+const LATER: [&str; 13] = [
+    "audit", "bench", "capture", "drill", "forget", "hold", "prune", "recover", "run", "shred", "status", "undelete",
     "daemon",
 ];
 

@@ -20,8 +20,6 @@ pub enum LaterVerb {
     #[command(hide = true)]
     Capture(AnyArgs),
     #[command(hide = true)]
-    FindDamage(AnyArgs),
-    #[command(hide = true)]
     Recover(AnyArgs),
     #[command(hide = true)]
     Drill(AnyArgs),
@@ -50,7 +48,6 @@ impl LaterVerb {
     pub fn refuse(&self) -> CliError {
         let (verb, instead) = match self {
             Self::Capture(_) => ("capture", "take snapshots with `lifeboat backup --all`"),
-            Self::FindDamage(_) => ("find-damage", "compare a site with a point: `lifeboat diff SITE --at T`"),
             Self::Recover(_) => ("recover", "restore one site at a time: `lifeboat restore SITE --at T`"),
             Self::Drill(_) => ("drill", "rehearse with `lifeboat restore SITE --export DIR`"),
             Self::Status(_) => ("status", "see `lifeboat sites` for every site's last point"),

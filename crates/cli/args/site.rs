@@ -92,6 +92,16 @@ pub struct DiffArgs {
 }
 
 #[derive(Debug, Args)]
+pub struct FindDamageArgs {
+    /// How far to look back: RFC 3339 with a zone, or a duration ago such as `2h`
+    #[arg(long, value_name = "T", default_value = "24h")]
+    pub since: String,
+    /// Only this source [default: all of them, captured or not]
+    #[arg(long, value_name = "SOURCE", value_parser = source_name)]
+    pub source: Option<SourceName>,
+}
+
+#[derive(Debug, Args)]
 pub struct CheckArgs {
     /// Only this site
     #[arg(value_parser = site_id)]

@@ -27,7 +27,7 @@ use crate::{Engine, Error, this_process};
 
 mod writer;
 
-pub(crate) use writer::{MOVED, STRUCTURE};
+pub(crate) use writer::{DROPPED, MOVED, OWN_NOTES, STRUCTURE};
 use writer::{State, Writer};
 
 /// What to capture, and how.

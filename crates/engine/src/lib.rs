@@ -9,6 +9,7 @@ mod backup;
 mod capture;
 mod check;
 mod context;
+mod damage;
 mod error;
 mod fleet;
 mod hooks;
@@ -22,6 +23,10 @@ pub use backup::{BackupReport, BackupRequest, SiteBackup, SiteOutcome, backup};
 pub use capture::{CaptureIndex, CaptureReport, CaptureRequest, IndexPlace, capture};
 pub use check::{CheckRequest, SiteCheck, check};
 pub use context::{Engine, Fingerprint, HeadMemory, NoMemory, Policy, Usage};
+pub use damage::{
+    DamageReport, DamageRequest, Incident, IncidentNote, LastGood, LogLooked, RunDamage, RunDamageKind, SiteDamage,
+    TableDamage, find_damage,
+};
 pub use error::Error;
 pub use fleet::{AnySource, Fleet, SourceHealth};
 pub use hooks::Hooks;

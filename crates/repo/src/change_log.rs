@@ -81,6 +81,32 @@ impl FooterMemory for NoFooterMemory {
     fn remember(&self, _: &str, _: &[u8]) {}
 }
 
+impl Repository {
+    /// Every source that has a change log, by one listing of one name each.
+    pub async fn captured_sources(&self) -> Result<Vec<SourceName>, Error> {
+        let mut sources = Vec::new();
+        let mut after: Option<ObjectName> = None;
+        while let Some(found) = self.store().list(names::LOG_PREFIX, after.as_ref(), 1).await?.into_iter().next() {
+            let source = source_of(found.name.as_str()).ok_or_else(|| foreign(&found.name))?;
+            // `zz` sorts behind every number.
+            after = Some(object_name(format!("{}zz", names::log_prefix(&source)))?);
+            sources.push(source);
+        }
+        sources.sort_unstable();
+        Ok(sources)
+    }
+}
+
+fn source_of(name: &str) -> Option<SourceName> {
+    match names::parse_object_name(name)? {
+        names::ParsedName::Epoch(source, _)
+        | names::ParsedName::LogCommit(source, ..)
+        | names::ParsedName::LongSegment(source, ..)
+        | names::ParsedName::Segment(SegmentName { source, .. }) => Some(source),
+        _ => None,
+    }
+}
+
 impl ChangeLog {
     /// Finds the newest epoch and its newest segment, by two listings of one name.
     pub async fn open(repository: &Repository, source: &SourceName) -> Result<Self, Error> {

@@ -4,7 +4,7 @@ use lifeboat_model::{
     ChangeKind, ChangePlace, ChangedTable, ChangedValue, Lsn, RowChange, SegmentNumber, TransactionHead,
 };
 use lifeboat_repo::{Appender, ChangeLog, SegmentDraft, Unrouted};
-use lifeboat_source::postgres::capture::Captured;
+use lifeboat_source::postgres::capture::{Captured, StructureChange, StructureKind};
 use lifeboat_source::postgres::routing::{Arrived, Routed, Router};
 
 use super::{CaptureIndex, CaptureReport, IndexPlace, after};
@@ -14,6 +14,10 @@ use crate::{Engine, Error};
 pub(crate) const MOVED: &str = "lifeboat.moved";
 /// A table's structure was changed.
 pub(crate) const STRUCTURE: &str = "lifeboat.structure";
+/// Beside that one: the table, or after a line break its column, is no more.
+pub(crate) const DROPPED: &str = "lifeboat.dropped";
+/// How all of them begin.
+pub(crate) const OWN_NOTES: &str = "lifeboat.";
 
 /// What is collected, and what is known to be in the log and in the index already.
 pub(super) struct State {
@@ -141,8 +145,7 @@ impl Writer<'_> {
                         detail: format!("all rows of a table were written anew: table=`{}`", change.table),
                     });
                 }
-                let place = ChangePlace { commit: head.commit, sequence };
-                self.state.draft.note(place, STRUCTURE.to_owned(), change.table.into_bytes());
+                self.note_structure(ChangePlace { commit: head.commit, sequence }, change);
             }
             Captured::Note { sequence, at, prefix, content, is_transactional } => {
                 let commit = if is_transactional { self.head()?.commit } else { at };
@@ -172,6 +175,15 @@ impl Writer<'_> {
             }
         }
         Ok(())
+    }
+
+    fn note_structure(&mut self, place: ChangePlace, change: StructureChange) {
+        if let StructureKind::Dropped { column, .. } = &change.kind {
+            let column = column.as_ref().map(|column| format!("\n{column}")).unwrap_or_default();
+            let dropped = format!("{}{column}", change.table);
+            self.state.draft.note(place, DROPPED.to_owned(), dropped.into_bytes());
+        }
+        self.state.draft.note(place, STRUCTURE.to_owned(), change.table.into_bytes());
     }
 
     /// Seals what is collected, and gives the position that may be confirmed: the index must have it too.

@@ -1,0 +1,191 @@
+//! Finding damage: which transactions and runs removed or rewrote most, whose, and the last good moment.
+//!
+//!   footers ─▶ shared blocks since then ─▶ transactions that took something ─▶ incidents, worst first
+//!   runs since then ─▶ sites that vanished or shrank                             (captured or not)
+//!
+//! No block of a site is read: what a transaction did is told by its counts. So the answer takes the same
+//! time whoever was hit, and shows no value of a row.
+//!
+//! What is not here: what belongs together (`incident`), what runs say (`runs`), putting anything back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt};
+use lifeboat_model::{Epoch, EpochId, SegmentNumber, SiteId, SourceName, Timestamp, TransactionHead};
+use lifeboat_repo::{ChangeLog, ListedSegment};
+
+use crate::{Engine, Error};
+
+mod collect;
+mod incident;
+mod runs;
+
+use collect::Collector;
+pub use incident::{Incident, IncidentNote, SiteDamage, TableDamage};
+pub use runs::{RunDamage, RunDamageKind};
+
+/// Segments whose shared block is read at once.
+const READS_MAX: usize = 16;
+/// A segment is sealed by another clock than the one that commits are told by.
+const CLOCK_SLACK: Duration = Duration::from_secs(600);
+
+/// Where to look.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DamageRequest {
+    pub since: Timestamp,
+    /// Only this source; `None`: every one that the bucket has a log of, and the runs.
+    pub source: Option<SourceName>,
+}
+
+/// What was found.
+#[derive(Debug, Default)]
+pub struct DamageReport {
+    pub logs: Vec<LogLooked>,
+    /// Worst first.
+    pub incidents: Vec<Incident>,
+    /// Sites that vanished, shrank or were not seen, by site.
+    pub runs: Vec<RunDamage>,
+    /// Runs that were compared.
+    pub runs_looked: u64,
+    /// Logs that could not be read; the others are in the report all the same.
+    pub failed: Vec<(SourceName, Error)>,
+}
+
+/// What of a log was looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogLooked {
+    pub source: SourceName,
+    pub segments: u64,
+    pub transactions: u64,
+    /// Till when the log knows what happened; `None`: it has no segment yet.
+    pub till: Option<Timestamp>,
+    /// Between two epochs nobody knows what happened: where such a stretch ends.
+    pub gaps: Vec<(EpochId, Timestamp)>,
+}
+
+/// The moment just before a transaction, as `--at` takes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastGood {
+    /// The transaction that ends it.
+    pub before: TransactionHead,
+}
+
+impl LastGood {
+    /// Exact: everything that committed before it.
+    pub fn at(&self) -> String {
+        format!("before-xid:{}", self.before.id)
+    }
+
+    /// As a time: a restore to it ends before the first commit that is later, which is this one or, where
+    /// clocks jumped, one before it.
+    pub fn time(&self) -> Timestamp {
+        self.before.committed_at.saturating_sub(Duration::from_micros(1))
+    }
+}
+
+/// Looks for damage in every log, and in the runs.
+pub async fn find_damage(engine: &Engine, request: &DamageRequest) -> Result<DamageReport, Error> {
+    let mut report = DamageReport::default();
+    let captured = engine.repository.captured_sources().await?;
+    if let Some(source) = &request.source
+        && !captured.contains(source)
+        && engine.fleet.source(source).is_none()
+    {
+        return Err(Error::NoSuchThing {
+            detail: format!("no such source: source=`{source}`"),
+            hint: "`lifeboat sources inspect` lists those that are configured".into(),
+        });
+    }
+    let chosen = captured.into_iter().filter(|source| request.source.as_ref().is_none_or(|only| only == source));
+    for source in chosen {
+        engine.check_cancelled()?;
+        match look_at_log(engine, &source, request.since).await {
+            Ok((looked, incidents)) => {
+                report.logs.push(looked);
+                report.incidents.extend(incidents);
+            }
+            Err(Error::Cancelled) => return Err(Error::Cancelled),
+            Err(error) => report.failed.push((source, error)),
+        }
+    }
+    report.incidents.sort_by(|a, b| b.rank().cmp(&a.rank()).then_with(|| a.first.commit.cmp(&b.first.commit)));
+    (report.runs, report.runs_looked) = runs::look(engine, request).await?;
+    Ok(report)
+}
+
+async fn look_at_log(
+    engine: &Engine,
+    source: &SourceName,
+    since: Timestamp,
+) -> Result<(LogLooked, Vec<Incident>), Error> {
+    let log = ChangeLog::open(&engine.repository, source).await?;
+    let mut looked = LogLooked { source: source.clone(), segments: 0, transactions: 0, till: None, gaps: Vec::new() };
+    let mut collector = Collector::new(since);
+    for epoch in epochs_since(&log, since).await? {
+        if epoch.id > EpochId(1) && epoch.facts.begun_at >= since {
+            looked.gaps.push((epoch.id, epoch.facts.begun_at));
+        }
+        let segments = segments_since(&log, epoch.id, since).await?;
+        looked.segments += segments.len() as u64;
+        let footers = log.footers(segments).await?;
+        let log = &log;
+        let mut facts = std::pin::pin!(
+            footers
+                .map_ok(|(segment, footer)| async move {
+                    let shared = log.shared(&segment, &footer).await?;
+                    Ok::<_, lifeboat_repo::Error>((footer, shared))
+                })
+                .try_buffered(READS_MAX)
+        );
+        while let Some((footer, shared)) = facts.next().await.transpose()? {
+            engine.check_cancelled()?;
+            looked.till = Some(footer.sealed_at);
+            collector.take(epoch.id, &footer, &shared);
+        }
+        collector.end_epoch(epoch.id);
+    }
+    looked.transactions = collector.transactions();
+    let (suspects, notes) = collector.finish();
+    Ok((looked, incident::incidents(source, suspects, &notes)))
+}
+
+/// The epochs that reach into the time, oldest first.
+async fn epochs_since(log: &ChangeLog, since: Timestamp) -> Result<Vec<Epoch>, Error> {
+    let mut epochs = Vec::new();
+    let mut number = log.newest().map_or(0, |newest| newest.epoch.0);
+    while number > 0 {
+        let epoch = log.epoch(EpochId(number)).await?;
+        let is_enough = epoch.facts.begun_at < since;
+        epochs.push(epoch);
+        if is_enough {
+            break;
+        }
+        number -= 1;
+    }
+    epochs.reverse();
+    Ok(epochs)
+}
+
+/// The segments of an epoch that may hold what was committed since, found by halving: they were sealed in order.
+async fn segments_since(log: &ChangeLog, epoch: EpochId, since: Timestamp) -> Result<Vec<ListedSegment>, Error> {
+    let Some(newest) = log.newest_segment(epoch).await? else { return Ok(Vec::new()) };
+    let since = since.saturating_sub(CLOCK_SLACK);
+    let (mut from, mut till) = (1, newest.number.0);
+    while from < till {
+        let middle = from + (till - from) / 2;
+        let number = SegmentNumber(middle);
+        let Some(segment) = log.segments(epoch, number..=number).await?.pop() else { break };
+        match log.footer(&segment).await?.sealed_at < since {
+            true => from = middle + 1,
+            false => till = middle,
+        }
+    }
+    Ok(log.segments(epoch, SegmentNumber(from)..=newest.number).await?)
+}
+
+/// A table's name, shared by all that counts it.
+type TableName = Arc<str>;
+
+/// Of one site: its id and what it lost.
+type BySite<T> = std::collections::BTreeMap<SiteId, T>;
