@@ -98,6 +98,10 @@ async fn a_script_that_deletes_a_third_of_the_sites_is_found_first_with_each_sit
     assert!(text.starts_with("1. app: 10 sites lost "), "{text}");
     assert!(text.contains("deploy: cleanup-old-sites.sql"), "{text}");
 
+    // What all of this is read from is whole, and a check looks at it too.
+    let text = lifeboat(&["check", "--read-data"]);
+    assert!(text.contains("change log of app: 1 epochs, ") && text.ends_with("all whole.\n"), "{text}");
+
     // Each moment is one at which the site's rows are all there, and after which they are not.
     let all = DamageRequest { since: Timestamp(0), source: None };
     let report = find_damage(&engine, &all).await.unwrap();

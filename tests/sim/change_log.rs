@@ -11,19 +11,19 @@ use lifeboat_repo::{Appender, ChangeLog, Error, Repository, SegmentDraft};
 use lifeboat_store::{MemoryStore, ObjectName, Retry, RetryPolicy, Store};
 use lifeboat_testkit::fault_store::{Damage, Failure, FaultStore};
 
-fn source() -> SourceName {
+pub fn source() -> SourceName {
     SourceName::new("app").unwrap()
 }
 
-fn sites() -> [SiteId; 2] {
+pub fn sites() -> [SiteId; 2] {
     [SiteId::new("acme").unwrap(), SiteId::new("beta").unwrap()]
 }
 
-fn writer() -> WriterIdentity {
+pub fn writer() -> WriterIdentity {
     WriterIdentity { host: "h".into(), machine: "m".into(), boot: "b".into(), pid: 1, started: 1 }
 }
 
-fn facts() -> EpochFacts {
+pub fn facts() -> EpochFacts {
     EpochFacts {
         source: source(),
         kind: SourceKind::Postgres,
@@ -40,7 +40,7 @@ fn facts() -> EpochFacts {
 }
 
 /// One transaction with a row of each site; `by` tells one writer's from another's.
-fn draft(commit: u64, by: &str) -> SegmentDraft {
+pub fn draft(commit: u64, by: &str) -> SegmentDraft {
     let columns = ["id", "by"].map(|name| ChangedColumn { name: name.into(), type_name: "text".into() }).to_vec();
     let table = Arc::new(ChangedTable { name: "issues".into(), columns, key: vec![0] });
     let head = TransactionHead { id: TransactionId(commit), commit: Lsn(commit), committed_at: Timestamp(1) };
@@ -53,7 +53,7 @@ fn draft(commit: u64, by: &str) -> SegmentDraft {
 }
 
 /// A repository in memory, with an epoch and as many segments.
-async fn new_log(segments: u64) -> (Arc<MemoryStore>, SecretKey) {
+pub async fn new_log(segments: u64) -> (Arc<MemoryStore>, SecretKey) {
     let (store, master) = (Arc::new(MemoryStore::new()), SecretKey::generate().unwrap());
     let (repository, _) = Repository::init(store.clone(), &master).await.unwrap();
     let log = ChangeLog::open(&repository, &source()).await.unwrap();
@@ -64,7 +64,7 @@ async fn new_log(segments: u64) -> (Arc<MemoryStore>, SecretKey) {
     (store, master)
 }
 
-async fn open(store: Arc<dyn Store>, master: &SecretKey) -> Result<ChangeLog, Error> {
+pub async fn open(store: Arc<dyn Store>, master: &SecretKey) -> Result<ChangeLog, Error> {
     ChangeLog::open(&Repository::open(store, master).await?, &source()).await
 }
 
@@ -73,7 +73,7 @@ async fn appender(store: Arc<dyn Store>, master: &SecretKey) -> Result<Appender,
 }
 
 /// Everything the log says of both sites: commit and writer of each row.
-async fn read_all(store: Arc<dyn Store>, master: &SecretKey) -> Result<Vec<String>, Error> {
+pub async fn read_all(store: Arc<dyn Store>, master: &SecretKey) -> Result<Vec<String>, Error> {
     let log = open(store, master).await?;
     let Some(newest) = log.newest() else { return Ok(Vec::new()) };
     let mut all = Vec::new();
@@ -154,7 +154,7 @@ async fn capture(store: Arc<dyn Store>, master: &SecretKey) -> Result<(), Error>
     Ok(())
 }
 
-async fn new_repository() -> (Arc<MemoryStore>, SecretKey) {
+pub async fn new_repository() -> (Arc<MemoryStore>, SecretKey) {
     let (store, master) = (Arc::new(MemoryStore::new()), SecretKey::generate().unwrap());
     Repository::init(store.clone(), &master).await.unwrap();
     (store, master)

@@ -10,6 +10,7 @@ mod child;
 mod damage;
 mod faults;
 mod kill;
+mod log_check;
 mod power_loss;
 mod races;
 mod real_kill;

@@ -1,13 +1,15 @@
 //! `lifeboat check [SITE] [--read-data [PERCENT]] [--against-source]`: is what is stored whole?
 
-use lifeboat_engine::{CheckRequest, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget, SiteCheck, check};
+use lifeboat_engine::{
+    CheckRequest, LogCheck, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget, SiteCheck, check, check_logs,
+};
 use lifeboat_engine::{Engine, Error, plan_restore};
-use lifeboat_model::{PointInTime, SiteId, Timestamp, worst_exit_code};
-use lifeboat_repo::{CheckDepth, CheckReport, Finding};
+use lifeboat_model::{PointInTime, SiteId, SourceName, Timestamp, worst_exit_code};
+use lifeboat_repo::{CheckDepth, CheckReport, Finding, LogCheckReport, LogFinding};
 use serde_json::json;
 
 use crate::args::CheckArgs;
-use crate::output::{Align, Failed, Outcome, Table, bytes, count};
+use crate::output::{Align, Failed, Outcome, Output, Table, bytes, count};
 use crate::{CliError, Context};
 
 const DAMAGE: u8 = 20;
@@ -28,7 +30,8 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<Outcome, CliError> {
         let checks = check(&open.engine, &request).await;
         open.bars.clear();
         let checks = checks?;
-        let outcome = tell(&checks, context);
+        let logs = check_logs(&open.engine, &request).await?;
+        let outcome = tell(&checks, &logs, context);
         if args.against_source {
             compare(&open.engine, checks.iter().map(|check| &check.site), context).await?;
         }
@@ -41,7 +44,7 @@ fn turn(now: Timestamp) -> u64 {
     u64::try_from(now.0 / 86_400_000_000).unwrap_or(0)
 }
 
-fn tell(checks: &[SiteCheck], context: &Context) -> Outcome {
+fn tell(checks: &[SiteCheck], logs: &[LogCheck], context: &Context) -> Outcome {
     let output = &context.output;
     let mut failed = Vec::new();
     let mut table = Table::new(&[
@@ -78,6 +81,8 @@ fn tell(checks: &[SiteCheck], context: &Context) -> Outcome {
         }
     }
     table.lines().iter().for_each(|line| output.line(line));
+    let (log_objects, log_read) = tell_logs(logs, output, &mut failed);
+    (objects, read) = (objects + log_objects, read + log_read);
     output.line(format!(
         "{} sites, {} objects, {} read: {}",
         count(checks.len() as u64),
@@ -93,9 +98,72 @@ fn tell(checks: &[SiteCheck], context: &Context) -> Outcome {
     }
     Outcome { exit_code, failed, ..Outcome::ok() }
         .with("sites", checks.len())
+        .with("logs", logs.len())
         .with("objects", objects)
         .with("bytes_read", read)
         .with("findings", total)
+}
+
+/// A line a log, and what is damaged in it. Gives objects and bytes read.
+fn tell_logs(logs: &[LogCheck], output: &Output, failed: &mut Vec<Failed>) -> (u64, u64) {
+    let (mut objects, mut read) = (0, 0);
+    for LogCheck { source, outcome } in logs {
+        match outcome {
+            Ok(report) => {
+                (objects, read) = (objects + report.objects, read + report.bytes_read);
+                output.event("log", log_json(source, report));
+                output.line(format!(
+                    "change log of {source}: {} epochs, {} segments, {} blocks read: {}",
+                    count(report.epochs),
+                    count(report.segments),
+                    count(report.blocks_read),
+                    if report.findings.is_empty() { "whole".to_owned() } else { "DAMAGE".to_owned() }
+                ));
+                failed.extend(report.findings.iter().map(log_damage));
+            }
+            Err(error) => {
+                let error = CliError::of(error);
+                output.event("log", json!({ "source": source.as_str(), "message": error.message }));
+                let message = format!("the change log cannot be checked: source=`{source}`: {}", error.message);
+                failed.push(Failed { site: None, message, hint: error.hint.clone(), exit_code: error.exit_code() });
+            }
+        }
+    }
+    (objects, read)
+}
+
+fn log_damage(finding: &LogFinding) -> Failed {
+    let offset = finding.offset.map(|offset| format!(", offset=`{offset}`")).unwrap_or_default();
+    Failed {
+        site: finding.site.as_ref().map(ToString::to_string),
+        message: format!("{}: object=`{}`{offset}", finding.detail, finding.object),
+        hint: Some(
+            "bring the object back from the store's own versions or copies; moments before it, and from the next \
+             `lifeboat backup --all` on, are not touched by it"
+                .to_owned(),
+        ),
+        exit_code: DAMAGE,
+    }
+}
+
+fn log_json(source: &SourceName, report: &LogCheckReport) -> serde_json::Value {
+    let findings = report.findings.iter().map(|finding| {
+        json!({
+            "object": finding.object,
+            "offset": finding.offset,
+            "site": finding.site.as_ref().map(SiteId::as_str),
+            "detail": finding.detail,
+        })
+    });
+    json!({
+        "source": source.as_str(),
+        "epochs": report.epochs,
+        "segments": report.segments,
+        "objects": report.objects,
+        "blocks_read": report.blocks_read,
+        "bytes_read": report.bytes_read,
+        "findings": findings.collect::<Vec<_>>(),
+    })
 }
 
 fn row(site: &SiteId, report: &CheckReport) -> [String; 6] {

@@ -1,9 +1,9 @@
-//! Checking sites: what the repository holds of them is whole, and is what was last seen there.
+//! Checking sites and change logs: what the repository holds is whole, and is what was last seen there.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lifeboat_model::{Fault, Faulty, Generation, ProgressEvent, ProgressPhase, SiteId};
-use lifeboat_repo::{CheckDepth, CheckReport};
+use lifeboat_model::{Fault, Faulty, Generation, ProgressEvent, ProgressPhase, SiteId, SourceName};
+use lifeboat_repo::{ChangeLog, CheckDepth, CheckReport, LogCheckReport};
 
 use crate::{Engine, Error, this_process};
 
@@ -26,6 +26,32 @@ impl SiteCheck {
     pub fn is_whole(&self) -> bool {
         self.outcome.as_ref().is_ok_and(|report| report.findings.is_empty())
     }
+}
+
+/// What the check of one source's change log found.
+#[derive(Debug)]
+pub struct LogCheck {
+    pub source: SourceName,
+    pub outcome: Result<LogCheckReport, Error>,
+}
+
+/// Checks every change log: all of it, or of blocks those of the sites that were asked for.
+pub async fn check_logs(engine: &Engine, request: &CheckRequest) -> Result<Vec<LogCheck>, Error> {
+    let mut checks = Vec::new();
+    for source in engine.repository.captured_sources().await? {
+        engine.check_cancelled()?;
+        let outcome = check_log(engine, &source, request).await;
+        match &outcome {
+            Err(error) if error.fault() == Fault::Cancelled => return Err(Error::Cancelled),
+            _ => checks.push(LogCheck { source, outcome }),
+        }
+    }
+    Ok(checks)
+}
+
+async fn check_log(engine: &Engine, source: &SourceName, request: &CheckRequest) -> Result<LogCheckReport, Error> {
+    let log = ChangeLog::open(&engine.repository, source).await?;
+    Ok(log.check(request.depth, &request.sites).await?)
 }
 
 /// Checks sites one after another; damage of one never hides another's.

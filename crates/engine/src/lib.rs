@@ -21,7 +21,7 @@ mod restore;
 
 pub use backup::{BackupReport, BackupRequest, SiteBackup, SiteOutcome, backup};
 pub use capture::{CaptureIndex, CaptureReport, CaptureRequest, IndexPlace, capture};
-pub use check::{CheckRequest, SiteCheck, check};
+pub use check::{CheckRequest, LogCheck, SiteCheck, check, check_logs};
 pub use context::{Engine, Fingerprint, HeadMemory, NoMemory, Policy, Usage};
 pub use damage::{
     DamageReport, DamageRequest, Incident, IncidentNote, LastGood, LogLooked, RunDamage, RunDamageKind, SiteDamage,

@@ -10,6 +10,7 @@
 //! (`lifeboat-engine`). Nothing is deleted, and nothing is written again as longer segments yet.
 
 mod append;
+mod check;
 mod draft;
 mod read;
 
@@ -23,6 +24,7 @@ use crate::upload::object_name;
 use crate::{Error, Repository};
 
 pub use append::Appender;
+pub use check::{LogCheckReport, LogFinding};
 pub use draft::{SegmentDraft, Unrouted};
 pub use read::{LogReadStats, SegmentBlock};
 

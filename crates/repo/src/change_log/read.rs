@@ -7,7 +7,7 @@
 
 use std::ops::RangeInclusive;
 
-use bytes::BytesMut;
+use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use lifeboat_format::{
     BlockReader, ObjectHeader, SegmentTail, SiteKeys, decode_footer, decode_shared, decode_unrouted, names,
@@ -88,6 +88,14 @@ impl ChangeLog {
                 return Ok(footer);
             }
         }
+        let (footer, end) = self.read_footer(segment).await?;
+        self.memory.remember(name.as_str(), &end);
+        Ok(footer)
+    }
+
+    /// A footer from the store, and the bytes that it was read from.
+    pub(super) async fn read_footer(&self, segment: &ListedSegment) -> Result<(SegmentFooter, Bytes), Error> {
+        let name = self.object_name(segment)?;
         let store = self.repository.store();
         let guess = FOOTER_BYTES_GUESS.min(segment.len);
         let end = store.get_range(&name, segment.len - guess..segment.len).await?;
@@ -98,8 +106,7 @@ impl ChangeLog {
             None => store.get_range(&name, tail.footer_offset..segment.len).await?,
         };
         let footer = self.decode_end(segment, &end).map_err(Error::of_object(&name))?;
-        self.memory.remember(name.as_str(), &end);
-        Ok(footer)
+        Ok((footer, end))
     }
 
     /// `end`: footer and tail.
@@ -133,7 +140,7 @@ impl ChangeLog {
         }))
     }
 
-    fn check_follows(
+    pub(super) fn check_follows(
         &self,
         segment: &ListedSegment,
         footer: &SegmentFooter,
@@ -212,18 +219,28 @@ impl ChangeLog {
             Fault::Damage => self.damaged(segment, &block.place, block.site.as_str(), error),
             _ => error,
         })?;
-        let header = ObjectHeader::parse(&bytes)
-            .map_err(|error| self.damaged(segment, &block.place, block.site.as_str(), error))?;
-        let handle = self.repository.handle_of(&block.site);
-        let keys = self.repository.site_keys(handle, header.key).await.map_err(|error| match error.fault() {
-            // Either the key is lost, or the number is what is damaged: both are named.
-            Fault::Damage => self.damaged(segment, &block.place, block.site.as_str(), error),
-            _ => error,
-        })?;
+        let keys = self.keys_of_block(segment, block, &bytes).await?;
         Ok((found, keys, bytes))
     }
 
-    async fn read_place(&self, segment: &ListedSegment, place: &ObjectPlace) -> Result<BytesMut, Error> {
+    /// The key that a block's header names.
+    pub(super) async fn keys_of_block(
+        &self,
+        segment: &ListedSegment,
+        block: &BlockRef,
+        bytes: &[u8],
+    ) -> Result<SiteKeys, Error> {
+        let header = ObjectHeader::parse(bytes)
+            .map_err(|error| self.damaged(segment, &block.place, block.site.as_str(), error))?;
+        let handle = self.repository.handle_of(&block.site);
+        self.repository.site_keys(handle, header.key).await.map_err(|error| match error.fault() {
+            // Either the key is lost, or the number is what is damaged: both are named.
+            Fault::Damage => self.damaged(segment, &block.place, block.site.as_str(), error),
+            _ => error,
+        })
+    }
+
+    pub(super) async fn read_place(&self, segment: &ListedSegment, place: &ObjectPlace) -> Result<BytesMut, Error> {
         let name = self.object_name(segment)?;
         let range = place.offset..place.offset.saturating_add(place.len);
         let bytes = self.repository.store().get_range(&name, range).await?;
@@ -231,7 +248,7 @@ impl ChangeLog {
     }
 
     /// Names the segment, the place in it, and whose block it is; what is no damage stays what it is.
-    fn damaged(
+    pub(super) fn damaged(
         &self,
         segment: &ListedSegment,
         place: &ObjectPlace,
