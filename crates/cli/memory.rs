@@ -5,21 +5,37 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lifeboat_control::{Catalog, Head, Noted, RunSeen, SiteFingerprint, SiteHead, SiteRow, SiteSummary};
 use lifeboat_engine::{Fingerprint, HeadMemory};
 use lifeboat_model::{Faulty, Mark, Run, RunNumber, SiteId, SiteState};
-use lifeboat_repo::{KnownHead, Repository, Site};
+use lifeboat_repo::{FooterMemory, KnownHead, Repository, Site};
 
 use crate::CliError;
 use crate::output::Output;
 
 pub struct CatalogMemory {
-    catalog: Mutex<Catalog>,
+    catalog: Arc<Mutex<Catalog>>,
     repository: Repository,
     output: Output,
     warned: AtomicBool,
+}
+
+/// The catalog as memory of footers. Its failures are silent: the next use of the catalog tells them.
+struct CatalogFooters(Arc<Mutex<Catalog>>);
+
+impl FooterMemory for CatalogFooters {
+    fn recall(&self, object: &str) -> Option<Vec<u8>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).footer(object).ok().flatten()
+    }
+
+    fn remember(&self, object: &str, end: &[u8]) {
+        let noted = self.0.lock().unwrap_or_else(PoisonError::into_inner).note_footer(object, end);
+        if let Err(error) = noted {
+            tracing::debug!(%error, object, "a footer was not remembered");
+        }
+    }
 }
 
 impl CatalogMemory {
@@ -46,7 +62,7 @@ impl CatalogMemory {
                 Catalog::in_memory(&identity)?
             }
         };
-        Ok(Self { catalog: Mutex::new(catalog), repository, output, warned: AtomicBool::new(warned) })
+        Ok(Self { catalog: Arc::new(Mutex::new(catalog)), repository, output, warned: AtomicBool::new(warned) })
     }
 
     pub fn lock(&self) -> MutexGuard<'_, Catalog> {
@@ -161,6 +177,10 @@ impl HeadMemory for CatalogMemory {
         };
         let noted = self.lock().note_fingerprint(self.repository.handle_of(site), &row);
         self.or_warn(noted);
+    }
+
+    fn footers(&self) -> Arc<dyn FooterMemory> {
+        Arc::new(CatalogFooters(Arc::clone(&self.catalog)))
     }
 
     fn newest_run(&self) -> Option<RunNumber> {

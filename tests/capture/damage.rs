@@ -99,8 +99,20 @@ async fn a_script_that_deletes_a_third_of_the_sites_is_found_first_with_each_sit
     assert!(text.contains("deploy: cleanup-old-sites.sql"), "{text}");
 
     // What all of this is read from is whole, and a check looks at it too.
-    let text = lifeboat(&["check", "--read-data"]);
-    assert!(text.contains("change log of app: 1 epochs, ") && text.ends_with("all whole.\n"), "{text}");
+    let checked = lifeboat(&["check", "--read-data"]);
+    assert!(checked.contains("change log of app: 1 epochs, ") && checked.ends_with("all whole.\n"), "{checked}");
+
+    // Footers are kept on this host, and nothing is lost with them.
+    let footers = || {
+        let catalog = rusqlite::Connection::open(place.path().join("lifeboat.catalog/catalog.sqlite")).unwrap();
+        catalog.query_row("SELECT count(*) FROM footer", [], |row| row.get::<_, i64>(0)).unwrap()
+    };
+    let kept = footers();
+    assert!(kept > 2, "{kept}");
+    lifeboat(&["catalog", "rebuild"]);
+    assert_eq!(footers(), 0);
+    assert_eq!(lifeboat(&["find-damage", "--since", "1h", "--source", "app"]), text);
+    assert_eq!(footers(), kept);
 
     // Each moment is one at which the site's rows are all there, and after which they are not.
     let all = DamageRequest { since: Timestamp(0), source: None };

@@ -6,8 +6,9 @@
 //!   catalog.sqlite.aside-<n>   one that was damaged or of another version
 //! ```
 //!
-//! Two uses. Listings are answered without asking the bucket about every site. And the newest
-//! commit seen of each site is a high-water mark: a bucket that has less has lost commits.
+//! Three uses. Listings are answered without asking the bucket about every site. The newest commit
+//! seen of each site is a high-water mark: a bucket that has less has lost commits. And footers of change
+//! logs that were read are not fetched again.
 //!
 //! Invariants: deleting the catalog never changes an answer, it only slows one down and forgets the
 //! marks; a mark never sinks (but for [`Catalog::replace`], which says which ones would); a catalog
@@ -15,6 +16,7 @@
 //!
 //! What is not here: reading the bucket (the engine does, and tells the catalog).
 
+mod footers;
 mod rebuild;
 mod record;
 mod rows;
@@ -41,6 +43,8 @@ const FILE: &str = "catalog.sqlite";
 pub struct Catalog {
     file: PathBuf,
     connection: Connection,
+    /// Bytes of footers, where they were counted.
+    footer_bytes: Option<u64>,
 }
 
 /// A catalog, and what had to be done to open it.
@@ -171,13 +175,13 @@ impl Catalog {
         let file = PathBuf::from(":memory:");
         let connection = Connection::open_in_memory().map_err(|error| Error::of_sqlite(&file, error))?;
         schema::prepare(&connection, repository).map_err(|refusal| refusal.into_error(&file))?;
-        Ok(Self { file, connection })
+        Ok(Self { file, connection, footer_bytes: None })
     }
 
     fn try_open(file: &Path, repository: &str) -> Result<(Self, bool), Refusal> {
         let connection = Connection::open(file).map_err(|error| Refusal::of(file, error))?;
         let is_new = schema::prepare(&connection, repository).map_err(|refusal| refusal.with_file(file))?;
-        Ok((Self { file: file.to_owned(), connection }, is_new))
+        Ok((Self { file: file.to_owned(), connection, footer_bytes: None }, is_new))
     }
 
     /// The newest commit of the site that was ever seen.

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use lifeboat_model::{ProgressSink, RunNumber, SiteId, SnapshotRecord, SourceName};
-use lifeboat_repo::{ChangeLog, FetchControl, FetchLimits, IngestOptions, KnownHead, Repository, Site};
+use lifeboat_repo::{
+    ChangeLog, FetchControl, FetchLimits, FooterMemory, IngestOptions, KnownHead, NoFooterMemory, Repository, Site,
+};
 
 use crate::{Error, Fleet, Hooks};
 
@@ -55,6 +57,10 @@ pub trait HeadMemory: Send + Sync {
     fn note_fingerprint(&self, site: &SiteId, fingerprint: &Fingerprint);
     fn newest_run(&self) -> Option<RunNumber>;
     fn note_run(&self, run: &lifeboat_model::Run);
+    /// Where footers of change logs are kept, so that each is read from the store once.
+    fn footers(&self) -> Arc<dyn FooterMemory> {
+        Arc::new(NoFooterMemory)
+    }
 }
 
 /// A digest of everything a snapshot's change detection compares: when the sources still have the
@@ -95,9 +101,9 @@ impl Engine {
         if self.cancel.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
     }
 
-    /// The change log of a source, as it is now.
-    pub(crate) async fn change_log(&self, source: &SourceName) -> Result<ChangeLog, Error> {
-        Ok(ChangeLog::open(&self.repository, source).await?)
+    /// The change log of a source as it is now; footers that this host knows are not read again.
+    pub async fn change_log(&self, source: &SourceName) -> Result<ChangeLog, Error> {
+        Ok(ChangeLog::open(&self.repository, source).await?.with_memory(self.memory.footers()))
     }
 
     /// The site as the bucket has it, or an error that suggests a name.

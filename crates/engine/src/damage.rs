@@ -119,7 +119,7 @@ async fn look_at_log(
     source: &SourceName,
     since: Timestamp,
 ) -> Result<(LogLooked, Vec<Incident>), Error> {
-    let log = ChangeLog::open(&engine.repository, source).await?;
+    let log = engine.change_log(source).await?;
     let mut looked = LogLooked { source: source.clone(), segments: 0, transactions: 0, till: None, gaps: Vec::new() };
     let mut collector = Collector::new(since);
     for epoch in epochs_since(&log, since).await? {

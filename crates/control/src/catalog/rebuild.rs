@@ -73,7 +73,8 @@ impl Catalog {
     fn try_replace(&mut self, content: &Content) -> rusqlite::Result<()> {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(
-            "DELETE FROM site; DELETE FROM run; DELETE FROM site_run; DELETE FROM fingerprint; DELETE FROM whole",
+            "DELETE FROM site; DELETE FROM run; DELETE FROM site_run; DELETE FROM fingerprint; DELETE FROM whole; \
+             DELETE FROM footer",
         )?;
         for site in &content.sites {
             write_head(&transaction, site)?;
@@ -81,6 +82,8 @@ impl Catalog {
         for run in &content.runs {
             write_run(&transaction, run)?;
         }
-        transaction.commit()
+        transaction.commit()?;
+        self.footer_bytes = None;
+        Ok(())
     }
 }

@@ -16,6 +16,9 @@ const VERSION: i64 = 1;
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 const WHOLE: &str = "CREATE TABLE IF NOT EXISTS whole (only_one INTEGER PRIMARY KEY CHECK (only_one = 1)) STRICT";
+const FOOTER: &str = "CREATE TABLE IF NOT EXISTS footer (
+  number INTEGER PRIMARY KEY, object TEXT NOT NULL UNIQUE, bytes BLOB NOT NULL
+) STRICT";
 const TABLES: &str = "
 CREATE TABLE repository (identity TEXT NOT NULL);
 CREATE TABLE site (
@@ -62,6 +65,7 @@ fn prepare_inside(connection: &Connection, repository: &str) -> Result<bool, Ref
     if tables == 0 && application == 0 {
         connection.execute_batch(TABLES).map_err(refused)?;
         connection.execute_batch(WHOLE).map_err(refused)?;
+        connection.execute_batch(FOOTER).map_err(refused)?;
         connection
             .execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}"))
             .map_err(refused)?;
@@ -79,7 +83,8 @@ fn prepare_inside(connection: &Connection, repository: &str) -> Result<bool, Ref
     if identity.as_deref() != Some(repository) {
         return Err(Refusal::Failed(Error::OtherRepository { file: String::new() }));
     }
-    // Younger than the others: its one row says that every site is known.
+    // Younger than the others: the one row of the first says that every site is known.
     connection.execute_batch(WHOLE).map_err(refused)?;
+    connection.execute_batch(FOOTER).map_err(refused)?;
     Ok(false)
 }

@@ -341,3 +341,26 @@ fn a_rebuild_names_the_marks_that_the_bucket_no_longer_reaches() {
     catalog.clear().unwrap();
     assert_eq!((catalog.sites().unwrap().len(), catalog.last_run().unwrap()), (0, None));
 }
+
+#[test]
+fn footers_are_remembered_the_newest_of_them_and_gone_with_a_rebuild() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut catalog = open(dir.path()).catalog;
+    for number in 0..1_000_u32 {
+        catalog.note_footer_within(&format!("log/app/{number}"), &[number as u8; 100], 20_000).unwrap();
+    }
+    let known = |catalog: &Catalog| {
+        (0..1_000_u32).filter(|number| catalog.footer(&format!("log/app/{number}")).unwrap().is_some()).count()
+    };
+    assert!((50..=200).contains(&known(&catalog)), "{}", known(&catalog));
+    assert_eq!(catalog.footer("log/app/999").unwrap(), Some(vec![231; 100]), "the newest one stays");
+    assert_eq!(catalog.footer("log/app/0").unwrap(), None);
+    catalog.note_footer_within("log/app/999", b"another", 20_000).unwrap();
+    catalog.note_footer_within("log/app/large", &[0; 10_000], 20_000).unwrap();
+    drop(catalog);
+    let mut catalog = open(dir.path()).catalog;
+    assert_eq!(catalog.footer("log/app/999").unwrap(), Some(b"another".to_vec()));
+    assert_eq!(catalog.footer("log/app/large").unwrap(), None, "one must not push out all others");
+    catalog.replace(&Content::default()).unwrap();
+    assert_eq!(known(&catalog), 0);
+}
