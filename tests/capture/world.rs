@@ -126,7 +126,7 @@ pub async fn capture_when_free(
     index: &mut Index,
 ) -> Result<CaptureReport, Error> {
     for _ in 0..100 {
-        match capture(engine, request, index).await {
+        match capture(engine, request, index, &|_| ()).await {
             Err(Error::CapturedElsewhere { .. }) => tokio::time::sleep(Duration::from_millis(100)).await,
             other => return other,
         }

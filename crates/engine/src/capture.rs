@@ -8,26 +8,30 @@
 //! Invariant (no-gap-no-duplicate): what the log has already is dropped when it comes again, by its position
 //! and sequence; what it does not have was never confirmed.
 //!
-//! What is not here: decoding (`lifeboat-source`), sealing and names (`lifeboat-repo`), replaying (`replay`).
+//! Whoever captures is told what happens as it happens ([`CaptureNews`]); a capture itself waits for nobody.
+//!
+//! What is not here: trying again, bases, the slot's size (`lifeboat-control`), decoding (`lifeboat-source`), sealing and names (`lifeboat-repo`), replaying (`replay`).
 
-use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lifeboat_model::{EpochFacts, EpochId, EpochReason, Lsn, SiteId, SourceKind, SourceName, Timestamp};
 use lifeboat_repo::{Appender, ChangeLog};
 use lifeboat_source::Source;
 use lifeboat_source::postgres::PostgresSource;
-use lifeboat_source::postgres::capture::{
-    CaptureStream, Captured, Followed, Following, ServerIdentity, SlotState, StructureNotes,
-};
+use lifeboat_source::postgres::capture::{Followed, Following, ServerIdentity, SlotState, StructureNotes};
 use lifeboat_source::postgres::routing::{IndexKey, RoutingIndex};
 
 use crate::fleet::AnySource;
 use crate::{Engine, Error, this_process};
 
+mod follow;
+mod news;
 mod writer;
 
+pub use news::{CaptureNews, TellNews};
 pub(crate) use writer::{DROPPED, MOVED, OWN_NOTES, STRUCTURE};
+
+use follow::follow;
 use writer::{State, Writer};
 
 /// What to capture, and how.
@@ -54,7 +58,7 @@ pub struct IndexPlace {
 }
 
 /// An index that belongs to a place of the log, also after a crash.
-pub trait CaptureIndex: RoutingIndex {
+pub trait CaptureIndex: RoutingIndex + Send {
     /// `None`: it was never filled to its end, or is another repository's.
     fn place(&mut self) -> Result<Option<IndexPlace>, Error>;
     fn clear(&mut self) -> Result<(), Error>;
@@ -81,31 +85,46 @@ pub struct CaptureReport {
     pub structure_is_noted: bool,
 }
 
-/// A heartbeat of a source in which nothing happens: the log says that it knows.
-const IDLE_SEGMENT_EVERY: Duration = Duration::from_secs(60);
-const WAIT: Duration = Duration::from_millis(200);
-
 /// Follows a source until it is caught up, or until it is told to stop. Bases for a new epoch are the
-/// caller's to make: until a site has one, its changes lead nowhere.
+/// caller's to make: until a site has one, its changes lead nowhere. Where an epoch breaks, the next begins.
 pub async fn capture(
     engine: &Engine,
     request: &CaptureRequest,
     index: &mut dyn CaptureIndex,
+    tell: &TellNews,
+) -> Result<CaptureReport, Error> {
+    let mut broken = None;
+    loop {
+        engine.check_cancelled()?;
+        match capture_epoch(engine, request, (&mut *index, tell), broken.take()).await {
+            Err(Error::EpochBroken { detail, .. }) => broken = Some((EpochReason::TableRewritten, detail)),
+            other => return other,
+        }
+    }
+}
+
+async fn capture_epoch(
+    engine: &Engine,
+    request: &CaptureRequest,
+    (index, tell): (&mut dyn CaptureIndex, &TellNews),
+    broken: Option<(EpochReason, String)>,
 ) -> Result<CaptureReport, Error> {
     let source = postgres_source(engine, &request.source)?;
     let log = ChangeLog::open(&engine.repository, &request.source).await?;
-    let end = match log.appender().await? {
-        Some(appender) => tokio::task::block_in_place(|| judge(source, appender, index))?,
-        None => LogEnd::Over { why: EpochReason::First, note: "nothing was captured before".into() },
+    let end = match (log.appender().await?, broken) {
+        (_, Some((why, note))) => LogEnd::Over { why, note },
+        (Some(appender), None) => tokio::task::block_in_place(|| judge(source, appender, index))?,
+        (None, None) => LogEnd::Over { why: EpochReason::First, note: "nothing was captured before".into() },
     };
     let begun = match end {
         LogEnd::GoOn(appender) => go_on(source, *appender, index)?,
         LogEnd::Over { why, note } => begin_epoch(source, &log, (why, note), index).await?,
     };
     let Begun { appender, following: Following { mut stream, router }, report } = begun;
-    let state = State::at(&log, &appender).await?;
-    let mut writer = Writer { engine, appender, router, index, report, state };
-    follow(engine, request, &mut stream, &mut writer).await?;
+    tell(CaptureNews::of(&report));
+    let state = State::at(&log, &appender, index).await?;
+    let mut writer = Writer { engine, source, appender, router, index, report, state };
+    follow(engine, request, (&mut stream, &mut writer), tell).await?;
     Ok(writer.report)
 }
 
@@ -194,7 +213,13 @@ async fn begin_epoch(
         why,
         note: note.clone(),
     };
-    let appender = log.begin_epoch(facts, &this_process()).await?;
+    let appender = match log.begin_epoch(facts, &this_process()).await {
+        Ok(appender) => appender,
+        Err(error) => {
+            tokio::task::block_in_place(|| prepared.abandon());
+            return Err(error.into());
+        }
+    };
     let (epoch, begins) = (appender.epoch().id, prepared.begins);
     index.commit(&IndexPlace { epoch, position: begins })?;
     let mut report = CaptureReport::new(epoch, begins);
@@ -222,44 +247,6 @@ impl RoutingIndex for Filling<'_> {
     fn forget_table(&mut self, table: &str) -> Result<(), lifeboat_source::Error> {
         self.0.forget_table(table)
     }
-}
-
-/// Takes what the source says until it is time to stop; what was taken is durable then.
-async fn follow(
-    engine: &Engine,
-    request: &CaptureRequest,
-    stream: &mut CaptureStream,
-    writer: &mut Writer<'_>,
-) -> Result<(), Error> {
-    let target = match request.until_caught_up {
-        true => Some(tokio::task::block_in_place(|| newest_position(engine, &request.source))?),
-        false => None,
-    };
-    let (mut flushed, mut is_over) = (Instant::now(), false);
-    while !is_over {
-        let captured = tokio::task::block_in_place(|| stream.next(WAIT))?;
-        if let Captured::Idle { server_at } = captured {
-            is_over = target.is_some_and(|target| server_at >= target) && !writer.is_inside();
-        }
-        tokio::task::block_in_place(|| writer.take(captured))?;
-        is_over |= engine.cancel.load(Ordering::Relaxed);
-        let age = flushed.elapsed();
-        let is_due = writer.len() >= request.flush_bytes
-            || (age >= request.flush_every && writer.has_news())
-            || age >= IDLE_SEGMENT_EVERY
-            || writer.is_index_behind();
-        if is_due || is_over {
-            let confirmed = writer.flush().await?;
-            stream.confirm(confirmed);
-            flushed = Instant::now();
-        }
-    }
-    Ok(())
-}
-
-/// Where the source's log is now.
-fn newest_position(engine: &Engine, source: &SourceName) -> Result<Lsn, Error> {
-    Ok(postgres_source(engine, source)?.newest_position()?)
 }
 
 fn postgres_source<'e>(engine: &'e Engine, name: &SourceName) -> Result<&'e PostgresSource, Error> {

@@ -20,7 +20,7 @@ mod process;
 mod restore;
 
 pub use backup::{BackupReport, BackupRequest, SiteBackup, SiteOutcome, backup};
-pub use capture::{CaptureIndex, CaptureReport, CaptureRequest, IndexPlace, capture};
+pub use capture::{CaptureIndex, CaptureNews, CaptureReport, CaptureRequest, IndexPlace, TellNews, capture};
 pub use check::{CheckRequest, LogCheck, SiteCheck, check, check_logs};
 pub use context::{Engine, Fingerprint, HeadMemory, NoMemory, Policy, Usage};
 pub use damage::{

@@ -50,7 +50,8 @@ pub enum EpochReason {
     SlotLost,
     /// Another server, or the same one on another timeline.
     Failover,
-    /// A table's rows were all written anew, which the source does not send as changes.
+    /// A table came to its rows, or lost them, otherwise than by changes that the source sends: written anew,
+    /// dropped, named otherwise, or taken out of what is followed.
     TableRewritten,
     /// A person asked for it.
     Asked,

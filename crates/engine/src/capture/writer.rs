@@ -1,13 +1,16 @@
 //! From what the stream says to segments: routed, collected, sealed, and never twice.
 
+use std::collections::BTreeSet;
+
 use lifeboat_model::{
     ChangeKind, ChangePlace, ChangedTable, ChangedValue, Lsn, RowChange, SegmentNumber, TransactionHead,
 };
 use lifeboat_repo::{Appender, ChangeLog, SegmentDraft, Unrouted};
+use lifeboat_source::postgres::PostgresSource;
 use lifeboat_source::postgres::capture::{Captured, StructureChange, StructureKind};
 use lifeboat_source::postgres::routing::{Arrived, Routed, Router};
 
-use super::{CaptureIndex, CaptureReport, IndexPlace, after};
+use super::{CaptureIndex, CaptureNews, CaptureReport, IndexPlace, after};
 use crate::{Engine, Error};
 
 /// Of notes that the capture itself makes: rows went to another site without a change of their own.
@@ -30,12 +33,21 @@ pub(super) struct State {
     logged_till: Option<ChangePlace>,
     /// A segment was sealed in the middle of a transaction: the index waits for its end.
     is_index_behind: bool,
+    /// Every transaction whose commit is not after it is in the index.
+    indexed_till: Lsn,
+    /// A table's structure was changed since anybody looked.
+    is_structure_new: bool,
+    /// Tables that are shown, and whose rows are no site's.
+    foreign: BTreeSet<String>,
 }
 
 impl State {
-    /// At the end of a log.
-    pub async fn at(log: &ChangeLog, appender: &Appender) -> Result<Self, Error> {
+    /// At the end of a log, with an index that has come to its own place.
+    pub async fn at(log: &ChangeLog, appender: &Appender, index: &mut dyn CaptureIndex) -> Result<Self, Error> {
         Ok(Self {
+            indexed_till: index.place()?.map_or(Lsn(0), |place| place.position),
+            is_structure_new: false,
+            foreign: BTreeSet::new(),
             draft: SegmentDraft::default(),
             head: None,
             taken_till: appender.complete_till(),
@@ -70,6 +82,7 @@ async fn logged_till(log: &ChangeLog, appender: &Appender) -> Result<Option<Chan
 
 pub(super) struct Writer<'w> {
     pub engine: &'w Engine,
+    pub source: &'w PostgresSource,
     pub appender: Appender,
     pub router: Router,
     pub index: &'w mut dyn CaptureIndex,
@@ -108,13 +121,24 @@ impl Writer<'_> {
         self.state.is_index_behind && !self.is_inside()
     }
 
+    /// Every transaction whose commit is not after it was taken.
+    pub fn taken_till(&self) -> Lsn {
+        self.state.taken_till
+    }
+
+    /// Whether a table's structure was changed since this was asked last.
+    pub fn is_structure_new(&mut self) -> bool {
+        std::mem::take(&mut self.state.is_structure_new)
+    }
+
     /// Takes the next thing that the stream says.
     pub fn take(&mut self, captured: Captured) -> Result<(), Error> {
         match captured {
             Captured::Begin(head) => self.state.head = Some(head),
             Captured::Change { table, sequence, change, identity } => {
                 let head = self.head()?;
-                if self.needed(&head, sequence)? == Needed::Nothing {
+                let needed = self.needed(&head, sequence);
+                if needed == Needed::Nothing || (needed == Needed::Both && self.is_foreign(&table.name)?) {
                     return Ok(());
                 }
                 let arrived = Arrived { table, sequence, change, identity };
@@ -123,7 +147,7 @@ impl Writer<'_> {
             }
             Captured::Truncated { sequence, tables, is_cascade, restarts_sequences } => {
                 let head = self.head()?;
-                let needed = self.needed(&head, sequence)?;
+                let needed = self.needed(&head, sequence);
                 let waiting = self.router.end_transaction(self.index)?; // they are of rows that go
                 self.write(&head, waiting)?;
                 if needed != Needed::Nothing {
@@ -134,23 +158,11 @@ impl Writer<'_> {
                     self.state.draft.truncate((&head, sequence), &names, is_cascade, restarts_sequences)?;
                 }
             }
-            Captured::Structure { sequence, change } => {
-                let head = self.head()?;
-                if self.needed(&head, sequence)? != Needed::Both {
-                    return Ok(());
-                }
-                if change.is_rewrite() && self.router.knows(change.root.as_ref().unwrap_or(&change.table)) {
-                    return Err(Error::EpochBroken {
-                        source_name: self.report_source(),
-                        detail: format!("all rows of a table were written anew: table=`{}`", change.table),
-                    });
-                }
-                self.note_structure(ChangePlace { commit: head.commit, sequence }, change);
-            }
+            Captured::Structure { sequence, change } => self.take_structure(sequence, change)?,
             Captured::Note { sequence, at, prefix, content, is_transactional } => {
                 let commit = if is_transactional { self.head()?.commit } else { at };
                 let is_new = match is_transactional {
-                    true => self.needed(&self.head()?, sequence)? == Needed::Both,
+                    true => self.needed(&self.head()?, sequence) == Needed::Both,
                     false => commit > self.appender.complete_till(),
                 };
                 if is_new {
@@ -201,31 +213,34 @@ impl Writer<'_> {
         self.state.is_index_behind = self.is_inside();
         if !self.is_inside() {
             let epoch = self.appender.epoch().id;
-            self.index.commit(&IndexPlace { epoch, position: self.appender.complete_till() })?;
+            let position = self.appender.complete_till();
+            self.index.commit(&IndexPlace { epoch, position })?;
+            self.state.indexed_till = position;
         }
-        Ok(after(self.indexed_till()?.min(self.appender.complete_till())))
+        Ok(after(self.state.indexed_till.min(self.appender.complete_till())))
     }
 
-    /// Every transaction whose commit is not after it is in the index.
-    fn indexed_till(&mut self) -> Result<Lsn, Error> {
-        Ok(self.index.place()?.map_or(Lsn(0), |indexed| indexed.position))
+    /// What is durable now.
+    pub fn sealed(&self) -> CaptureNews {
+        let sealed_at = self.appender.newest().map_or(self.appender.epoch().facts.begun_at, |newest| newest.sealed_at);
+        let (epoch, complete_till) = (self.appender.epoch().id, self.appender.complete_till());
+        CaptureNews::Sealed { epoch, complete_till, sealed_at }
     }
 
-    fn needed(&mut self, head: &TransactionHead, sequence: u64) -> Result<Needed, Error> {
+    fn needed(&self, head: &TransactionHead, sequence: u64) -> Needed {
         let place = ChangePlace { commit: head.commit, sequence };
         let is_logged = head.commit <= self.appender.complete_till()
             || self.state.logged_till.is_some_and(|logged| place <= logged);
-        let indexed = self.indexed_till()?;
-        Ok(match (is_logged, head.commit <= indexed) {
+        match (is_logged, head.commit <= self.state.indexed_till) {
             (true, true) => Needed::Nothing,
             (true, false) => Needed::Index,
             (false, _) => Needed::Both,
-        })
+        }
     }
 
     fn write(&mut self, head: &TransactionHead, routed: Vec<Routed>) -> Result<(), Error> {
         for Routed { site, table, sequence, change, breaks } in routed {
-            if self.needed(head, sequence)? != Needed::Both {
+            if self.needed(head, sequence) != Needed::Both {
                 continue;
             }
             self.report.changes += 1;
@@ -243,6 +258,46 @@ impl Writer<'_> {
             }
         }
         Ok(())
+    }
+
+    fn take_structure(&mut self, sequence: u64, change: StructureChange) -> Result<(), Error> {
+        let head = self.head()?;
+        if self.needed(&head, sequence) != Needed::Both {
+            return Ok(());
+        }
+        self.state.is_structure_new = true;
+        let known = self.router.knows(change.root.as_ref().unwrap_or(&change.table));
+        match &change.kind {
+            StructureKind::Rewritten { .. } if known => {
+                return Err(self.broken("all rows of a table were written anew", &change.table));
+            }
+            StructureKind::Dropped { column: None, .. } if known => {
+                return Err(self.broken("a table was dropped", &change.table));
+            }
+            _ => {}
+        }
+        self.note_structure(ChangePlace { commit: head.commit, sequence }, change);
+        Ok(())
+    }
+
+    /// Whether a table's rows are no site's, though it is shown. One that the router does not know had another
+    /// name when it was made, and has rows that the index knows under that one, or is gone.
+    fn is_foreign(&mut self, table: &str) -> Result<bool, Error> {
+        if self.router.knows(table) || self.state.foreign.contains(table) {
+            return Ok(!self.router.knows(table));
+        }
+        match self.source.is_of_sites(table)? {
+            Some(false) => {
+                self.state.foreign.insert(table.to_owned());
+                Ok(true)
+            }
+            Some(true) => Err(self.broken("a table has another name, or another class, than before", table)),
+            None => Err(self.broken("a table has another name by now, or is gone", table)),
+        }
+    }
+
+    fn broken(&self, what: &str, table: &str) -> Error {
+        Error::EpochBroken { source_name: self.report_source(), detail: format!("{what}: table=`{table}`") }
     }
 
     fn write_unrouted(

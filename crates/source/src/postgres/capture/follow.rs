@@ -71,7 +71,7 @@ impl PostgresSource {
         Ok(Following { stream, router: self.router()?.0 })
     }
 
-    fn router(&self) -> Result<(Router, Catalogue, crate::postgres::Classes), Error> {
+    pub(super) fn router(&self) -> Result<(Router, Catalogue, crate::postgres::Classes), Error> {
         if self.config().tenancy != Tenancy::Column {
             return Err(Error::BadConfig {
                 source_name: self.name().as_str().to_owned(),
@@ -81,7 +81,6 @@ impl PostgresSource {
         }
         let catalogue = Catalogue::load_schema(&mut self.server().connect()?, None)?;
         let classes = classify(self.name().as_str(), &catalogue, self.config())?;
-        classes.refuse_unclassed(self.name().as_str())?;
         Ok((Router::by_class(&classes, &catalogue), catalogue, classes))
     }
 
@@ -89,6 +88,7 @@ impl PostgresSource {
     pub fn prepare(&self, index: &mut dyn RoutingIndex) -> Result<Prepared, Error> {
         let (slot, mut session) = (self.slot_name(), self.server().connect()?);
         let (_, catalogue, classes) = self.router()?;
+        classes.refuse_unclassed(self.name().as_str())?;
         let covered = coverage(&mut session, &catalogue, &classes)?;
         set_up(&mut session, &slot, &covered)?;
         let structure = note_structure(&mut session)?;
@@ -135,6 +135,13 @@ impl PostgresSource {
 }
 
 impl Prepared {
+    /// Nothing came of it: the slot is dropped, which would keep the server's log for nobody.
+    pub fn abandon(self) {
+        let Self { of, slot, session, .. } = self;
+        drop(session); // it made the slot, and may still hold it
+        let _ = of.connect().and_then(|mut session| drop_slot(&mut session, &slot));
+    }
+
     /// Begins to follow; the snapshot ends.
     pub fn begin(self) -> Result<Following, Error> {
         let stream = CaptureStream::begin(&self.of, self.session, &self.slot, self.begins)?;

@@ -4,6 +4,7 @@
 //! set up   coverage ─▶ publications ─▶ event triggers, where allowed ─▶ slot + exported snapshot
 //! follow   slot_state: may it go on? ─▶ CaptureStream::begin ─▶ next, next, … ─▶ confirm what is durable
 //! both     `PostgresSource::prepare`, `follow_on`
+//! watch    tables that are new, publications that somebody changed, a slot that keeps too much
 //! inside   startup ─▶ wire ─▶ pump (a thread: answers the server) ─▶ output ─▶ relations ─▶ Captured
 //! ```
 //!
@@ -12,6 +13,7 @@
 //!
 //! What is not here: whose a row is, segments, epochs: those are the change log's.
 
+mod drift;
 mod follow;
 mod output;
 mod publication;
@@ -24,12 +26,13 @@ mod stream;
 mod structure;
 mod wire;
 
+pub use drift::Drift;
 pub use follow::{Following, Prepared};
 pub use publication::{
     Coverage, Difference, SnapshotsOnly, coverage, differences, publication_names, set_up, take_down,
 };
 pub use session::{ReplicationSession, ServerIdentity};
-pub use slot::{Followed, NewSlot, SlotFacts, SlotState, capture_name, drop_slot, slot_facts, slot_state};
+pub use slot::{Followed, NewSlot, SlotFacts, SlotSeen, SlotState, capture_name, drop_slot, slot_facts, slot_state};
 pub use stream::{CaptureStream, Captured};
 pub use structure::{
     StructureChange, StructureColumn, StructureKind, StructureNotes, forget_structure, note_structure,

@@ -204,6 +204,31 @@ pub fn set_up(session: &mut Session, name: &str, coverage: &Coverage) -> Result<
     Ok(all)
 }
 
+/// Shows a table from now on, if it has no row yet; whether it had none. Nobody writes to it meanwhile.
+pub(super) fn join(session: &mut Session, name: &str, coverage: &Coverage, table: &TableName) -> Result<bool, Error> {
+    let [all, inserts] = publication_names(name);
+    let Some((publication, item)) = (coverage.followed.get(table).map(|item| (all, item)))
+        .or_else(|| coverage.inserts.get(table).map(|item| (inserts, item)))
+    else {
+        return Ok(true); // dropped since
+    };
+    let mut ask = || {
+        // Whoever writes has ended when the lock is held, and is seen by the statement after it.
+        session.batch_execute(&format!("BEGIN; LOCK TABLE {item} IN SHARE ROW EXCLUSIVE MODE"))?;
+        let is_empty = session.query_one(&format!("SELECT NOT EXISTS (SELECT FROM {item})"), &[])?.get(0);
+        if is_empty {
+            session.batch_execute(&format!("ALTER PUBLICATION {} ADD TABLE {item}", quoted(&publication)))?;
+        }
+        session.batch_execute("COMMIT")?;
+        Ok(is_empty)
+    };
+    let joined: Result<bool, postgres::Error> = ask();
+    joined.map_err(|error| {
+        let _ = session.batch_execute("ROLLBACK");
+        not_set_up(session, coverage, &error)
+    })
+}
+
 /// Drops both publications, if they are there.
 pub fn take_down(session: &mut Session, name: &str) -> Result<(), Error> {
     let names = publication_names(name).map(|name| quoted(&name)).join(", ");

@@ -180,6 +180,22 @@ pub fn slot_facts(session: &mut Session, name: &str) -> Result<Option<SlotFacts>
     Ok(look_up(session, name)?.map(|slot| slot.facts))
 }
 
+/// A slot as whoever watches it sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SlotSeen {
+    pub facts: SlotFacts,
+    /// Somebody follows it now.
+    pub is_followed: bool,
+    /// Why it can be followed no further, in the server's words.
+    pub lost: Option<String>,
+}
+
+/// The slot of this name; `None`: there is none.
+pub(super) fn slot_seen(session: &mut Session, name: &str) -> Result<Option<SlotSeen>, Error> {
+    let seen = |slot: FoundSlot| SlotSeen { facts: slot.facts, is_followed: slot.process.is_some(), lost: slot.lost };
+    Ok(look_up(session, name)?.map(seen))
+}
+
 /// Drops a slot that nobody follows. One that is not there is dropped.
 pub fn drop_slot(session: &mut Session, name: &str) -> Result<(), Error> {
     let sql = "SELECT pg_catalog.pg_drop_replication_slot(slot_name) FROM pg_catalog.pg_replication_slots

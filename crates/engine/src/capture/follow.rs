@@ -1,0 +1,119 @@
+//! Following: from the stream into segments, with a look at the tables now and then.
+//!
+//!   next ▸ take ─ due ─▶ flush ▸ confirm        until caught up, told to stop, or the epoch is broken
+//!        └ each minute, and after a change of structure ─▶ look: new tables, changed publications
+//!
+//! What is found broken ends the epoch only when all that had happened by then is in the log: the gap is as
+//! short as it can be.
+//!
+//! What is not here: what becomes of each change (`writer`).
+
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use lifeboat_model::{Fault, Faulty, Lsn};
+use lifeboat_source::postgres::capture::CaptureStream;
+
+use super::writer::Writer;
+use super::{CaptureNews, CaptureRequest, TellNews, after};
+use crate::{Engine, Error};
+
+/// A heartbeat of a source in which nothing happens: the log says that it knows.
+const IDLE_SEGMENT_EVERY: Duration = Duration::from_secs(60);
+const LOOK_EVERY: Duration = Duration::from_secs(60);
+const WAIT: Duration = Duration::from_millis(200);
+
+/// Where following ends.
+struct Ending {
+    /// Everything that committed before it is to be durable.
+    at: Lsn,
+    /// Why the epoch ends with it.
+    broken: Option<String>,
+}
+
+/// Takes what the source says until it is time to stop; what was taken is durable then.
+pub(super) async fn follow(
+    engine: &Engine,
+    request: &CaptureRequest,
+    (stream, writer): (&mut CaptureStream, &mut Writer<'_>),
+    tell: &TellNews,
+) -> Result<(), Error> {
+    let source = writer.source;
+    let newest = || tokio::task::block_in_place(|| source.newest_position());
+    let mut ending = match request.until_caught_up {
+        true => Some(Ending { at: newest()?, broken: None }),
+        false => None,
+    };
+    let (mut flushed, mut looks, mut is_over) = (Instant::now(), Looks::default(), false);
+    while !is_over {
+        let captured = tokio::task::block_in_place(|| stream.next(WAIT))?;
+        let taken = tokio::task::block_in_place(|| writer.take(captured));
+        if let Err(error) = taken {
+            if matches!(error, Error::EpochBroken { .. }) {
+                writer.flush().await?; // what came before it is whole
+            }
+            return Err(error);
+        }
+        let broken = tokio::task::block_in_place(|| looks.look(writer, tell))?;
+        if broken.is_some() && ending.as_ref().is_none_or(|ending| ending.broken.is_none()) {
+            ending = Some(Ending { at: newest()?, broken });
+        }
+        is_over = ending.as_ref().is_some_and(|ending| after(writer.taken_till()) >= ending.at) && !writer.is_inside();
+        is_over |= engine.cancel.load(Ordering::Relaxed);
+        let age = flushed.elapsed();
+        let is_due = writer.len() >= request.flush_bytes
+            || (age >= request.flush_every && writer.has_news())
+            || age >= IDLE_SEGMENT_EVERY
+            || writer.is_index_behind();
+        if is_due || is_over {
+            stream.confirm(writer.flush().await?);
+            flushed = Instant::now();
+            tell(writer.sealed());
+        }
+    }
+    match ending.and_then(|ending| ending.broken).filter(|_| !engine.cancel.load(Ordering::Relaxed)) {
+        Some(detail) => Err(Error::EpochBroken { source_name: request.source.clone(), detail }),
+        None => Ok(()),
+    }
+}
+
+/// When the tables were looked at, and what was told of them.
+#[derive(Default)]
+struct Looks {
+    last: Option<Instant>,
+    told: Vec<String>,
+}
+
+impl Looks {
+    /// Looks at the tables if it is time to. Gives why the epoch must end, if it must.
+    fn look(&mut self, writer: &mut Writer<'_>, tell: &TellNews) -> Result<Option<String>, Error> {
+        // A router is not changed in the middle of a transaction.
+        let is_due = self.last.is_none_or(|last| last.elapsed() >= LOOK_EVERY);
+        if writer.is_inside() || !(writer.is_structure_new() || is_due) {
+            return Ok(None);
+        }
+        self.last = Some(Instant::now());
+        let drift = match writer.source.drift() {
+            Ok(drift) => drift,
+            Err(error) if error.fault() == Fault::Retry => {
+                tell(CaptureNews::LookFailed(error.to_string()));
+                return Ok(None);
+            }
+            Err(error) => return Err(error.into()),
+        };
+        let unclassed: Vec<String> = drift.unclassed.iter().map(ToString::to_string).collect();
+        if unclassed != self.told {
+            tell(CaptureNews::Unclassed(unclassed.clone()));
+            self.told = unclassed;
+        }
+        if let Some(hides) = drift.hides() {
+            return Ok(Some(format!("somebody changed a publication, {hides}")));
+        }
+        if drift.differences.is_empty() {
+            return Ok(None);
+        }
+        let (router, left) = writer.source.join_empty_tables()?;
+        writer.router = router;
+        Ok(left.first().map(|table| format!("a table joined that has rows already: table=`{table}`")))
+    }
+}

@@ -1,0 +1,46 @@
+//! What a capture tells while it goes on.
+
+use lifeboat_model::{EpochId, EpochReason, Lsn, Timestamp};
+
+use super::CaptureReport;
+
+/// Takes news; it must not block for long.
+pub type TellNews = dyn Fn(CaptureNews) + Send + Sync;
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CaptureNews {
+    /// A new epoch: each site of the source needs a base that joins it.
+    Begun {
+        epoch: EpochId,
+        why: EpochReason,
+        note: String,
+        /// Tables whose changes are not, or not all, in the log, and why.
+        snapshots_only: Vec<(String, String)>,
+        /// Whether the source notes each change of a table's structure.
+        structure_is_noted: bool,
+    },
+    /// An epoch is followed on.
+    Following { epoch: EpochId, complete_till: Lsn },
+    /// A segment is durable.
+    Sealed { epoch: EpochId, complete_till: Lsn, sealed_at: Timestamp },
+    /// Tables whose rows are in no log, because nobody says whose they are; none: all is well again.
+    Unclassed(Vec<String>),
+    /// Tables could not be looked at; what is followed is followed on.
+    LookFailed(String),
+}
+
+impl CaptureNews {
+    pub(super) fn of(report: &CaptureReport) -> Self {
+        let CaptureReport { epoch, complete_till, .. } = *report;
+        match &report.begun {
+            Some((why, note)) => Self::Begun {
+                epoch,
+                why: *why,
+                note: note.clone(),
+                snapshots_only: report.snapshots_only.clone(),
+                structure_is_noted: report.structure_is_noted,
+            },
+            None => Self::Following { epoch, complete_till },
+        }
+    }
+}

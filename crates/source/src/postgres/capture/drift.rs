@@ -1,0 +1,96 @@
+//! Drift: what has become different about a database's tables since it is followed, and what can be done.
+//!
+//! ```text
+//! look    whose rows are whose? ▸ publications as they are wanted? ─▶ Drift, nothing is changed
+//! join    new tables without a row, locked while they join: from here on all of their rows are in the log
+//! break   rows were or are changed unseen: a new epoch makes it whole
+//! ```
+//!
+//! What is not here: when to look, and the epochs (`lifeboat-engine`).
+
+use super::publication::{Coverage, Difference, coverage, differences, join, set_up};
+use super::slot::{SlotSeen, capture_name, drop_slot, slot_seen};
+use crate::postgres::routing::Router;
+use crate::postgres::{Class, PostgresSource, TableName, Tenancy};
+use crate::{Error, Source};
+
+/// How a database is, beside what the capture counts on.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Drift {
+    /// Nobody can say whose the rows of these are: they are in no snapshot, and not in the log.
+    pub unclassed: Vec<TableName>,
+    pub differences: Vec<Difference>,
+}
+
+impl Drift {
+    /// Tables that are to be shown and are not.
+    fn lacking(&self) -> impl Iterator<Item = &TableName> {
+        self.differences.iter().filter_map(|difference| match difference {
+            Difference::LacksTable { table, .. } => Some(table),
+            _ => None,
+        })
+    }
+
+    /// What of it has hidden changes, or may have; `None`: nothing.
+    pub fn hides(&self) -> Option<&Difference> {
+        self.differences
+            .iter()
+            .find(|difference| !matches!(difference, Difference::HasTable { .. } | Difference::LacksTable { .. }))
+    }
+}
+
+impl PostgresSource {
+    /// Whether changes of this source can be followed in this version, by how its sites are kept apart.
+    pub fn can_be_captured(&self) -> bool {
+        self.config().tenancy == Tenancy::Column
+    }
+
+    /// Looks, and changes nothing.
+    pub fn drift(&self) -> Result<Drift, Error> {
+        Ok(self.look_for_drift()?.0)
+    }
+
+    /// The slot of its capture; `None`: there is none.
+    pub fn capture_slot(&self) -> Result<Option<SlotSeen>, Error> {
+        slot_seen(&mut self.server().connect()?, &self.slot_name())
+    }
+
+    /// Drops the slot of its capture: the server need not keep its log for it any more.
+    pub fn drop_capture_slot(&self) -> Result<(), Error> {
+        drop_slot(&mut self.server().connect()?, &self.slot_name())
+    }
+
+    /// Lets tables that have no row yet join what is followed, and gives a router that knows them. What is
+    /// still lacking then has rows that the log does not have: a new epoch is needed for those.
+    pub fn join_empty_tables(&self) -> Result<(Router, Vec<TableName>), Error> {
+        let (drift, covered) = self.look_for_drift()?;
+        let (mut session, name) = (self.server().connect()?, capture_name(self.name().as_str()));
+        let mut left = Vec::new();
+        for table in drift.lacking() {
+            if !join(&mut session, &name, &covered, table)? {
+                left.push(table.clone());
+            }
+        }
+        if left.is_empty() && drift.hides().is_none() {
+            set_up(&mut session, &name, &covered)?; // takes out what is too much
+        }
+        Ok((self.router()?.0, left))
+    }
+
+    /// Whether rows of the table are sites', as the database is now; `None`: there is no such table.
+    pub fn is_of_sites(&self, table: &str) -> Result<Option<bool>, Error> {
+        let (_, catalogue, classes) = self.router()?;
+        let table = TableName::quoted(table);
+        Ok(catalogue.tables.contains_key(&table).then(|| classes.is_of_sites(&table)))
+    }
+
+    fn look_for_drift(&self) -> Result<(Drift, Coverage), Error> {
+        let mut session = self.server().connect()?;
+        let (_, catalogue, classes) = self.router()?;
+        let covered = coverage(&mut session, &catalogue, &classes)?;
+        let is_unclassed = |class: &Class| matches!(class, Class::Unclassed { .. });
+        let unclassed = classes.iter().filter(|(_, class)| is_unclassed(class)).map(|(table, _)| table.clone());
+        let found = differences(&mut session, &self.slot_name(), &covered)?;
+        Ok((Drift { unclassed: unclassed.collect(), differences: found }, covered))
+    }
+}
