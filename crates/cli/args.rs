@@ -6,6 +6,7 @@
 //!
 //! What is not here: what a verb does (`verbs`), and how a wrong argument is told (`usage`).
 
+mod capture;
 mod later;
 mod restore;
 mod site;
@@ -14,6 +15,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+pub use capture::{CaptureArgs, StatusArgs};
 pub use later::LaterVerb;
 pub use restore::{ApprovalArgs, OnlyArg, RestoreArgs, UndoArgs, VerifyDepth};
 pub use site::{
@@ -41,7 +43,7 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Not in this version: capture, recover, drill, status, forget, undelete, prune, hold, shred, audit, run, bench.
+Not in this version: recover, drill, forget, undelete, prune, hold, shred, audit, run, bench.
 
 Data goes to stdout, talk and progress bars to stderr. With --json, stdout has one JSON object a line; \
 the last one is {\"event\":\"done\",…} or {\"event\":\"error\",…}.
@@ -98,6 +100,10 @@ pub enum Command {
     Sites(SitesArgs),
     /// Take snapshots of sites
     Backup(BackupArgs),
+    /// Follow changes into the change log, for a restore to any moment
+    Capture(CaptureArgs),
+    /// May I sleep? What is captured, how far each site's points reach, and what is not as promised
+    Status(StatusArgs),
     /// List a site's restorable points, with mark and state
     Points(PointsArgs),
     /// List what a site held at a point

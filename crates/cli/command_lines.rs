@@ -92,7 +92,7 @@ fn a_wrong_command_line_is_exit_2_with_a_hint() {
 fn what_a_later_version_brings_is_known_by_name() {
     let dir = tempfile::tempdir().unwrap();
     for args in [
-        &["status"][..],
+        &["drill"][..],
         &["recover", "plan", "--at", "2h", "--expect", "400"],
         &["hold", "--help"],
         &["run", "--json"],

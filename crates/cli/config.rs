@@ -7,6 +7,7 @@
 //!
 //! What is not here: opening what the configuration names.
 
+mod capture;
 mod error;
 mod hooks;
 mod overlap;
@@ -24,6 +25,7 @@ use std::path::{Path, PathBuf};
 
 use lifeboat_model::{SiteId, SourceName};
 
+pub use capture::CaptureConfig;
 pub use error::ConfigError;
 pub use hooks::HooksConfig;
 pub use policy::{KeepCounts, NamedPolicy, Policy};
@@ -47,6 +49,7 @@ pub struct Config {
     /// In the order of the file.
     pub sources: Vec<SourceConfig>,
     pub hooks: Option<HooksConfig>,
+    pub capture: CaptureConfig,
     /// What holds for a site that no named policy matches.
     pub policy: Policy,
     /// In the order of the file; the first that matches a site is the site's policy.
@@ -76,17 +79,35 @@ impl Config {
             notes.push(format!("a source's former name is not followed in this version: key=`sources.{name}.was`"));
         }
         let hooks = hooks::read(&mut root)?;
-        let policy = policy::read_base(&mut root, &mut notes)?;
-        let policies = policy::read_named(&mut root, &policy, &mut notes)?;
+        let capture = capture::read(&mut root)?;
+        let policy = policy::read_base(&mut root)?;
+        let policies = policy::read_named(&mut root, &policy)?;
         root.finish()?;
         overlap::resolve(&document, &repository, &mut sources)?;
-        Ok(Self { path: path.to_owned(), repository, sources, hooks, policy, policies, notes })
+        let mut config = Self { path: path.to_owned(), repository, sources, hooks, capture, policy, policies, notes };
+        if config.wants_capture() && !config.sources.iter().any(SourceConfig::can_be_captured) {
+            let note = "no source can be captured, snapshots only: only PostgreSQL with tenancy = \"column\" is, in this \
+                        version: key=`policy.capture`";
+            config.notes.push(note.into());
+        }
+        Ok(config)
     }
 
     /// The policy of one site: the first named one with a pattern that matches, else `[policy]`.
     pub fn policy_of(&self, site: &SiteId) -> &Policy {
         let named = self.policies.iter().find(|named| named.matches(site));
         named.map_or(&self.policy, |named| &named.policy)
+    }
+
+    /// Whether any site's policy asks for its changes.
+    pub fn wants_capture(&self) -> bool {
+        self.policy.capture || self.policies.iter().any(|named| named.policy.capture)
+    }
+
+    /// The sources whose changes are to be followed. A source is followed for all of its sites, or for none.
+    pub fn captured(&self) -> impl Iterator<Item = &SourceConfig> {
+        let wanted = self.wants_capture();
+        self.sources.iter().filter(move |source| wanted && source.can_be_captured())
     }
 
     /// What a path belongs to, when it lies where a source, the repository or the catalog is.

@@ -19,6 +19,7 @@ mod memory;
 mod open;
 pub mod output;
 pub mod progress;
+mod routing;
 pub mod signal;
 pub mod suggest;
 mod usage;

@@ -1,6 +1,7 @@
 //! One file a verb: arguments in, an [`Outcome`] out.
 
 mod backup;
+mod capture;
 mod catalog;
 mod check;
 mod completions;
@@ -14,6 +15,7 @@ mod points;
 mod restore;
 mod sites;
 mod sources;
+mod status;
 
 use lifeboat_model::{PointInTime, SiteId, Timestamp};
 use lifeboat_repo::Site;
@@ -31,6 +33,8 @@ pub fn run(command: Command, context: &Context) -> Result<Outcome, CliError> {
         Command::Sources(SourcesCommand::Inspect { source }) => sources::inspect(source.as_ref(), context),
         Command::Sites(args) => sites::run(&args, context),
         Command::Backup(args) => backup::run(&args, context),
+        Command::Capture(args) => capture::run(&args, context),
+        Command::Status(args) => status::run(&args, context),
         Command::Points(args) => points::run(&args, context),
         Command::Ls(args) => look::ls(&args, context),
         Command::Cat(args) => look::cat(&args, context),

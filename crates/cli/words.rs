@@ -1,6 +1,8 @@
 //! The words of the contract for values of the model: in tables and in JSON alike.
 
-use lifeboat_model::{EntryKind, HoldReason, Mark, PartRecord, PartStatus, PointState, SnapshotRecord, SourceKind};
+use lifeboat_model::{
+    EntryKind, EpochReason, HoldReason, Mark, PartRecord, PartStatus, PointState, SnapshotRecord, SourceKind,
+};
 use serde_json::{Value, json};
 
 pub fn mark(mark: Mark) -> &'static str {
@@ -33,6 +35,16 @@ pub fn hold(reason: HoldReason) -> &'static str {
         HoldReason::Shrank => "shrank",
         HoldReason::Vanished => "vanished",
         HoldReason::Asked => "asked",
+    }
+}
+
+pub fn epoch_reason(why: EpochReason) -> &'static str {
+    match why {
+        EpochReason::First => "first",
+        EpochReason::SlotLost => "slot lost",
+        EpochReason::Failover => "failover",
+        EpochReason::TableRewritten => "tables changed",
+        EpochReason::Asked => "asked",
     }
 }
 

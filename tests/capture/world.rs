@@ -116,7 +116,7 @@ impl World {
 }
 
 pub fn request(flush_every: Duration, flush_bytes: usize) -> CaptureRequest {
-    CaptureRequest { source: app(), until_caught_up: true, flush_every, flush_bytes }
+    CaptureRequest { until_caught_up: true, flush_every, flush_bytes, ..CaptureRequest::of(app()) }
 }
 
 /// The server may take a moment to see that whoever followed before is gone.

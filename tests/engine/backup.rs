@@ -55,7 +55,7 @@ async fn a_site_that_shrank_is_suspect_and_its_points_are_held() {
     assert_eq!(site.state().latest().map(|record| record.id), Some(first.id), "a suspect is never latest");
     assert_eq!(site.state().holds.len(), 1);
     assert_eq!(site.state().holds[0].reason, HoldReason::Shrank);
-    let accepted = backup(&engine, &BackupRequest { sites: Vec::new(), accept_loss: true }).await.unwrap();
+    let accepted = backup(&engine, &BackupRequest { accept_loss: true, ..BackupRequest::default() }).await.unwrap();
     assert_eq!(marks(&accepted)[0].1, "unchanged Good");
     assert!(engine.site(&site_id("acme")).await.unwrap().state().holds.is_empty());
 }

@@ -18,13 +18,9 @@ pub struct AnyArgs {
 #[derive(Debug, Subcommand)]
 pub enum LaterVerb {
     #[command(hide = true)]
-    Capture(AnyArgs),
-    #[command(hide = true)]
     Recover(AnyArgs),
     #[command(hide = true)]
     Drill(AnyArgs),
-    #[command(hide = true)]
-    Status(AnyArgs),
     #[command(hide = true)]
     Forget(AnyArgs),
     #[command(hide = true)]
@@ -47,10 +43,8 @@ impl LaterVerb {
     /// The refusal, with what to do instead today.
     pub fn refuse(&self) -> CliError {
         let (verb, instead) = match self {
-            Self::Capture(_) => ("capture", "take snapshots with `lifeboat backup --all`"),
             Self::Recover(_) => ("recover", "restore one site at a time: `lifeboat restore SITE --at T`"),
             Self::Drill(_) => ("drill", "rehearse with `lifeboat restore SITE --export DIR`"),
-            Self::Status(_) => ("status", "see `lifeboat sites` for every site's last point"),
             Self::Forget(_) => ("forget", "nothing is forgotten in this version: every point stays restorable"),
             Self::Undelete(_) => ("undelete", "nothing is forgotten in this version: every point stays restorable"),
             Self::Prune(_) => ("prune", "nothing is deleted in this version: every point stays restorable"),

@@ -23,7 +23,7 @@ pub struct Policy {
     pub rpo: Duration,
     /// The longest a restore may take.
     pub rto: Duration,
-    /// Not in this version.
+    /// Changes are followed, for a restore to any moment.
     pub capture: bool,
     /// How far back every point is kept.
     pub window: Duration,
@@ -91,18 +91,14 @@ fn matches(pattern: &str, text: &str) -> bool {
     rest.ends_with(end)
 }
 
-pub(super) fn read_base(root: &mut Table<'_, '_>, notes: &mut Vec<String>) -> Result<Policy, ConfigError> {
+pub(super) fn read_base(root: &mut Table<'_, '_>) -> Result<Policy, ConfigError> {
     let Some(mut table) = root.take_table("policy")? else { return Ok(Policy::default()) };
-    let policy = read_keys(&mut table, Policy::default(), notes)?;
+    let policy = read_keys(&mut table, Policy::default())?;
     table.finish()?;
     Ok(policy)
 }
 
-pub(super) fn read_named(
-    root: &mut Table<'_, '_>,
-    base: &Policy,
-    notes: &mut Vec<String>,
-) -> Result<Vec<NamedPolicy>, ConfigError> {
+pub(super) fn read_named(root: &mut Table<'_, '_>, base: &Policy) -> Result<Vec<NamedPolicy>, ConfigError> {
     let Some(mut all) = root.take_table("policies")? else { return Ok(Vec::new()) };
     let mut named = Vec::new();
     for (name, field) in all.take_rest() {
@@ -115,14 +111,14 @@ pub(super) fn read_named(
                 "name at least one, for example `sites = [\"acme\", \"tier-1-*\"]`",
             ));
         }
-        let policy = read_keys(&mut table, base.clone(), notes)?;
+        let policy = read_keys(&mut table, base.clone())?;
         table.finish()?;
         named.push(NamedPolicy { name: name.to_owned(), sites, policy });
     }
     Ok(named)
 }
 
-fn read_keys(table: &mut Table<'_, '_>, base: Policy, notes: &mut Vec<String>) -> Result<Policy, ConfigError> {
+fn read_keys(table: &mut Table<'_, '_>, base: Policy) -> Result<Policy, ConfigError> {
     let mut policy = base;
     if let Some(field) = table.take("schedule") {
         policy.schedule = Some(schedule(&field)?);
@@ -143,9 +139,6 @@ fn read_keys(table: &mut Table<'_, '_>, base: Policy, notes: &mut Vec<String>) -
     }
     if let Some(field) = table.take("capture") {
         policy.capture = field.flag()?;
-        if policy.capture {
-            notes.push(format!("capture is not in this version, snapshots only: key=`{}`", field.key));
-        }
     }
     if let Some(keep) = table.take_table("keep")? {
         policy.keep = read_keep(keep)?;

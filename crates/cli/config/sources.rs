@@ -3,6 +3,7 @@
 use std::path::Path;
 
 use lifeboat_model::{EntryPath, SourceName};
+use lifeboat_source::postgres::Tenancy;
 
 use super::ConfigError;
 use super::postgres::{self, PostgresSettings};
@@ -68,6 +69,11 @@ impl SourceConfig {
             SourceSettings::Sqlite(sqlite) => Some(&sqlite.path),
             SourceSettings::Postgres(_) => None,
         }
+    }
+
+    /// Whether changes of it can be followed in this version.
+    pub fn can_be_captured(&self) -> bool {
+        matches!(&self.settings, SourceSettings::Postgres(postgres) if postgres.tenancy == Tenancy::Column)
     }
 
     /// Where it is, for people: the path, or the place of the connection URL.

@@ -334,7 +334,8 @@ fn a_whole_file_means_what_it_says() {
     assert_eq!(config.policy.shrink_limit, 50);
     let notes = [
         "a source's former name is not followed in this version: key=`sources.attachments.was`",
-        "capture is not in this version, snapshots only: key=`policy.capture`",
+        "no source can be captured, snapshots only: only PostgreSQL with tenancy = \"column\" is, in this version: \
+         key=`policy.capture`",
     ];
     assert_eq!(config.notes, notes);
     let policy = |site: &str| config.policy_of(&SiteId::new(site).unwrap());

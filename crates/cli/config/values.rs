@@ -1,4 +1,4 @@
-//! Values with a form of their own: durations, shares, addresses and templates.
+//! Values with a form of their own: durations, sizes, shares, addresses and templates.
 
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
@@ -31,6 +31,20 @@ fn parse_duration(text: &str) -> Option<Duration> {
         _ => return None,
     };
     count.checked_mul(seconds).map(Duration::from_secs)
+}
+
+/// A whole number and a unit: `64KiB`, `8MiB`, `16GiB`, `1TiB`. At least a KiB.
+pub(super) fn size(field: &Field<'_, '_>, example: &str) -> Result<u64, ConfigError> {
+    let wanted = "a size (a whole number and KiB, MiB, GiB or TiB)";
+    let example = format!("\"{example}\"");
+    let text = field.text(wanted, &example)?;
+    parse_size(text).filter(|bytes| *bytes > 0).ok_or_else(|| field.mistyped(wanted, &example))
+}
+
+fn parse_size(text: &str) -> Option<u64> {
+    let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
+    let (digits, shift) = units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift)))?;
+    digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
 /// A share in percent, `"30%"`, from 1 to 100.
@@ -94,6 +108,17 @@ fn tidy(path: &Path) -> PathBuf {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_size_is_a_number_and_a_binary_unit() {
+        let check = |text: &str, want: Option<u64>| assert_eq!(parse_size(text), want, "{text}");
+        check("64KiB", Some(65_536));
+        check("8MiB", Some(8 << 20));
+        check("16GiB", Some(16 << 30));
+        for bad in ["", "8", "8MB", "8 MiB", "MiB", "1.5GiB", "-1GiB", "99999999999TiB"] {
+            check(bad, None);
+        }
+    }
 
     #[test]
     fn a_duration_is_a_number_and_a_unit() {

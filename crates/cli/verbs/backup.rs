@@ -21,7 +21,7 @@ pub fn run(args: &BackupArgs, context: &Context) -> Result<Outcome, CliError> {
                 .with_hint("write a section [sources.NAME] with kind and path; config/example.toml shows how"));
         }
         super::key::warn_unproven(&open.engine.repository, &context.output).await;
-        let request = BackupRequest { sites: args.sites.clone(), accept_loss: args.accept_loss };
+        let request = BackupRequest { sites: args.sites.clone(), accept_loss: args.accept_loss, anew: false };
         let before = (open.engine.usage)().requests;
         let report = backup(&open.engine, &request).await;
         open.bars.clear();

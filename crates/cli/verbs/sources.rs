@@ -31,7 +31,7 @@ pub fn inspect(source: Option<&SourceName>, context: &Context) -> Result<Outcome
     context.block_on(async { tokio::task::block_in_place(|| inspect_all(&fleet, &config, source, context)) })
 }
 
-fn unknown(name: &SourceName, config: &Config) -> CliError {
+pub(super) fn unknown(name: &SourceName, config: &Config) -> CliError {
     let names = config.sources.iter().map(|source| source.name.as_str());
     let hint = suggest::either(&suggest::nearest(name.as_str(), names.clone()));
     CliError::usage(format!("no such source: source=`{name}`")).with_hint(match hint {

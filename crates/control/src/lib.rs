@@ -1,7 +1,9 @@
-//! What, when and in which order. In this version: the catalog, and the routing index of captured databases.
+//! What, when and in which order. In this version: the catalog, the routing index of captured databases, and the
+//! captures that go on for ever.
 //!
 //! What is not here: bytes, buckets, tenants' data.
 
+pub mod capturing;
 pub mod catalog;
 mod error;
 pub mod routing;

@@ -17,14 +17,14 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use lifeboat_model::{Lsn, SiteId, SourceName};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use crate::Error;
 
 const SCHEMA: &str = "
     PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
     CREATE TABLE IF NOT EXISTS place (only_one INTEGER PRIMARY KEY CHECK (only_one = 1), epoch INTEGER NOT NULL,
-        position INTEGER NOT NULL, repository BLOB NOT NULL) STRICT;
+        position INTEGER NOT NULL, unrouted INTEGER NOT NULL, repository BLOB NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS site (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE) STRICT;
     CREATE TABLE IF NOT EXISTS tables (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
     CREATE TABLE IF NOT EXISTS row (key BLOB PRIMARY KEY, tables INTEGER NOT NULL, site INTEGER NOT NULL)
@@ -40,6 +40,8 @@ pub struct RoutingFile {
     pending: HashMap<[u8; 16], Option<(i64, i64)>>,
     sites: Names,
     tables: Names,
+    /// It has no place yet: nobody relies on what is in it.
+    is_being_filled: bool,
 }
 
 /// How far an index has come.
@@ -48,6 +50,8 @@ pub struct RoutingPlace {
     pub repository: [u8; 16],
     pub epoch: u32,
     pub position: Lsn,
+    /// Changes since the epoch began that are nobody's.
+    pub unrouted: u64,
 }
 
 /// Texts that are written once, by their numbers.
@@ -97,7 +101,7 @@ impl Names {
 impl RoutingFile {
     /// Opens the index of a source, or begins one. One that cannot be read is begun anew.
     pub fn open(directory: &Path, source: &SourceName) -> Result<Self, Error> {
-        let file = directory.join(format!("routing-{source}.sqlite"));
+        let file = file_of(directory, source);
         match Self::open_file(&file) {
             Err(Error::Damaged { .. }) => {
                 for suffix in ["", "-wal", "-shm"] {
@@ -124,25 +128,32 @@ impl RoutingFile {
         connection.execute_batch(SCHEMA).map_err(failed)?;
         let sites = Names::load(&connection, "SELECT number, id FROM site").map_err(failed)?;
         let tables = Names::load(&connection, "SELECT number, name FROM tables").map_err(failed)?;
-        Ok(Self { file: file.to_owned(), connection, pending: HashMap::new(), sites, tables })
+        let mut index =
+            Self { file: file.to_owned(), connection, pending: HashMap::new(), sites, tables, is_being_filled: false };
+        index.is_being_filled = index.place()?.is_none();
+        Ok(index)
+    }
+
+    /// How far the index of a source has come, if there is one: looks, and changes nothing.
+    pub fn peek(directory: &Path, source: &SourceName) -> Result<Option<RoutingPlace>, Error> {
+        let file = file_of(directory, source);
+        if !file.exists() {
+            return Ok(None);
+        }
+        let failed = |error| Error::of_sqlite(&file, error);
+        let connection = Connection::open_with_flags(&file, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(failed)?;
+        read_place(&connection).map_err(failed)
     }
 
     /// How far it has come; `None`: it was never filled to its end.
     pub fn place(&self) -> Result<Option<RoutingPlace>, Error> {
-        let query = "SELECT repository, epoch, position FROM place";
-        let place = self.connection.query_row(query, [], |row| {
-            Ok(RoutingPlace {
-                repository: row.get(0)?,
-                epoch: row.get(1)?,
-                position: Lsn(row.get::<_, i64>(2)? as u64),
-            })
-        });
-        place.optional().map_err(|error| self.failed(error))
+        read_place(&self.connection).map_err(|error| self.failed(error))
     }
 
     /// Forgets everything: an epoch begins, and the index is filled anew.
     pub fn clear(&mut self) -> Result<(), Error> {
         self.pending.clear();
+        self.is_being_filled = true;
         let cleared = self.connection.execute_batch("DELETE FROM place; DELETE FROM row");
         cleared.map_err(|error| self.failed(error))
     }
@@ -165,7 +176,7 @@ impl RoutingFile {
     pub fn put(&mut self, table: &str, key: &[u8; 16], site: &SiteId) -> Result<(), Error> {
         let row = (self.tables.number_of(table), self.sites.number_of(site.as_str()));
         self.pending.insert(*key, Some(row));
-        if self.pending.len() >= PENDING_MAX && self.place()?.is_none() {
+        if self.pending.len() >= PENDING_MAX && self.is_being_filled {
             self.write(None)?; // being filled: until it has a place, nobody relies on it
         }
         Ok(())
@@ -193,6 +204,7 @@ impl RoutingFile {
 
     /// Everything so far belongs to this place of the log now.
     pub fn commit(&mut self, place: &RoutingPlace) -> Result<(), Error> {
+        self.is_being_filled = false;
         self.write(Some(place))
     }
 
@@ -215,10 +227,11 @@ impl RoutingFile {
                     };
                 }
             }
-            if let Some(RoutingPlace { repository, epoch, position }) = place {
+            if let Some(RoutingPlace { repository, epoch, position, unrouted }) = place {
                 transaction.execute(
-                    "INSERT OR REPLACE INTO place (only_one, epoch, position, repository) VALUES (1, ?1, ?2, ?3)",
-                    params![epoch, position.0 as i64, repository.as_slice()],
+                    "INSERT OR REPLACE INTO place (only_one, epoch, position, unrouted, repository)
+                     VALUES (1, ?1, ?2, ?3, ?4)",
+                    params![epoch, position.0 as i64, *unrouted as i64, repository.as_slice()],
                 )?;
             }
             transaction.commit()
@@ -229,6 +242,23 @@ impl RoutingFile {
     fn failed(&self, error: rusqlite::Error) -> Error {
         Error::of_sqlite(&self.file, error)
     }
+}
+
+fn file_of(directory: &Path, source: &SourceName) -> PathBuf {
+    directory.join(format!("routing-{source}.sqlite"))
+}
+
+fn read_place(connection: &Connection) -> rusqlite::Result<Option<RoutingPlace>> {
+    let query = "SELECT repository, epoch, position, unrouted FROM place";
+    let place = connection.query_row(query, [], |row| {
+        Ok(RoutingPlace {
+            repository: row.get(0)?,
+            epoch: row.get(1)?,
+            position: Lsn(row.get::<_, i64>(2)? as u64),
+            unrouted: row.get::<_, i64>(3)? as u64,
+        })
+    });
+    place.optional()
 }
 
 #[cfg(test)]
@@ -243,7 +273,8 @@ mod tests {
         SourceName::new("app").unwrap()
     }
 
-    const PLACE: RoutingPlace = RoutingPlace { repository: [7; 16], epoch: 2, position: Lsn(u64::MAX - 5) };
+    const PLACE: RoutingPlace =
+        RoutingPlace { repository: [7; 16], epoch: 2, position: Lsn(u64::MAX - 5), unrouted: 3 };
 
     #[test]
     fn what_was_committed_is_there_again_and_what_was_not_is_not() {

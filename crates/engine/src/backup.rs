@@ -32,6 +32,8 @@ pub struct BackupRequest {
     pub sites: Vec<SiteId>,
     /// The operator says that lost sites and shrunken data are meant.
     pub accept_loss: bool,
+    /// Publish a snapshot also of what has not changed: as a base of changes that are captured since.
+    pub anew: bool,
 }
 
 /// What a run did.

@@ -22,13 +22,15 @@ use lifeboat_source::postgres::capture::{Followed, Following, ServerIdentity, Sl
 use lifeboat_source::postgres::routing::{IndexKey, RoutingIndex};
 
 use crate::fleet::AnySource;
-use crate::{Engine, Error, this_process};
+use crate::{Engine, Error, bases, this_process};
 
 mod follow;
 mod news;
+mod slot;
 mod writer;
 
 pub use news::{CaptureNews, TellNews};
+pub use slot::{SlotDanger, SlotWatch, give_up_slot, look_at_slot, look_for_drift};
 pub(crate) use writer::{DROPPED, MOVED, OWN_NOTES, STRUCTURE};
 
 use follow::follow;
@@ -43,11 +45,19 @@ pub struct CaptureRequest {
     /// A segment is sealed when it is so old, or so large.
     pub flush_every: Duration,
     pub flush_bytes: usize,
+    /// The slot that was followed was given up, and why: a new epoch is to begin.
+    pub given_up: Option<String>,
 }
 
 impl CaptureRequest {
     pub const FLUSH_EVERY: Duration = Duration::from_secs(5);
     pub const FLUSH_BYTES: usize = 8 << 20;
+
+    /// Follows on and on, in segments of the usual age and size.
+    pub fn of(source: SourceName) -> Self {
+        let (flush_every, flush_bytes) = (Self::FLUSH_EVERY, Self::FLUSH_BYTES);
+        Self { source, until_caught_up: false, flush_every, flush_bytes, given_up: None }
+    }
 }
 
 /// Up to where an index on disk has come.
@@ -55,6 +65,8 @@ impl CaptureRequest {
 pub struct IndexPlace {
     pub epoch: EpochId,
     pub position: Lsn,
+    /// Changes of the epoch whose site nobody could tell, as far as this host has seen.
+    pub unrouted: u64,
 }
 
 /// An index that belongs to a place of the log, also after a crash.
@@ -72,6 +84,9 @@ pub struct CaptureReport {
     pub epoch: EpochId,
     /// The epoch that this run had to begin, and why.
     pub begun: Option<(EpochReason, String)>,
+    /// Of an epoch that was begun: till when the one before was complete. What changed since then and until now is
+    /// in no log.
+    pub gap_from: Option<Timestamp>,
     pub segments: u64,
     pub transactions: u64,
     pub changes: u64,
@@ -93,7 +108,7 @@ pub async fn capture(
     index: &mut dyn CaptureIndex,
     tell: &TellNews,
 ) -> Result<CaptureReport, Error> {
-    let mut broken = None;
+    let mut broken = request.given_up.clone().map(|note| (EpochReason::SlotLost, note));
     loop {
         engine.check_cancelled()?;
         match capture_epoch(engine, request, (&mut *index, tell), broken.take()).await {
@@ -199,7 +214,12 @@ async fn begin_epoch(
     index: &mut dyn CaptureIndex,
 ) -> Result<Begun, Error> {
     index.clear()?;
-    let prepared = tokio::task::block_in_place(|| source.prepare(&mut Filling(index)))?;
+    let gap_from = match log.newest() {
+        // One that is damaged is not in the way of the next.
+        Some(newest) => bases::epoch_seen(log, newest.epoch).await.ok().and_then(|seen| seen.till),
+        None => None,
+    };
+    let prepared = tokio::task::block_in_place(|| source.prepare(&mut Filling(index), why == EpochReason::First))?;
     let facts = EpochFacts {
         source: source.name().clone(),
         kind: SourceKind::Postgres,
@@ -221,9 +241,10 @@ async fn begin_epoch(
         }
     };
     let (epoch, begins) = (appender.epoch().id, prepared.begins);
-    index.commit(&IndexPlace { epoch, position: begins })?;
+    index.commit(&IndexPlace { epoch, position: begins, unrouted: 0 })?;
     let mut report = CaptureReport::new(epoch, begins);
     report.begun = Some((why, note));
+    report.gap_from = gap_from;
     let only = prepared.coverage.snapshots_only.iter();
     report.snapshots_only = only.map(|only| (only.table.to_string(), only.reason.clone())).collect();
     report.structure_is_noted = prepared.structure == StructureNotes::Noted;
@@ -287,6 +308,7 @@ impl CaptureReport {
         Self {
             epoch,
             begun: None,
+            gap_from: None,
             segments: 0,
             transactions: 0,
             changes: 0,

@@ -6,6 +6,7 @@
 //! What is not here: calendars, the catalog's tables, HTTP, how things look on a terminal.
 
 mod backup;
+mod bases;
 mod capture;
 mod check;
 mod context;
@@ -20,7 +21,11 @@ mod process;
 mod restore;
 
 pub use backup::{BackupReport, BackupRequest, SiteBackup, SiteOutcome, backup};
-pub use capture::{CaptureIndex, CaptureNews, CaptureReport, CaptureRequest, IndexPlace, TellNews, capture};
+pub use bases::{CapturedPart, EpochSeen, Window, epochs, newest_epoch, sites_without_base, windows};
+pub use capture::{
+    CaptureIndex, CaptureNews, CaptureReport, CaptureRequest, IndexPlace, SlotDanger, SlotWatch, TellNews, capture,
+    give_up_slot, look_at_slot, look_for_drift,
+};
 pub use check::{CheckRequest, LogCheck, SiteCheck, check, check_logs};
 pub use context::{Engine, Fingerprint, HeadMemory, NoMemory, Policy, Usage};
 pub use damage::{

@@ -17,7 +17,7 @@ use lifeboat_repo::{Manifest, Site};
 
 use crate::{Engine, Error, choose_point};
 
-mod base;
+pub(crate) mod base;
 mod cut;
 mod files;
 mod locate;

@@ -23,7 +23,10 @@ pub(super) async fn back_up_site(
     request: &BackupRequest,
     place: Place<'_>,
 ) -> Result<SiteOutcome, Error> {
-    let now = tokio::task::block_in_place(|| fingerprint_now(engine, id, health))?;
+    let now = match request.anew {
+        true => None, // it may be what it was: a snapshot of this very moment is wanted
+        false => tokio::task::block_in_place(|| fingerprint_now(engine, id, health))?,
+    };
     if let Some(record) = remembered(engine, id, now).await? {
         return Ok(SiteOutcome::Unchanged(Box::new(record)));
     }
@@ -40,7 +43,7 @@ pub(super) async fn back_up_site(
     }
     let before = parent.as_ref().map(|parent| (parent.record.clone(), parent.fingerprint));
     let (read, _publishing) = read_site(engine, &site, parent, health, place).await?;
-    if let Some((record, fingerprint)) = before
+    if let Some((record, fingerprint)) = before.filter(|_| !request.anew)
         && read.is_same(fingerprint)
         && site.state().intent.is_none()
     {

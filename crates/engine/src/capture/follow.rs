@@ -46,8 +46,9 @@ pub(super) async fn follow(
     };
     let (mut flushed, mut looks, mut is_over) = (Instant::now(), Looks::default(), false);
     while !is_over {
-        let captured = tokio::task::block_in_place(|| stream.next(WAIT))?;
-        let taken = tokio::task::block_in_place(|| writer.take(captured));
+        let captured = tokio::task::block_in_place(|| stream.next(WAIT));
+        let captured = captured.map_err(|error| broken_or(error, stream, request));
+        let taken = captured.and_then(|captured| tokio::task::block_in_place(|| writer.take(captured)));
         if let Err(error) = taken {
             if matches!(error, Error::EpochBroken { .. }) {
                 writer.flush().await?; // what came before it is whole
@@ -66,7 +67,8 @@ pub(super) async fn follow(
             || age >= IDLE_SEGMENT_EVERY
             || writer.is_index_behind();
         if is_due || is_over {
-            stream.confirm(writer.flush().await?);
+            let confirmed = writer.flush().await?;
+            stream.confirm(confirmed);
             flushed = Instant::now();
             tell(writer.sealed());
         }
@@ -74,6 +76,16 @@ pub(super) async fn follow(
     match ending.and_then(|ending| ending.broken).filter(|_| !engine.cancel.load(Ordering::Relaxed)) {
         Some(detail) => Err(Error::EpochBroken { source_name: request.source.clone(), detail }),
         None => Ok(()),
+    }
+}
+
+/// Why the stream is over: what goes on later, or what cannot.
+fn broken_or(error: lifeboat_source::Error, stream: &CaptureStream, request: &CaptureRequest) -> Error {
+    match stream.has_lost_publication() {
+        true => {
+            Error::EpochBroken { source_name: request.source.clone(), detail: "somebody dropped a publication".into() }
+        }
+        false => error.into(),
     }
 }
 

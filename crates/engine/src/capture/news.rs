@@ -14,6 +14,8 @@ pub enum CaptureNews {
         epoch: EpochId,
         why: EpochReason,
         note: String,
+        /// Till when the epoch before was complete: what changed since, and until now, is in no log.
+        gap_from: Option<Timestamp>,
         /// Tables whose changes are not, or not all, in the log, and why.
         snapshots_only: Vec<(String, String)>,
         /// Whether the source notes each change of a table's structure.
@@ -37,6 +39,7 @@ impl CaptureNews {
                 epoch,
                 why: *why,
                 note: note.clone(),
+                gap_from: report.gap_from,
                 snapshots_only: report.snapshots_only.clone(),
                 structure_is_noted: report.structure_is_noted,
             },

@@ -35,6 +35,8 @@ pub(super) struct State {
     is_index_behind: bool,
     /// Every transaction whose commit is not after it is in the index.
     indexed_till: Lsn,
+    /// Changes of the epoch that are nobody's.
+    unrouted: u64,
     /// A table's structure was changed since anybody looked.
     is_structure_new: bool,
     /// Tables that are shown, and whose rows are no site's.
@@ -44,8 +46,10 @@ pub(super) struct State {
 impl State {
     /// At the end of a log, with an index that has come to its own place.
     pub async fn at(log: &ChangeLog, appender: &Appender, index: &mut dyn CaptureIndex) -> Result<Self, Error> {
+        let place = index.place()?;
         Ok(Self {
-            indexed_till: index.place()?.map_or(Lsn(0), |place| place.position),
+            indexed_till: place.map_or(Lsn(0), |place| place.position),
+            unrouted: place.map_or(0, |place| place.unrouted),
             is_structure_new: false,
             foreign: BTreeSet::new(),
             draft: SegmentDraft::default(),
@@ -214,7 +218,7 @@ impl Writer<'_> {
         if !self.is_inside() {
             let epoch = self.appender.epoch().id;
             let position = self.appender.complete_till();
-            self.index.commit(&IndexPlace { epoch, position })?;
+            self.index.commit(&IndexPlace { epoch, position, unrouted: self.state.unrouted })?;
             self.state.indexed_till = position;
         }
         Ok(after(self.state.indexed_till.min(self.appender.complete_till())))
@@ -248,6 +252,7 @@ impl Writer<'_> {
                 Some(site) => self.state.draft.push(site, (head, sequence), &table, &change)?,
                 None => {
                     self.report.unrouted += 1;
+                    self.state.unrouted += 1;
                     self.write_unrouted(head, sequence, (&table, change))?;
                 }
             }

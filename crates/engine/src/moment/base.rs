@@ -13,7 +13,7 @@ mod tests;
 
 /// Where in the source's history a snapshot was taken.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct BasePlace {
+pub(crate) struct BasePlace {
     system_identifier: String,
     timeline: u32,
     pub lsn: Lsn,

@@ -84,11 +84,15 @@ impl PostgresSource {
         Ok((Router::by_class(&classes, &catalogue), catalogue, classes))
     }
 
-    /// Makes everything that an epoch begins with, and fills the index, which must be empty.
-    pub fn prepare(&self, index: &mut dyn RoutingIndex) -> Result<Prepared, Error> {
+    /// Makes everything that an epoch begins with, and fills the index, which must be empty. Tables of no class
+    /// are refused where nothing was captured before, and somebody is there to say whose they are; later they
+    /// must not keep the others' changes out of the log.
+    pub fn prepare(&self, index: &mut dyn RoutingIndex, is_first: bool) -> Result<Prepared, Error> {
         let (slot, mut session) = (self.slot_name(), self.server().connect()?);
         let (_, catalogue, classes) = self.router()?;
-        classes.refuse_unclassed(self.name().as_str())?;
+        if is_first {
+            classes.refuse_unclassed(self.name().as_str())?;
+        }
         let covered = coverage(&mut session, &catalogue, &classes)?;
         set_up(&mut session, &slot, &covered)?;
         let structure = note_structure(&mut session)?;

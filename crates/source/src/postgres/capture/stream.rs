@@ -95,6 +95,7 @@ pub struct CaptureStream {
     is_inside: bool,
     sequence: u64,
     server_at: Lsn,
+    has_lost_publication: bool,
 }
 
 impl CaptureStream {
@@ -126,6 +127,7 @@ impl CaptureStream {
             is_inside: false,
             sequence: 0,
             server_at: confirmed,
+            has_lost_publication: false,
         })
     }
 
@@ -172,12 +174,18 @@ impl CaptureStream {
         Some(received.unwrap_or_else(|| Err(WireError::Protocol("the stream is over".into()))))
     }
 
-    fn ended(&self, error: WireError) -> Error {
+    /// Whether it ended because a publication is gone: what happened since can never be followed.
+    pub fn has_lost_publication(&self) -> bool {
+        self.has_lost_publication
+    }
+
+    fn ended(&mut self, error: WireError) -> Error {
         let mut failed = match error.code() {
             // A publication that is not there, or was not when the change was made.
             Some(SqlState::UNDEFINED_OBJECT) => error.failed(&self.source_name, ACTION),
             _ => return error.failed(&self.source_name, ACTION),
         };
+        self.has_lost_publication = true;
         if let Error::Database { hint, .. } = &mut failed {
             *hint =
                 "somebody dropped the publication: what happened since cannot be followed; begin a new epoch".into();

@@ -1,0 +1,23 @@
+//! Arguments of the verbs that follow changes, and that say how all is.
+
+use clap::Args;
+use lifeboat_model::SourceName;
+
+use super::site::source_name;
+
+#[derive(Debug, Args)]
+pub struct CaptureArgs {
+    /// End when everything that had happened by now is in the change log; else go on until Ctrl-C or SIGTERM (exit 0)
+    #[arg(long)]
+    pub until_caught_up: bool,
+    /// Only this source, whatever the policy says; may be given again
+    #[arg(long = "source", value_name = "SOURCE", value_parser = source_name)]
+    pub sources: Vec<SourceName>,
+}
+
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// Every site, not only those that are not as promised
+    #[arg(long)]
+    pub all: bool,
+}

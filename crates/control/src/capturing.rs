@@ -1,0 +1,336 @@
+//! Captures that go on for ever, one task a source, and what each of them needs beside it.
+//!
+//! ```text
+//! source ─▶ capture ─ store down, server stopped ─▶ wait, longer each time ─▶ capture …
+//!               │                       for good ─▶ ends, with its exit code; the others go on
+//!               ├ epoch begun ─▶ bases: one task for all sources, while changes are followed
+//! server ─▶ guard: how much log does the slot keep? ─ beyond the limit ─▶ the slot is given up, a new epoch
+//! ```
+//!
+//! Invariant (disk-before-log): the server keeps no more log for a slot than it may, whatever the store does: the
+//! guard looks at the server alone.
+//!
+//! What is not here: following (`lifeboat-engine`), and how news is told (`lifeboat-cli`).
+
+mod bases;
+mod guard;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use lifeboat_engine::{
+    CaptureIndex, CaptureNews, CaptureReport, CaptureRequest, Engine, Error, SlotWatch, capture, give_up_slot,
+};
+use lifeboat_model::{Fault, Faulty, SourceName};
+use tokio::sync::Notify;
+
+use bases::Bases;
+pub use bases::BasesTaken;
+use guard::guard;
+
+/// Opens the routing index of a source, as it was committed last.
+pub type OpenIndex = dyn Fn(&SourceName) -> Result<Box<dyn CaptureIndex>, Error> + Send + Sync;
+/// Takes news of a source; it must not block for long.
+pub type Tell = dyn Fn(&SourceName, News) + Send + Sync;
+
+/// What happens while sources are captured.
+#[derive(Debug)]
+pub enum News {
+    Capture(CaptureNews),
+    /// Something passing is in the way: told once, until it is over.
+    Waiting(String, Option<String>),
+    /// The server keeps much for the slot: told once, until it is over.
+    SlotGrows(SlotWatch),
+    SlotShrank(SlotWatch),
+    /// The slot was given up, rather than fill the server's disk: what is not in the log yet is lost to it.
+    GaveUp(SlotWatch),
+    /// Bases are being taken of so many sites.
+    TakingBases(u64),
+    BasesTaken(BasesTaken),
+}
+
+/// Sources to be captured.
+pub struct Capturing {
+    pub engine: Arc<Engine>,
+    pub requests: Vec<CaptureRequest>,
+    /// Log that the server may keep for a slot.
+    pub slot_limit_bytes: u64,
+    pub open_index: Box<OpenIndex>,
+    pub tell: Box<Tell>,
+}
+
+/// How the capture of a source ended.
+#[derive(Debug)]
+pub struct SourceEnd {
+    pub source: SourceName,
+    /// Over all of its epochs; `None`: it never came to its end.
+    pub report: Option<CaptureReport>,
+    pub error: Option<Error>,
+}
+
+const FIRST_WAIT: Duration = Duration::from_secs(1);
+const LONGEST_WAIT: Duration = Duration::from_secs(60);
+/// How soon a wish to stop is noticed.
+const POLL: Duration = Duration::from_millis(200);
+/// What is under way when the wish comes may take so long: a store that does not answer keeps nobody from stopping.
+const STOP_MAX: Duration = Duration::from_secs(15);
+/// The server may take so long to notice that whoever followed before is gone: after a kill, and after a
+/// connection that broke.
+const SLOT_PATIENCE: Duration = Duration::from_secs(10);
+const OWN_SLOT_PATIENCE: Duration = Duration::from_secs(150);
+
+impl Capturing {
+    /// Follows every source until it is told to stop. Must run on a multi-threaded runtime.
+    pub async fn go_on(self) -> Vec<SourceEnd> {
+        let (shared, bases) = (Arc::new(self), Bases::default());
+        let taking = tokio::spawn(bases.clone().keep(Arc::clone(&shared)));
+        let tasks: Vec<_> = (0..shared.requests.len())
+            .map(|number| {
+                let source = Follower::new(Arc::clone(&shared), number, bases.clone());
+                (shared.requests[number].source.clone(), tokio::spawn(source.run()))
+            })
+            .collect();
+        let mut ends = Vec::new();
+        for (source, task) in tasks {
+            ends.push(task.await.unwrap_or_else(|panic| panicked(source, &panic)));
+        }
+        bases.end();
+        let _ = taking.await;
+        ends
+    }
+
+    /// Captures what has happened until now, with bases where there are none: then once more, so that the log has
+    /// come further than they have.
+    pub async fn catch_up(self) -> (Vec<SourceEnd>, Option<BasesTaken>) {
+        let shared = Arc::new(self);
+        let mut ends = catch_up_once(&shared, |_| true).await;
+        let captured: Vec<SourceName> =
+            ends.iter().filter(|end| end.error.is_none()).map(|end| end.source.clone()).collect();
+        let taken = Bases::default().take(&shared, &captured).await;
+        if taken.as_ref().is_some_and(|taken| taken.good > 0) {
+            for again in catch_up_once(&shared, |source| captured.contains(source)).await {
+                let Some(end) = ends.iter_mut().find(|end| end.source == again.source) else { continue };
+                end.report = end.report.take().map(|first| add(first, again.report));
+                end.error = again.error;
+            }
+        }
+        (ends, taken)
+    }
+
+    fn is_cancelled(&self) -> bool {
+        self.engine.cancel.load(Ordering::Relaxed)
+    }
+
+    /// Ends some time after the wish to stop.
+    async fn cancelled_long_ago(&self) {
+        while !self.is_cancelled() {
+            tokio::time::sleep(POLL).await;
+        }
+        tokio::time::sleep(STOP_MAX).await;
+    }
+
+    /// Waits, unless it is told to stop.
+    async fn pause(&self, wait: Duration) {
+        let till = Instant::now() + wait;
+        while Instant::now() < till && !self.is_cancelled() {
+            tokio::time::sleep(POLL.min(till.saturating_duration_since(Instant::now()))).await;
+        }
+    }
+}
+
+async fn catch_up_once(shared: &Arc<Capturing>, is_wanted: impl Fn(&SourceName) -> bool) -> Vec<SourceEnd> {
+    let numbers = (0..shared.requests.len()).filter(|number| is_wanted(&shared.requests[*number].source));
+    let start = |number: usize| {
+        let mut follower = Follower::new(Arc::clone(shared), number, Bases::default());
+        follower.request.until_caught_up = true;
+        (shared.requests[number].source.clone(), tokio::spawn(follower.run()))
+    };
+    let mut ends = Vec::new();
+    for (source, task) in numbers.map(start).collect::<Vec<_>>() {
+        ends.push(task.await.unwrap_or_else(|panic| panicked(source, &panic)));
+    }
+    ends
+}
+
+fn add(first: CaptureReport, then: Option<CaptureReport>) -> CaptureReport {
+    let Some(then) = then else { return first };
+    CaptureReport {
+        segments: first.segments + then.segments,
+        transactions: first.transactions + then.transactions,
+        changes: first.changes + then.changes,
+        unrouted: first.unrouted + then.unrouted,
+        begun: then.begun.clone().or(first.begun),
+        ..then
+    }
+}
+
+fn panicked(source: SourceName, panic: &tokio::task::JoinError) -> SourceEnd {
+    let error = Error::Bug(format!("the capture of a source panicked: source=`{source}`, {panic}"));
+    SourceEnd { source, report: None, error: Some(error) }
+}
+
+/// One source that is followed.
+struct Follower {
+    shared: Arc<Capturing>,
+    request: CaptureRequest,
+    bases: Bases,
+    /// The slot keeps too much: it is to be given up.
+    beyond: Arc<Beyond>,
+    /// Whether anything was followed since the last trouble.
+    is_well: Arc<AtomicBool>,
+    has_followed: bool,
+}
+
+/// What the guard says.
+#[derive(Default)]
+struct Beyond {
+    slot: std::sync::Mutex<Option<SlotWatch>>,
+    found: Notify,
+}
+
+/// How one capture ended.
+enum Ended {
+    Capture(Result<CaptureReport, Error>),
+    Beyond(SlotWatch),
+    /// It was told to stop, and did not come to its end.
+    GivenUp,
+}
+
+impl Follower {
+    fn new(shared: Arc<Capturing>, number: usize, bases: Bases) -> Self {
+        let request = shared.requests[number].clone();
+        let (beyond, is_well) = (Arc::default(), Arc::default());
+        Self { shared, request, bases, beyond, is_well, has_followed: false }
+    }
+
+    async fn run(mut self) -> SourceEnd {
+        let guard = tokio::spawn(guard(Arc::clone(&self.shared), self.request.source.clone(), self.beyond.clone()));
+        let ended = self.follow().await;
+        guard.abort();
+        let (report, error) = match ended {
+            Ok(report) => (report, None),
+            Err(error) => (None, Some(error)),
+        };
+        SourceEnd { source: self.request.source, report, error }
+    }
+
+    /// Until it is told to stop, or has come to its end. `None`: it was stopped before.
+    async fn follow(&mut self) -> Result<Option<CaptureReport>, Error> {
+        let (mut wait, mut fenced_since, mut told) = (FIRST_WAIT, None::<Instant>, None);
+        loop {
+            let ended = self.capture_once().await;
+            if self.is_well.swap(false, Ordering::Relaxed) {
+                (wait, fenced_since, told, self.has_followed) = (FIRST_WAIT, None, None, true);
+                self.request.given_up = None; // that epoch is in the log
+            }
+            let error = match ended {
+                Ended::Capture(Ok(report)) => return Ok(Some(report)),
+                Ended::GivenUp => return Ok(None),
+                Ended::Beyond(slot) => {
+                    self.give_up(slot).await;
+                    continue;
+                }
+                Ended::Capture(Err(error)) => error,
+            };
+            if self.shared.is_cancelled() && matches!(error.fault(), Fault::Cancelled | Fault::Retry) {
+                return Ok(None); // what was not confirmed comes again
+            }
+            match error.fault() {
+                // Somebody else extends the log: there is no waiting for that.
+                Fault::Fenced if matches!(error, Error::Repo(_)) => return Err(error),
+                Fault::Fenced => {
+                    let patience = if self.has_followed { OWN_SLOT_PATIENCE } else { SLOT_PATIENCE };
+                    if fenced_since.get_or_insert_with(Instant::now).elapsed() >= patience {
+                        return Err(error);
+                    }
+                    self.shared.pause(FIRST_WAIT).await;
+                }
+                Fault::Retry if !self.request.until_caught_up => {
+                    let cause = matches!(error, Error::Repo(_));
+                    if told != Some(cause) {
+                        told = Some(cause);
+                        self.tell(News::Waiting(error.to_string(), error.hint()));
+                    }
+                    self.wait(wait).await;
+                    wait = (wait * 2).min(LONGEST_WAIT);
+                }
+                _ => return Err(error),
+            }
+        }
+    }
+
+    async fn capture_once(&self) -> Ended {
+        let source = &self.request.source;
+        // Opened anew each time: what a capture that failed had put, and not committed, is gone.
+        let mut index = match (self.shared.open_index)(source) {
+            Ok(index) => index,
+            Err(error) => return Ended::Capture(Err(error)),
+        };
+        let (shared, bases, is_well) = (Arc::clone(&self.shared), self.bases.clone(), Arc::clone(&self.is_well));
+        let name = source.clone();
+        let tell = move |news: CaptureNews| {
+            if matches!(news, CaptureNews::Begun { .. } | CaptureNews::Following { .. }) {
+                is_well.store(true, Ordering::Relaxed);
+                bases.want();
+            }
+            (shared.tell)(&name, News::Capture(news));
+        };
+        tokio::select! {
+            ended = capture(&self.shared.engine, &self.request, index.as_mut(), &tell) => Ended::Capture(ended),
+            slot = self.beyond.found() => Ended::Beyond(slot),
+            () = self.shared.cancelled_long_ago() => Ended::GivenUp,
+        }
+    }
+
+    /// Drops the slot; the next capture begins a new epoch.
+    async fn give_up(&mut self, slot: SlotWatch) {
+        let note = format!("the slot kept too much and was given up: kept_bytes=`{}`", slot.kept_bytes);
+        self.request.given_up = Some(note);
+        self.tell(News::GaveUp(slot));
+        let mut wait = FIRST_WAIT;
+        // The connection that followed it may not have ended yet.
+        while !self.shared.is_cancelled() {
+            let dropped = tokio::task::block_in_place(|| give_up_slot(&self.shared.engine, &self.request.source));
+            match dropped {
+                Ok(()) => return,
+                Err(error) => tracing::warn!(%error, source = %self.request.source, "cannot give the slot up yet"),
+            }
+            self.shared.pause(wait).await;
+            wait = (wait * 2).min(LONGEST_WAIT);
+        }
+    }
+
+    /// Waits before the next try, and not when the slot must be given up.
+    async fn wait(&mut self, wait: Duration) {
+        let slot = tokio::select! {
+            () = self.shared.pause(wait) => None,
+            slot = self.beyond.found() => Some(slot),
+        };
+        if let Some(slot) = slot {
+            self.give_up(slot).await;
+        }
+    }
+
+    fn tell(&self, news: News) {
+        (self.shared.tell)(&self.request.source, news);
+    }
+}
+
+impl Beyond {
+    /// Waits until the slot keeps too much.
+    async fn found(&self) -> SlotWatch {
+        loop {
+            let taken = self.slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner).take();
+            match taken {
+                Some(slot) => return slot,
+                None => self.found.notified().await,
+            }
+        }
+    }
+
+    fn put(&self, slot: SlotWatch) {
+        *self.slot.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(slot);
+        self.found.notify_one();
+    }
+}

@@ -1,0 +1,178 @@
+//! Bases: which sites of a captured source have a snapshot that changes go on top of, and from when.
+//!
+//! ```text
+//! epoch 1   ├── base ──────────────────┤ broken        ├── base ───────────▶ epoch 2
+//!                └─ restorable ────────┘ ◀── a gap ──▶      └─ restorable ──▶ till the newest segment was sealed
+//! ```
+//!
+//! What is not here: turning a moment into a position, and rows (`moment`).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt};
+use lifeboat_model::{
+    Epoch, EpochId, Fault, Faulty, Mark, SegmentNumber, SiteId, SnapshotId, SnapshotRecord, SourceName, Timestamp,
+};
+use lifeboat_repo::{ChangeLog, Site};
+
+use crate::moment::base::BasePlace;
+use crate::{Engine, Error};
+
+/// Epochs that are looked at, the newest first; what is older is told by nobody.
+const EPOCHS_MAX: u32 = 20;
+/// Clocks of hosts differ by less.
+const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(3_600);
+/// Sites asked at once.
+const SITES_AT_ONCE: usize = 16;
+
+/// An epoch of a source's change log, and till when it is known to be complete.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EpochSeen {
+    pub epoch: Epoch,
+    /// When its newest segment was sealed; `None`: it has none.
+    pub till: Option<Timestamp>,
+    /// Another epoch goes on.
+    pub has_ended: bool,
+}
+
+/// A stretch of time every moment of which a site's part can be put back to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Window {
+    pub epoch: EpochId,
+    pub from: Timestamp,
+    pub till: Timestamp,
+    /// The first snapshot that changes go on top of.
+    pub base: SnapshotId,
+}
+
+/// A site's part in a captured source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CapturedPart {
+    pub source: SourceName,
+    /// Oldest first.
+    pub epochs: Vec<EpochSeen>,
+    /// Oldest first, one an epoch at most.
+    pub windows: Vec<Window>,
+}
+
+/// The newest epochs of a source, oldest first; none: it was never captured.
+pub async fn epochs(engine: &Engine, source: &SourceName) -> Result<Vec<EpochSeen>, Error> {
+    let log = ChangeLog::open(&engine.repository, source).await?;
+    let Some(newest) = log.newest() else { return Ok(Vec::new()) };
+    let first = newest.epoch.0.saturating_sub(EPOCHS_MAX - 1).max(1);
+    let mut seen = Vec::new();
+    for id in (first..=newest.epoch.0).map(EpochId) {
+        let one = match epoch_seen(&log, id).await {
+            // One that is damaged is `check`'s to tell; the others are restorable all the same.
+            Err(error) if error.fault() == Fault::Damage && id != newest.epoch => continue,
+            other => other?,
+        };
+        seen.push(one);
+    }
+    Ok(seen)
+}
+
+/// The newest epoch of a source alone.
+pub async fn newest_epoch(engine: &Engine, source: &SourceName) -> Result<Option<EpochSeen>, Error> {
+    let log = ChangeLog::open(&engine.repository, source).await?;
+    match log.newest() {
+        Some(newest) => Ok(Some(epoch_seen(&log, newest.epoch).await?)),
+        None => Ok(None),
+    }
+}
+
+pub(crate) async fn epoch_seen(log: &ChangeLog, id: EpochId) -> Result<EpochSeen, Error> {
+    let epoch = log.epoch(id).await?;
+    let mut has_ended = false;
+    let mut newest = log.newest_segment(id).await?;
+    let mut till = None;
+    while let Some(segment) = newest {
+        let footer = log.footer(&segment).await?;
+        if footer.followed_by.is_none() {
+            till = Some(footer.sealed_at);
+            break;
+        }
+        // The last one says nothing of the source: it was written when the next epoch began.
+        has_ended = true;
+        let before = SegmentNumber(segment.number.0 - 1);
+        newest = match before {
+            SegmentNumber(0) => None,
+            before => log.segments(id, before..=before).await?.pop(),
+        };
+    }
+    Ok(EpochSeen { epoch, till, has_ended })
+}
+
+/// From when to when a site's part in each of these sources can be put back to any moment; sources that were
+/// never captured are left out.
+pub async fn windows(engine: &Engine, site: &Site, sources: &[SourceName]) -> Result<Vec<CapturedPart>, Error> {
+    let mut parts = Vec::new();
+    for source in sources {
+        let epochs = epochs(engine, source).await?;
+        let mut windows = Vec::new();
+        for seen in &epochs {
+            let Some(till) = seen.till else { continue };
+            let Some((record, from)) = first_base(site, source, &seen.epoch).await? else { continue };
+            if from <= till {
+                windows.push(Window { epoch: seen.epoch.id, from, till, base: record.id });
+            }
+        }
+        if !epochs.is_empty() {
+            parts.push(CapturedPart { source: source.clone(), epochs, windows });
+        }
+    }
+    Ok(parts)
+}
+
+/// The oldest snapshot of a site that the epoch's changes go on top of, and when that part was read.
+async fn first_base<'s>(
+    site: &'s Site,
+    source: &SourceName,
+    epoch: &Epoch,
+) -> Result<Option<(&'s SnapshotRecord, Timestamp)>, Error> {
+    // What was cut long before the epoch began cannot join it; the rest is asked.
+    let since = epoch.facts.begun_at.saturating_sub(CLOCKS_DIFFER_MAX);
+    let is_usable =
+        |record: &&SnapshotRecord| matches!(record.mark, Mark::Good | Mark::Suspect) && record.cut_till >= since;
+    for record in site.state().snapshots.iter().filter(is_usable) {
+        let manifest = site.manifest(&record.manifest).await?;
+        let Some((_, part)) = manifest.part(source) else { continue };
+        if BasePlace::of(&part.position.0, &part.identity.machine).is_some_and(|place| place.joins(epoch)) {
+            return Ok(Some((record, part.record.cut_till)));
+        }
+    }
+    Ok(None)
+}
+
+/// The sites of a source that have no base in its newest epoch: nothing of what is captured of them can be
+/// put back. `proven` are those that were found to have one; they are not asked again.
+pub async fn sites_without_base(
+    engine: &Engine,
+    source: &SourceName,
+    proven: &mut (Option<EpochId>, BTreeSet<SiteId>),
+) -> Result<Vec<SiteId>, Error> {
+    let log = ChangeLog::open(&engine.repository, source).await?;
+    let (Some(newest), Some(of)) = (log.newest(), engine.fleet.source(source)) else { return Ok(Vec::new()) };
+    let epoch = log.epoch(newest.epoch).await?;
+    if proven.0 != Some(epoch.id) {
+        *proven = (Some(epoch.id), BTreeSet::new());
+    }
+    let listed = tokio::task::block_in_place(|| of.as_source().discover())?.sites;
+    let unproven = listed.into_iter().filter(|id| !proven.1.contains(id)).collect::<Vec<_>>();
+    let asked = unproven.into_iter().map(|id| {
+        let epoch = &epoch;
+        async move {
+            engine.check_cancelled()?;
+            let has_base = match engine.repository.site(&id, engine.memory.known_head(&id)).await? {
+                Some(site) => first_base(&site, source, epoch).await?.is_some(),
+                None => false,
+            };
+            Ok::<_, Error>((id, has_base))
+        }
+    });
+    let answers: Vec<(SiteId, bool)> = futures_util::stream::iter(asked).buffered(SITES_AT_ONCE).try_collect().await?;
+    let (with, without): (Vec<_>, Vec<_>) = answers.into_iter().partition(|(_, has_base)| *has_base);
+    proven.1.extend(with.into_iter().map(|(id, _)| id));
+    Ok(without.into_iter().map(|(id, _)| id).collect())
+}
