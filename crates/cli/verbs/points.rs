@@ -1,10 +1,12 @@
-//! `lifeboat points SITE`: every point the site can be put back to, oldest first.
+//! `lifeboat points SITE`: every point the site can be put back to, oldest first, and from when to when its captured
+//! parts can be put back to any moment.
 
-use lifeboat_engine::points;
-use lifeboat_model::{Mark, RunOutcome, Timestamp};
+use lifeboat_engine::{CapturedPart, Window, points, windows};
+use lifeboat_model::{Mark, RunOutcome, SourceName, Timestamp};
+use serde_json::json;
 
 use crate::args::PointsArgs;
-use crate::output::{Align, Outcome, Table, ago, bytes};
+use crate::output::{Align, Outcome, Output, Table, ago, bytes};
 use crate::{CliError, Context, words};
 
 pub fn run(args: &PointsArgs, context: &Context) -> Result<Outcome, CliError> {
@@ -54,6 +56,10 @@ pub fn run(args: &PointsArgs, context: &Context) -> Result<Outcome, CliError> {
         } else {
             table.lines().iter().for_each(|line| output.line(line));
         }
+        let names: Vec<SourceName> = open.config.sources.iter().map(|source| source.name.clone()).collect();
+        let parts = windows(&open.engine, &site, &names).await?;
+        parts.iter().for_each(|part| tell_windows(part, now, output));
+        let restorable = parts.iter().flat_map(|part| &part.windows).map(|window| window.till).max();
         for hold in &site.state().holds {
             output.line(format!("held since {}: {}: {}", hold.placed_at, words::hold(hold.reason), hold.note));
         }
@@ -65,6 +71,48 @@ pub fn run(args: &PointsArgs, context: &Context) -> Result<Outcome, CliError> {
             .with("site", args.site.as_str())
             .with("points", found.len())
             .with("oldest", text(oldest))
-            .with("newest", text(newest)))
+            .with("newest", text(newest))
+            .with("captured_till", text(restorable)))
     })
+}
+
+/// From when to when a captured part can be put back to any moment, and why not in between.
+fn tell_windows(part: &CapturedPart, now: Timestamp, output: &Output) {
+    let source = &part.source;
+    let mut till = None::<Timestamp>;
+    for window in &part.windows {
+        if let Some(gap_from) = till {
+            let epoch = part.epochs.iter().find(|seen| seen.epoch.id == window.epoch);
+            let (why, note) = epoch.map_or(("unknown", ""), |seen| {
+                (words::epoch_reason(seen.epoch.facts.why), seen.epoch.facts.note.as_str())
+            });
+            output.event(
+                "gap",
+                json!({
+                    "source": source.as_str(), "from": gap_from.to_string(), "till": window.from.to_string(),
+                    "reason": why, "note": note,
+                }),
+            );
+            output.line(format!("{source}: a gap from {gap_from} to {}: {why}, {note}", window.from));
+        }
+        let Window { epoch, from, till: end, base } = window;
+        output.event(
+            "window",
+            json!({
+                "source": source.as_str(), "epoch": epoch.0, "from": from.to_string(), "till": end.to_string(),
+                "base": base.to_string(),
+            }),
+        );
+        output.line(format!("{source}: every moment from {from} to {end} (epoch {epoch})"));
+        till = Some(*end);
+    }
+    let Some(newest) = part.epochs.last() else { return };
+    if part.windows.last().is_none_or(|window| window.epoch != newest.epoch.id) {
+        let (epoch, begun) = (newest.epoch.id, newest.epoch.facts.begun_at);
+        output.line(format!(
+            "{source}: no moment since {begun}: no base in epoch {epoch} yet, `lifeboat capture` takes one"
+        ));
+    } else if let Some(till) = newest.till {
+        output.line(format!("{source}: the log was complete {}", ago(till, now)));
+    }
 }

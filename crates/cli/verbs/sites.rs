@@ -33,14 +33,14 @@ pub fn run(args: &SitesArgs, context: &Context) -> Result<Outcome, CliError> {
 }
 
 /// What is known of the fleet before the bucket is asked about each site.
-struct Known {
+pub(super) struct Known {
     /// Which sources list a site now.
     listed: BTreeMap<SiteId, Vec<SourceName>>,
     /// What the newest run found.
     seen: BTreeMap<SiteId, RunSite>,
     remembered: BTreeMap<SiteId, SiteRow>,
     /// A source could not be asked: that it lists a site no more cannot be told.
-    has_failed_source: bool,
+    pub has_failed_source: bool,
 }
 
 /// A catalog that was begun anew knows some sites at the most: the bucket knows every one that was ever
@@ -61,7 +61,7 @@ async fn remember_all(open: &Open, context: &Context) -> Result<(), CliError> {
 }
 
 impl Known {
-    async fn gather(open: &Open, context: &Context) -> Result<Self, CliError> {
+    pub async fn gather(open: &Open, context: &Context) -> Result<Self, CliError> {
         let mut listed: BTreeMap<SiteId, Vec<SourceName>> = BTreeMap::new();
         let mut has_failed_source = false;
         for source in tokio::task::block_in_place(|| open.engine.fleet.look(&BTreeMap::new(), true)) {
@@ -82,20 +82,20 @@ impl Known {
         Ok(Self { listed, seen, remembered, has_failed_source })
     }
 
-    fn sites(&self) -> BTreeSet<&SiteId> {
+    pub fn sites(&self) -> BTreeSet<&SiteId> {
         self.listed.keys().chain(self.seen.keys()).chain(self.remembered.keys()).collect()
     }
 }
 
 /// One line of the list.
-struct Line {
-    site: SiteId,
-    sources: Vec<SourceName>,
+pub(super) struct Line {
+    pub site: SiteId,
+    pub sources: Vec<SourceName>,
     /// `None`: never backed up.
-    summary: Option<SiteSummary>,
+    pub summary: Option<SiteSummary>,
     /// Till when the newest good point is known to be the site.
-    good_till: Option<Timestamp>,
-    rpo: Duration,
+    pub good_till: Option<Timestamp>,
+    pub rpo: Duration,
     has_failed_source: bool,
 }
 
@@ -104,7 +104,7 @@ impl Line {
         self.good_till.is_none_or(|till| now.since(till) > self.rpo)
     }
 
-    fn state(&self, now: Timestamp) -> String {
+    pub fn state(&self, now: Timestamp) -> String {
         match &self.summary {
             Some(summary) if summary.has_intent => "restore open".into(),
             None => "never backed up".into(),
@@ -117,7 +117,7 @@ impl Line {
         }
     }
 
-    fn to_json(&self, now: Timestamp) -> Value {
+    pub fn to_json(&self, now: Timestamp) -> Value {
         let summary = self.summary.clone().unwrap_or_default();
         json!({
             "site": self.site.as_str(),
@@ -146,7 +146,7 @@ fn good_till(summary: &SiteSummary, seen: Option<&RunSite>) -> Option<Timestamp>
     summary.latest_at.max(found.map(|seen| seen.seen_at).filter(|_| summary.latest_at.is_some()))
 }
 
-async fn line_of(site: &SiteId, known: &Known, open: &Open) -> Result<Line, CliError> {
+pub(super) async fn line_of(site: &SiteId, known: &Known, open: &Open) -> Result<Line, CliError> {
     let generation = open.engine.repository.newest_generation(site).await?;
     let summary = match known.remembered.get(site).filter(|row| row.head.generation == generation) {
         Some(row) => Some(row.summary.clone()),

@@ -1,7 +1,172 @@
-//! stub
+//! `lifeboat status`: may I sleep? Exit 4 when something is not as promised.
+//!
+//!   captured sources ─▶ how far is the log, what does the server keep for it, did anything drift?
+//!   sites            ─▶ how new is the newest moment that every part can be put back to, against the RPO
+//!
+//! It looks, and changes nothing.
+
+mod sources;
+
+use std::time::Duration;
+
+use futures_util::stream::{self, StreamExt};
+use lifeboat_engine::has_base;
+use lifeboat_model::{Fault, SourceName, Timestamp, worst_exit_code};
+use serde_json::json;
+
+use super::sites::{Known, Line, line_of};
 use crate::args::StatusArgs;
-use crate::output::Outcome;
+use crate::open::Open;
+use crate::output::{Align, Failed, Outcome, Output, Table, ago, count, duration};
 use crate::{CliError, Context};
-pub fn run(_args: &StatusArgs, _context: &Context) -> Result<Outcome, CliError> {
-    Ok(Outcome::ok())
+use sources::SourceStatus;
+
+/// An objective is breached.
+const BREACHED: u8 = 4;
+/// Sites that are asked about at once.
+const PARALLEL: usize = 16;
+/// A cut takes no longer: a point so much newer than an epoch is a base of it.
+const CUT_MAX: Duration = Duration::from_secs(3_600);
+
+pub fn run(args: &StatusArgs, context: &Context) -> Result<Outcome, CliError> {
+    context.block_on(async {
+        let open = context.open().await?;
+        context.tell_notes(&open.config);
+        super::key::warn_unproven(&open.engine.repository, &context.output).await;
+        let now = Timestamp::now();
+        let sources = sources::all(&open, now).await?;
+        let known = Known::gather(&open, context).await?;
+        let asked = known.sites().into_iter().map(async |site| {
+            let line = line_of(site, &known, &open).await?;
+            SiteStatus::of(line, &sources, &open).await
+        });
+        let asked: Vec<_> = stream::iter(asked).buffered(PARALLEL).collect().await;
+        let (mut sites, mut failed) = (Vec::new(), Vec::new());
+        for (site, asked) in known.sites().into_iter().zip(asked) {
+            match asked {
+                Ok(status) => sites.push(status),
+                // The damage of one site must not hide the others.
+                Err(error) if error.fault == Fault::Damage => failed.push(Failed::of_site(site, &error)),
+                Err(error) => return Err(error),
+            }
+        }
+        sources::tell(&sources, now, &context.output);
+        tell_sites(&sites, args.all, now, &context.output);
+        Ok(outcome(&sources, &sites, known.has_failed_source, failed))
+    })
+}
+
+/// A site, and the newest moment that all of its parts can be put back to.
+struct SiteStatus {
+    line: Line,
+    restorable_till: Option<Timestamp>,
+    /// The source whose part is the oldest there.
+    oldest: Option<SourceName>,
+    /// Captured sources in which it has no base: what is captured of it leads nowhere.
+    without_base: Vec<SourceName>,
+}
+
+impl SiteStatus {
+    async fn of(line: Line, sources: &[SourceStatus], open: &Open) -> Result<Self, CliError> {
+        let (mut without_base, mut oldest) = (Vec::new(), None::<(Option<Timestamp>, SourceName)>);
+        for source in &line.sources {
+            let mut till = line.good_till;
+            if let Some(seen) =
+                sources.iter().find(|status| status.source == *source).and_then(|status| status.epoch.as_ref())
+            {
+                let latest = line.summary.as_ref().and_then(|summary| summary.latest_at);
+                let begun_at = seen.epoch.facts.begun_at;
+                // Long after the epoch began there is no doubt; around its begin the snapshot itself is asked.
+                let is_sure = latest.is_some_and(|latest| latest.since(begun_at) > CUT_MAX);
+                if is_sure || has_base(&open.engine, &line.site, source, &seen.epoch).await? {
+                    till = till.max(seen.till);
+                } else {
+                    without_base.push(source.clone());
+                }
+            }
+            if oldest.as_ref().is_none_or(|(oldest, _)| till < *oldest) {
+                oldest = Some((till, source.clone()));
+            }
+        }
+        let (till, oldest) = oldest.map_or((line.good_till, None), |(till, source)| (till, Some(source)));
+        Ok(Self { restorable_till: till, oldest, without_base, line })
+    }
+
+    fn is_late(&self, now: Timestamp) -> bool {
+        self.restorable_till.is_none_or(|till| now.since(till) > self.line.rpo)
+    }
+
+    fn is_breached(&self, now: Timestamp) -> bool {
+        // Of a site that no source lists there is nothing newer to be had.
+        !self.line.sources.is_empty() && (self.is_late(now) || !self.without_base.is_empty())
+    }
+
+    fn state(&self, now: Timestamp) -> String {
+        let Some(summary) = self.line.summary.as_ref().filter(|summary| summary.latest.is_some()) else {
+            return self.line.state(now);
+        };
+        if summary.has_intent || self.line.sources.is_empty() {
+            return self.line.state(now);
+        }
+        if self.is_late(now) {
+            let source = self.oldest.as_ref().map_or_else(String::new, |source| format!(" ({source})"));
+            return format!("older than {}{source}", duration(self.line.rpo));
+        }
+        if let Some(source) = self.without_base.first() {
+            return format!("no base since the epoch of {source} began");
+        }
+        if summary.holds > 0 { "ok, held".into() } else { "ok".into() }
+    }
+}
+
+fn tell_sites(sites: &[SiteStatus], tells_all: bool, now: Timestamp, output: &Output) {
+    let mut table = Table::new(&[
+        ("SITE", Align::Left),
+        ("LAST GOOD POINT", Align::Left),
+        ("RESTORABLE TILL", Align::Left),
+        ("RPO", Align::Left),
+        ("STATE", Align::Left),
+    ]);
+    for site in sites {
+        let mut object = site.line.to_json(now);
+        object["restorable_till"] = site.restorable_till.map(|till| till.to_string()).into();
+        object["within_rpo"] = (!site.is_late(now)).into();
+        object["without_base"] = site.without_base.iter().map(SourceName::as_str).collect::<Vec<_>>().into();
+        object["state"] = site.state(now).into();
+        output.event("site", object);
+        let holds = site.line.summary.as_ref().is_some_and(|summary| summary.holds > 0 || summary.has_intent);
+        if tells_all || holds || site.is_breached(now) {
+            let time = |time: Option<Timestamp>| time.map_or_else(|| "-".to_owned(), |time| ago(time, now));
+            table.row([
+                site.line.site.to_string(),
+                time(site.line.good_till),
+                time(site.restorable_till),
+                duration(site.line.rpo),
+                site.state(now),
+            ]);
+        }
+    }
+    if !table.is_empty() {
+        output.line("");
+        table.lines().iter().for_each(|line| output.line(line));
+    }
+    let breached = sites.iter().filter(|site| site.is_breached(now)).count() as u64;
+    output.line(match breached {
+        0 => format!("{} sites, all within their RPO.", count(sites.len() as u64)),
+        breached => format!("{} sites, {} not as promised.", count(sites.len() as u64), count(breached)),
+    });
+}
+
+fn outcome(sources: &[SourceStatus], sites: &[SiteStatus], has_failed_source: bool, failed: Vec<Failed>) -> Outcome {
+    let now = Timestamp::now();
+    let late = sites.iter().filter(|site| site.is_breached(now) && site.is_late(now)).count();
+    let without_base = sites.iter().filter(|site| !site.without_base.is_empty()).count();
+    let troubled = sources.iter().filter(|source| !source.problems.is_empty()).count();
+    let is_breached = has_failed_source || troubled > 0 || sites.iter().any(|site| site.is_breached(now));
+    let codes = failed.iter().map(|failed| failed.exit_code).chain(is_breached.then_some(BREACHED));
+    Outcome { exit_code: worst_exit_code(codes), failed, ..Outcome::ok() }
+        .with("sites", sites.len())
+        .with("beyond_rpo", late)
+        .with("without_base", without_base)
+        .with("captured", json!({ "sources": sources.len(), "troubled": troubled }))
 }

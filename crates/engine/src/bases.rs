@@ -145,6 +145,14 @@ async fn first_base<'s>(
     Ok(None)
 }
 
+/// Whether a site has a snapshot that the epoch's changes go on top of.
+pub async fn has_base(engine: &Engine, id: &SiteId, source: &SourceName, epoch: &Epoch) -> Result<bool, Error> {
+    match engine.repository.site(id, engine.memory.known_head(id)).await? {
+        Some(site) => Ok(first_base(&site, source, epoch).await?.is_some()),
+        None => Ok(false),
+    }
+}
+
 /// The sites of a source that have no base in its newest epoch: nothing of what is captured of them can be
 /// put back. `proven` are those that were found to have one; they are not asked again.
 pub async fn sites_without_base(
@@ -164,10 +172,7 @@ pub async fn sites_without_base(
         let epoch = &epoch;
         async move {
             engine.check_cancelled()?;
-            let has_base = match engine.repository.site(&id, engine.memory.known_head(&id)).await? {
-                Some(site) => first_base(&site, source, epoch).await?.is_some(),
-                None => false,
-            };
+            let has_base = has_base(engine, &id, source, epoch).await?;
             Ok::<_, Error>((id, has_base))
         }
     });

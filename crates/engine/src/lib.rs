@@ -21,7 +21,7 @@ mod process;
 mod restore;
 
 pub use backup::{BackupReport, BackupRequest, SiteBackup, SiteOutcome, backup};
-pub use bases::{CapturedPart, EpochSeen, Window, epochs, newest_epoch, sites_without_base, windows};
+pub use bases::{CapturedPart, EpochSeen, Window, epochs, has_base, newest_epoch, sites_without_base, windows};
 pub use capture::{
     CaptureIndex, CaptureNews, CaptureReport, CaptureRequest, IndexPlace, SlotDanger, SlotWatch, TellNews, capture,
     give_up_slot, look_at_slot, look_for_drift,
