@@ -83,7 +83,7 @@ pub fn bad_point(error: &PointParseError) -> CliError {
         PointParseError::Future { .. } => "leave --at out for the newest good point".into(),
         PointParseError::NotASnapshot(_) => "copy the id from `lifeboat points SITE`".into(),
         PointParseError::NotAPosition(_) => "positions are written as the server does: lsn:1/6B374D48".into(),
-        PointParseError::NotATransaction(_) => "transactions have numbers, such as before-xid:731".into(),
+        PointParseError::NotATransaction(_) => "transactions have numbers, as `lifeboat find-damage` lists them".into(),
         _ => "use RFC 3339 with a zone (2022-04-05T07:38:00Z), a duration ago such as `2h`, `latest`, `snapshot:ID`, \
               `lsn:X`, `before-xid:N` or `before:NOTE`"
             .into(),

@@ -5,5 +5,6 @@ mod damage;
 mod died;
 mod index;
 mod load;
+mod moments;
 mod replayed;
 mod world;

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeboat_engine::{AnySource, CaptureReport, CaptureRequest, Engine, Error, Fleet, capture, cat, list};
+use lifeboat_engine::{AnySource, CaptureReport, CaptureRequest, Engine, EntryLine, Error, Fleet, capture, cat, list};
 use lifeboat_format::SecretKey;
-use lifeboat_model::{EntryKind, Faulty, PointInTime, SiteId, SourceName};
+use lifeboat_model::{EntryKind, EntryPath, Faulty, PointInTime, RowsDigest, RowsDigests, SiteId, SourceName};
 use lifeboat_repo::{ChangeLog, Repository};
 use lifeboat_source::postgres::PostgresSource;
 use lifeboat_source::postgres::replay::RowSum;
@@ -31,8 +31,10 @@ pub struct World {
     master: SecretKey,
 }
 
-/// Of each table, by name: how many rows, and their sum.
-pub type Rows = BTreeMap<String, (u64, RowSum)>;
+/// Of each table, by name: how many rows, and what they are proven by.
+pub type Rows = BTreeMap<String, (u64, RowsDigest)>;
+/// The same of a snapshot, read in full.
+pub type Snapshot = BTreeMap<String, (u64, RowsDigests)>;
 
 pub fn app() -> SourceName {
     SourceName::new("app").unwrap()
@@ -76,22 +78,7 @@ impl World {
 
     /// The sums of a site's tables at a point.
     pub async fn rows_at(&self, site: &SiteId, at: &PointInTime) -> Rows {
-        let listing = list(&self.engine, site, at, None, None).await.unwrap_or_else(|error| {
-            panic!("{site} at {at}: {error}, {:?}", error.hint());
-        });
-        let mut sums = BTreeMap::new();
-        for line in listing.lines {
-            let EntryKind::Table { rows, .. } = line.entry.kind else { continue };
-            let (mut sum, mut bytes) = (RowSum::default(), Vec::new());
-            let mut write = |some: &[u8]| {
-                bytes.extend_from_slice(some);
-                Ok(())
-            };
-            cat(&self.engine, site, at, (&app(), &line.entry.path), &mut write).await.unwrap();
-            bytes.split_inclusive(|byte| *byte == b'\n').for_each(|row| sum.add(row));
-            sums.insert(line.entry.path.to_string(), (rows, sum));
-        }
-        sums
+        rows_of(&self.engine, site, at).await
     }
 
     /// Every site's rows at the end of the log.
@@ -110,7 +97,8 @@ impl World {
     /// Each beside the newest snapshot of its site, which is taken now and knows nothing of the log.
     pub async fn expect_as_snapshots(&self, replayed: &[(SiteId, Rows)], when: &str) {
         for (site, replayed) in replayed {
-            assert_eq!(*replayed, self.rows_at(site, &PointInTime::Latest).await, "{when}, {site}");
+            let snapshot = read_snapshot(&self.engine, site, &PointInTime::Latest).await;
+            expect_same(replayed, &snapshot, &format!("{when}, {site}"));
         }
     }
 }
@@ -138,4 +126,44 @@ pub async fn engine_over(url: &str, store: Arc<dyn Store>, master: &SecretKey) -
     let source = PostgresSource::new(app(), pooled_config(url)).unwrap();
     let fleet = Fleet::new(vec![AnySource::Postgres(Box::new(source))]);
     engine_of(fleet, Repository::open(store, master).await.unwrap())
+}
+
+/// A site's tables at a point.
+pub async fn rows_of(engine: &Engine, site: &SiteId, at: &PointInTime) -> Rows {
+    let listing = list(engine, site, at, None, None).await.unwrap_or_else(|error| {
+        panic!("{site} at {at}: {error}, {:?}", error.hint());
+    });
+    let table = |line: EntryLine| match line.entry.kind {
+        EntryKind::Table { rows, digest, .. } => Some((line.entry.path.to_string(), (rows, digest))),
+        _ => None,
+    };
+    listing.lines.into_iter().filter_map(table).collect()
+}
+
+/// A site's tables in a snapshot, row by row.
+pub async fn read_snapshot(engine: &Engine, site: &SiteId, at: &PointInTime) -> Snapshot {
+    let mut tables = Snapshot::new();
+    for (table, (rows, digest)) in rows_of(engine, site, at).await {
+        let RowsDigest::InOrder(in_order) = digest else { panic!("a snapshot has its rows in order") };
+        let (mut sum, mut bytes) = (RowSum::default(), Vec::new());
+        let mut write = |some: &[u8]| {
+            bytes.extend_from_slice(some);
+            Ok(())
+        };
+        let path = EntryPath::new(table.as_str()).unwrap();
+        cat(engine, site, at, (&app(), &path), &mut write).await.unwrap();
+        bytes.split_inclusive(|byte| *byte == b'\n').for_each(|row| sum.add(row));
+        let digests = RowsDigests { in_order, any_order: sum.to_bytes() };
+        tables.insert(table, (rows, digests));
+    }
+    tables
+}
+
+/// Row for row the same.
+pub fn expect_same(got: &Rows, want: &Snapshot, when: &str) {
+    assert_eq!(got.keys().collect::<Vec<_>>(), want.keys().collect::<Vec<_>>(), "{when}");
+    for (table, (rows, digest)) in got {
+        let (want_rows, digests) = &want[table];
+        assert!(digests.are(digest), "{when}: {table}, {rows} rows, {want_rows} wanted");
+    }
 }

@@ -31,7 +31,7 @@ mod writer;
 
 pub use news::{CaptureNews, TellNews};
 pub use slot::{SlotDanger, SlotWatch, give_up_slot, look_at_slot, look_for_drift};
-pub(crate) use writer::{DROPPED, MOVED, OWN_NOTES, STRUCTURE};
+pub(crate) use writer::{COLUMNS, DROPPED, MOVED, OWN_NOTES, STRUCTURE};
 
 use follow::follow;
 use writer::{State, Writer};

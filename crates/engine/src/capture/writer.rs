@@ -7,7 +7,7 @@ use lifeboat_model::{
 };
 use lifeboat_repo::{Appender, ChangeLog, SegmentDraft, Unrouted};
 use lifeboat_source::postgres::PostgresSource;
-use lifeboat_source::postgres::capture::{Captured, StructureChange, StructureKind};
+use lifeboat_source::postgres::capture::{Captured, StructureChange, StructureKind, TableColumns};
 use lifeboat_source::postgres::routing::{Arrived, Routed, Router};
 
 use super::{CaptureIndex, CaptureNews, CaptureReport, IndexPlace, after};
@@ -17,6 +17,8 @@ use crate::{Engine, Error};
 pub(crate) const MOVED: &str = "lifeboat.moved";
 /// A table's structure was changed.
 pub(crate) const STRUCTURE: &str = "lifeboat.structure";
+/// Beside that one: the columns that the table has since, by number.
+pub(crate) const COLUMNS: &str = "lifeboat.columns";
 /// Beside that one: the table, or after a line break its column, is no more.
 pub(crate) const DROPPED: &str = "lifeboat.dropped";
 /// How all of them begin.
@@ -169,7 +171,8 @@ impl Writer<'_> {
                     true => self.needed(&self.head()?, sequence) == Needed::Both,
                     false => commit > self.appender.complete_till(),
                 };
-                if is_new {
+                // What only the capture itself may say, nobody else says for it.
+                if is_new && !prefix.starts_with(OWN_NOTES) {
                     self.state.draft.note(ChangePlace { commit, sequence }, prefix, content);
                 }
             }
@@ -199,7 +202,12 @@ impl Writer<'_> {
             let dropped = format!("{}{column}", change.table);
             self.state.draft.note(place, DROPPED.to_owned(), dropped.into_bytes());
         }
-        self.state.draft.note(place, STRUCTURE.to_owned(), change.table.into_bytes());
+        let StructureChange { table, root, kind, .. } = change;
+        if let (StructureKind::Altered { columns, .. }, None) = (kind, root) {
+            let columns = TableColumns { table: table.clone(), columns };
+            self.state.draft.note(place, COLUMNS.to_owned(), columns.to_json());
+        }
+        self.state.draft.note(place, STRUCTURE.to_owned(), table.into_bytes());
     }
 
     /// Seals what is collected, and gives the position that may be confirmed: the index must have it too.

@@ -146,8 +146,8 @@ async fn find(site: &SiteId, logs: &[SourceLog], at: &PointInTime) -> Result<Fou
                 (_, PointInTime::Position(_)) => {
                     "the change log does not reach there; `lifeboat points` says how far it reaches".into()
                 }
-                (_, PointInTime::BeforeNote(_)) => "no note in the change log has this text".into(),
-                _ => "the change log has no transaction of this number".into(),
+                (_, PointInTime::BeforeNote(_)) => "no note in the change log has this text; `lifeboat find-damage` shows those beside what was lost".into(),
+                _ => "the change log has no transaction of this number; `lifeboat find-damage` lists those that removed most".into(),
             },
         }),
         _ => Err(Error::NoSuchThing {
@@ -276,10 +276,10 @@ async fn refuse(site: &Site, (log, epoch): (&SourceLog, &Epoch), asked: &str, wh
     };
     let hint = match why {
         Refused::AfterEnd(AfterEnd(None)) => {
-            format!("nothing is in the change log of `{source}` yet; is it still captured?")
+            format!("nothing is in the change log of `{source}` yet; is `lifeboat capture` running?")
         }
         Refused::AfterEnd(AfterEnd(Some(last))) if is_newest => format!(
-            "the change log of `{source}` ends there: the newest restorable time is {last}; is it still captured?"
+            "the change log of `{source}` ends there: the newest restorable time is {last}; is `lifeboat capture` running?"
         ),
         Refused::AfterEnd(AfterEnd(Some(last))) => match first_base(next).await? {
             Some(first) => format!(

@@ -12,10 +12,12 @@ use lifeboat_model::{
 };
 use lifeboat_repo::{LocalPackWriter, Manifest, Site, Wanted};
 use lifeboat_source::postgres::TableName;
+use lifeboat_source::postgres::capture::TableColumns;
 use lifeboat_source::postgres::describe::{TableDefinition, entry_path, table_of_path};
 use lifeboat_source::postgres::replay::{Replay, ReplayedTable};
 
 use super::locate::{Base, PartCut};
+use super::scan::TableEvent;
 use super::without::Skipped;
 use super::{Replayed, ReplayedPart};
 use crate::{Engine, Error};
@@ -110,7 +112,7 @@ struct Work<'w> {
     base_tables: BTreeMap<TableName, &'w Entry>,
     tables: BTreeMap<TableName, Table>,
     /// That no change has come to yet, oldest first.
-    truncations: VecDeque<(ChangePlace, Vec<String>)>,
+    events: VecDeque<(ChangePlace, TableEvent)>,
     entries: &'w [Entry],
     memory_bytes: usize,
     changes: u64,
@@ -118,9 +120,16 @@ struct Work<'w> {
 }
 
 enum Table {
-    /// Emptied before any change of it came.
-    Emptied,
+    /// No change of its rows came yet.
+    Waiting(Waiting),
     Replaying(Box<Replay>),
+}
+
+#[derive(Default)]
+struct Waiting {
+    is_emptied: bool,
+    /// Its columns after each change of its structure.
+    columns: Vec<TableColumns>,
 }
 
 struct Done {
@@ -143,7 +152,7 @@ impl<'w> Work<'w> {
             cut,
             base_tables,
             tables: BTreeMap::new(),
-            truncations: cut.scan.truncations.clone().into(),
+            events: cut.scan.events.clone().into(),
             entries,
             memory_bytes,
             changes: 0,
@@ -157,7 +166,7 @@ impl<'w> Work<'w> {
             return Ok(());
         }
         let SiteChange { sequence, table, change } = change;
-        self.truncate_before(Some(ChangePlace { commit: head.commit, sequence }))?;
+        self.events_before(Some(ChangePlace { commit: head.commit, sequence }))?;
         if self.cut.without == Some(head.id) {
             self.skipped.skip(&table, &change);
             return Ok(());
@@ -168,8 +177,11 @@ impl<'w> Work<'w> {
         self.changes += 1;
         let name = TableName::quoted(&table.name);
         if !matches!(self.tables.get(&name), Some(Table::Replaying(_))) {
-            let is_emptied = matches!(self.tables.get(&name), Some(Table::Emptied));
-            let replay = self.begin(&name, &table, is_emptied)?;
+            let waiting = match self.tables.remove(&name) {
+                Some(Table::Waiting(waiting)) => waiting,
+                _ => Waiting::default(),
+            };
+            let replay = self.begin(&name, Some(&table), &waiting)?;
             self.tables.insert(name.clone(), Table::Replaying(Box::new(replay)));
         }
         match self.tables.get_mut(&name) {
@@ -178,33 +190,66 @@ impl<'w> Work<'w> {
         }
     }
 
-    /// Empties what was truncated before a place; `None`: all that was.
-    fn truncate_before(&mut self, place: Option<ChangePlace>) -> Result<(), Error> {
-        while let Some((at, _)) = self.truncations.front() {
+    /// What befell tables before a place; `None`: all of it.
+    fn events_before(&mut self, place: Option<ChangePlace>) -> Result<(), Error> {
+        while let Some((at, _)) = self.events.front() {
             if place.is_some_and(|place| *at > place) {
                 break;
             }
-            let Some((_, names)) = self.truncations.pop_front() else { break };
-            for name in names.iter().map(TableName::quoted) {
-                match self.tables.get_mut(&name) {
-                    Some(Table::Replaying(replay)) => replay.truncate()?,
-                    _ if self.base_tables.contains_key(&name) => drop(self.tables.insert(name, Table::Emptied)),
-                    _ => {}
+            match self.events.pop_front() {
+                Some((_, TableEvent::Emptied { tables })) => {
+                    tables.iter().try_for_each(|table| self.empty(&TableName::quoted(table)))?;
                 }
+                Some((_, TableEvent::Altered(columns))) => self.alter(columns)?,
+                None => break,
             }
         }
         Ok(())
     }
 
-    /// A table with its base's rows, or with none.
-    fn begin(&self, name: &TableName, changed: &ChangedTable, is_emptied: bool) -> Result<Replay, Error> {
-        let Some(entry) = self.base_tables.get(name) else {
-            return Ok(Replay::keyed_as(&TableDefinition::of_changes(changed), changed).with_memory(self.memory_bytes));
+    fn empty(&mut self, name: &TableName) -> Result<(), Error> {
+        match self.tables.get_mut(name) {
+            Some(Table::Replaying(replay)) => replay.truncate()?,
+            Some(Table::Waiting(waiting)) => waiting.is_emptied = true,
+            None => {
+                let waiting = Waiting { is_emptied: true, columns: Vec::new() };
+                self.tables.insert(name.clone(), Table::Waiting(waiting));
+            }
+        }
+        Ok(())
+    }
+
+    fn alter(&mut self, columns: TableColumns) -> Result<(), Error> {
+        let name = TableName::quoted(&columns.table);
+        match self.tables.entry(name).or_insert_with(|| Table::Waiting(Waiting::default())) {
+            Table::Replaying(replay) => Ok(replay.restructure(&columns.columns)?),
+            Table::Waiting(waiting) => {
+                waiting.columns.push(columns);
+                Ok(())
+            }
+        }
+    }
+
+    /// A table as it is at its first change, or, without one, at the moment.
+    fn begin(&self, name: &TableName, changed: Option<&ChangedTable>, waiting: &Waiting) -> Result<Replay, Error> {
+        let keyed = |definition: &TableDefinition| match changed {
+            Some(changed) if waiting.columns.is_empty() => Replay::keyed_as(definition, changed),
+            _ => Replay::new(definition),
         };
-        let mut replay = Replay::keyed_as(&definition_of(entry)?, changed).with_memory(self.memory_bytes);
-        if !is_emptied {
+        let Some(entry) = self.base_tables.get(name) else {
+            let changed = changed.ok_or_else(|| Error::Bug("a table that nothing is known of".into()))?;
+            let mut definition = TableDefinition::of_changes(changed);
+            let columns = waiting.columns.last().map(|noted| noted.columns.as_slice()).unwrap_or_default();
+            for column in &mut definition.columns {
+                column.number = columns.iter().find(|noted| noted.name == column.name).map(|noted| noted.number);
+            }
+            return Ok(Replay::keyed_as(&definition, changed).with_memory(self.memory_bytes));
+        };
+        let mut replay = keyed(&definition_of(entry)?).with_memory(self.memory_bytes);
+        if !waiting.is_emptied {
             self.read_base(entry, &mut replay)?;
         }
+        waiting.columns.iter().try_for_each(|noted| replay.restructure(&noted.columns))?;
         Ok(replay)
     }
 
@@ -232,7 +277,7 @@ impl<'w> Work<'w> {
     }
 
     fn finish(mut self) -> Result<Done, Error> {
-        self.truncate_before(None)?;
+        self.events_before(None)?;
         let mut pack = LocalPackWriter::new(self.site, lifeboat_source::unnamed_file()?)?;
         let mut entries: Vec<Entry> = Vec::new();
         let mut tables = std::mem::take(&mut self.tables);
@@ -243,9 +288,10 @@ impl<'w> Work<'w> {
             };
             match tables.remove(&table_of_path(&entry.path.to_string())) {
                 None => entries.push(entry.clone()),
-                Some(Table::Emptied) => {
-                    let replayed = Replay::new(&definition_of(entry)?).finish(&mut |_| Ok(()))?;
-                    entries.push(replayed_entry(entry.path.clone(), Some(entry), replayed, Vec::new()));
+                Some(Table::Waiting(waiting)) => {
+                    let name = table_of_path(&entry.path.to_string());
+                    let replay = self.begin(&name, None, &waiting)?;
+                    entries.push(write_table(entry.path.clone(), Some(entry), replay, &mut pack)?);
                 }
                 Some(Table::Replaying(replay)) => {
                     entries.push(write_table(entry.path.clone(), Some(entry), *replay, &mut pack)?);

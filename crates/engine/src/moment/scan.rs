@@ -5,11 +5,12 @@ use lifeboat_model::{
     ChangePlace, Lsn, SegmentFooter, SegmentNumber, SharedFacts, SiteId, Timestamp, TransactionHead, Truncation,
 };
 use lifeboat_repo::{ListedSegment, SegmentBlock};
+use lifeboat_source::postgres::capture::TableColumns;
 
 use super::base::BasePlace;
 use super::cut::{AfterEnd, Cut, CutFinder, Moment};
 use super::log::SourceLog;
-use crate::capture::{MOVED, STRUCTURE};
+use crate::capture::{COLUMNS, MOVED, STRUCTURE};
 use crate::{Engine, Error};
 
 /// Segments that are listed and read ahead at once.
@@ -24,8 +25,8 @@ pub(super) struct Scan {
     pub cut: Cut,
     /// Oldest first.
     pub blocks: Vec<SegmentBlock>,
-    /// In order: tables that were emptied as a whole.
-    pub truncations: Vec<(ChangePlace, Vec<String>)>,
+    /// In order: what befell whole tables.
+    pub events: Vec<(ChangePlace, TableEvent)>,
     /// Tables whose structure was changed.
     pub altered: Vec<String>,
     /// Where rows came to the site or left it without a change of their own.
@@ -35,6 +36,13 @@ pub(super) struct Scan {
     /// Of the last transaction that belongs to the moment.
     pub last_commit: Option<Timestamp>,
     pub last_sealed: Timestamp,
+}
+
+/// What befalls a table beside the changes of its rows.
+#[derive(Debug, Clone)]
+pub(super) enum TableEvent {
+    Emptied { tables: Vec<String> },
+    Altered(TableColumns),
 }
 
 /// What a search from one base has come to.
@@ -99,7 +107,7 @@ impl Fold {
         let scan = Scan {
             cut: Cut { till: Lsn(0) },
             blocks: Vec::new(),
-            truncations: Vec::new(),
+            events: Vec::new(),
             altered: Vec::new(),
             moved: None,
             unrouted: 0,
@@ -149,7 +157,7 @@ impl Fold {
         };
         for Truncation { place, tables, .. } in shared.truncations.iter().filter(|one| is_ours(&one.place)) {
             let names = tables.iter().filter_map(|table| shared.tables.get(*table as usize).cloned());
-            self.scan.truncations.push((*place, names.collect()));
+            self.scan.events.push((*place, TableEvent::Emptied { tables: names.collect() }));
         }
         for note in shared.notes.iter().filter(|note| is_ours(&note.place)) {
             let text = String::from_utf8_lossy(&note.content);
@@ -157,6 +165,10 @@ impl Fold {
                 MOVED if text.lines().any(|site| site == search.site.as_str()) => {
                     let at = head_of(note.place.commit).map(|head| head.committed_at);
                     self.scan.moved = self.scan.moved.or(at).or(Some(Timestamp(0)));
+                }
+                COLUMNS => {
+                    let columns = TableColumns::from_json(&note.content).map(TableEvent::Altered);
+                    self.scan.events.extend(columns.map(|columns| (note.place, columns)));
                 }
                 STRUCTURE if !self.scan.altered.iter().any(|table| *table == text) => {
                     self.scan.altered.push(text.into_owned());
@@ -173,6 +185,7 @@ impl Fold {
                 Err(after_end) => return Scanned::AfterEnd(after_end),
             }
         }
+        self.scan.events.sort_by_key(|(place, _)| *place);
         if self.sees_later || self.scan.cut.till < base.lsn {
             return Scanned::BaseIsLater;
         }

@@ -38,6 +38,9 @@ pub struct ColumnDefinition {
     pub not_null: bool,
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub is_identity: bool,
+    /// `attnum`: stays when the column is renamed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub number: Option<i16>,
 }
 
 /// The cut, and what is no table.
@@ -92,6 +95,7 @@ impl TableDefinition {
             type_name: column.type_name.clone(),
             not_null: column.not_null,
             is_identity: matches!(column.identity, Some(Identity::Always | Identity::ByDefault)),
+            number: Some(column.number),
         };
         let key = table.primary_key.iter().flatten().filter_map(|at| table.columns.get(*at));
         Self {
@@ -110,6 +114,7 @@ impl TableDefinition {
             type_name: column.type_name.clone(),
             not_null: false,
             is_identity: false,
+            number: None,
         };
         let key = table.key.iter().filter_map(|at| table.columns.get(*at));
         Self {

@@ -7,7 +7,10 @@ CREATE SCHEMA IF NOT EXISTS lifeboat_capture;
 GRANT USAGE ON SCHEMA lifeboat_capture TO PUBLIC;
 
 CREATE OR REPLACE FUNCTION lifeboat_capture.note_structure() RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $lifeboat$
+LANGUAGE plpgsql SECURITY DEFINER SET search_path = pg_catalog, pg_temp
+-- Values are printed as they are in changes of rows.
+SET DateStyle = 'ISO, MDY' SET IntervalStyle = 'postgres' SET TimeZone = 'UTC' SET extra_float_digits = 1
+SET bytea_output = 'hex' AS $lifeboat$
 DECLARE
     note jsonb;
 BEGIN
@@ -19,7 +22,10 @@ BEGIN
                     JOIN pg_namespace rn ON rn.oid = r.relnamespace
                     WHERE c.relispartition AND r.oid = pg_partition_root(c.oid)),
                 'columns', (SELECT coalesce(jsonb_agg(jsonb_build_object('number', a.attnum, 'name', a.attname,
-                        'type', format_type(a.atttypid, a.atttypmod)) ORDER BY a.attnum), '[]')
+                        'type', format_type(a.atttypid, a.atttypmod),
+                        -- What rows hold that were there before the column: it is written into none of them.
+                        'missing', CASE WHEN a.atthasmissing THEN (a.attmissingval::text::text[])[1] END)
+                        ORDER BY a.attnum), '[]')
                     FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
                         AND a.attgenerated = ''))
             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace

@@ -35,5 +35,5 @@ pub use session::{ReplicationSession, ServerIdentity};
 pub use slot::{Followed, NewSlot, SlotFacts, SlotSeen, SlotState, capture_name, drop_slot, slot_facts, slot_state};
 pub use stream::{CaptureStream, Captured};
 pub use structure::{
-    StructureChange, StructureColumn, StructureKind, StructureNotes, forget_structure, note_structure,
+    StructureChange, StructureColumn, StructureKind, StructureNotes, TableColumns, forget_structure, note_structure,
 };

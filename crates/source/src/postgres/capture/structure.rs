@@ -7,7 +7,7 @@
 //! A note is a word, not a proof: whoever may call `pg_logical_emit_message` can write one.
 
 use postgres::error::SqlState;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
 use crate::Error;
 use crate::postgres::Session;
@@ -47,12 +47,36 @@ pub enum StructureKind {
     Differs,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StructureColumn {
     /// `attnum`: stays when the column is renamed.
     pub number: i16,
     pub name: String,
+    #[serde(rename = "type")]
     pub type_name: String,
+    /// What rows that were there before the column hold in it, not escaped; `None`: NULL.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub missing: Option<String>,
+}
+
+/// A table's columns after a change of its structure, as a change log keeps them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TableColumns {
+    /// As SQL prints it.
+    pub table: String,
+    pub columns: Vec<StructureColumn>,
+}
+
+impl TableColumns {
+    pub fn to_json(&self) -> Vec<u8> {
+        // Numbers and texts: there is nothing in it that JSON cannot say.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// `None`: it is nothing of the kind.
+    pub fn from_json(json: &[u8]) -> Option<Self> {
+        serde_json::from_slice(json).ok()
+    }
 }
 
 impl StructureChange {
@@ -105,22 +129,14 @@ struct Note {
     #[serde(default)]
     column: Option<String>,
     #[serde(default)]
-    columns: Vec<NoteColumn>,
-}
-
-#[derive(Deserialize)]
-struct NoteColumn {
-    number: i16,
-    name: String,
-    r#type: String,
+    columns: Vec<StructureColumn>,
 }
 
 /// `None`: not written by the event triggers.
 pub(super) fn read_note(content: &[u8]) -> Option<StructureChange> {
     let Note { event, tag, oid, table, root, column, columns } = serde_json::from_slice(content).ok()?;
-    let column_of = |NoteColumn { number, name, r#type: type_name }| StructureColumn { number, name, type_name };
     let kind = match event.as_str() {
-        "altered" => StructureKind::Altered { tag, columns: columns.into_iter().map(column_of).collect() },
+        "altered" => StructureKind::Altered { tag, columns },
         "dropped" => StructureKind::Dropped { tag, column },
         "rewritten" => StructureKind::Rewritten { tag },
         _ => return None,

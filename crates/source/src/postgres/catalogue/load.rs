@@ -113,6 +113,7 @@ fn table(row: &Row) -> Table {
 
 fn column(row: &Row) -> Column {
     Column {
+        number: row.get(1),
         name: row.get(2),
         quoted: row.get(3),
         type_name: row.get(4),

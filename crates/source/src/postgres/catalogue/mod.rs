@@ -103,6 +103,8 @@ pub enum TableKind {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Column {
+    /// `attnum`: stays when the column is renamed.
+    pub number: i16,
     /// As it is in the catalogue.
     pub name: String,
     /// As it stands in SQL.

@@ -82,6 +82,7 @@ fn empty_table(name: &TableName) -> Table {
 fn new_column(name: &str, type_name: &str, not_null: bool) -> Column {
     let is_bare = name.chars().all(|c| c.is_ascii_lowercase() || c == '_');
     Column {
+        number: 1,
         name: name.into(),
         quoted: if is_bare { name.into() } else { format!("\"{name}\"") },
         type_name: type_name.into(),

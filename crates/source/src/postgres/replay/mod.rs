@@ -24,6 +24,7 @@ mod tests;
 
 use lifeboat_model::{ChangedTable, RowChange};
 
+use super::capture::StructureColumn;
 use super::describe::TableDefinition;
 use crate::Error;
 use fold::Fold;
@@ -31,7 +32,6 @@ use shape::Shapes;
 use spill::Spill;
 
 pub(super) use line::{Lines, escaped};
-pub use shape::MissingValue;
 pub use sum::RowSum;
 
 /// Bytes of rows and changes that are held in memory; beyond it they go to disk in parts.
@@ -121,9 +121,9 @@ impl Replay {
         self.step(Step::Truncate)
     }
 
-    /// The table has other columns from here on. `missing`: what rows that were there hold in the new ones.
-    pub fn restructure(&mut self, table: &ChangedTable, missing: &[MissingValue]) -> Result<(), Error> {
-        self.shapes.restructure(table, missing)
+    /// The table has these columns from here on.
+    pub fn restructure(&mut self, columns: &[StructureColumn]) -> Result<(), Error> {
+        self.shapes.restructure(columns)
     }
 
     fn step(&mut self, step: Step) -> Result<(), Error> {

@@ -2,17 +2,10 @@
 
 use lifeboat_model::{ChangedTable, ChangedValue, RowChange};
 
+use super::super::capture::StructureColumn;
 use super::super::describe::{ColumnDefinition, TableDefinition};
 use super::{Step, line};
 use crate::Error;
-
-/// What a row that was there before holds in a column that was added.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct MissingValue {
-    /// As it is in the catalogue, not quoted.
-    pub column: String,
-    pub value: ChangedValue,
-}
 
 /// Every shape that the table has had, the base's first.
 pub(super) struct Shapes {
@@ -74,50 +67,82 @@ impl Shapes {
         Some(if shape.key.is_empty() { row.to_vec() } else { line::join(shape.key.iter().map(|at| values[*at])) })
     }
 
-    /// The table has these columns from now on.
-    pub fn restructure(&mut self, table: &ChangedTable, missing: &[MissingValue]) -> Result<(), Error> {
-        self.known = None;
+    /// The table has these columns from now on, as somebody noted who knows their numbers.
+    pub fn restructure(&mut self, noted: &[StructureColumn]) -> Result<(), Error> {
         let before = self.last().0;
-        let same = |(column, changed): (&ColumnDefinition, &lifeboat_model::ChangedColumn)| {
-            (&column.name, &column.type_name) == (&changed.name, &changed.type_name)
+        let is_generated_by_us = |column: &ColumnDefinition| column.number.is_none();
+        if before.columns.iter().any(is_generated_by_us) {
+            return Ok(()); // of a time without numbers: only names are left, and changes have them too
+        }
+        let (mut columns, mut from_before) = (Vec::new(), Vec::new());
+        for column in noted {
+            let place = before.columns.iter().position(|known| known.number == Some(column.number));
+            from_before.push(match (place, &column.missing) {
+                (Some(place), _) => From::Place(place),
+                (None, Some(value)) => {
+                    let value = ChangedValue::Text(value.clone().into_bytes());
+                    From::Missing(line::escaped(&value).unwrap_or_else(|| line::NULL.to_vec()))
+                }
+                (None, None) => From::Missing(line::NULL.to_vec()),
+            });
+            let known = place.and_then(|place| before.columns.get(place));
+            columns.push(ColumnDefinition {
+                name: column.name.clone(),
+                type_name: column.type_name.clone(),
+                not_null: known.is_some_and(|known| known.not_null),
+                is_identity: known.is_some_and(|known| known.is_identity),
+                number: Some(column.number),
+            });
+        }
+        let same = |(a, b): (&ColumnDefinition, &ColumnDefinition)| (&a.name, &a.type_name) == (&b.name, &b.type_name);
+        if columns.len() == before.columns.len() && columns.iter().zip(&before.columns).all(same) {
+            return Ok(()); // of something else than its columns
+        }
+        let number = |at: &usize| before.columns.get(*at).and_then(|column| column.number);
+        let place = |number: Option<i16>| columns.iter().position(|column| column.number == number);
+        let key: Option<Vec<usize>> = before.key.iter().map(|at| place(number(at))).collect();
+        let key = key.ok_or_else(|| self.altered("a column that its rows were known by is gone"))?;
+        self.push(Shape { columns, key, from_before })
+    }
+
+    fn push(&mut self, shape: Shape) -> Result<(), Error> {
+        self.known = None;
+        if !self.has_key() {
+            return Err(self.altered("its rows have no key"));
+        }
+        if self.shapes.len() >= usize::from(u16::MAX) {
+            return Err(self.altered("it was altered too often"));
+        }
+        self.shapes.push(shape);
+        Ok(())
+    }
+
+    /// A change says that the table has these columns. Some may have gone; what rows that were there hold in a
+    /// new one, nobody can tell from the change.
+    fn describe(&mut self, table: &ChangedTable) -> Result<(), Error> {
+        let before = self.last().0;
+        let names = |columns: &[ColumnDefinition]| columns.iter().map(|column| column.name.clone()).collect::<Vec<_>>();
+        let now: Vec<String> = table.columns.iter().map(|column| column.name.clone()).collect();
+        let key_of = |names: &[String], key: &[usize]| -> Vec<Option<String>> {
+            key.iter().map(|at| names.get(*at).cloned()).collect()
         };
-        if before.columns.len() == table.columns.len() && before.columns.iter().zip(&table.columns).all(same) {
+        let was = names(&before.columns);
+        if key_of(&now, &table.key) != key_of(&was, &before.key) {
+            return Err(self.altered("its rows are known by another key since"));
+        }
+        let types = before.columns.iter().map(|column| &column.type_name);
+        if was == now && types.eq(table.columns.iter().map(|column| &column.type_name)) {
             return Ok(());
         }
         let (mut columns, mut from_before) = (Vec::new(), Vec::new());
         for changed in &table.columns {
-            let place = before.columns.iter().position(|column| column.name == changed.name);
-            from_before.push(match place {
-                Some(place) => From::Place(place),
-                None => {
-                    let value = missing.iter().find(|missing| missing.column == changed.name);
-                    let value = value.and_then(|missing| line::escaped(&missing.value));
-                    From::Missing(value.unwrap_or_else(|| line::NULL.to_vec()))
-                }
-            });
-            columns.push(match place {
-                Some(place) => {
-                    ColumnDefinition { type_name: changed.type_name.clone(), ..before.columns[place].clone() }
-                }
-                None => ColumnDefinition {
-                    name: changed.name.clone(),
-                    type_name: changed.type_name.clone(),
-                    not_null: false,
-                    is_identity: false,
-                },
-            });
+            let Some(place) = before.columns.iter().position(|column| column.name == changed.name) else {
+                return Err(self.altered("it has a column that nobody noted"));
+            };
+            from_before.push(From::Place(place));
+            columns.push(ColumnDefinition { type_name: changed.type_name.clone(), ..before.columns[place].clone() });
         }
-        let key_of = |shape: &[ColumnDefinition], key: &[usize]| -> Vec<String> {
-            key.iter().filter_map(|at| shape.get(*at)).map(|column| column.name.clone()).collect()
-        };
-        if key_of(&columns, &table.key) != key_of(&before.columns, &before.key) {
-            return Err(self.unusable("its rows are known by another key since"));
-        }
-        if self.shapes.len() >= usize::from(u16::MAX) {
-            return Err(self.unusable("it was altered too often"));
-        }
-        self.shapes.push(Shape { columns, key: table.key.clone(), from_before });
-        Ok(())
+        self.push(Shape { columns, key: table.key.clone(), from_before })
     }
 
     /// What a change does, in the words of `COPY`.
@@ -160,8 +185,7 @@ impl Shapes {
         {
             return Ok(*shape);
         }
-        // Columns of another kind without a word about them: those that are new are NULL in older rows.
-        self.restructure(table, &[])?;
+        self.describe(table)?;
         let shape = self.last().1;
         self.known = Some((table.clone(), shape));
         Ok(shape)
@@ -186,6 +210,15 @@ impl Shapes {
 
     pub fn columns_of(&self, shape: u16) -> usize {
         self.shapes[usize::from(shape)].columns.len()
+    }
+
+    fn altered(&self, what: &str) -> Error {
+        Error::Conflict {
+            path: self.base.name.clone(),
+            detail: format!("the table was altered, and its changes cannot be replayed over that: {what}"),
+            hint: "choose a time before it was altered, or one after the next snapshot (`lifeboat points` lists them)"
+                .into(),
+        }
     }
 
     pub fn unusable(&self, what: &str) -> Error {

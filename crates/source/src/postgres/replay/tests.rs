@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 
 use lifeboat_model::{ChangedColumn, ChangedTable, ChangedValue, RowChange};
 
+use super::super::capture::StructureColumn;
 use super::super::describe::{ColumnDefinition, TableDefinition};
-use super::{MissingValue, Replay, ReplayedTable, RowSum};
+use super::{Replay, ReplayedTable, RowSum};
 
 fn table(columns: &[&str], key: &[usize]) -> ChangedTable {
     let column = |name: &&str| ChangedColumn { name: (*name).into(), type_name: "text".into() };
@@ -18,6 +19,7 @@ fn definition(table: &ChangedTable) -> TableDefinition {
         type_name: column.type_name.clone(),
         not_null: false,
         is_identity: false,
+        number: None,
     };
     TableDefinition {
         name: table.name.clone(),
@@ -148,25 +150,62 @@ fn a_value_that_is_unchanged_in_no_row_is_refused_and_never_made_up() {
     assert!(spilled.finish(&mut |_| Ok(())).is_err());
 }
 
+fn noted(columns: &[(i16, &str, Option<&str>)]) -> Vec<StructureColumn> {
+    let column = |(number, name, missing): &(i16, &str, Option<&str>)| StructureColumn {
+        number: *number,
+        name: (*name).into(),
+        type_name: "text".into(),
+        missing: missing.map(str::to_owned),
+    };
+    columns.iter().map(column).collect()
+}
+
+fn numbered(table: &ChangedTable) -> TableDefinition {
+    let mut definition = definition(table);
+    for (number, column) in (1..).zip(&mut definition.columns) {
+        column.number = Some(number);
+    }
+    definition
+}
+
 #[test]
 fn rows_of_an_earlier_shape_come_out_in_the_last_one() {
     for memory in [usize::MAX, 0] {
         let first = table(&["id", "old", "body"], &[0]);
-        let mut replay = Replay::new(&definition(&first)).with_memory(memory);
+        let mut replay = Replay::new(&numbered(&first)).with_memory(memory);
         replay.base(b"1\tgone\tkept\n2\tgone\tkept too\n").unwrap();
-        let second = table(&["id", "body", "added", "none"], &[0]);
-        let missing = [MissingValue { column: "added".into(), value: text("its\tdefault") }];
-        replay.restructure(&second, &missing).unwrap();
+        // One column was dropped, one renamed, and two added: one with a default.
+        replay
+            .restructure(&noted(&[(1, "number", None), (3, "text", None), (4, "added", Some("its\tdefault"))]))
+            .unwrap();
+        let last = [(1, "number", None), (3, "text", None), (4, "added", Some("its\tdefault")), (5, "none", None)];
+        replay.restructure(&noted(&last)).unwrap();
+        let second = table(&["number", "text", "added", "none"], &[0]);
         let row = vec![text(2), ChangedValue::Unchanged, text("set"), text("x")];
         replay.change(&second, &RowChange::Update { row, key_before: None }).unwrap();
         let (mut rows, table) = finish(replay);
         rows.sort();
         assert_eq!(rows, ["1\tkept\tits\\tdefault\t\\N", "2\tkept too\tset\tx"], "memory {memory}");
         let columns: Vec<&str> = table.definition.columns.iter().map(|column| column.name.as_str()).collect();
-        assert_eq!(columns, ["id", "body", "added", "none"]);
+        assert_eq!(columns, ["number", "text", "added", "none"]);
     }
-    let mut replay = Replay::new(&definition(&table(&["id", "other"], &[0])));
-    assert!(replay.restructure(&table(&["id", "other", "more"], &[1]), &[]).is_err(), "another key");
+}
+
+#[test]
+fn a_column_that_nobody_noted_is_refused_and_never_filled() {
+    let of = table(&["id", "other"], &[0]);
+    let change = |names: &[&str], key: &[usize]| {
+        let mut replay = Replay::new(&numbered(&of));
+        let row = names.iter().map(text).collect();
+        replay.change(&table(names, key), &RowChange::Insert { row }).is_ok()
+    };
+    assert!(change(&["id", "other"], &[0]));
+    assert!(change(&["id"], &[0]), "one that is gone needs no value");
+    assert!(!change(&["id", "renamed"], &[0]));
+    assert!(!change(&["id", "other", "more"], &[0]));
+    assert!(!change(&["id", "other"], &[1]), "another key");
+    let mut keyless = Replay::new(&numbered(&table(&["id", "other"], &[])));
+    assert!(keyless.restructure(&noted(&[(1, "id", None)])).is_err(), "rows without a key cannot be found again");
 }
 
 #[test]

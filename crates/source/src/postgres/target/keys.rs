@@ -171,6 +171,7 @@ mod tests {
 
     fn column(name: &str) -> Column {
         Column {
+            number: 1,
             name: name.into(),
             quoted: name.into(),
             type_name: "bigint".into(),
