@@ -7,6 +7,7 @@
 
 mod change_log;
 mod child;
+mod compaction;
 mod damage;
 mod faults;
 mod kill;

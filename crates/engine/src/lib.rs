@@ -9,6 +9,7 @@ mod backup;
 mod bases;
 mod capture;
 mod check;
+mod compact;
 mod context;
 mod damage;
 mod error;
@@ -27,6 +28,7 @@ pub use capture::{
     give_up_slot, look_at_slot, look_for_drift,
 };
 pub use check::{CheckRequest, LogCheck, SiteCheck, check, check_logs};
+pub use compact::compact_due;
 pub use context::{Engine, Fingerprint, HeadMemory, NoMemory, Policy, Usage};
 pub use damage::{
     DamageReport, DamageRequest, Incident, IncidentNote, LastGood, LogLooked, RunDamage, RunDamageKind, SiteDamage,

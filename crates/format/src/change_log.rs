@@ -19,13 +19,15 @@ mod epoch;
 mod reader;
 mod segment;
 
-pub use block::{BlockWriter, SealedBlock};
+pub use block::{BlockWriter, SealedBlock, SealingBlock};
 pub use epoch::{decode_epoch, decode_log_commit, encode_epoch, encode_log_commit};
 pub use reader::{BlockReader, TransactionChanges};
 pub use segment::{
-    SEGMENT_LEN_MAX, SegmentHead, SegmentName, SegmentTail, SegmentWriter, decode_footer, decode_shared,
-    decode_unrouted,
+    SEGMENT_LEN_MAX, SegmentHead, SegmentName, SegmentTail, SegmentWriter, decode_footer, decode_long_footer,
+    decode_shared, decode_unrouted,
 };
+
+pub(crate) use segment::StandsFor;
 
 /// Whether values can be what they should, or why not.
 type Checked = std::result::Result<(), String>;

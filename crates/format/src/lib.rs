@@ -41,9 +41,9 @@ mod wire;
 mod writer;
 
 pub use change_log::{
-    BlockReader, BlockWriter, SEGMENT_LEN_MAX, SealedBlock, SegmentHead, SegmentName, SegmentTail, SegmentWriter,
-    TransactionChanges, decode_epoch, decode_footer, decode_log_commit, decode_shared, decode_unrouted, encode_epoch,
-    encode_log_commit,
+    BlockReader, BlockWriter, SEGMENT_LEN_MAX, SealedBlock, SealingBlock, SegmentHead, SegmentName, SegmentTail,
+    SegmentWriter, TransactionChanges, decode_epoch, decode_footer, decode_log_commit, decode_long_footer,
+    decode_shared, decode_unrouted, encode_epoch, encode_log_commit,
 };
 pub use commit::{commit_hash, decode_commit, decode_run, encode_commit, encode_run};
 pub use compress::{Compressor, Decompressor};

@@ -3,21 +3,24 @@
 //!   LIST epochs ─▶ newest epoch ─▶ LIST segments ─▶ newest segment       newest first, by their names
 //!   footers ─▶ this site's ranges ─▶ changes in order                    a restore reads nothing else
 //!   draft ─▶ seal ─▶ create n+1 ─ lost ─▶ fenced                         of two writers one stops
+//!   many segments ─▶ one long segment ─▶ log commit                      nothing is lost, less is read
 //!
 //! Invariant (one-log): segment n+1 of an epoch is created once, names segment n, and goes on exactly
 //! where that one ended; whoever finds it taken by another stops.
 //! What is not here: following a source (`lifeboat-source`), and when a segment is full
-//! (`lifeboat-engine`). Nothing is deleted, and nothing is written again as longer segments yet.
+//! (`lifeboat-engine`). Nothing is deleted: segments stay beside the long one that stands for them.
 
 mod append;
 mod check;
+mod commits;
+mod compact;
 mod draft;
 mod read;
 
 use std::sync::Arc;
 
 use lifeboat_format::{SegmentName, decode_epoch, names};
-use lifeboat_model::{Epoch, EpochId, ObjectId, SegmentNumber, SourceName};
+use lifeboat_model::{Epoch, EpochId, LongSegment, ObjectId, SegmentNumber, SourceName};
 use lifeboat_store::ObjectName;
 
 use crate::upload::object_name;
@@ -25,6 +28,7 @@ use crate::{Error, Repository};
 
 pub use append::Appender;
 pub use check::{LogCheckReport, LogFinding};
+pub use compact::Compacted;
 pub use draft::{SegmentDraft, Unrouted};
 pub use read::{LogReadStats, SegmentBlock};
 
@@ -49,9 +53,19 @@ pub struct NewestEpoch {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ListedSegment {
     pub epoch: EpochId,
+    /// Of a long segment, that of the last one it stands for.
     pub number: SegmentNumber,
     /// Bytes of the object.
     pub len: u64,
+    /// It stands for several, as a log commit says.
+    pub long: Option<LongSegment>,
+}
+
+impl ListedSegment {
+    /// The first number that it stands for.
+    pub fn first(&self) -> SegmentNumber {
+        self.long.map_or(self.number, |long| long.first)
+    }
 }
 
 /// What a caller remembers of a log: a store that has less has lost segments.
@@ -175,7 +189,10 @@ impl ChangeLog {
 
     /// The object of a segment.
     pub fn object_of(&self, segment: &ListedSegment) -> String {
-        names::segment(&self.name_of(segment))
+        match &segment.long {
+            Some(long) => names::long_segment(&self.source, segment.epoch, &long.id),
+            None => names::segment(&self.name_of(segment)),
+        }
     }
 
     fn name_of(&self, segment: &ListedSegment) -> SegmentName {
@@ -213,7 +230,7 @@ impl ChangeLog {
 fn listed_segment(listed: &lifeboat_store::Listed) -> Result<ListedSegment, Error> {
     match names::parse_object_name(listed.name.as_str()) {
         Some(names::ParsedName::Segment(SegmentName { epoch, number, .. })) => {
-            Ok(ListedSegment { epoch, number, len: listed.len })
+            Ok(ListedSegment { epoch, number, len: listed.len, long: None })
         }
         _ => Err(foreign(&listed.name)),
     }

@@ -24,8 +24,8 @@ mod site;
 mod upload;
 
 pub use change_log::{
-    Appender, ChangeLog, FooterMemory, KnownLog, ListedSegment, LogCheckReport, LogFinding, LogReadStats, NewestEpoch,
-    NoFooterMemory, SegmentBlock, SegmentDraft, Unrouted,
+    Appender, ChangeLog, Compacted, FooterMemory, KnownLog, ListedSegment, LogCheckReport, LogFinding, LogReadStats,
+    NewestEpoch, NoFooterMemory, SegmentBlock, SegmentDraft, Unrouted,
 };
 pub use check::{CheckDepth, CheckReport, Finding};
 pub use chunker::Chunker;

@@ -154,6 +154,49 @@ impl BlockWriter {
     }
 }
 
+/// A block that seals each frame as soon as it is full: of the plain bytes one frame is in memory.
+#[derive(Debug)]
+pub struct SealingBlock {
+    block: BlockWriter,
+    object: ObjectWriter,
+}
+
+impl SealingBlock {
+    pub fn new(keys: &SiteKeys, id: ObjectId) -> Result<Self> {
+        Ok(Self { block: BlockWriter::new(), object: ObjectWriter::new(keys, ObjectKind::Block, id)? })
+    }
+
+    /// Appends a change; places ascend.
+    pub fn push(
+        &mut self,
+        (head, sequence): (&TransactionHead, u64),
+        table: &Arc<ChangedTable>,
+        change: &RowChange,
+        compressor: &mut Compressor,
+    ) -> Result<()> {
+        self.block.push(head, sequence, table, change)?;
+        self.seal_closed(compressor)
+    }
+
+    /// Seals the rest; `None` when nothing was pushed.
+    pub fn finish(mut self, compressor: &mut Compressor) -> Result<Option<SealedBlock>> {
+        self.block.close_frame();
+        self.seal_closed(compressor)?;
+        let BlockWriter { counts, first, last, .. } = self.block;
+        let (Some(first), Some((head, sequence))) = (first, last) else { return Ok(None) };
+        let id = self.object.id();
+        let (bytes, _) = self.object.finish()?;
+        Ok(Some(SealedBlock { id, bytes, counts, first, last: ChangePlace { commit: head.commit, sequence } }))
+    }
+
+    fn seal_closed(&mut self, compressor: &mut Compressor) -> Result<()> {
+        for frame in self.block.frames.drain(..) {
+            self.object.push_frame(FrameKind::Changes, &frame, Some(compressor))?;
+        }
+        Ok(())
+    }
+}
+
 impl OpenFrame {
     fn len(&self) -> usize {
         self.table_bytes.len() + self.transaction_bytes.len() + self.change_bytes.len()

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use lifeboat_model::{
-    BlockRef, EpochId, Lsn, ObjectId, ObjectPlace, SegmentFooter, SegmentNumber, SegmentSpan, SharedFacts, SiteId,
-    SourceName, Timestamp, TransactionHead, UnroutedChanges, UnroutedRef,
+    BlockRef, EpochId, LongSegment, Lsn, ObjectId, ObjectPlace, SegmentFooter, SegmentNumber, SegmentSpan, SharedFacts,
+    SiteId, SourceName, Timestamp, TransactionHead, UnroutedChanges, UnroutedRef,
 };
 
 use super::{Checked, SealedBlock};
@@ -47,6 +47,14 @@ pub struct SegmentHead {
     pub followed_by: Option<EpochId>,
 }
 
+/// Which segments a long one stands for: `first` up to its own number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StandsFor {
+    pub first: SegmentNumber,
+    /// Of the footer of the last one, which the segment after it names.
+    pub last_id: ObjectId,
+}
+
 struct FooterBody {
     source: SourceName,
     epoch: EpochId,
@@ -58,6 +66,7 @@ struct FooterBody {
     shared: Option<ObjectPlace>,
     unrouted: Option<UnroutedRef>,
     followed_by: Option<EpochId>,
+    stands_for: Option<StandsFor>,
 }
 
 wire_map!(FooterBody {
@@ -71,6 +80,7 @@ wire_map!(FooterBody {
     7: shared,
     8: unrouted,
     9: followed_by,
+    10: stands_for,
 });
 
 /// A segment being put together: its blocks by site, then what belongs to none.
@@ -82,12 +92,30 @@ pub struct SegmentWriter {
     blocks: Vec<BlockRef>,
     shared: Option<ObjectPlace>,
     unrouted: Option<UnroutedRef>,
+    stands_for: Option<StandsFor>,
 }
 
 impl SegmentWriter {
     /// `keys` are the repository's own ([`crate::RepositoryKeys::object_keys`]).
     pub fn new(keys: &SiteKeys, head: SegmentHead) -> Self {
-        Self { keys: keys.clone(), head, bytes: Vec::new(), blocks: Vec::new(), shared: None, unrouted: None }
+        let (blocks, shared, unrouted) = (Vec::new(), None, None);
+        Self { keys: keys.clone(), head, bytes: Vec::new(), blocks, shared, unrouted, stands_for: None }
+    }
+
+    /// The same for a long segment: of those from `first` to the head's number, the last of which has a footer
+    /// of this id. Its span and its `previous` are those of all of them together.
+    #[must_use]
+    pub fn standing_for(self, first: SegmentNumber, last_id: ObjectId) -> Self {
+        Self { stands_for: Some(StandsFor { first, last_id }), ..self }
+    }
+
+    /// Bytes so far.
+    pub fn len(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.bytes.is_empty()
     }
 
     /// Appends a site's block; sites ascend.
@@ -126,9 +154,20 @@ impl SegmentWriter {
     pub fn finish(mut self) -> Result<(Vec<u8>, SegmentFooter)> {
         let SegmentHead { name, id, previous, span, sealed_at, followed_by } = self.head;
         let SegmentName { source, epoch, number } = name;
-        let Self { blocks, shared, unrouted, .. } = self;
-        let body =
-            FooterBody { source, epoch, number, previous, span, sealed_at, blocks, shared, unrouted, followed_by };
+        let Self { blocks, shared, unrouted, stands_for, .. } = self;
+        let body = FooterBody {
+            source,
+            epoch,
+            number,
+            previous,
+            span,
+            sealed_at,
+            blocks,
+            shared,
+            unrouted,
+            followed_by,
+            stands_for,
+        };
         let offset = self.bytes.len() as u64;
         body.check(offset).map_err(Error::misuse)?;
         let footer = encode_body(&self.keys, ObjectKind::Footer, id, &body)?;
@@ -212,6 +251,34 @@ impl SegmentTail {
 
 /// Reads the footer of the segment that is stored under `name`; `footer` are the bytes the tail says.
 pub fn decode_footer(keys: &SiteKeys, name: &SegmentName, tail: &SegmentTail, footer: &[u8]) -> Result<SegmentFooter> {
+    let (id, body) = decode_any_footer(keys, name, tail, footer)?;
+    match body.stands_for {
+        None => Ok(body.into_footer(id)),
+        Some(_) => Err(Error::damaged("footer", "it is of a long segment")),
+    }
+}
+
+/// Reads the footer of the long segment that a log commit names. What it gives is like the footer of the last
+/// segment it stands for, with that one's id, and spans all of them.
+pub fn decode_long_footer(
+    keys: &SiteKeys,
+    name: &SegmentName,
+    long: &LongSegment,
+    (tail, footer): (&SegmentTail, &[u8]),
+) -> Result<SegmentFooter> {
+    let (id, body) = decode_any_footer(keys, name, tail, footer)?;
+    match body.stands_for {
+        Some(StandsFor { first, last_id }) if (id, first) == (long.id, long.first) => Ok(body.into_footer(last_id)),
+        _ => Err(Error::damaged("footer", format!("it is of another segment: found=`{id}`, expected=`{}`", long.id))),
+    }
+}
+
+fn decode_any_footer(
+    keys: &SiteKeys,
+    name: &SegmentName,
+    tail: &SegmentTail,
+    footer: &[u8],
+) -> Result<(ObjectId, FooterBody)> {
     let (id, body): (_, FooterBody) = decode_body(keys, ObjectKind::Footer, footer)?;
     let found = SegmentName { source: body.source.clone(), epoch: body.epoch, number: body.number };
     let damaged = |detail: String| Err(Error::damaged("footer", detail));
@@ -222,7 +289,7 @@ pub fn decode_footer(keys: &SiteKeys, name: &SegmentName, tail: &SegmentTail, fo
         return damaged("the tail tells of other blocks".to_owned());
     }
     match body.check(tail.footer_offset) {
-        Ok(()) => Ok(body.into_footer(id)),
+        Ok(()) => Ok((id, body)),
         Err(detail) => damaged(detail),
     }
 }
@@ -291,6 +358,9 @@ impl FooterBody {
         if end != offset {
             return Err(format!("blocks do not reach to the footer: end=`{end}`, footer=`{offset}`"));
         }
+        if self.stands_for.is_some_and(|stands_for| stands_for.first.0 == 0 || stands_for.first > self.number) {
+            return Err("it stands for segments that come after it".to_owned());
+        }
         self.check_span()?;
         self.blocks.iter().try_for_each(|block| self.check_block(block))
     }
@@ -322,7 +392,7 @@ impl FooterBody {
     }
 
     fn into_footer(self, id: ObjectId) -> SegmentFooter {
-        let Self { source, epoch, number, previous, span, sealed_at, blocks, shared, unrouted, followed_by } = self;
+        let Self { source, epoch, number, previous, span, sealed_at, blocks, shared, unrouted, followed_by, .. } = self;
         SegmentFooter { source, epoch, number, id, previous, span, sealed_at, blocks, shared, unrouted, followed_by }
     }
 }

@@ -8,12 +8,14 @@ use lifeboat_model::{
 use super::variant::{Variant, put_variant};
 use super::wire_codes;
 use crate::cbor::{self, In, Out, Wire, WireResult, wire_array, wire_lists, wire_map};
+use crate::change_log::StandsFor;
 
 wire_codes!(EpochReason, "reason of an epoch" { 0: First, 1: SlotLost, 2: Failover, 3: TableRewritten, 4: Asked });
 
 wire_map!(SegmentSpan { 0: from, 1: complete_till, 2: bounds });
 wire_array!(SpanBounds { first_commit, last_commit, earliest, latest, lowest, highest });
 wire_array!(ObjectPlace { id, offset, len });
+wire_array!(StandsFor { first, last_id });
 wire_array!(UnroutedRef { place, changes });
 wire_array!(BlockRef { site, place, counts, first, last });
 

@@ -87,7 +87,7 @@ impl ChangeLog {
 
     /// Creates an object that only one can create, and reads it back. Whoever finds another's there is
     /// fenced; after an unclear failure, what is there tells ours from another's.
-    async fn create_own(
+    pub(super) async fn create_own(
         &self,
         name: &ObjectName,
         body: Bytes,

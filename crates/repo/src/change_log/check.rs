@@ -1,6 +1,7 @@
 //! Checking a change log: every epoch and segment is there, follows, and opens.
 //!
 //!   structure   epochs 1 to the newest ▸ each epoch's segments without a gap ▸ footers chained
+//!               log commits chained ▸ the long segments they name, like the segments they stand for
 //!   read data   every block under its own key: all of them, or one site's
 //!
 //! Invariant (log-damage-is-named): a finding names object, offset where there is one, and whose block it is;
@@ -13,9 +14,11 @@ use bytes::BytesMut;
 use futures_util::StreamExt;
 use lifeboat_format::{BlockReader, decode_shared, decode_unrouted, names};
 use lifeboat_model::{
-    BlockRef, Epoch, EpochId, Fault, Faulty, Lsn, ObjectId, ObjectPlace, SegmentFooter, SegmentNumber, SiteId,
+    BlockRef, Epoch, EpochId, Fault, Faulty, LogCommitNumber, LongSegment, Lsn, ObjectId, ObjectPlace, SegmentFooter,
+    SegmentNumber, SiteId,
 };
 
+use super::commits::{LogHead, apply};
 use super::{ChangeLog, ListedSegment, listed_segment};
 use crate::upload::object_name;
 use crate::{CheckDepth, Error};
@@ -64,6 +67,17 @@ impl ChangeLog {
     }
 }
 
+/// What is there of an epoch.
+#[derive(Default)]
+struct Listing {
+    /// Oldest first.
+    segments: Vec<ListedSegment>,
+    /// The newest log commit's number; 0: there is none.
+    commits: u64,
+    /// Bytes of each long segment.
+    longs: BTreeMap<ObjectId, u64>,
+}
+
 struct Check<'l> {
     log: &'l ChangeLog,
     depth: CheckDepth,
@@ -82,8 +96,11 @@ impl Check<'_> {
                 None
             }
         };
-        let segments = self.listing(id).await?;
+        let listed = self.listing(id).await?;
+        let segments = listed.segments;
         let last = self.footers(epoch.as_ref(), &segments).await?;
+        let longs = self.commits(id, listed.commits).await?;
+        self.long_segments(id, (longs, &listed.longs), segments.last().map(|last| last.number)).await?;
         if !is_newest && last.is_some_and(|last| last.followed_by.is_none()) {
             let object = segments.last().map(|last| self.log.object_of(last)).unwrap_or_default();
             let detail = "it is not the end of its epoch, and there is no later segment: the newest ones are lost";
@@ -92,10 +109,11 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// The segments that are there, oldest first; those that should be are found missing.
-    async fn listing(&mut self, epoch: EpochId) -> Result<Vec<ListedSegment>, Error> {
+    /// What is there of an epoch; segments that should be are found missing.
+    async fn listing(&mut self, epoch: EpochId) -> Result<Listing, Error> {
         let prefix = names::epoch_prefix(self.log.source(), epoch);
         let mut found: BTreeMap<u64, ListedSegment> = BTreeMap::new();
+        let mut listing = Listing::default();
         let mut after = None;
         loop {
             let page = self.log.repository.store().list(&prefix, after.as_ref(), LIST_NAMES_MAX).await?;
@@ -108,6 +126,12 @@ impl Check<'_> {
                         let segment = listed_segment(listed)?;
                         found.insert(segment.number.0, segment);
                     }
+                    Some(names::ParsedName::LogCommit(_, _, number)) => {
+                        listing.commits = listing.commits.max(number.0);
+                    }
+                    Some(names::ParsedName::LongSegment(_, _, id)) => {
+                        listing.longs.insert(id, listed.len);
+                    }
                     Some(_) => {}
                     None => self.find(listed.name.to_string(), (None, None), "no object has such a name".into()),
                 }
@@ -116,7 +140,7 @@ impl Check<'_> {
         let mut expected = 1;
         for number in found.keys().copied().collect::<Vec<_>>() {
             if number > expected {
-                let missing = ListedSegment { epoch, number: SegmentNumber(expected), len: 0 };
+                let missing = ListedSegment { epoch, number: SegmentNumber(expected), len: 0, long: None };
                 let detail = match number - expected {
                     1 => "it is missing in the middle of its change log".to_owned(),
                     many => format!("it and {} after it are missing in the middle of their change log", many - 1),
@@ -126,7 +150,100 @@ impl Check<'_> {
             expected = number + 1;
         }
         self.report.segments += found.len() as u64;
-        Ok(found.into_values().collect())
+        listing.segments = found.into_values().collect();
+        Ok(listing)
+    }
+
+    /// Every log commit down to the first: chained, and with the state its event leads to. Gives what the newest
+    /// one that can be read says.
+    async fn commits(&mut self, epoch: EpochId, newest: u64) -> Result<Vec<LongSegment>, Error> {
+        let mut before = Some(LogHead::first(self.log.source(), epoch));
+        let mut longs = Vec::new();
+        for number in 1..=newest {
+            let name = names::log_commit(self.log.source(), epoch, LogCommitNumber(number));
+            match self.log.log_commit(epoch, LogCommitNumber(number)).await {
+                Ok((commit, hash)) => {
+                    let follows = before.as_ref().is_none_or(|before| {
+                        commit.previous == before.hash
+                            && apply(&before.state, &commit.event).as_ref() == Some(&commit.state)
+                    });
+                    if !follows {
+                        self.find(name, (None, None), "it does not follow from the log commit before it".into());
+                    }
+                    longs = commit.state.long_segments.clone();
+                    before = Some(LogHead { number: commit.number, hash, state: commit.state });
+                }
+                Err(error) => {
+                    self.find_error(name, (None, None), error)?;
+                    before = None;
+                }
+            }
+        }
+        Ok(longs)
+    }
+
+    /// Each long segment that stands for some.
+    async fn long_segments(
+        &mut self,
+        epoch: EpochId,
+        (longs, there): (Vec<LongSegment>, &BTreeMap<ObjectId, u64>),
+        newest: Option<SegmentNumber>,
+    ) -> Result<(), Error> {
+        for long in longs {
+            let segment = ListedSegment { epoch, number: long.last, len: long.len, long: Some(long) };
+            let object = self.log.object_of(&segment);
+            match there.get(&long.id) {
+                Some(len) if *len == long.len => {}
+                Some(len) => {
+                    let detail = format!("its length is wrong: is=`{len}`, was=`{}`", long.len);
+                    self.find(object, (None, None), detail);
+                    continue;
+                }
+                None => {
+                    self.find(object, (None, None), "it is missing".to_owned());
+                    continue;
+                }
+            }
+            let read = read_segment(self.log, &segment, (is_due(self.depth, long.last), self.sites)).await?;
+            if let Some(footer) = &read.footer {
+                self.stands_for(&segment, footer).await?;
+            }
+            self.report.segments += 1;
+            self.report.blocks_read += read.blocks_read;
+            self.report.bytes_read += read.bytes_read;
+            self.report.findings.extend(read.findings);
+            if newest.is_none_or(|newest| newest < long.last) {
+                let detail = "it stands for segments that are not there: the newest ones are lost".to_owned();
+                self.find(object, (None, None), detail);
+            }
+        }
+        Ok(())
+    }
+
+    /// A long segment begins and ends where those it stands for do.
+    async fn stands_for(&mut self, segment: &ListedSegment, long: &SegmentFooter) -> Result<(), Error> {
+        let mut ends = Vec::new();
+        for number in [segment.first(), segment.number] {
+            let found = self.log.plain_segments(segment.epoch, number.0, number.0).await;
+            let footer = match found.map(|mut found| found.pop()) {
+                Ok(Some(plain)) => self.log.read_footer(&plain).await.map(|(footer, _)| footer),
+                Ok(None) => return Ok(()),
+                Err(error) => Err(error),
+            };
+            match footer {
+                Ok(footer) => ends.push(footer),
+                Err(error) if error.fault() == Fault::Damage => return Ok(()), // it is named itself
+                Err(error) => return Err(error),
+            }
+        }
+        let [first, last] = ends.as_slice() else { return Ok(()) };
+        let is_same = (long.previous, long.span.from, long.id, long.span.complete_till)
+            == (first.previous, first.span.from, last.id, last.span.complete_till);
+        if !is_same {
+            let detail = "it does not begin and end where the segments do that it stands for".to_owned();
+            self.find(self.log.object_of(segment), (None, None), detail);
+        }
+        Ok(())
     }
 
     /// Reads each segment as far as the depth asks. Gives the last footer, where it can be read.

@@ -10,11 +10,12 @@ use std::ops::RangeInclusive;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use lifeboat_format::{
-    BlockReader, ObjectHeader, SegmentTail, SiteKeys, decode_footer, decode_shared, decode_unrouted, names,
+    BlockReader, ObjectHeader, SegmentTail, SiteKeys, decode_footer, decode_long_footer, decode_shared,
+    decode_unrouted, names,
 };
 use lifeboat_model::{
-    BlockRef, ChangePlace, EpochId, Fault, Faulty, Lsn, ObjectId, ObjectPlace, SegmentFooter, SegmentNumber,
-    SharedFacts, SiteChange, SiteId, TransactionHead, UnroutedChanges,
+    BlockRef, ChangePlace, EpochId, Fault, Faulty, LongSegment, Lsn, ObjectId, ObjectPlace, SegmentFooter,
+    SegmentNumber, SharedFacts, SiteChange, SiteId, TransactionHead, UnroutedChanges,
 };
 
 use super::{ChangeLog, ListedSegment, listed_segment};
@@ -44,15 +45,55 @@ pub struct LogReadStats {
 }
 
 impl ChangeLog {
-    /// The segments of a range, oldest first. One that is missing is damage.
+    /// The segments of a range, oldest first: long ones where they lie within it, plain ones elsewhere. One that is
+    /// missing is damage.
     pub async fn segments(
         &self,
         epoch: EpochId,
         range: RangeInclusive<SegmentNumber>,
     ) -> Result<Vec<ListedSegment>, Error> {
-        let (first, last) = (range.start().0.max(1), range.end().0);
+        let (mut from, last) = (range.start().0.max(1), range.end().0);
+        let mut found = Vec::new();
+        for long in self.long_segments_within(epoch, from, last).await? {
+            if from < long.first.0 {
+                found.extend(self.plain_segments(epoch, from, long.first.0 - 1).await?);
+            }
+            found.push(ListedSegment { epoch, number: long.last, len: long.len, long: Some(long) });
+            from = long.last.0.saturating_add(1);
+        }
+        if from <= last {
+            found.extend(self.plain_segments(epoch, from, last).await?);
+        }
+        Ok(found)
+    }
+
+    /// Of one number or two nobody has to ask.
+    async fn long_segments_within(&self, epoch: EpochId, first: u64, last: u64) -> Result<Vec<LongSegment>, Error> {
+        if last <= first.saturating_add(1) {
+            return Ok(Vec::new());
+        }
+        let within = |long: &LongSegment| first <= long.first.0 && long.last.0 <= last;
+        match self.log_state(epoch).await {
+            Ok(state) => Ok(state.long_segments.into_iter().filter(within).collect()),
+            // All that it names is there a second time.
+            Err(error) if error.fault() == Fault::Damage => {
+                tracing::warn!(%error, source = %self.source, "a log commit is damaged; plain segments are read instead");
+                Ok(Vec::new())
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The segments from `first` to `last` as they were appended.
+    pub(super) async fn plain_segments(
+        &self,
+        epoch: EpochId,
+        first: u64,
+        last: u64,
+    ) -> Result<Vec<ListedSegment>, Error> {
         let prefix = names::segments_prefix(&self.source, epoch);
-        let object = |number| self.object_of(&ListedSegment { epoch, number: SegmentNumber(number), len: 0 });
+        let object =
+            |number| self.object_of(&ListedSegment { epoch, number: SegmentNumber(number), len: 0, long: None });
         // Names are inverted: the listing goes down from the newest.
         let mut after = last.checked_add(1).map(|number| object_name(object(number))).transpose()?;
         let mut found: Vec<ListedSegment> = Vec::new();
@@ -110,11 +151,14 @@ impl ChangeLog {
     }
 
     /// `end`: footer and tail.
-    fn decode_end(&self, segment: &ListedSegment, end: &[u8]) -> lifeboat_format::Result<SegmentFooter> {
+    pub(super) fn decode_end(&self, segment: &ListedSegment, end: &[u8]) -> lifeboat_format::Result<SegmentFooter> {
         let tail = SegmentTail::parse(end, segment.len)?;
         let own = self.repository.keys().object_keys();
         let footer = &end[..end.len() - SegmentTail::LEN]; // `parse` found a tail
-        decode_footer(own, &self.name_of(segment), &tail, footer)
+        match &segment.long {
+            Some(long) => decode_long_footer(own, &self.name_of(segment), long, (&tail, footer)),
+            None => decode_footer(own, &self.name_of(segment), &tail, footer),
+        }
     }
 
     /// The footers of segments in order, some read ahead. Each must follow from the one before it; the
@@ -124,7 +168,7 @@ impl ChangeLog {
         segments: Vec<ListedSegment>,
     ) -> Result<impl Stream<Item = Result<(ListedSegment, SegmentFooter), Error>> + Send + '_, Error> {
         let mut before = None;
-        if let Some(first) = segments.first().filter(|first| first.number == SegmentNumber(1)) {
+        if let Some(first) = segments.first().filter(|first| first.first() == SegmentNumber(1)) {
             let epoch = self.epoch(first.epoch).await?;
             before = Some((SegmentNumber(0), epoch.nonce, epoch.facts.begins));
         }
@@ -147,7 +191,7 @@ impl ChangeLog {
         before: Option<(SegmentNumber, ObjectId, Lsn)>,
     ) -> Result<(), Error> {
         let Some((number, id, complete_till)) = before else { return Ok(()) };
-        let is_next = number.0.checked_add(1) == Some(footer.number.0);
+        let is_next = number.0.checked_add(1) == Some(segment.first().0);
         if is_next && (footer.previous, footer.span.from) != (id, complete_till) {
             let detail = "it does not follow from the segment before it".to_owned();
             return Err(Error::Damaged { object: self.object_of(segment), detail });

@@ -297,7 +297,7 @@ async fn a_log_that_lost_its_newest_segments_or_epoch_is_found_out() {
     check(&next, "a lost epoch").await;
     // The segment that ended the first epoch, and the one before it.
     for number in [4, 3] {
-        let lost = ListedSegment { epoch: EpochId(1), number: SegmentNumber(number), len: 0 };
+        let lost = ListedSegment { epoch: EpochId(1), number: SegmentNumber(number), len: 0, long: None };
         replace(&store, &log.object_of(&lost), None).await;
     }
     check(&known, "a lost segment").await;
