@@ -199,23 +199,28 @@ def segment(data, own, site_keys, name):
 
 
 def change_log(data, repo, site_key):
-    """The change log among the vectors: an epoch, its two segments, and a log commit."""
+    """The change log among the vectors: an epoch, its two segments, a long one that stands for both, and a log commit."""
     epoch = Object.whole(repo.own, EPOCH, data["epoch.bin"])
     facts = epoch.body(BODY, *epoch.trailer()[:2])
     site_keys = lambda site: Site(site_key, repo.handle(site), 1)
-    previous, complete_till = data["epoch.bin"][32:48], facts[7]
+    previous, complete_till, joined = data["epoch.bin"][32:48], facts[7], {}
     for number, name in enumerate(["segment-first.bin", "segment-last.bin"], 1):
         found = segment(data[name], repo.own, site_keys, (facts[1], facts[0], number))
         footer, footer_id, by_site, shared, unrouted = found
         assert (footer[3], footer[4][0]) == (previous, complete_till), "it does not follow from the one before"
         previous, complete_till = footer_id, footer[4][1]
         for site, rows in by_site.items():
+            joined.setdefault(site, []).extend(rows)
             print(name, site, [(head[1], sequence, table[0], change) for head, sequence, table, change in rows])
         if unrouted:
             hashes = {repo.row_key_hash(facts[1], unrouted[0][row[1]][0], [b"5"]) for row in unrouted[1]}
             assert hashes == {row[3] for row in unrouted[1]}, "another hash of the key"
             print(name, "shared", shared, "unrouted", unrouted[1])
     assert footer[9] == facts[0] + 1
+    long, long_id, long_by_site, *_ = segment(data["segment-long.bin"], repo.own, site_keys, (facts[1], facts[0], 2))
+    assert long[10] == [1, previous] and long_id == b"\x3f" * 16, "it stands for other segments"
+    assert (long[3], long[4][0], long[4][1]) == (data["epoch.bin"][32:48], facts[7], complete_till), "another span"
+    assert long_by_site == joined, "other changes than in the segments it stands for"
     commit = Object.whole(repo.own, LOG_COMMIT, data["log-commit.bin"])
     print("log-commit.bin", commit.body(BODY, *commit.trailer()[:2])[4])
 

@@ -1,6 +1,7 @@
 //! The golden vectors: how each is made, and everything a reader gets out of it.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 
@@ -110,6 +111,7 @@ pub fn all() -> Vec<Vector> {
         ),
         segment("segment-first.bin", 1),
         segment("segment-last.bin", 2),
+        Vector::new("segment-long.bin", make_long_segment, read_long_segment),
         Vector::new(
             "log-commit.bin",
             || encode_log_commit(repository_keys().object_keys(), &sample::log_commit()),
@@ -204,10 +206,66 @@ pub fn make_segment(number: u64) -> Result<Vec<u8>> {
     Ok(segment.finish()?.0)
 }
 
+/// Both segments of the sample as one that stands for them.
+pub fn make_long_segment() -> Result<Vec<u8>> {
+    let mut compressor = Compressor::new()?;
+    let mut blocks: BTreeMap<SiteId, SealingBlock> = BTreeMap::new();
+    for (site, head, sequence, table, change) in sample::changes().iter().flatten() {
+        let block = match blocks.entry(site.clone()) {
+            btree_map::Entry::Occupied(block) => block.into_mut(),
+            btree_map::Entry::Vacant(new) => {
+                let id = ObjectId([0x30 | new.key().as_str().as_bytes()[0] & 0x0f; 16]);
+                new.insert(SealingBlock::new(&site_keys_of(site, KeyNumber(1)), id)?)
+            }
+        };
+        block.push((head, *sequence), &sample::tables()[*table], change, &mut compressor)?;
+    }
+    let [first, last] = sample::spans();
+    let bounds = first.bounds.zip(last.bounds).map(|(first, last)| SpanBounds {
+        last_commit: last.last_commit,
+        earliest: first.earliest.min(last.earliest),
+        latest: first.latest.max(last.latest),
+        lowest: first.lowest.min(last.lowest),
+        highest: first.highest.max(last.highest),
+        ..first
+    });
+    let head = SegmentHead {
+        name: segment_name(2),
+        id: ObjectId([0x3f; 16]),
+        previous: sample::epoch().nonce,
+        span: SegmentSpan { from: first.from, complete_till: last.complete_till, bounds },
+        sealed_at: sample::NOON,
+        followed_by: Some(EpochId(3)),
+    };
+    let keys = repository_keys();
+    let mut segment = SegmentWriter::new(keys.object_keys(), head).standing_for(SegmentNumber(1), ObjectId([0x2f; 16]));
+    for (site, block) in blocks {
+        segment.push_block(&site, block.finish(&mut compressor)?.unwrap())?;
+    }
+    segment.push_shared(ObjectId([0x3a; 16]), &sample::shared())?;
+    let hash = keys.row_key_hash(&sample::log_source(), "issues", &[sample::value("5")]);
+    segment.push_unrouted(ObjectId([0x3b; 16]), &sample::unrouted(hash))?;
+    Ok(segment.finish()?.0)
+}
+
+pub fn read_long_segment(bytes: &[u8]) -> Result<String> {
+    let own = repository_keys().object_keys();
+    let (first, last) = (SegmentNumber(1), SegmentNumber(2));
+    let long = LongSegment { id: ObjectId([0x3f; 16]), len: bytes.len() as u64, first, last };
+    let tail = SegmentTail::parse(bytes, bytes.len() as u64)?;
+    let end = frame(bytes, tail.footer_offset, tail.footer_len)?;
+    read_blocks(&decode_long_footer(own, &segment_name(2), &long, (&tail, &end))?, bytes)
+}
+
 pub fn read_segment(name: &SegmentName, bytes: &[u8]) -> Result<String> {
     let own = repository_keys().object_keys();
     let tail = SegmentTail::parse(bytes, bytes.len() as u64)?;
     let footer = decode_footer(own, name, &tail, &frame(bytes, tail.footer_offset, tail.footer_len)?)?;
+    read_blocks(&footer, bytes)
+}
+
+fn read_blocks(footer: &SegmentFooter, bytes: &[u8]) -> Result<String> {
+    let own = repository_keys().object_keys();
     let at = |place: &ObjectPlace| frame(bytes, place.offset, place.len as u32);
     let mut found = format!("{footer:?}");
     for block in &footer.blocks {
