@@ -4,6 +4,7 @@
 
 mod bad_input;
 mod demo_postgres;
+mod find_damage;
 mod inspect_postgres;
 mod place;
 mod there_and_back;

@@ -3,7 +3,9 @@
 //!   worst transaction that is left ─▶ those near to it and alike ─▶ one incident ─▶ the next worst …
 //!
 //! Near: not [`GAP`] after the one before. Alike: as heavy, up to a [`LIKENESS`]th; or taking rows from the
-//! same several tables, as when whole sites of other sizes are deleted one by one; or saying the same note.
+//! same several tables, as when whole sites of other sizes are deleted one by one; or from a table from which
+//! ordinary work takes none; or saying the same note. And what took rows from a site of the incident right
+//! before or after ([`SITE_GAP`]) is of it too: a script goes from table to table.
 //!
 //! Invariant (before-the-first): the last good moment of a site is the one before the first transaction of the
 //! incident that took something from it, never a later one.
@@ -32,6 +34,11 @@ const NOTES_SHOWN_MAX: usize = 5;
 const LIKENESS: u64 = 20;
 /// Ordinary work takes rows from one or two tables together.
 const TABLES_MIN: usize = 3;
+/// Between two statements of a script on the same site.
+const SITE_GAP: Duration = Duration::from_secs(2);
+/// Transactions that delete, of so much ordinary work as can tell what is rare in it; and of how many one is rare.
+const ORDINARY_MIN: usize = 50;
+const RARE: usize = 100;
 
 /// What belongs together, and what it did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -141,26 +148,82 @@ impl<'n> Said<'n> {
 
 /// Places of those that belong to the seed's incident, ascending.
 fn members(suspects: &[Suspect], is_taken: &[bool], seed: usize, said: &Said<'_>) -> Vec<usize> {
-    let mut members = vec![seed];
-    let before: Vec<usize> = (0..seed).rev().collect();
-    let after: Vec<usize> = (seed + 1..suspects.len()).collect();
-    for way in [before, after] {
-        let mut last = seed;
+    let by_seed = |at: usize, is_near: bool| {
+        (is_near && are_alike(&suspects[seed], &suspects[at])) || said.same(&suspects[seed], &suspects[at])
+    };
+    let alike = neighbours(suspects, is_taken, vec![seed], &by_seed);
+    let members = with_same_sites(suspects, is_taken, alike);
+    let rare = rare_tables(suspects, &members);
+    let by_table =
+        |at: usize, is_near: bool| is_near && tables_deleted(&suspects[at]).intersection(&rare).next().is_some();
+    let members = neighbours(suspects, is_taken, members, &by_table);
+    with_same_sites(suspects, is_taken, members)
+}
+
+/// With those that belong to them and are not taken yet, each near to one before or after. Ascending.
+fn neighbours(
+    suspects: &[Suspect],
+    is_taken: &[bool],
+    members: Vec<usize>,
+    belongs: &dyn Fn(usize, bool) -> bool,
+) -> Vec<usize> {
+    let mut all: BTreeSet<usize> = members.iter().copied().collect();
+    let (Some(first), Some(last)) = (members.first().copied(), members.last().copied()) else { return members };
+    let after: Box<dyn Iterator<Item = usize>> = Box::new(first..suspects.len());
+    let ways = [(after, first), (Box::new((0..=last).rev()), last)];
+    for (way, mut newest) in ways {
         for at in way {
-            let gap = distance(&suspects[at], &suspects[last]);
+            let gap = distance(&suspects[at], &suspects[newest]);
             if gap.is_none_or(|gap| gap > NOTE_GAP) {
                 break;
             }
             let is_near = gap.is_some_and(|gap| gap <= GAP);
-            let is_alike = is_near && are_alike(&suspects[seed], &suspects[at]);
-            if !is_taken[at] && (is_alike || said.same(&suspects[seed], &suspects[at])) {
-                members.push(at);
-                last = at;
+            if all.contains(&at) || (!is_taken[at] && belongs(at, is_near)) {
+                all.insert(at);
+                newest = at;
             }
         }
     }
-    members.sort_unstable();
-    members
+    all.into_iter().collect()
+}
+
+/// Tables that an incident took rows from, and work at other times does not.
+fn rare_tables<'s>(suspects: &'s [Suspect], members: &[usize]) -> BTreeSet<&'s TableName> {
+    let (Some(first), Some(last)) = (members.first(), members.last()) else { return BTreeSet::new() };
+    let is_far = |other: &Suspect, at: usize| distance(other, &suspects[at]).is_none_or(|gap| gap > NOTE_GAP);
+    let elsewhen = suspects[..*first].iter().filter(|other| is_far(other, *first));
+    let elsewhen = elsewhen.chain(suspects[*last..].iter().filter(|other| is_far(other, *last)));
+    let (mut ordinary, mut taken) = (0, BTreeMap::<&TableName, usize>::new());
+    for tables in elsewhen.map(tables_deleted).filter(|tables| !tables.is_empty()) {
+        ordinary += 1;
+        tables.into_iter().for_each(|table| *taken.entry(table).or_default() += 1);
+    }
+    let is_rare = |table: &&TableName| taken.get(*table).copied().unwrap_or_default() * RARE <= ordinary;
+    match ordinary >= ORDINARY_MIN {
+        true => members.iter().flat_map(|at| tables_deleted(&suspects[*at])).filter(is_rare).collect(),
+        false => BTreeSet::new(),
+    }
+}
+
+/// With what took rows from the same sites right before or after.
+fn with_same_sites(suspects: &[Suspect], is_taken: &[bool], members: Vec<usize>) -> Vec<usize> {
+    let mut all: BTreeSet<usize> = members.iter().copied().collect();
+    let (Some(first), Some(last)) = (members.first().copied(), members.last().copied()) else { return members };
+    let mut at_last: BTreeMap<&SiteId, usize> = BTreeMap::new();
+    let near =
+        |at: usize, other: usize, gap| distance(&suspects[at], &suspects[other]).is_some_and(|found| found <= gap);
+    let from = (0..first).rev().take_while(|at| near(*at, first, GAP)).last().unwrap_or(first);
+    let till = (last..suspects.len()).take_while(|at| near(*at, last, GAP)).last().unwrap_or(last);
+    // Once forwards and once backwards: what follows a member on its site, and what leads to one.
+    for at in (from..=till).chain((from..=till).rev()) {
+        let mut sites = suspects[at].sites.iter().filter(|(_, tables)| tables.values().any(|one| one.deletes > 0));
+        let follows = sites.any(|(site, _)| at_last.get(site).is_some_and(|last| near(at, *last, SITE_GAP)));
+        if all.contains(&at) || (follows && !is_taken[at]) {
+            all.insert(at);
+            at_last.extend(suspects[at].sites.keys().map(|site| (site, at)));
+        }
+    }
+    all.into_iter().collect()
 }
 
 /// `None`: in two epochs nothing is near.

@@ -48,6 +48,11 @@ pub(super) async fn look(engine: &Engine, request: &DamageRequest) -> Result<(Ve
     let published: BTreeSet<SiteId> = published_since(&runs, request.since);
     let gone: BTreeSet<SiteId> = found.iter().map(|damage| damage.site.clone()).collect();
     let states = states(engine, published.union(&gone).cloned().collect()).await?;
+    if found.iter().any(|damage| damage.kind == RunDamageKind::NotSeen) {
+        let listed = tokio::task::block_in_place(|| listed_now(engine));
+        let is_there = |site: &SiteId| states.get(site).is_some_and(|state| is_listed(state, &listed));
+        found.retain(|damage| damage.kind != RunDamageKind::NotSeen || !is_there(&damage.site));
+    }
     found.extend(states.values().filter_map(|state| shrank(state, request.since, request.source.as_ref())));
     if let Some(source) = &request.source {
         found.retain(|damage| damage.kind == RunDamageKind::Shrank || has_part(states.get(&damage.site), source));
@@ -168,6 +173,23 @@ fn shrank(state: &SiteState, since: Timestamp, source: Option<&SourceName>) -> O
         reason: first.mark_reason.clone().unwrap_or_default(),
         last_good: good.map(|good| (good.id, good.cut_till)),
     })
+}
+
+/// What each source lists now; one that does not answer is not in it.
+fn listed_now(engine: &Engine) -> BTreeMap<SourceName, BTreeSet<SiteId>> {
+    let sources = engine.fleet.sources().iter().map(|source| source.as_source());
+    let listed = sources.filter_map(|source| {
+        let found = source.discover().inspect_err(|error| tracing::debug!(%error, "a source does not answer"));
+        Some((source.name().clone(), found.ok()?.sites.into_iter().collect()))
+    });
+    listed.collect()
+}
+
+/// Whether every source that had a part of the site lists it now: then a failed run has merely not looked.
+fn is_listed(state: &SiteState, listed: &BTreeMap<SourceName, BTreeSet<SiteId>>) -> bool {
+    let Some(good) = state.latest() else { return false };
+    let parts = good.parts.iter().filter(|part| part.status != PartStatus::Absent);
+    parts.map(|part| listed.get(&part.source)).all(|sites| sites.is_some_and(|sites| sites.contains(&state.site)))
 }
 
 fn has_part(state: Option<&SiteState>, source: &SourceName) -> bool {

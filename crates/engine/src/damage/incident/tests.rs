@@ -69,7 +69,7 @@ fn ordinary_work_between_the_statements_of_a_script_is_no_part_of_it() {
         suspect(12, &[("beta/issues", 300, 0)]),
         suspect(13, &[("beta/comments", 1, 0)]),
     ];
-    check(mixed.clone(), &[], &[(2, "acme:500@10 beta:300@12"), (2, "gamma:23@9"), (1, "beta:1@13")]);
+    check(mixed.clone(), &[], &[(3, "acme:500@10 beta:301@12"), (2, "gamma:23@9")]);
     let first = &incidents(&SourceName::new("app").unwrap(), mixed, &[])[0];
     assert_eq!(first.others, 1, "gamma lost rows meanwhile, and it is said");
 }
@@ -127,4 +127,50 @@ fn what_took_nothing_is_no_incident() {
     altered.altered.insert("issues".into());
     check(vec![altered], &[], &[]);
     check(Vec::new(), &[], &[]);
+}
+
+/// A day of ordinary work: each minute a site loses a comment.
+fn ordinary_day() -> Vec<Suspect> {
+    (1..=100).map(|minute| suspect(minute * 60, &[("gamma/comments", 2, 1)])).collect()
+}
+
+#[test]
+fn a_small_site_of_a_script_is_found_by_a_table_that_ordinary_work_leaves_alone() {
+    let mut history = ordinary_day();
+    history.extend([
+        // Statement by statement, table by table, site by site.
+        suspect(10_000, &[("acme/comments", 9_000, 0)]),
+        suspect(10_001, &[("acme/sites", 1, 0)]),
+        suspect(10_004, &[("tiny/comments", 3, 0)]),
+        suspect(10_005, &[("tiny/sites", 1, 0)]),
+        suspect(10_006, &[("gamma/comments", 2, 0)]),
+        suspect(10_007, &[("beta/comments", 7_000, 0)]),
+        suspect(10_008, &[("beta/sites", 1, 0)]),
+    ]);
+    let incident = incident_of(&history);
+    let told: Vec<String> =
+        incident.sites.iter().map(|site| format!("{}:{}", site.site, site.counts.deletes)).collect();
+    assert_eq!(told, ["acme:9001", "beta:7001", "tiny:4"]);
+    assert_eq!(incident.others, 1, "gamma only lost a comment, as every minute");
+    // With nothing to compare with, nobody can tell.
+    let few = incident_of(&history[95..]);
+    assert_eq!((few.sites.len(), few.others), (2, 2));
+}
+
+fn incident_of(history: &[Suspect]) -> Incident {
+    incidents(&SourceName::new("app").unwrap(), history.to_vec(), &[]).remove(0)
+}
+
+#[test]
+fn what_a_script_took_from_a_site_right_before_is_of_the_incident_and_what_was_long_before_is_not() {
+    let history = vec![
+        suspect(80, &[("beta/labels", 1, 0)]),
+        suspect(97, &[("beta/labels", 1, 0)]),
+        suspect(98, &[("gamma/labels", 1, 0)]),
+        suspect(99, &[("beta/labels", 1, 0)]),
+        suspect(100, &[("beta/issues", 4_000, 0)]),
+        suspect(101, &[("beta/sites", 1, 0)]),
+        suspect(110, &[("beta/labels", 1, 0)]),
+    ];
+    check(history, &[], &[(4, "beta:4003@97"), (3, "beta:2@80 gamma:1@98")]);
 }
