@@ -5,7 +5,7 @@
 //! Near: not [`GAP`] after the one before. Alike: as heavy, up to a [`LIKENESS`]th; or taking rows from the
 //! same several tables, as when whole sites of other sizes are deleted one by one; or from a table from which
 //! ordinary work takes none; or saying the same note. And what took rows from a site of the incident right
-//! before or after ([`SITE_GAP`]) is of it too: a script goes from table to table.
+//! before or after ([`SITE_GAP`]) is of it too where a script goes from table to table.
 //!
 //! Invariant (before-the-first): the last good moment of a site is the one before the first transaction of the
 //! incident that took something from it, never a later one.
@@ -220,7 +220,10 @@ fn with_same_sites(suspects: &[Suspect], is_taken: &[bool], members: Vec<usize>)
         let follows = sites.any(|(site, _)| at_last.get(site).is_some_and(|last| near(at, *last, SITE_GAP)));
         if all.contains(&at) || (follows && !is_taken[at]) {
             all.insert(at);
-            at_last.extend(suspects[at].sites.keys().map(|site| (site, at)));
+            // What took several tables at once did it in one transaction: nothing leads to it, and nothing follows.
+            if tables_deleted(&suspects[at]).len() < TABLES_MIN {
+                at_last.extend(suspects[at].sites.keys().map(|site| (site, at)));
+            }
         }
     }
     all.into_iter().collect()

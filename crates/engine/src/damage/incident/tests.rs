@@ -174,3 +174,14 @@ fn what_a_script_took_from_a_site_right_before_is_of_the_incident_and_what_was_l
     ];
     check(history, &[], &[(4, "beta:4003@97"), (3, "beta:2@80 gamma:1@98")]);
 }
+
+#[test]
+fn a_site_that_went_in_one_transaction_is_good_just_before_it_and_not_seconds_earlier() {
+    let whole = ["sites", "issues", "comments"].map(|table| format!("beta/{table}"));
+    let history = vec![
+        suspect(99, &[("beta/comments", 1, 0)]),
+        suspect(100, &whole.each_ref().map(|place| (place.as_str(), 900, 0))),
+        suspect(101, &[("beta/comments", 1, 0)]),
+    ];
+    check(history, &[], &[(1, "beta:2700@100"), (2, "beta:2@99")]);
+}
