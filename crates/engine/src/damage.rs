@@ -11,7 +11,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::TryStreamExt;
 use lifeboat_model::{Epoch, EpochId, SegmentNumber, SiteId, SourceName, Timestamp, TransactionHead};
 use lifeboat_repo::{ChangeLog, ListedSegment};
 
@@ -25,8 +25,6 @@ use collect::Collector;
 pub use incident::{Incident, IncidentNote, SiteDamage, TableDamage};
 pub use runs::{RunDamage, RunDamageKind};
 
-/// Segments whose shared block is read at once.
-const READS_MAX: usize = 16;
 /// A segment is sealed by another clock than the one that commits are told by.
 const CLOCK_SLACK: Duration = Duration::from_secs(600);
 
@@ -128,17 +126,8 @@ async fn look_at_log(
         }
         let segments = segments_since(&log, epoch.id, since).await?;
         looked.segments += segments.len() as u64;
-        let footers = log.footers(segments).await?;
-        let log = &log;
-        let mut facts = std::pin::pin!(
-            footers
-                .map_ok(|(segment, footer)| async move {
-                    let shared = log.shared(&segment, &footer).await?;
-                    Ok::<_, lifeboat_repo::Error>((footer, shared))
-                })
-                .try_buffered(READS_MAX)
-        );
-        while let Some((footer, shared)) = facts.next().await.transpose()? {
+        let mut facts = std::pin::pin!(log.facts(segments).await?);
+        while let Some((_, footer, shared)) = facts.try_next().await? {
             engine.check_cancelled()?;
             looked.till = Some(footer.sealed_at);
             collector.take(epoch.id, &footer, &shared);

@@ -15,6 +15,7 @@ mod check;
 mod commits;
 mod compact;
 mod draft;
+mod facts;
 mod read;
 
 use std::sync::Arc;
@@ -30,6 +31,7 @@ pub use append::Appender;
 pub use check::{LogCheckReport, LogFinding};
 pub use compact::Compacted;
 pub use draft::{SegmentDraft, Unrouted};
+pub use facts::SegmentFacts;
 pub use read::{LogReadStats, SegmentBlock};
 
 /// The change log of one source; cheap to clone.
@@ -78,11 +80,12 @@ pub struct KnownLog {
     pub id: ObjectId,
 }
 
-/// Where a caller keeps footers, so that each is read from the store once: sealed, as they are there.
+/// Where a caller keeps footers and shared blocks, so that each is read from the store once: sealed, as they are there.
 pub trait FooterMemory: Send + Sync {
     fn recall(&self, object: &str) -> Option<Vec<u8>>;
-    /// `end` are the last bytes of the object, from where its footer begins.
-    fn remember(&self, object: &str, end: &[u8]);
+    /// `object`: of a footer its segment's; `bytes` are the last ones of it, from where its footer begins. Of a
+    /// shared block, the segment's with `#shared` behind it.
+    fn remember(&self, object: &str, bytes: &[u8]);
 }
 
 /// Remembers nothing.

@@ -25,7 +25,7 @@ mod upload;
 
 pub use change_log::{
     Appender, ChangeLog, Compacted, FooterMemory, KnownLog, ListedSegment, LogCheckReport, LogFinding, LogReadStats,
-    NewestEpoch, NoFooterMemory, SegmentBlock, SegmentDraft, Unrouted,
+    NewestEpoch, NoFooterMemory, SegmentBlock, SegmentDraft, SegmentFacts, Unrouted,
 };
 pub use check::{CheckDepth, CheckReport, Finding};
 pub use chunker::Chunker;

@@ -226,7 +226,7 @@ impl Check<'_> {
         for number in [segment.first(), segment.number] {
             let found = self.log.plain_segments(segment.epoch, number.0, number.0).await;
             let footer = match found.map(|mut found| found.pop()) {
-                Ok(Some(plain)) => self.log.read_footer(&plain).await.map(|(footer, _)| footer),
+                Ok(Some(plain)) => self.log.read_footer(&plain).await.map(|found| found.footer),
                 Ok(None) => return Ok(()),
                 Err(error) => Err(error),
             };
@@ -336,15 +336,15 @@ async fn read_segment(
 ) -> Result<SegmentRead, Error> {
     let object = log.object_of(segment);
     let mut read = SegmentRead::default();
-    let (footer, end) = match log.read_footer(segment).await {
-        Ok(found) => found,
+    let (footer, end_len) = match log.read_footer(segment).await {
+        Ok(found) => (found.footer, found.end_len),
         Err(error) if error.fault() == Fault::Damage => {
             read.find(&object, (None, None), &error);
             return Ok(read);
         }
         Err(error) => return Err(error),
     };
-    read.bytes_read += end.len() as u64;
+    read.bytes_read += end_len as u64;
     if reads_data && sites.is_empty() {
         read_all(log, segment, &footer, &mut read).await?;
     } else if reads_data {

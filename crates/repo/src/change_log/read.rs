@@ -10,12 +10,11 @@ use std::ops::RangeInclusive;
 use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
 use lifeboat_format::{
-    BlockReader, ObjectHeader, SegmentTail, SiteKeys, decode_footer, decode_long_footer, decode_shared,
-    decode_unrouted, names,
+    BlockReader, ObjectHeader, SegmentTail, SiteKeys, decode_footer, decode_long_footer, decode_unrouted, names,
 };
 use lifeboat_model::{
     BlockRef, ChangePlace, EpochId, Fault, Faulty, LongSegment, Lsn, ObjectId, ObjectPlace, SegmentFooter,
-    SegmentNumber, SharedFacts, SiteChange, SiteId, TransactionHead, UnroutedChanges,
+    SegmentNumber, SiteChange, SiteId, TransactionHead, UnroutedChanges,
 };
 
 use super::{ChangeLog, ListedSegment, listed_segment};
@@ -26,9 +25,19 @@ use crate::upload::object_name;
 const LIST_NAMES_MAX: usize = 1_000;
 /// Read of a segment's end in the hope that the footer is in it: one of some hundred sites.
 const FOOTER_BYTES_GUESS: u64 = 64 << 10;
-const FOOTERS_MAX: usize = 16;
+pub(super) const FOOTERS_MAX: usize = 16;
 /// Blocks of one site fetched ahead.
 const RANGES_MAX: usize = 4;
+
+/// A footer, and the bytes that were read with it.
+pub(super) struct ReadFooter {
+    pub footer: SegmentFooter,
+    /// Bytes of footer and tail.
+    pub end_len: usize,
+    /// Offset of what was read: the end of the segment, more or less than its footer.
+    pub from: u64,
+    pub read: Bytes,
+}
 
 /// One site's block in one segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,32 +131,33 @@ impl ChangeLog {
 
     /// What a segment says of itself: from memory, or by one or two reads of its end.
     pub async fn footer(&self, segment: &ListedSegment) -> Result<SegmentFooter, Error> {
-        let name = self.object_name(segment)?;
-        if let Some(end) = self.memory.recall(name.as_str()) {
-            // What is remembered is proven like what is read; what does not fit is read again.
-            if let Ok(footer) = self.decode_end(segment, &end) {
-                return Ok(footer);
-            }
+        match self.recall_footer(segment) {
+            Some(footer) => Ok(footer),
+            None => Ok(self.read_footer(segment).await?.footer),
         }
-        let (footer, end) = self.read_footer(segment).await?;
-        self.memory.remember(name.as_str(), &end);
-        Ok(footer)
     }
 
-    /// A footer from the store, and the bytes that it was read from.
-    pub(super) async fn read_footer(&self, segment: &ListedSegment) -> Result<(SegmentFooter, Bytes), Error> {
+    /// What is remembered is proven like what is read; what does not fit is read again.
+    pub(super) fn recall_footer(&self, segment: &ListedSegment) -> Option<SegmentFooter> {
+        let end = self.memory.recall(&self.object_of(segment))?;
+        self.decode_end(segment, &end).ok()
+    }
+
+    /// A footer from the store, which is remembered.
+    pub(super) async fn read_footer(&self, segment: &ListedSegment) -> Result<ReadFooter, Error> {
         let name = self.object_name(segment)?;
         let store = self.repository.store();
-        let guess = FOOTER_BYTES_GUESS.min(segment.len);
-        let end = store.get_range(&name, segment.len - guess..segment.len).await?;
-        let tail = SegmentTail::parse(&end, segment.len).map_err(Error::of_object(&name))?;
+        let from = segment.len - FOOTER_BYTES_GUESS.min(segment.len);
+        let read = store.get_range(&name, from..segment.len).await?;
+        let tail = SegmentTail::parse(&read, segment.len).map_err(Error::of_object(&name))?;
         let end_len = usize::try_from(segment.len - tail.footer_offset).unwrap_or(usize::MAX);
-        let end = match end.len().checked_sub(end_len) {
-            Some(from) => end.slice(from..),
+        let end = match read.len().checked_sub(end_len) {
+            Some(from) => read.slice(from..),
             None => store.get_range(&name, tail.footer_offset..segment.len).await?,
         };
         let footer = self.decode_end(segment, &end).map_err(Error::of_object(&name))?;
-        Ok((footer, end))
+        self.memory.remember(name.as_str(), &end);
+        Ok(ReadFooter { footer, end_len: end.len(), from, read })
     }
 
     /// `end`: footer and tail.
@@ -167,11 +177,7 @@ impl ChangeLog {
         &self,
         segments: Vec<ListedSegment>,
     ) -> Result<impl Stream<Item = Result<(ListedSegment, SegmentFooter), Error>> + Send + '_, Error> {
-        let mut before = None;
-        if let Some(first) = segments.first().filter(|first| first.first() == SegmentNumber(1)) {
-            let epoch = self.epoch(first.epoch).await?;
-            before = Some((SegmentNumber(0), epoch.nonce, epoch.facts.begins));
-        }
+        let mut before = self.before_first(&segments).await?;
         let reads = segments.into_iter().map(move |segment| async move {
             let footer = self.footer(&segment).await?;
             Ok::<_, Error>((segment, footer))
@@ -182,6 +188,20 @@ impl ChangeLog {
             before = Some((footer.number, footer.id, footer.span.complete_till));
             Ok((segment, footer))
         }))
+    }
+
+    /// What the first of these must follow, where that is known: it is the first of its epoch.
+    pub(super) async fn before_first(
+        &self,
+        segments: &[ListedSegment],
+    ) -> Result<Option<(SegmentNumber, ObjectId, Lsn)>, Error> {
+        match segments.first().filter(|first| first.first() == SegmentNumber(1)) {
+            Some(first) => {
+                let epoch = self.epoch(first.epoch).await?;
+                Ok(Some((SegmentNumber(0), epoch.nonce, epoch.facts.begins)))
+            }
+            None => Ok(None),
+        }
     }
 
     pub(super) fn check_follows(
@@ -197,14 +217,6 @@ impl ChangeLog {
             return Err(Error::Damaged { object: self.object_of(segment), detail });
         }
         Ok(())
-    }
-
-    /// What belongs to no site alone in a segment.
-    pub async fn shared(&self, segment: &ListedSegment, footer: &SegmentFooter) -> Result<SharedFacts, Error> {
-        let Some(place) = &footer.shared else { return Ok(SharedFacts::default()) };
-        let bytes = self.read_place(segment, place).await?;
-        let own = self.repository.keys().object_keys();
-        decode_shared(own, place, &bytes).map_err(|error| self.damaged(segment, place, "shared", error))
     }
 
     /// The changes of a segment whose site nobody could tell.

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use futures_util::TryStreamExt;
 use lifeboat_format::names;
 use lifeboat_model::{
     ChangeKind, ChangedColumn, ChangedTable, ChangedValue, EpochFacts, EpochId, EpochReason, Fault, Faulty, Lsn,
@@ -243,6 +244,35 @@ async fn a_footer_that_is_remembered_wrongly_is_read_again() {
     assert_eq!(log.footer(&segments[0]).await.unwrap(), footers[0]);
     spoil(&|end| end.truncate(3));
     assert_eq!(log.footer(&segments[1]).await.unwrap(), footers[1]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn facts_of_a_segment_take_one_request_and_what_is_remembered_none() {
+    let (store, master, repository) = new_repository().await;
+    let count = new_log(&repository, 20, &["acme", "beta"], 10).await;
+    let segments = all_segments(&count).await;
+    let meter = Meter::new(store);
+    let meters = meter.meters();
+    let repository = Repository::open(Arc::new(meter), &master).await.unwrap();
+    let memory = Arc::new(MapFooters::default());
+    let log = ChangeLog::open(&repository, &source()).await.unwrap().with_memory(memory.clone());
+    let read =
+        async || -> Vec<SegmentFacts> { log.facts(segments.clone()).await.unwrap().try_collect().await.unwrap() };
+    let before = meters.snapshot();
+    let facts = read().await;
+    let used = meters.snapshot().since(&before);
+    assert_eq!((used.range_gets, used.gets), (20, 1), "the epoch, and each segment's end: {used:?}");
+    assert!(
+        facts
+            .iter()
+            .all(|(segment, footer, shared)| { footer.number == segment.number && shared.transactions.len() == 1 })
+    );
+    let before = meters.snapshot();
+    assert_eq!(read().await, facts);
+    assert_eq!(meters.snapshot().since(&before).range_gets, 0);
+    // What was changed on this host's disk is read again.
+    memory.0.lock().unwrap().values_mut().for_each(|bytes| bytes[200] ^= 1);
+    assert_eq!(read().await, facts);
 }
 
 /// Takes an object away or puts another in its place, as nothing of Lifeboat does.
