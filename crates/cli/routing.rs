@@ -1,5 +1,6 @@
 //! The routing index on disk, as a capture takes it: bound to one repository.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use lifeboat_control::{RoutingFile, RoutingPlace};
@@ -89,6 +90,14 @@ impl CaptureIndex for CaptureFile {
 
     fn clear(&mut self) -> Result<(), Error> {
         Ok(self.file.clear().map_err(|error| self.failed(&error))?)
+    }
+
+    fn counted_on(&mut self) -> Result<BTreeMap<String, String>, Error> {
+        Ok(self.file.counted_on().map_err(|error| self.failed(&error))?)
+    }
+
+    fn count_on(&mut self, tables: &BTreeMap<String, String>) -> Result<(), Error> {
+        Ok(self.file.count_on(tables).map_err(|error| self.failed(&error))?)
     }
 
     fn commit(&mut self, place: &IndexPlace) -> Result<(), Error> {

@@ -4,7 +4,10 @@
 mod compacted;
 mod damage;
 mod died;
+mod drifted;
+mod guarded;
 mod index;
+mod killed;
 mod load;
 mod moments;
 mod replayed;

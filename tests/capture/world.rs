@@ -23,7 +23,7 @@ const ROWS: u32 = 300;
 /// A product in a PostgreSQL, and a repository that outlives whoever captures into it.
 pub struct World {
     /// Runs as long as this is kept.
-    _server: Postgres,
+    pub server: Postgres,
     pub url: String,
     pub engine: Engine,
     pub index: Index,
@@ -42,18 +42,29 @@ pub fn app() -> SourceName {
 
 impl World {
     pub async fn new(test: &str) -> Option<Self> {
-        let server = Postgres::start_or_skip(test, &ClusterOptions::default())?;
+        Self::with_settings(test, &[]).await
+    }
+
+    /// With lines for `postgresql.conf`.
+    pub async fn with_settings(test: &str, settings: &[&str]) -> Option<Self> {
+        let settings = settings.iter().map(|line| (*line).to_owned()).collect();
+        let server = Postgres::start_or_skip(test, &ClusterOptions { settings, ..ClusterOptions::default() })?;
         let url = server.fresh_database().unwrap();
         pooled_fleet(&url, SITES, ROWS).unwrap();
         let (store, master) = (Arc::new(MemoryStore::new()), SecretKey::generate().unwrap());
         Repository::init(store.clone(), &master).await.unwrap();
         let engine = engine_over(&url, store.clone(), &master).await;
-        Some(Self { _server: server, url, engine, index: Index::default(), store, master })
+        Some(Self { server, url, engine, index: Index::default(), store, master })
     }
 
     /// As another process would open it all, over a store that may fail.
     pub async fn engine_over(&self, store: Arc<dyn Store>) -> Engine {
         engine_over(&self.url, store, &self.master).await
+    }
+
+    /// The same, over the repository of another.
+    pub async fn look_at(&mut self, store: Arc<dyn Store>, master: &SecretKey) {
+        self.engine = engine_over(&self.url, store, master).await;
     }
 
     pub async fn catch_up(&mut self) -> CaptureReport {

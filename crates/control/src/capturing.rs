@@ -218,6 +218,7 @@ impl Follower {
     /// Until it is told to stop, or has come to its end. `None`: it was stopped before.
     async fn follow(&mut self) -> Result<Option<CaptureReport>, Error> {
         let (mut wait, mut fenced_since, mut told) = (FIRST_WAIT, None::<Instant>, None);
+        let goes_on = !self.request.until_caught_up;
         loop {
             let ended = self.capture_once().await;
             if self.is_well.swap(false, Ordering::Relaxed) {
@@ -236,7 +237,9 @@ impl Follower {
             if self.shared.is_cancelled() && matches!(error.fault(), Fault::Cancelled | Fault::Retry) {
                 return Ok(None); // what was not confirmed comes again
             }
-            match error.fault() {
+            // A server that is down comes back some time; where it never was, somebody reads what is told.
+            let fault = if error.is_unreachable() && goes_on { Fault::Retry } else { error.fault() };
+            match fault {
                 // Somebody else extends the log: there is no waiting for that.
                 Fault::Fenced if matches!(error, Error::Repo(_)) => return Err(error),
                 Fault::Fenced => {
@@ -246,7 +249,7 @@ impl Follower {
                     }
                     self.shared.pause(FIRST_WAIT).await;
                 }
-                Fault::Retry if !self.request.until_caught_up => {
+                Fault::Retry if goes_on => {
                     let cause = matches!(error, Error::Repo(_));
                     if told != Some(cause) {
                         told = Some(cause);

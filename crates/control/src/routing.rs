@@ -3,6 +3,7 @@
 //! ```text
 //! lifeboat.catalog/routing-<source>.sqlite      mode 0600
 //!   row      key (16 bytes of a hash) ─▶ table, site
+//!   counted_on   what was so of each table when its rows were put: when it is not, the rows are of no use
 //!   place    up to which position of which epoch of the change log it has come
 //! ```
 //!
@@ -13,7 +14,7 @@
 //!
 //! What is not here: what the hashes are of, and who asks (`lifeboat-source`).
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
 
 use lifeboat_model::{Lsn, SiteId, SourceName};
@@ -25,6 +26,7 @@ const SCHEMA: &str = "
     PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
     CREATE TABLE IF NOT EXISTS place (only_one INTEGER PRIMARY KEY CHECK (only_one = 1), epoch INTEGER NOT NULL,
         position INTEGER NOT NULL, unrouted INTEGER NOT NULL, repository BLOB NOT NULL) STRICT;
+    CREATE TABLE IF NOT EXISTS counted_on (name TEXT PRIMARY KEY, counted TEXT NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS site (number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE) STRICT;
     CREATE TABLE IF NOT EXISTS tables (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
     CREATE TABLE IF NOT EXISTS row (key BLOB PRIMARY KEY, tables INTEGER NOT NULL, site INTEGER NOT NULL)
@@ -156,6 +158,29 @@ impl RoutingFile {
         self.is_being_filled = true;
         let cleared = self.connection.execute_batch("DELETE FROM place; DELETE FROM row");
         cleared.map_err(|error| self.failed(error))
+    }
+
+    /// What it counts on, by table.
+    pub fn counted_on(&self) -> Result<BTreeMap<String, String>, Error> {
+        let read = || {
+            let mut statement = self.connection.prepare("SELECT name, counted FROM counted_on")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            rows.collect::<rusqlite::Result<_>>()
+        };
+        read().map_err(|error| self.failed(error))
+    }
+
+    /// Counts on this from now on, at once.
+    pub fn count_on(&mut self, tables: &BTreeMap<String, String>) -> Result<(), Error> {
+        let written = (|| {
+            let transaction = self.connection.transaction()?;
+            transaction.execute("DELETE FROM counted_on", [])?;
+            for (name, counted) in tables {
+                transaction.execute("INSERT INTO counted_on VALUES (?1, ?2)", params![name, counted])?;
+            }
+            transaction.commit()
+        })();
+        written.map_err(|error| Error::of_sqlite(&self.file, error))
     }
 
     pub fn site_of(&mut self, key: &[u8; 16]) -> Result<Option<SiteId>, Error> {
@@ -297,6 +322,10 @@ mod tests {
         index.commit(&RoutingPlace { position: Lsn(9), ..PLACE }).unwrap();
         assert_eq!(index.site_of(&[2; 16]).unwrap(), None);
         assert_eq!(index.place().unwrap().unwrap().position, Lsn(9));
+        let tables = BTreeMap::from([("public.a".to_owned(), "x".to_owned())]);
+        index.count_on(&BTreeMap::from([("public.b".to_owned(), "y".to_owned())])).unwrap();
+        index.count_on(&tables).unwrap();
+        assert_eq!(RoutingFile::open(dir.path(), &source()).unwrap().counted_on().unwrap(), tables);
         index.clear().unwrap();
         assert_eq!((index.place().unwrap(), index.site_of(&[1; 16]).unwrap()), (None, None));
     }

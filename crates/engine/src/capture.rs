@@ -12,6 +12,7 @@
 //!
 //! What is not here: trying again, bases, the slot's size (`lifeboat-control`), decoding (`lifeboat-source`), sealing and names (`lifeboat-repo`), replaying (`replay`).
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lifeboat_model::{EpochFacts, EpochId, EpochReason, Lsn, SiteId, SourceKind, SourceName, Timestamp};
@@ -74,6 +75,9 @@ pub trait CaptureIndex: RoutingIndex + Send {
     /// `None`: it was never filled to its end, or is another repository's.
     fn place(&mut self) -> Result<Option<IndexPlace>, Error>;
     fn clear(&mut self) -> Result<(), Error>;
+    /// What it counts on, by table ([`lifeboat_source::postgres::routing::Router::counted_on`]).
+    fn counted_on(&mut self) -> Result<BTreeMap<String, String>, Error>;
+    fn count_on(&mut self, tables: &BTreeMap<String, String>) -> Result<(), Error>;
     /// Everything so far belongs to this place now.
     fn commit(&mut self, place: &IndexPlace) -> Result<(), Error>;
 }
@@ -192,9 +196,19 @@ fn judge(source: &PostgresSource, appender: Appender, index: &mut dyn CaptureInd
         place.epoch == epoch && place.position <= appender.complete_till() && is_whole
     });
     if is_of_log {
+        let router = source.current_router()?;
+        if let Some(table) = differs(&index.counted_on()?, &router.counted_on()) {
+            let note = format!("a table has another name, or other rows, than the index counts on: table=`{table}`");
+            return over(EpochReason::TableRewritten, note);
+        }
         return Ok(LogEnd::GoOn(Box::new(appender)));
     }
     over(EpochReason::Asked, "the routing index of this host is gone, or does not belong to the log".into())
+}
+
+/// A table that an index counts on, and that is not what it was. One that is new is none.
+fn differs(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Option<String> {
+    before.iter().find(|(table, counted)| now.get(*table) != Some(*counted)).map(|(table, _)| table.clone())
 }
 
 /// From where the index is: it may be behind the log, and must see what it lacks once more.
@@ -216,7 +230,9 @@ async fn begin_epoch(
     index.clear()?;
     let gap_from = match log.newest() {
         // One that is damaged is not in the way of the next.
-        Some(newest) => bases::epoch_seen(log, newest.epoch).await.ok().and_then(|seen| seen.till),
+        Some(newest) => {
+            bases::epoch_seen(log, newest.epoch).await.ok().map(|seen| seen.till.unwrap_or(seen.epoch.facts.begun_at))
+        }
         None => None,
     };
     let prepared = tokio::task::block_in_place(|| source.prepare(&mut Filling(index), why == EpochReason::First))?;
@@ -249,6 +265,7 @@ async fn begin_epoch(
     report.snapshots_only = only.map(|only| (only.table.to_string(), only.reason.clone())).collect();
     report.structure_is_noted = prepared.structure == StructureNotes::Noted;
     let following = tokio::task::block_in_place(|| prepared.begin())?;
+    index.count_on(&following.router.counted_on())?;
     Ok(Begun { appender, following, report })
 }
 

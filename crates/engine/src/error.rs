@@ -46,6 +46,13 @@ pub enum Error {
     Bug(String),
 }
 
+impl Error {
+    /// Whether a source's server does not answer at all: whoever can wait may.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Error::Source(error) if error.is_unreachable())
+    }
+}
+
 impl Faulty for Error {
     fn fault(&self) -> Fault {
         match self {

@@ -39,6 +39,11 @@ pub enum Error {
 }
 
 impl Error {
+    /// Whether a server does not answer at all: it is down, or nobody is there.
+    pub fn is_unreachable(&self) -> bool {
+        matches!(self, Error::Database { hint, .. } if hint == crate::postgres::UNREACHABLE)
+    }
+
     /// What the operating system answered to `action` on `path` (raw bytes, shown escaped).
     pub(crate) fn io(action: &'static str, path: impl AsRef<[u8]>, io: impl Into<std::io::Error>) -> Self {
         Error::Io { action, path: shown(path.as_ref()), io: io.into() }

@@ -63,7 +63,7 @@ impl Bases {
             let taken = take(&shared, &sources, &mut proven).await;
             // The same trouble is told once.
             if let Some((source, taken)) = &taken
-                && told.as_ref() != Some(taken)
+                && (taken.good > 0 || told.as_ref() != Some(taken))
             {
                 (shared.tell)(source, News::BasesTaken(taken.clone()));
             }

@@ -20,6 +20,8 @@ use crate::{Engine, Error};
 
 /// A heartbeat of a source in which nothing happens: the log says that it knows.
 const IDLE_SEGMENT_EVERY: Duration = Duration::from_secs(60);
+/// The first of them comes sooner: until there is one, no base leads anywhere.
+const FIRST_IDLE_SEGMENT: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 const WAIT: Duration = Duration::from_millis(200);
 
@@ -45,6 +47,7 @@ pub(super) async fn follow(
         false => None,
     };
     let (mut flushed, mut looks, mut is_over) = (Instant::now(), Looks::default(), false);
+    let mut idle_max = FIRST_IDLE_SEGMENT;
     while !is_over {
         let captured = tokio::task::block_in_place(|| stream.next(WAIT));
         let captured = captured.map_err(|error| broken_or(error, stream, request));
@@ -64,12 +67,12 @@ pub(super) async fn follow(
         let age = flushed.elapsed();
         let is_due = writer.len() >= request.flush_bytes
             || (age >= request.flush_every && writer.has_news())
-            || age >= IDLE_SEGMENT_EVERY
+            || age >= idle_max
             || writer.is_index_behind();
         if is_due || is_over {
             let confirmed = writer.flush().await?;
             stream.confirm(confirmed);
-            flushed = Instant::now();
+            (flushed, idle_max) = (Instant::now(), IDLE_SEGMENT_EVERY);
             tell(writer.sealed());
         }
     }
@@ -125,6 +128,7 @@ impl Looks {
             return Ok(None);
         }
         let (router, left) = writer.source.join_empty_tables()?;
+        writer.index.count_on(&router.counted_on())?;
         writer.router = router;
         Ok(left.first().map(|table| format!("a table joined that has rows already: table=`{table}`")))
     }

@@ -235,6 +235,9 @@ impl Drop for Session {
     }
 }
 
+/// Nothing answers there. Whoever can wait may, for a server that is being started anew: see [`Error::is_unreachable`].
+pub(crate) const UNREACHABLE: &str = "is the server up, and host and port in the source's `url` right?";
+
 /// The same for an error of connecting.
 pub(super) fn connect_advice(code: Option<&SqlState>) -> (&'static str, Fault) {
     match code {
@@ -245,9 +248,11 @@ pub(super) fn connect_advice(code: Option<&SqlState>) -> (&'static str, Fault) {
         Some(&SqlState::TOO_MANY_CONNECTIONS) => {
             ("the server takes no more connections: try again, or raise max_connections", Fault::Retry)
         }
-        Some(&SqlState::CANNOT_CONNECT_NOW) => ("the server is starting or stopping: try again", Fault::Retry),
+        Some(&SqlState::CANNOT_CONNECT_NOW | &SqlState::ADMIN_SHUTDOWN | &SqlState::CRASH_SHUTDOWN) => {
+            ("the server is starting or stopping: try again", Fault::Retry)
+        }
         Some(_) => ("ask the server's log", Fault::Operator),
-        None => ("is the server up, and host and port in the source's `url` right?", Fault::Operator),
+        None => (UNREACHABLE, Fault::Operator),
     }
 }
 

@@ -44,6 +44,7 @@ pub use catalogue::{
 };
 pub use classify::{Class, Classes, Step, Suggestion, TenantOf, classify};
 pub use config::{PostgresConfig, Reference, TableRule, Tenancy};
+pub(crate) use connect::UNREACHABLE;
 pub use connect::{Server, Session};
 pub use inspect::{InspectedTable, Inspection};
 pub use privileges::{MissingPrivilege, Need, missing_privileges};

@@ -60,6 +60,11 @@ impl PostgresSource {
         drop_slot(&mut self.server().connect()?, &self.slot_name())
     }
 
+    /// What tells whose changes are, as the database is now.
+    pub fn current_router(&self) -> Result<Router, Error> {
+        Ok(self.router()?.0)
+    }
+
     /// Lets tables that have no row yet join what is followed, and gives a router that knows them. What is
     /// still lacking then has rows that the log does not have: a new epoch is needed for those.
     pub fn join_empty_tables(&self) -> Result<(Router, Vec<TableName>), Error> {

@@ -34,6 +34,8 @@ pub(super) enum Rules {
         tables: BTreeMap<String, Rule>,
         /// By which columns others refer to a table's rows.
         referred: BTreeMap<String, Vec<Vec<String>>>,
+        /// Which table has this name: its number in the database.
+        numbers: BTreeMap<String, u32>,
     },
     /// A schema a site.
     BySchema { names: NamePattern, not_sites: Vec<String>, left_out: Vec<TableName>, known: BTreeMap<String, Rule> },
@@ -48,6 +50,7 @@ impl Router {
             column.map_or_else(|| quoted.clone(), |column| column.name.clone())
         };
         let (mut tables, mut referred) = (BTreeMap::new(), BTreeMap::<String, Vec<Vec<String>>>::new());
+        let mut numbers = BTreeMap::new();
         for (table, class) in classes.iter() {
             let reference = |step: &Step| Reference {
                 child: step.child_columns.iter().map(|name| plain(table, name)).collect(),
@@ -69,9 +72,22 @@ impl Router {
                     sets.push(reference.parent_columns.clone());
                 }
             }
+            let number = catalogue.tables.get(table).map_or(0, |table| table.oid);
+            numbers.insert(table.as_str().to_owned(), number);
             tables.insert(table.as_str().to_owned(), rule);
         }
-        Self::new(Rules::ByClass { tables, referred })
+        Self::new(Rules::ByClass { tables, referred, numbers })
+    }
+
+    /// What an index that is filled by these rules counts on, by table: its name, its number, whose its rows are,
+    /// and by which columns they are looked up. As text, to be compared.
+    pub fn counted_on(&self) -> BTreeMap<String, String> {
+        let Rules::ByClass { tables, referred, numbers } = &self.rules else { return BTreeMap::new() };
+        let one = |(table, rule): (&String, &Rule)| {
+            let text = format!("{:?} {rule:?} {:?}", numbers.get(table), referred.get(table));
+            (table.clone(), blake3::hash(text.as_bytes()).to_hex()[..16].to_owned())
+        };
+        tables.iter().map(one).collect()
     }
 
     /// For sites with a schema each; these tables are left out.
