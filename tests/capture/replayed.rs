@@ -1,9 +1,13 @@
 //! Base and log beside an independent snapshot of the same moment.
 
-use lifeboat_model::EpochId;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lifeboat_engine::{CaptureNews, capture};
+use lifeboat_model::{EpochId, Timestamp};
 use lifeboat_testkit::world::backup_all;
 
-use crate::world::World;
+use crate::world::{World, request};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn under_a_mixed_load_base_and_log_are_what_an_independent_snapshot_says() {
@@ -32,4 +36,29 @@ async fn under_a_mixed_load_base_and_log_are_what_an_independent_snapshot_says()
         // On top of the new bases nothing is left to be done.
         world.expect_as_snapshots(&world.all_replayed().await, "on the new bases").await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_log_that_is_behind_claims_no_moment_that_it_has_not_come_to() {
+    let Some(mut world) = World::new("a_log_that_is_behind_claims_no_moment_that_it_has_not_come_to").await else {
+        return;
+    };
+    world.catch_up().await;
+    world.work(3, 40);
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let all_is_committed = Timestamp::now();
+    let sealed: Arc<Mutex<Vec<Timestamp>>> = Arc::default();
+    let tells = sealed.clone();
+    let tell = move |news| {
+        if let CaptureNews::Sealed { sealed_at, .. } = news {
+            tells.lock().unwrap().push(sealed_at);
+        }
+    };
+    let request = request(Duration::from_secs(60), 3_000);
+    capture(&world.engine, &request, &mut world.index, &tell).await.unwrap();
+    let sealed = sealed.lock().unwrap().clone();
+    assert!(sealed.len() > 3 && sealed.is_sorted(), "{sealed:?}");
+    // Each but the last was written now, and knows of nothing later than its own commits.
+    assert!(sealed[..sealed.len() - 1].iter().all(|at| *at < all_is_committed), "{sealed:?}");
+    assert!(sealed[sealed.len() - 1] >= all_is_committed, "{sealed:?}");
 }

@@ -177,7 +177,8 @@ pub struct SegmentFooter {
     /// Id of the footer before; of the first segment, the epoch's nonce.
     pub previous: ObjectId,
     pub span: SegmentSpan,
-    /// By the clock of whoever wrote it.
+    /// Till when the log is known to lack nothing, by the source's clock: about when it was written, and earlier
+    /// while a capture catches up. Of the last segment of an epoch, when the next one was begun.
     pub sealed_at: Timestamp,
     /// Ascending by site, each once.
     pub blocks: Vec<BlockRef>,

@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use lifeboat_model::{Fault, Faulty, Lsn};
-use lifeboat_source::postgres::capture::CaptureStream;
+use lifeboat_source::postgres::capture::{CaptureStream, ServerClock};
 
 use super::writer::Writer;
 use super::{CaptureNews, CaptureRequest, TellNews, after};
@@ -23,6 +23,7 @@ const IDLE_SEGMENT_EVERY: Duration = Duration::from_secs(60);
 /// The first of them comes sooner: until there is one, no base leads anywhere.
 const FIRST_IDLE_SEGMENT: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+const ASK_EVERY: Duration = Duration::from_secs(1);
 const WAIT: Duration = Duration::from_millis(200);
 
 /// Where following ends.
@@ -41,14 +42,17 @@ pub(super) async fn follow(
     tell: &TellNews,
 ) -> Result<(), Error> {
     let source = writer.source;
-    let newest = || tokio::task::block_in_place(|| source.newest_position());
-    let mut ending = match request.until_caught_up {
-        true => Some(Ending { at: newest()?, broken: None }),
-        false => None,
+    let ending_now = |writer: &mut Writer<'_>, broken| {
+        let now = tokio::task::block_in_place(|| ServerClock::default().ask(source))?;
+        writer.note_time(now);
+        Ok::<_, Error>(Some(Ending { at: now.position, broken }))
     };
+    let mut ending = if request.until_caught_up { ending_now(writer, None)? } else { None };
     let (mut flushed, mut looks, mut is_over) = (Instant::now(), Looks::default(), false);
     let mut idle_max = FIRST_IDLE_SEGMENT;
+    let mut clock = Clock::default();
     while !is_over {
+        tokio::task::block_in_place(|| clock.ask(writer));
         let captured = tokio::task::block_in_place(|| stream.next(WAIT));
         let captured = captured.map_err(|error| broken_or(error, stream, request));
         let taken = captured.and_then(|captured| tokio::task::block_in_place(|| writer.take(captured)));
@@ -60,7 +64,7 @@ pub(super) async fn follow(
         }
         let broken = tokio::task::block_in_place(|| looks.look(writer, tell))?;
         if broken.is_some() && ending.as_ref().is_none_or(|ending| ending.broken.is_none()) {
-            ending = Some(Ending { at: newest()?, broken });
+            ending = ending_now(writer, broken)?;
         }
         is_over = ending.as_ref().is_some_and(|ending| after(writer.taken_till()) >= ending.at) && !writer.is_inside();
         is_over |= engine.cancel.load(Ordering::Relaxed);
@@ -79,6 +83,25 @@ pub(super) async fn follow(
     match ending.and_then(|ending| ending.broken).filter(|_| !engine.cancel.load(Ordering::Relaxed)) {
         Some(detail) => Err(Error::EpochBroken { source_name: request.source.clone(), detail }),
         None => Ok(()),
+    }
+}
+
+/// Asks the server each second where its log is.
+#[derive(Default)]
+struct Clock {
+    server: ServerClock,
+    last: Option<Instant>,
+}
+
+impl Clock {
+    /// One that does not answer is not asked: then it is not known how far the log is, and the stream tells why.
+    fn ask(&mut self, writer: &mut Writer<'_>) {
+        if self.last.is_none_or(|last| last.elapsed() >= ASK_EVERY) {
+            self.last = Some(Instant::now());
+            if let Ok(time) = self.server.ask(writer.source) {
+                writer.note_time(time);
+            }
+        }
     }
 }
 

@@ -1,13 +1,13 @@
 //! From what the stream says to segments: routed, collected, sealed, and never twice.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 
 use lifeboat_model::{
-    ChangeKind, ChangePlace, ChangedTable, ChangedValue, Lsn, RowChange, SegmentNumber, TransactionHead,
+    ChangeKind, ChangePlace, ChangedTable, ChangedValue, Lsn, RowChange, SegmentNumber, Timestamp, TransactionHead,
 };
 use lifeboat_repo::{Appender, ChangeLog, SegmentDraft, Unrouted};
 use lifeboat_source::postgres::PostgresSource;
-use lifeboat_source::postgres::capture::{Captured, StructureChange, StructureKind, TableColumns};
+use lifeboat_source::postgres::capture::{Captured, ServerTime, StructureChange, StructureKind, TableColumns};
 use lifeboat_source::postgres::routing::{Arrived, Routed, Router};
 
 use super::{CaptureIndex, CaptureNews, CaptureReport, IndexPlace, after};
@@ -24,6 +24,9 @@ pub(crate) const DROPPED: &str = "lifeboat.dropped";
 /// How all of them begin.
 pub(crate) const OWN_NOTES: &str = "lifeboat.";
 
+/// Times that wait until the log has come as far.
+const ASKED_MAX: usize = 16;
+
 /// What is collected, and what is known to be in the log and in the index already.
 pub(super) struct State {
     draft: SegmentDraft,
@@ -39,6 +42,9 @@ pub(super) struct State {
     indexed_till: Lsn,
     /// Changes of the epoch that are nobody's.
     unrouted: u64,
+    /// Till when nothing is missing, and what was asked since.
+    known_till: Timestamp,
+    asked: VecDeque<ServerTime>,
     /// A table's structure was changed since anybody looked.
     is_structure_new: bool,
     /// Tables that are shown, and whose rows are no site's.
@@ -52,6 +58,8 @@ impl State {
         Ok(Self {
             indexed_till: place.map_or(Lsn(0), |place| place.position),
             unrouted: place.map_or(0, |place| place.unrouted),
+            known_till: appender.newest().map_or(appender.epoch().facts.begun_at, |newest| newest.sealed_at),
+            asked: VecDeque::new(),
             is_structure_new: false,
             foreign: BTreeSet::new(),
             draft: SegmentDraft::default(),
@@ -217,7 +225,8 @@ impl Writer<'_> {
         let is_cut = self.is_inside() || self.state.logged_till.is_some_and(|logged| logged.commit > complete_till);
         if !is_cut || self.has_news() {
             let draft = std::mem::take(&mut self.state.draft);
-            self.appender.append(draft, complete_till).await?;
+            let sealed_at = self.known_till(&draft);
+            self.appender.append_as_of(draft, complete_till, sealed_at).await?;
             self.report.segments += 1;
             self.report.complete_till = complete_till;
         }
@@ -237,6 +246,27 @@ impl Writer<'_> {
         let sealed_at = self.appender.newest().map_or(self.appender.epoch().facts.begun_at, |newest| newest.sealed_at);
         let (epoch, complete_till) = (self.appender.epoch().id, self.appender.complete_till());
         CaptureNews::Sealed { epoch, complete_till, sealed_at }
+    }
+
+    /// Where the server's log was at a time: when all before it is taken, nothing is missing until then.
+    pub fn note_time(&mut self, server: ServerTime) {
+        if self.state.asked.len() >= ASKED_MAX {
+            self.state.asked.pop_back();
+        }
+        self.state.asked.push_back(server);
+    }
+
+    /// Till when nothing is missing, by the source's clock: a capture that catches up knows no more than the times
+    /// of the commits.
+    fn known_till(&mut self, draft: &SegmentDraft) -> Timestamp {
+        while let Some(asked) = self.state.asked.front().filter(|asked| asked.position <= after(self.state.taken_till))
+        {
+            self.state.known_till = self.state.known_till.max(asked.at);
+            self.state.asked.pop_front();
+        }
+        let committed = draft.bounds().map_or(Timestamp(i64::MIN), |bounds| bounds.latest);
+        self.state.known_till = self.state.known_till.max(committed);
+        self.state.known_till
     }
 
     fn needed(&self, head: &TransactionHead, sequence: u64) -> Needed {

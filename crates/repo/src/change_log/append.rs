@@ -78,7 +78,7 @@ impl ChangeLog {
                 return Ok(());
             }
             let till = appender.complete_till();
-            match appender.append_segment(SegmentDraft::new(), till, Some(next)).await {
+            match appender.append_segment(SegmentDraft::new(), (till, Timestamp::now()), Some(next)).await {
                 Err(Error::LogFenced { .. }) => {}
                 other => return other.map(|_| ()),
             }
@@ -143,13 +143,23 @@ impl Appender {
     /// `complete_till`: every transaction whose commit is not after it is wholly in the log then. After
     /// any failure the log is to be opened again: the segment may be there.
     pub async fn append(&mut self, draft: SegmentDraft, complete_till: Lsn) -> Result<&SegmentFooter, Error> {
-        self.append_segment(draft, complete_till, None).await
+        self.append_as_of(draft, complete_till, Timestamp::now()).await
+    }
+
+    /// The same by a capture that catches up: `sealed_at` is till when it knows that nothing is missing.
+    pub async fn append_as_of(
+        &mut self,
+        draft: SegmentDraft,
+        complete_till: Lsn,
+        sealed_at: Timestamp,
+    ) -> Result<&SegmentFooter, Error> {
+        self.append_segment(draft, (complete_till, sealed_at), None).await
     }
 
     async fn append_segment(
         &mut self,
         draft: SegmentDraft,
-        complete_till: Lsn,
+        (complete_till, sealed_at): (Lsn, Timestamp),
         followed_by: Option<EpochId>,
     ) -> Result<&SegmentFooter, Error> {
         let number = self.newest.as_ref().map_or(SegmentNumber(1), |newest| newest.number.next());
@@ -161,7 +171,7 @@ impl Appender {
             id: ObjectId(random_id()?),
             previous: self.known().id,
             span: SegmentSpan { from: self.complete_till(), complete_till, bounds: draft.bounds },
-            sealed_at: Timestamp::now(),
+            sealed_at,
             followed_by,
         };
         let name = object_name(names::segment(&head.name))?;

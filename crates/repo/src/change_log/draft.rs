@@ -51,6 +51,11 @@ impl SegmentDraft {
         self.len
     }
 
+    /// Between which bounds its whole transactions lie; `None`: it has none.
+    pub fn bounds(&self) -> Option<SpanBounds> {
+        self.bounds
+    }
+
     /// Whether it holds nothing: no change, and no transaction either.
     pub fn is_empty(&self) -> bool {
         self.bounds.is_none() && self.shared.is_empty()

@@ -9,14 +9,14 @@
 
 use std::time::Duration;
 
-use lifeboat_model::Lsn;
+use lifeboat_model::{Lsn, Timestamp};
 
 use super::{
     CaptureStream, Coverage, Followed, NewSlot, ReplicationSession, ServerIdentity, SlotState, StructureNotes,
     capture_name, coverage, drop_slot, note_structure, set_up, slot_state,
 };
 use crate::postgres::routing::{Router, RoutingIndex};
-use crate::postgres::{Catalogue, PostgresSource, Server, Tenancy, classify};
+use crate::postgres::{Catalogue, PostgresSource, Server, Session, Tenancy, classify};
 use crate::{Error, Source};
 
 /// How long a new slot waits for each transaction that writes.
@@ -44,6 +44,47 @@ pub struct Prepared {
     of: Server,
 }
 
+/// Where a server's log was at a time by the server's own clock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerTime {
+    pub at: Timestamp,
+    /// Everything that had committed is before it.
+    pub position: Lsn,
+}
+
+/// Asks a server for that, over a session that stays open.
+#[derive(Default)]
+pub struct ServerClock {
+    session: Option<Session>,
+}
+
+impl ServerClock {
+    pub fn ask(&mut self, source: &PostgresSource) -> Result<ServerTime, Error> {
+        let mut session = match self.session.take() {
+            Some(session) => session,
+            None => source.server().connect()?,
+        };
+        let sql = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8,
+            pg_catalog.pg_current_wal_insert_lsn()::text";
+        let row = session.query_one(sql, &[]);
+        let row = row.map_err(|error| session.failed("cannot ask where the server's log is", &error))?;
+        let position = without_header(Lsn::parse(row.get(1)).unwrap_or_default());
+        self.session = Some(session);
+        Ok(ServerTime { at: Timestamp(row.get(0)), position })
+    }
+}
+
+/// The next record begins behind the header of its page. Where the last one ended is before it, and no
+/// more is ever sent until there is a next one.
+fn without_header(insert: Lsn) -> Lsn {
+    const PAGE: u64 = 8_192;
+    match insert.0 % PAGE {
+        // Of a page, and of the first page of a file.
+        header @ (24 | 40) => Lsn(insert.0 - header),
+        _ => insert,
+    }
+}
+
 impl PostgresSource {
     /// The name of its slot.
     pub fn slot_name(&self) -> String {
@@ -54,14 +95,6 @@ impl PostgresSource {
     pub fn slot_state(&self, followed: &Followed) -> Result<SlotState, Error> {
         let found = ReplicationSession::connect(self.server())?.identify()?;
         slot_state(&mut self.server().connect()?, &found, followed)
-    }
-
-    /// Where the server's log is now.
-    pub fn newest_position(&self) -> Result<Lsn, Error> {
-        let mut session = self.server().connect()?;
-        let row = session.query_one("SELECT pg_catalog.pg_current_wal_insert_lsn()::text", &[]);
-        let row = row.map_err(|error| session.failed("cannot ask where the server's log is", &error))?;
-        Ok(Lsn::parse(row.get(0)).unwrap_or_default())
     }
 
     /// Follows on after `confirmed`.
@@ -150,5 +183,19 @@ impl Prepared {
     pub fn begin(self) -> Result<Following, Error> {
         let stream = CaptureStream::begin(&self.of, self.session, &self.slot, self.begins)?;
         Ok(Following { stream, router: self.router })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_position_behind_a_page_s_header_is_where_the_page_before_ended() {
+        let check = |insert: u64, want: u64| assert_eq!(without_header(Lsn(insert)), Lsn(want), "{insert}");
+        check(8_192 * 5, 8_192 * 5);
+        check(8_192 * 5 + 24, 8_192 * 5);
+        check((16 << 20) + 40, 16 << 20);
+        check(8_192 * 5 + 56, 8_192 * 5 + 56);
     }
 }

@@ -27,7 +27,7 @@ mod structure;
 mod wire;
 
 pub use drift::Drift;
-pub use follow::{Following, Prepared};
+pub use follow::{Following, Prepared, ServerClock, ServerTime};
 pub use publication::{
     Coverage, Difference, SnapshotsOnly, coverage, differences, publication_names, set_up, take_down,
 };
