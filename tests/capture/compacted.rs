@@ -1,7 +1,7 @@
 //! What was captured in many small segments, read through long ones.
 
-use lifeboat_engine::{DamageRequest, Moment, compact_due, find_damage, this_process};
-use lifeboat_model::{EpochId, SegmentNumber, Timestamp, TransactionId};
+use lifeboat_engine::{DamageRequest, compact_due, find_damage, this_process};
+use lifeboat_model::{EpochId, PointInTime, SegmentNumber, Timestamp, TransactionId};
 use lifeboat_repo::ChangeLog;
 use lifeboat_testkit::postgres::{query_text, run_sql};
 use lifeboat_testkit::world::{backup_all, site_id};
@@ -14,20 +14,20 @@ async fn rows_moments_and_damage_are_the_same_through_long_segments() {
     let Some(mut world) = World::new(TEST).await else { return };
     world.catch_up().await;
     backup_all(&world.engine).await.unwrap();
-    let mut moments = vec![Moment::End];
+    let mut moments = Vec::new();
     for round in 0..4 {
         world.work(500 + round, 25);
         let sql = "BEGIN; DELETE FROM worklog WHERE site_id = 'site-00001' AND id % 5 = 1; \
                    SELECT pg_current_xact_id()::text; COMMIT";
         run_sql(&world.url, sql).unwrap();
         let answer = query_text(&world.url, "SELECT max(xmin::text::bigint)::text FROM issues").unwrap();
-        moments.push(Moment::Before(TransactionId(answer[0][0].as_deref().unwrap().parse().unwrap())));
+        moments.push(PointInTime::Before(TransactionId(answer[0][0].as_deref().unwrap().parse().unwrap())));
         world.catch_up().await;
     }
     let all = DamageRequest { since: Timestamp(0), source: None };
     let mut before = Vec::new();
     for moment in &moments {
-        before.push(world.replayed(&site_id("site-00001"), *moment).await);
+        before.push(world.rows_at(&site_id("site-00001"), moment).await);
     }
     let damage_before = find_damage(&world.engine, &all).await.unwrap();
 
@@ -42,7 +42,7 @@ async fn rows_moments_and_damage_are_the_same_through_long_segments() {
     let read = log.segments(EpochId(1), SegmentNumber(1)..=SegmentNumber(newest)).await.unwrap();
     assert_eq!(read.len(), 4, "two long ones, and two that are left");
     for (moment, want) in moments.iter().zip(before) {
-        assert_eq!(world.replayed(&site_id("site-00001"), *moment).await, want, "{moment}");
+        assert_eq!(world.rows_at(&site_id("site-00001"), moment).await, want, "{moment}");
     }
     let damage = find_damage(&world.engine, &all).await.unwrap();
     assert!(!damage.incidents.is_empty());

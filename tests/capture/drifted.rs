@@ -32,10 +32,7 @@ async fn a_new_table_joins_while_it_is_empty_and_all_of_its_rows_are_in_the_log(
     let report = world.catch_up().await;
     assert!(report.changes > 40 && report.unrouted == 0 && report.begun.is_none(), "{report:?}");
     let replayed = world.all_replayed().await;
-    let of_tasks = |rows: &lifeboat_engine::Replayed| {
-        rows.tables.iter().find(|table| table.definition.name == "public.tasks").map_or(0, |table| table.rows)
-    };
-    let rows: u64 = replayed.iter().map(|(_, rows)| of_tasks(rows)).sum();
+    let rows: u64 = replayed.iter().map(|(_, rows)| rows.get("public.tasks").map_or(0, |(rows, _)| *rows)).sum();
     let live = query_text(&world.url, "SELECT count(*) FROM tasks").unwrap()[0][0].clone().unwrap();
     assert_eq!(rows.to_string(), live);
 }
@@ -50,7 +47,6 @@ async fn what_changes_unseen_begins_a_new_epoch_after_all_until_then() {
         (format!("{MAKE}; {}", fill(1)), "has rows already"),
         ("ALTER TABLE tasks ALTER body TYPE varchar(99) USING upper(body)".to_owned(), "written anew"),
         ("ALTER TABLE tasks RENAME TO chores; UPDATE chores SET body = 'x'".to_owned(), "another name"),
-        ("DROP TABLE chores".to_owned(), "another name, or other rows"),
         ("ALTER PUBLICATION lifeboat_app SET (publish = 'insert')".to_owned(), "changed a publication"),
         ("DROP PUBLICATION lifeboat_app; UPDATE labels SET name = name".to_owned(), "publication"),
     ] {

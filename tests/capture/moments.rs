@@ -16,12 +16,13 @@ use crate::load::{Seed, transaction};
 use crate::world::{SITES, World, engine_over, expect_same, read_snapshot};
 
 /// Changes of structure, and what befalls whole tables, in the order of the run.
-const UPHEAVALS: [&str; 8] = [
+const UPHEAVALS: [&str; 9] = [
     "ALTER TABLE users ADD COLUMN score int DEFAULT 7",
     "ALTER TABLE users RENAME COLUMN score TO points",
     "ALTER TABLE worklog ADD COLUMN kind text",
     "ALTER TABLE issues ADD COLUMN opened date DEFAULT '2022-04-05'",
     "TRUNCATE audit.events",
+    "DROP TABLE attachments",
     "ALTER TABLE users DROP COLUMN points",
     "ALTER TABLE worklog ADD COLUMN price numeric(8,2) DEFAULT 1.50, DROP COLUMN kind",
     "ALTER TABLE issues RENAME COLUMN opened TO begun",

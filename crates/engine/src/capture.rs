@@ -206,9 +206,16 @@ fn judge(source: &PostgresSource, appender: Appender, index: &mut dyn CaptureInd
     over(EpochReason::Asked, "the routing index of this host is gone, or does not belong to the log".into())
 }
 
-/// A table that an index counts on, and that is not what it was. One that is new is none.
+/// A table that an index counts on, and that is not what it was. One that is new is none, nor is one that is
+/// gone, under any name: the stream says when it was dropped.
 fn differs(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Option<String> {
-    before.iter().find(|(table, counted)| now.get(*table) != Some(*counted)).map(|(table, _)| table.clone())
+    let number = |counted: &str| counted.split(' ').next().map(str::to_owned);
+    let is_gone = |counted: &String| !now.values().any(|now| number(now) == number(counted));
+    let is_other = |(table, counted): &(&String, &String)| match now.get(*table) {
+        Some(now) => now != *counted,
+        None => !is_gone(counted),
+    };
+    before.iter().find(is_other).map(|(table, _)| table.clone())
 }
 
 /// From where the index is: it may be behind the log, and must see what it lacks once more.

@@ -314,9 +314,7 @@ impl Writer<'_> {
             StructureKind::Rewritten { .. } if known => {
                 return Err(self.broken("all rows of a table were written anew", &change.table));
             }
-            StructureKind::Dropped { column: None, .. } if known => {
-                return Err(self.broken("a table was dropped", &change.table));
-            }
+            StructureKind::Dropped { column: None, .. } if known => self.router.truncate(&change.table, self.index)?,
             _ => {}
         }
         self.note_structure(ChangePlace { commit: head.commit, sequence }, change);

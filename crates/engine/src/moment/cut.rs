@@ -48,7 +48,10 @@ impl CutFinder {
 
     /// Takes the next segment; gives the cut as soon as nothing that follows can change it.
     pub fn take(&mut self, footer: &SegmentFooter, shared: &SharedFacts) -> Option<Cut> {
-        self.end = Some((footer.span.complete_till, footer.sealed_at));
+        // The last words of an epoch are said when the next one begins: what happened before then is missing.
+        if footer.followed_by.is_none() {
+            self.end = Some((footer.span.complete_till, footer.sealed_at));
+        }
         match self.moment {
             Moment::End => None,
             Moment::Position(lsn) => (lsn <= footer.span.complete_till).then_some(Cut { till: lsn }),
@@ -130,6 +133,11 @@ mod tests {
         check(Moment::Position(Lsn(30)), Ok(30));
         check(Moment::Position(Lsn(46)), Err(AfterEnd(Some(Timestamp(400)))));
         check(Moment::End, Ok(45));
+        // What ends an epoch, long after it was followed, knows of nothing in between.
+        let ended = (SegmentFooter { followed_by: Some(EpochId(2)), ..footer(3, 45, 900) }, facts(&[]));
+        let gap: Vec<_> = segments.iter().cloned().chain([ended]).collect();
+        assert_eq!(find(Moment::Time(Timestamp(500)), &gap), Err(AfterEnd(Some(Timestamp(400)))));
+        assert_eq!(find(Moment::Time(Timestamp(400)), &gap), Ok(Cut { till: Lsn(45) }));
         assert_eq!(find(Moment::End, &[]), Err(AfterEnd(None)));
     }
 }

@@ -201,6 +201,11 @@ impl<'w> Work<'w> {
                     tables.iter().try_for_each(|table| self.empty(&TableName::quoted(table)))?;
                 }
                 Some((_, TableEvent::Altered(columns))) => self.alter(columns)?,
+                Some((_, TableEvent::Dropped { table })) => {
+                    let name = TableName::quoted(table);
+                    self.base_tables.remove(&name);
+                    self.tables.remove(&name);
+                }
                 None => break,
             }
         }
@@ -286,10 +291,13 @@ impl<'w> Work<'w> {
                 entries.push(entry.clone());
                 continue;
             };
-            match tables.remove(&table_of_path(&entry.path.to_string())) {
+            let name = table_of_path(&entry.path.to_string());
+            if !self.base_tables.contains_key(&name) {
+                continue; // it was dropped: what has its name now is another one
+            }
+            match tables.remove(&name) {
                 None => entries.push(entry.clone()),
                 Some(Table::Waiting(waiting)) => {
-                    let name = table_of_path(&entry.path.to_string());
                     let replay = self.begin(&name, None, &waiting)?;
                     entries.push(write_table(entry.path.clone(), Some(entry), replay, &mut pack)?);
                 }

@@ -10,11 +10,10 @@ use lifeboat_source::postgres::capture::TableColumns;
 use super::base::BasePlace;
 use super::cut::{AfterEnd, Cut, CutFinder, Moment};
 use super::log::SourceLog;
-use crate::capture::{COLUMNS, MOVED, STRUCTURE};
+use crate::capture::{COLUMNS, DROPPED, MOVED, STRUCTURE};
 use crate::{Engine, Error};
 
-/// Segments that are listed and read ahead at once.
-const STRETCH: u64 = 1_000;
+/// Segments that are read ahead.
 const AHEAD_MAX: usize = 16;
 /// Two clocks may differ by this much before what a base sees is looked for too near.
 const CLOCKS_MICROS: i64 = 60 * 1_000_000;
@@ -43,6 +42,7 @@ pub(super) struct Scan {
 pub(super) enum TableEvent {
     Emptied { tables: Vec<String> },
     Altered(TableColumns),
+    Dropped { table: String },
 }
 
 /// What a search from one base has come to.
@@ -72,25 +72,20 @@ impl Search<'_> {
             return Ok(Scanned::AfterEnd(AfterEnd(None)));
         }
         let (base_from, base_till) = self.base_read;
-        let mut next = self.log.first_after(epoch, (self.base, base_from), last).await?;
+        let first = self.log.first_after(epoch, (self.base, base_from), last).await?;
+        let segments = self.log.log.segments(epoch, SegmentNumber(first)..=SegmentNumber(last)).await?;
+        let read = self.log.log.footers(segments).await?.map_ok(|(segment, footer)| async move {
+            let shared = self.log.log.shared(&segment, &footer).await?;
+            Ok::<_, lifeboat_repo::Error>((segment, footer, shared))
+        });
+        let mut read = std::pin::pin!(read.try_buffered(AHEAD_MAX));
         let mut fold = Fold::new(self.moment);
-        while next <= last && !fold.is_over(base_till) {
+        while let Some((segment, footer, shared)) = read.try_next().await? {
             engine.check_cancelled()?;
-            let till = last.min(next.saturating_add(STRETCH - 1));
-            let segments = self.log.log.segments(epoch, SegmentNumber(next)..=SegmentNumber(till)).await?;
-            let footers = self.log.log.footers(segments).await?;
-            let read = footers.map_ok(|(segment, footer)| async move {
-                let shared = self.log.log.shared(&segment, &footer).await?;
-                Ok::<_, lifeboat_repo::Error>((segment, footer, shared))
-            });
-            let mut read = std::pin::pin!(read.try_buffered(AHEAD_MAX));
-            while let Some((segment, footer, shared)) = read.try_next().await? {
-                fold.take(self, (segment, &footer), &shared);
-                if fold.is_over(base_till) {
-                    break;
-                }
+            fold.take(self, (segment, &footer), &shared);
+            if fold.is_over(base_till) {
+                break;
             }
-            next = till + 1;
         }
         Ok(fold.finish(self.base))
     }
@@ -170,6 +165,10 @@ impl Fold {
                     let columns = TableColumns::from_json(&note.content).map(TableEvent::Altered);
                     self.scan.events.extend(columns.map(|columns| (note.place, columns)));
                 }
+                // With a second line it is a column's, which the note of its table's columns says too.
+                DROPPED if !text.contains('\n') => {
+                    self.scan.events.push((note.place, TableEvent::Dropped { table: text.into_owned() }));
+                }
                 STRUCTURE if !self.scan.altered.iter().any(|table| *table == text) => {
                     self.scan.altered.push(text.into_owned());
                 }
@@ -200,25 +199,24 @@ pub(super) async fn find_back<T>(
     is_possible: &(dyn Fn(&SegmentFooter) -> bool + Sync),
     find: &(dyn Fn(&SharedFacts) -> Option<T> + Sync),
 ) -> Result<Option<T>, Error> {
-    let mut last = log.last_number(epoch).await?;
-    while last > 0 {
-        let first = last.saturating_sub(STRETCH - 1).max(1);
-        let segments = log.log.segments(epoch, SegmentNumber(first)..=SegmentNumber(last)).await?;
-        let reads = stream::iter(segments.into_iter().rev()).map(|segment| async move {
-            let footer = log.log.footer(&segment).await?;
-            let shared = match is_possible(&footer) {
-                true => Some(log.log.shared(&segment, &footer).await?),
-                false => None,
-            };
-            Ok::<_, lifeboat_repo::Error>(shared)
-        });
-        let mut reads = std::pin::pin!(reads.buffered(AHEAD_MAX));
-        while let Some(shared) = reads.try_next().await? {
-            if let Some(found) = shared.as_ref().and_then(find) {
-                return Ok(Some(found));
-            }
+    let last = log.last_number(epoch).await?;
+    if last == 0 {
+        return Ok(None);
+    }
+    let segments = log.log.segments(epoch, SegmentNumber(1)..=SegmentNumber(last)).await?;
+    let reads = stream::iter(segments.into_iter().rev()).map(|segment| async move {
+        let footer = log.log.footer(&segment).await?;
+        let shared = match is_possible(&footer) {
+            true => Some(log.log.shared(&segment, &footer).await?),
+            false => None,
+        };
+        Ok::<_, lifeboat_repo::Error>(shared)
+    });
+    let mut reads = std::pin::pin!(reads.buffered(AHEAD_MAX));
+    while let Some(shared) = reads.try_next().await? {
+        if let Some(found) = shared.as_ref().and_then(find) {
+            return Ok(Some(found));
         }
-        last = first - 1;
     }
     Ok(None)
 }

@@ -80,12 +80,13 @@ impl Router {
     }
 
     /// What an index that is filled by these rules counts on, by table: its name, its number, whose its rows are,
-    /// and by which columns they are looked up. As text, to be compared.
+    /// and by which columns they are looked up. As text, to be compared; the number comes first.
     pub fn counted_on(&self) -> BTreeMap<String, String> {
         let Rules::ByClass { tables, referred, numbers } = &self.rules else { return BTreeMap::new() };
         let one = |(table, rule): (&String, &Rule)| {
-            let text = format!("{:?} {rule:?} {:?}", numbers.get(table), referred.get(table));
-            (table.clone(), blake3::hash(text.as_bytes()).to_hex()[..16].to_owned())
+            let text = format!("{rule:?} {:?}", referred.get(table));
+            let number = numbers.get(table).copied().unwrap_or_default();
+            (table.clone(), format!("{number} {}", &blake3::hash(text.as_bytes()).to_hex()[..16]))
         };
         tables.iter().map(one).collect()
     }
