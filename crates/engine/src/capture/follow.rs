@@ -12,7 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use lifeboat_model::{Fault, Faulty, Lsn};
-use lifeboat_source::postgres::capture::{CaptureStream, ServerClock};
+use lifeboat_source::postgres::capture::{CaptureStream, Captured, ServerClock};
 
 use super::writer::Writer;
 use super::{CaptureNews, CaptureRequest, TellNews, after};
@@ -52,17 +52,18 @@ pub(super) async fn follow(
     let mut idle_max = FIRST_IDLE_SEGMENT;
     let mut clock = Clock::default();
     while !is_over {
-        tokio::task::block_in_place(|| clock.ask(writer));
-        let captured = tokio::task::block_in_place(|| stream.next(WAIT));
-        let captured = captured.map_err(|error| broken_or(error, stream, request));
-        let taken = captured.and_then(|captured| tokio::task::block_in_place(|| writer.take(captured)));
-        if let Err(error) = taken {
-            if matches!(error, Error::EpochBroken { .. }) {
+        let taken = tokio::task::block_in_place(|| {
+            clock.ask(writer);
+            take_some(request, (stream, writer), &mut looks, tell)
+        });
+        let broken = match taken {
+            Ok(broken) => broken,
+            Err(error @ Error::EpochBroken { .. }) => {
                 writer.flush().await?; // what came before it is whole
+                return Err(error);
             }
-            return Err(error);
-        }
-        let broken = tokio::task::block_in_place(|| looks.look(writer, tell))?;
+            Err(error) => return Err(error),
+        };
         if broken.is_some() && ending.as_ref().is_none_or(|ending| ending.broken.is_none()) {
             ending = ending_now(writer, broken)?;
         }
@@ -83,6 +84,28 @@ pub(super) async fn follow(
     match ending.and_then(|ending| ending.broken).filter(|_| !engine.cancel.load(Ordering::Relaxed)) {
         Some(detail) => Err(Error::EpochBroken { source_name: request.source.clone(), detail }),
         None => Ok(()),
+    }
+}
+
+/// Takes what comes, for a moment: until nothing does, or a segment is full. Gives why the epoch must end.
+fn take_some(
+    request: &CaptureRequest,
+    (stream, writer): (&mut CaptureStream, &mut Writer<'_>),
+    looks: &mut Looks,
+    tell: &TellNews,
+) -> Result<Option<String>, Error> {
+    let began = Instant::now();
+    loop {
+        let captured = stream.next(WAIT).map_err(|error| broken_or(error, stream, request))?;
+        let (is_idle, is_whole) =
+            (matches!(captured, Captured::Idle { .. }), matches!(captured, Captured::Commit { .. }));
+        writer.take(captured)?;
+        let broken = looks.look(writer, tell)?;
+        // Rather between two transactions than inside of one.
+        let is_long = began.elapsed() >= if is_whole { WAIT } else { WAIT * 5 };
+        if broken.is_some() || is_idle || is_long || writer.len() >= request.flush_bytes {
+            return Ok(broken);
+        }
     }
 }
 
