@@ -363,6 +363,46 @@ async fn a_segment_put_back_from_another_time_does_not_follow() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_long_segment_of_another_history_neither_follows_this_one_nor_is_followed() {
+    for (first, last) in [(1, 2), (3, 4)] {
+        put_long_of_another_history(SegmentNumber(first)..=SegmentNumber(last)).await;
+    }
+}
+
+async fn put_long_of_another_history(range: std::ops::RangeInclusive<SegmentNumber>) {
+    let (store, master, repository) = new_repository().await;
+    let log = new_log(&repository, 4, &["acme"], 10).await;
+    let other_store: Arc<dyn Store> = Arc::new(MemoryStore::new());
+    for listed in store.list("", None, 1_000).await.unwrap() {
+        if !listed.name.as_str().contains("/seg/") {
+            other_store.create(&listed.name, store.get(&listed.name).await.unwrap()).await.unwrap();
+        }
+    }
+    let other = Repository::open(other_store.clone(), &master).await.unwrap();
+    let other = ChangeLog::open(&other, &source()).await.unwrap();
+    let mut forked = other.appender().await.unwrap().unwrap();
+    for commit in 101..=104 {
+        forked.append(draft(commit, &["acme"], 10), Lsn(commit)).await.unwrap();
+    }
+    let long = other.compact(EpochId(1), range, &writer()).await.unwrap().unwrap().long;
+    let moved = [
+        names::long_segment(&source(), EpochId(1), &long.id),
+        names::log_commit(&source(), EpochId(1), lifeboat_model::LogCommitNumber(1)),
+    ];
+    for name in moved {
+        let name = ObjectName::new(name).unwrap();
+        store.create(&name, other_store.get(&name).await.unwrap()).await.unwrap();
+    }
+    match commits_of(&log, "acme").await {
+        Err(Error::Damaged { detail, .. }) => assert!(detail.contains("does not follow"), "{detail}"),
+        other => panic!("{other:?}"),
+    }
+    let report = log.check(crate::CheckDepth::Structure, &[]).await.unwrap();
+    assert_eq!(report.findings.len(), 1, "{report:?}");
+    assert!(report.findings[0].object.contains("/long/") && report.findings[0].detail.contains("begin and end"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_damaged_block_is_named_with_its_site_and_place_and_others_are_read() {
     let (store, _, repository) = new_repository().await;
     let log = new_log(&repository, 2, &["acme", "beta"], 500).await;

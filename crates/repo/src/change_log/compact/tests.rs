@@ -1,6 +1,6 @@
 //! Random logs, compacted at random: read through long segments they say what they said before.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
@@ -115,33 +115,46 @@ async fn told(log: &ChangeLog, segments: Vec<ListedSegment>) -> Vec<String> {
     }
     let footers: Vec<(ListedSegment, SegmentFooter)> =
         log.footers(segments).await.unwrap().try_collect().await.unwrap();
-    let (mut shared, mut unrouted) = (SharedJoin::default(), Vec::new());
-    for (segment, footer) in &footers {
-        shared.push(log.shared(segment, footer).await.unwrap());
-        unrouted.push(log.unrouted(segment, footer).await.unwrap());
-    }
-    let SharedFacts { sites, tables, transactions, truncations, structure, notes } = shared.finish();
-    for facts in transactions {
-        let mut counts: Vec<String> = facts
-            .counts
-            .iter()
-            .map(|one| format!("{} {} {:?}", sites[one.site as usize], tables[one.table as usize], one.counts))
-            .collect();
-        counts.sort_unstable();
-        all.push(format!("{:?} {} {counts:?}", facts.head, facts.unrouted));
-    }
-    all.extend(truncations.iter().map(|one| {
-        let names: Vec<&String> = one.tables.iter().map(|table| &tables[*table as usize]).collect();
-        format!("{:?} {names:?} {} {}", one.place, one.cascades, one.restarts_sequences)
-    }));
-    let unrouted = join_unrouted(unrouted);
-    let unrouted = unrouted.changes.iter().map(|one| format!("{one:?} {}", unrouted.tables[one.table as usize].name));
-    all.extend(unrouted);
-    all.push(format!("{structure:?} {notes:?}"));
+    all.extend(told_of_no_site(log, &footers).await);
     if let (Some((_, first)), Some((_, last))) = (footers.first(), footers.last()) {
         all.push(format!("{:?} {:?} {:?} {:?}", first.previous, first.span.from, last.id, last.span.complete_till));
     }
     all
+}
+
+/// Facts in words, those of one transaction in several segments added up: without what joins them in a compaction.
+async fn told_of_no_site(log: &ChangeLog, footers: &[(ListedSegment, SegmentFooter)]) -> Vec<String> {
+    let mut counts: BTreeMap<String, [u64; 3]> = BTreeMap::new();
+    let mut unrouted: BTreeMap<String, u64> = BTreeMap::new();
+    let (mut said, mut moved) = (Vec::new(), BTreeSet::new());
+    for (segment, footer) in footers {
+        let SharedFacts { sites, tables, transactions, truncations, structure, notes } =
+            log.shared(segment, footer).await.unwrap();
+        for facts in transactions {
+            *unrouted.entry(format!("{:?}", facts.head)).or_default() += facts.unrouted;
+            for one in facts.counts {
+                let name = format!("{:?} {} {}", facts.head, sites[one.site as usize], tables[one.table as usize]);
+                let sum = counts.entry(name).or_default();
+                let more = [one.counts.inserts, one.counts.updates, one.counts.deletes];
+                sum.iter_mut().zip(more).for_each(|(sum, more)| *sum += more);
+            }
+        }
+        said.extend(truncations.iter().map(|one| {
+            let names: Vec<&String> = one.tables.iter().map(|table| &tables[*table as usize]).collect();
+            format!("{:?} {names:?} {} {}", one.place, one.cascades, one.restarts_sequences)
+        }));
+        said.extend(structure.iter().map(|one| format!("{one:?}")));
+        said.extend(notes.iter().map(|one| format!("{one:?}")));
+        let more = log.unrouted(segment, footer).await.unwrap();
+        moved.extend(more.changes.iter().map(|one| {
+            let table = &more.tables[one.table as usize].name;
+            format!("{:?} {table} {:?} {:?} {:?}", one.place, one.kind, one.key, one.change)
+        }));
+    }
+    said.sort_unstable(); // by segment they come kind by kind
+    said.extend(moved);
+    said.push(format!("{counts:?} {unrouted:?}"));
+    said
 }
 
 /// A range of two numbers or more up to `last`.
