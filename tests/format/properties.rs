@@ -268,6 +268,27 @@ fn changed_value() -> impl Strategy<Value = ChangedValue> {
     ]
 }
 
+/// A file, and pages of it.
+fn changed_pages() -> impl Strategy<Value = (Arc<ChangedTable>, RowChange)> {
+    let state = |page_size| {
+        (any::<u32>(), any::<[u8; 16]>()).prop_map(move |(page_count, sum)| FileState {
+            page_size,
+            page_count,
+            sum: PageSum::from_bytes(sum),
+        })
+    };
+    let size = 512u32;
+    let pages = proptest::collection::btree_map(1u32.., any::<u8>(), 1..4);
+    let step = proptest::option::of((proptest::option::of(state(1024)), state(size)));
+    (text(), pages, step).prop_map(move |(name, pages, step)| {
+        let page = |(number, byte)| ChangedPage { number, bytes: vec![byte; size as usize] };
+        let step = step.map(|(before, after)| FileStep { before, after: Some(after) });
+        let change = PagesChange { pages: pages.into_iter().map(page).collect(), step };
+        let table = ChangedTable { name, columns: Vec::new(), key: Vec::new() };
+        (Arc::new(table), RowChange::Pages(Box::new(change)))
+    })
+}
+
 /// A table of up to five columns, of which the first `key_len` are its key, and a change of it.
 fn changed_row() -> impl Strategy<Value = (Arc<ChangedTable>, RowChange)> {
     let columns = || vec(changed_value(), 5..6);
@@ -291,7 +312,8 @@ type PlacedChange = (TransactionHead, SiteChange);
 
 /// Changes in the order of their places, as a site's block has them.
 fn placed_changes() -> impl Strategy<Value = Vec<PlacedChange>> {
-    let step = (changed_row(), 0u64..3, 1u64..1 << 40, any::<u64>(), time());
+    let change = prop_oneof![4 => changed_row(), 1 => changed_pages()];
+    let step = (change, 0u64..3, 1u64..1 << 40, any::<u64>(), time());
     vec(step, 0..30).prop_map(|steps| {
         let (mut changes, mut sequence) = (Vec::new(), 0);
         let mut head = TransactionHead { id: TransactionId(0), commit: Lsn(1), committed_at: Timestamp(0) };

@@ -154,6 +154,30 @@ def manifest_entries(manifest, offset, size, pack):
             yield head[2][page[0]][0][0], entry, pieces
 
 
+def in_order(before, head, sequence):
+    """The place of a change, which comes after `before`."""
+    assert ((head[1], sequence), head) > before and (before[1] == head or head[1] > before[0][0]), "order"
+    return ((head[1], sequence), head)
+
+
+def check_pages(table, change):
+    """Pages of a database file ascend and are of one size, which is that of their step."""
+    _, pages, step = change
+    numbers, sizes = [page[0] for page in pages], {len(page[1]) for page in pages}
+    assert not table[1] and numbers == sorted(set(numbers)) and len(sizes) <= 1 and 0 not in numbers, "pages"
+    assert step or pages, "a change of no page"
+    assert step is None or step != [None, None] and (step[1] or not pages), "a step"
+    assert not step or not pages or sizes == {step[1][0]}, "another page size"
+
+
+def kind_of(change):
+    """0 inserted, 1 updated, 2 deleted: of pages, whether their file came, stayed or went."""
+    if change[0] < 3:
+        return change[0]
+    step = change[2] or [True, True]
+    return 0 if step[0] is None else 2 if step[1] is None else 1
+
+
 def changes(block):
     """Each change of a block: head, sequence, table, change."""
     before = ((0, -1), None)
@@ -165,11 +189,15 @@ def changes(block):
                 sequence += told
                 name, columns, key = tables[table]
                 wide, keyed = len(columns), len(key) or len(columns)
+                if change[0] == 3:
+                    check_pages(tables[table], change)
+                    before = in_order(before, head, sequence)
+                    yield head, sequence, tables[table], change
+                    continue
                 row, key_before = {0: change[1:] + [None], 1: change[1:], 2: [None] + change[1:]}[change[0]]
                 assert row is None or len(row) == wide, "a row of other columns"
                 assert key_before is None or len(key_before) == keyed, "another key"
-                assert ((head[1], sequence), head) > before and (before[1] == head or head[1] > before[0][0]), "order"
-                before = ((head[1], sequence), head)
+                before = in_order(before, head, sequence)
                 yield head, sequence, tables[table], change
 
 
@@ -189,7 +217,7 @@ def segment(data, own, site_keys, name):
     by_site = {}
     for site, (object_id, at, length), counts, first, last in footer[6]:
         rows = list(changes(piece(site_keys(site), BLOCK, at, length, object_id)))
-        assert [sum(row[3][0] == kind for row in rows) for kind in (0, 1, 2)] == counts, "other changes"
+        assert [sum(kind_of(row[3]) == kind for row in rows) for kind in (0, 1, 2)] == counts, "other changes"
         ends = [[row[0][1], row[1]] for row in (rows[0], rows[-1])]
         assert ends == [first, last] and footer[4][2][0] <= first[0] <= last[0] <= footer[4][2][1], "another span"
         by_site[site] = rows
@@ -221,6 +249,9 @@ def change_log(data, repo, site_key):
     assert long[10] == [1, previous] and long_id == b"\x3f" * 16, "it stands for other segments"
     assert (long[3], long[4][0], long[4][1]) == (data["epoch.bin"][32:48], facts[7], complete_till), "another span"
     assert long_by_site == joined, "other changes than in the segments it stands for"
+    _, _, by_site, _, _ = segment(data["segment-pages.bin"], repo.own, site_keys, ("notes", 1, 1))
+    for site, rows in by_site.items():
+        print("segment-pages.bin", site, [(head[1], sequence, change[2]) for head, sequence, _, change in rows])
     commit = Object.whole(repo.own, LOG_COMMIT, data["log-commit.bin"])
     print("log-commit.bin", commit.body(BODY, *commit.trailer()[:2])[4])
 

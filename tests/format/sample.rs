@@ -364,6 +364,41 @@ pub fn changes() -> [Vec<Change>; 2] {
     [first, second]
 }
 
+/// The source of database files whose pages are in [`page_changes`].
+pub fn file_source() -> SourceName {
+    source("notes")
+}
+
+/// What a database file is among the tables.
+pub fn file() -> Arc<ChangedTable> {
+    Arc::new(ChangedTable { name: "notes.db".to_owned(), columns: Vec::new(), key: Vec::new() })
+}
+
+/// Every step that a file can take, and a version that was never completed.
+pub fn page_changes() -> Vec<(SiteId, TransactionHead, u64, RowChange)> {
+    let head = |commit: u64| TransactionHead {
+        id: TransactionId(commit),
+        commit: Lsn(commit),
+        committed_at: Timestamp(NOON.0 + commit as i64),
+    };
+    let state = |page_count, sum| FileState { page_size: 512, page_count, sum: PageSum::from_bytes([sum; 16]) };
+    let page = |number: u32| ChangedPage { number, bytes: vec![number as u8; 512] };
+    let pages = |numbers: &[u32], step: Option<(Option<FileState>, Option<FileState>)>| {
+        let pages = numbers.iter().map(|number| page(*number)).collect();
+        let step = step.map(|(before, after)| FileStep { before, after });
+        RowChange::Pages(Box::new(PagesChange { pages, step }))
+    };
+    vec![
+        (site(), head(0x1000), 0, pages(&[], Some((Some(state(3, 1)), Some(state(3, 1)))))),
+        (site(), head(0x2000), 0, pages(&[1, 2], None)),
+        (site(), head(0x3000), 0, pages(&[1, 2], None)),
+        (site(), head(0x3000), 1, pages(&[4], Some((Some(state(3, 1)), Some(state(4, 2)))))),
+        (other_site(), head(0x4000), 0, pages(&[1], Some((None, Some(state(1, 3)))))),
+        (other_site(), head(0x5000), 0, pages(&[], Some((Some(state(1, 3)), None)))),
+        (site(), head(0x6000), 0, pages(&[], Some((Some(state(4, 2)), Some(state(2, 0xff)))))),
+    ]
+}
+
 pub fn spans() -> [SegmentSpan; 2] {
     let [one, split, three] = heads();
     let first = SpanBounds::of(&one).with(&split);

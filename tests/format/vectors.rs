@@ -112,6 +112,7 @@ pub fn all() -> Vec<Vector> {
         segment("segment-first.bin", 1),
         segment("segment-last.bin", 2),
         Vector::new("segment-long.bin", make_long_segment, read_long_segment),
+        Vector::new("segment-pages.bin", make_segment_of_pages, |bytes| read_segment(&segment_of_pages(), bytes)),
         Vector::new(
             "log-commit.bin",
             || encode_log_commit(repository_keys().object_keys(), &sample::log_commit()),
@@ -255,6 +256,36 @@ pub fn read_long_segment(bytes: &[u8]) -> Result<String> {
     let tail = SegmentTail::parse(bytes, bytes.len() as u64)?;
     let end = frame(bytes, tail.footer_offset, tail.footer_len)?;
     read_blocks(&decode_long_footer(own, &segment_name(2), &long, (&tail, &end))?, bytes)
+}
+
+fn segment_of_pages() -> SegmentName {
+    SegmentName { source: sample::file_source(), epoch: EpochId(1), number: SegmentNumber(1) }
+}
+
+/// A segment of a source of database files: versions of one, and another that came and went.
+fn make_segment_of_pages() -> Result<Vec<u8>> {
+    let mut compressor = Compressor::new()?;
+    let mut blocks: BTreeMap<SiteId, BlockWriter> = BTreeMap::new();
+    let mut bounds: Option<SpanBounds> = None;
+    for (site, head, sequence, change) in &sample::page_changes() {
+        blocks.entry(site.clone()).or_default().push(head, *sequence, &sample::file(), change)?;
+        bounds = Some(bounds.map_or_else(|| SpanBounds::of(head), |bounds| bounds.with(head)));
+    }
+    let id = |what: u8| ObjectId([what | 0xd0; 16]);
+    let head = SegmentHead {
+        name: segment_of_pages(),
+        id: id(0x0f),
+        previous: ObjectId([0xc1; 16]),
+        span: SegmentSpan { from: Lsn(0x0f00), complete_till: Lsn(0x9000), bounds },
+        sealed_at: sample::NOON,
+        followed_by: None,
+    };
+    let mut segment = SegmentWriter::new(repository_keys().object_keys(), head);
+    for (at, (site, block)) in blocks.into_iter().enumerate() {
+        let block = block.seal(&site_keys_of(&site, KeyNumber(1)), id(at as u8), &mut compressor)?;
+        segment.push_block(&site, block.unwrap())?;
+    }
+    Ok(segment.finish()?.0)
 }
 
 pub fn read_segment(name: &SegmentName, bytes: &[u8]) -> Result<String> {

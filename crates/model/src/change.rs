@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use crate::Timestamp;
+use crate::{PagesChange, Timestamp};
 
 /// A position in a PostgreSQL's write-ahead log, in bytes. Shown as the server does: `1/6B374D48`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -138,6 +138,8 @@ pub enum RowChange {
     Update { row: Vec<ChangedValue>, key_before: Option<Vec<ChangedValue>> },
     /// There is no such row any more. `key`: the values of its key; without one, the whole row.
     Delete { key: Vec<ChangedValue> },
+    /// Of a database file: pages instead of rows.
+    Pages(Box<PagesChange>),
 }
 
 #[cfg(test)]

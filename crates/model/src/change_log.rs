@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use crate::{
-    ChangePlace, ChangedTable, EpochId, LogCommitNumber, Lsn, ObjectId, RowChange, RowKeyHash, SegmentNumber, SiteId,
-    SourceKind, SourceName, Timestamp, TransactionHead, TransactionId, WriterIdentity,
+    ChangePlace, ChangedTable, EpochId, FileStep, LogCommitNumber, Lsn, ObjectId, RowChange, RowKeyHash, SegmentNumber,
+    SiteId, SourceKind, SourceName, Timestamp, TransactionHead, TransactionId, WriterIdentity,
 };
 
 /// A stretch of a source's history without a gap, as its first object says.
@@ -152,6 +152,11 @@ impl RowChange {
             Self::Insert { .. } => ChangeKind::Insert,
             Self::Update { .. } => ChangeKind::Update,
             Self::Delete { .. } => ChangeKind::Delete,
+            Self::Pages(pages) => match pages.step {
+                Some(FileStep { before: None, .. }) => ChangeKind::Insert,
+                Some(FileStep { after: None, .. }) => ChangeKind::Delete,
+                _ => ChangeKind::Update,
+            },
         }
     }
 }

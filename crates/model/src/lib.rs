@@ -10,6 +10,7 @@ mod commit;
 mod entry;
 mod fault;
 mod id;
+mod pages;
 mod path;
 mod point;
 mod progress;
@@ -34,6 +35,7 @@ pub use id::{
     ChunkId, EpochId, Generation, HoldId, IdError, KeyNumber, LogCommitNumber, ObjectId, RestoreId, RowKeyHash,
     RunNumber, SegmentNumber, SiteHandle, SiteId, SnapshotId, SourceName,
 };
+pub use pages::{ChangedPage, FileState, FileStep, PageHash, PageSum, PagesChange};
 pub use path::{EntryPath, PathError};
 pub use point::{Mark, PointInTime, PointParseError, PointState};
 pub use progress::{NoProgress, ProgressEvent, ProgressPhase, ProgressSink};

@@ -351,6 +351,7 @@ impl Writer<'_> {
             RowChange::Insert { row } => (ChangeKind::Insert, key_of(table, row)),
             RowChange::Update { row, .. } => (ChangeKind::Update, key_of(table, row)),
             RowChange::Delete { key } => (ChangeKind::Delete, key.clone()),
+            RowChange::Pages(_) => return Err(Error::Bug("pages among rows".into())),
         };
         let keys = self.engine.repository.keys();
         let key = keys.row_key_hash(&self.report_source(), &table.name, &key);

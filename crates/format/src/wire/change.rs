@@ -4,14 +4,16 @@
 //! table    [name, [* [column, type]], [* place of a key column]]
 //! change   [0, row] inserted · [1, row, key before / null] updated · [2, key] deleted
 //! row      [* null / undefined / bytes]      undefined: not changed, and stored apart by the server
+//! pages    [3, [* [number, bytes]], step / null]       of a database file, whose table has no columns
+//! step     [before / null, after / null]     a state: [page size, page count, sum]
 //! ```
 
 use minicbor::Encoder;
 use minicbor::data::Type;
 
 use lifeboat_model::{
-    ChangeCounts, ChangeKind, ChangePlace, ChangedColumn, ChangedTable, ChangedValue, RowChange, SourceName,
-    TransactionHead,
+    ChangeCounts, ChangeKind, ChangePlace, ChangedColumn, ChangedPage, ChangedTable, ChangedValue, FileState, FileStep,
+    PageSum, PagesChange, RowChange, SourceName, TransactionHead,
 };
 
 use super::variant::{Variant, put_variant};
@@ -69,6 +71,7 @@ pub(crate) fn check_change(table: &ChangedTable, change: &RowChange) -> Result<(
         RowChange::Insert { row } => (Some(row), None),
         RowChange::Update { row, key_before } => (Some(row), key_before.as_ref()),
         RowChange::Delete { key } => (None, Some(key)),
+        RowChange::Pages(change) => return check_pages(table, change),
     };
     let row_len = row.map_or(columns, Vec::len);
     let given_len = key.map_or(key_len, Vec::len);
@@ -80,6 +83,52 @@ pub(crate) fn check_change(table: &ChangedTable, change: &RowChange) -> Result<(
         ));
     }
     Ok(())
+}
+
+/// Whether pages can be those of one file: ascending, of one possible size, which is that of the step.
+fn check_pages(table: &ChangedTable, change: &PagesChange) -> Result<(), String> {
+    let PagesChange { pages, step } = change;
+    let refused = |detail: &str| Err(format!("{detail}: file=`{}`, pages=`{}`", table.name, pages.len()));
+    if !table.columns.is_empty() {
+        return refused("pages of a table with columns");
+    }
+    let is_size = |size: u32| (512..=65_536).contains(&size) && size.is_power_of_two();
+    let size = pages.first().map(|page| page.bytes.len());
+    if pages.iter().any(|page| page.number == 0 || Some(page.bytes.len()) != size)
+        || !pages.is_sorted_by(|a, b| a.number < b.number)
+        || size.is_some_and(|size| !u32::try_from(size).is_ok_and(is_size))
+    {
+        return refused("pages that no file can have");
+    }
+    match step {
+        None if pages.is_empty() => refused("a change of no page"),
+        None => Ok(()),
+        Some(FileStep { before: None, after: None }) => refused("a step from nothing to nothing"),
+        Some(FileStep { after: None, .. }) if !pages.is_empty() => refused("pages of a file that is gone"),
+        Some(FileStep { before, after }) => {
+            let sizes_fit = before.iter().chain(after).all(|state| is_size(state.page_size));
+            let after_size = after.map(|after| after.page_size as usize);
+            match sizes_fit && (size.is_none() || after_size == size) {
+                true => Ok(()),
+                false => refused("a step of another page size than its pages"),
+            }
+        }
+    }
+}
+
+wire_array!(ChangedPage { number, bytes });
+wire_array!(FileState { page_size, page_count, sum });
+wire_array!(FileStep { before, after });
+wire_lists!(ChangedPage);
+
+impl Wire for PageSum {
+    fn put(&self, out: &mut Out<'_>) {
+        self.to_bytes().put(out);
+    }
+
+    fn take(input: &mut In<'_>) -> WireResult<Self> {
+        Wire::take(input).map(Self::from_bytes)
+    }
 }
 
 impl Wire for ChangedValue {
@@ -107,6 +156,7 @@ impl Wire for RowChange {
             Self::Insert { row } => put_variant(out, 0, &[row]),
             Self::Update { row, key_before } => put_variant(out, 1, &[row, key_before]),
             Self::Delete { key } => put_variant(out, 2, &[key]),
+            Self::Pages(change) => put_variant(out, 3, &[&change.pages, &change.step]),
         }
     }
 
@@ -116,7 +166,7 @@ impl Wire for RowChange {
             0 => Self::Insert { row: variant.field(input)? },
             1 => Self::Update { row: variant.field(input)?, key_before: variant.field(input)? },
             2 => Self::Delete { key: variant.field(input)? },
-            // 3 is kept for pages of a database.
+            3 => Self::Pages(Box::new(PagesChange { pages: variant.field(input)?, step: variant.field(input)? })),
             other => return cbor::unknown("change of a row", other.into()),
         };
         variant.end(input)?;

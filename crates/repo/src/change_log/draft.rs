@@ -204,5 +204,6 @@ fn change_bytes(change: &RowChange) -> usize {
         RowChange::Insert { row } => bytes(row),
         RowChange::Update { row, key_before } => bytes(row) + key_before.as_ref().map_or(0, bytes),
         RowChange::Delete { key } => bytes(key),
+        RowChange::Pages(change) => change.pages.iter().map(|page| page.bytes.len()).sum(),
     }
 }

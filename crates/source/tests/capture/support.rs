@@ -168,6 +168,7 @@ pub fn line(event: &Captured) -> Option<String> {
                     format!("update {} {}{}", table.name, all(table, row), before.unwrap_or_default())
                 }
                 RowChange::Delete { key } => format!("delete {} {}", table.name, key_of(table, key)),
+                RowChange::Pages(_) => panic!("pages of a file from a server"),
             };
             for (place, value) in identity {
                 text.push_str(&format!(" was {}", one(table, *place, value)));

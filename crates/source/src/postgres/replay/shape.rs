@@ -160,6 +160,7 @@ impl Shapes {
             }
             RowChange::Insert { row } => (row, None),
             RowChange::Update { row, key_before } => (row, key_before.as_ref()),
+            RowChange::Pages(_) => return Err(self.unusable("pages of a file among changes of rows")),
         };
         if row.len() != columns {
             return Err(self.unusable("a change has another number of values than the table has columns"));

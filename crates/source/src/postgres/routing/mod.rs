@@ -171,6 +171,7 @@ impl Router {
                 let comes = routed(Some(now), RowChange::Insert { row: row.clone() });
                 Ok(vec![leaves, Routed { breaks, ..comes }])
             }
+            RowChange::Pages(_) => Ok(Vec::new()), // of a database file: no server sends any
         }
     }
 
@@ -274,6 +275,7 @@ fn rows_of(Arrived { table, change, .. }: &Arrived) -> impl Iterator<Item = (Str
         RowChange::Insert { row } => (None, Some(key_in_row(table, row))),
         RowChange::Update { row, key_before } => (key_before.clone(), Some(key_in_row(table, row))),
         RowChange::Delete { key } => (Some(key.clone()), None),
+        RowChange::Pages(_) => (None, None),
     };
     let table = table.name.clone();
     before.into_iter().chain(now).map(move |key| (table.clone(), key))
