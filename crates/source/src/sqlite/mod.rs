@@ -18,8 +18,9 @@
 //! because the application would go on writing into the lost file.
 //! Invariant (no-trace): reading a quiet database changes nothing in its directory.
 //!
-//! What is not here: change capture from the write-ahead log, SQL on the tenants' tables.
+//! What is not here: SQL on the tenants' tables.
 
+pub mod capture;
 mod check;
 mod connect;
 mod metadata;

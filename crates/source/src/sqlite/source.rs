@@ -47,6 +47,11 @@ impl SqliteSource {
         Ok(DatabaseStat::take(&path)?.map(|stat| stat.stamp()))
     }
 
+    /// Where the site's database is, without links; `None`: a directory on the way is missing.
+    pub fn database_path(&self, site: &SiteId) -> Result<Option<PathBuf>, Error> {
+        self.resolved(site)
+    }
+
     /// The path without links; `None`: a directory on the way is missing.
     fn resolved(&self, site: &SiteId) -> Result<Option<PathBuf>, Error> {
         let place = self.template.place(site)?;
