@@ -1,11 +1,12 @@
-//! What, when and in which order. In this version: the catalog, the routing index of captured databases, and the
-//! captures that go on for ever.
+//! What, when and in which order. In this version: the catalog, what is kept of databases that are captured (the routing
+//! index of a server, the hashes of files' pages), and the captures that go on for ever.
 //!
 //! What is not here: bytes, buckets, tenants' data.
 
 pub mod capturing;
 pub mod catalog;
 mod error;
+pub mod pages;
 pub mod routing;
 
 pub use catalog::{
@@ -13,4 +14,5 @@ pub use catalog::{
     SiteSummary,
 };
 pub use error::Error;
+pub use pages::PagesFile;
 pub use routing::{RoutingFile, RoutingPlace};

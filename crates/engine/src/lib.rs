@@ -8,6 +8,7 @@
 mod backup;
 mod bases;
 mod capture;
+mod capture_pages;
 mod check;
 mod compact;
 mod context;
@@ -27,6 +28,9 @@ pub use capture::{
     CaptureIndex, CaptureNews, CaptureReport, CaptureRequest, IndexPlace, SlotDanger, SlotWatch, TellNews, capture,
     give_up_slot, look_at_slot, look_for_drift,
 };
+pub use capture_pages::{
+    FileUpdate, HASHES_PER_CHUNK, KnownFile, PageIndex, PagesPlace, PagesReport, PagesRequest, capture_pages,
+};
 pub use check::{CheckRequest, LogCheck, SiteCheck, check, check_logs};
 pub use compact::compact_due;
 pub use context::{Engine, Fingerprint, HeadMemory, NoMemory, Policy, Usage};
@@ -38,7 +42,7 @@ pub use error::Error;
 pub use fleet::{AnySource, Fleet, SourceHealth};
 pub use hooks::Hooks;
 pub use look::{DiffLine, EntryLine, Listing, cat, diff, list, nearest};
-pub use moment::{Replayed, ReplayedPart};
+pub use moment::{FileVersion, Moment, Replayed, ReplayedFile, ReplayedPart, replay_pages};
 pub use points::{Point, choose_point, points};
 pub use process::{is_gone, this_process};
 pub use restore::{

@@ -22,11 +22,15 @@ mod cut;
 mod files;
 mod locate;
 mod log;
+mod pages;
 mod rows;
 mod scan;
 mod without;
 
 use locate::Located;
+
+pub use cut::Moment;
+pub use pages::{FileVersion, ReplayedFile, replay_pages};
 
 /// One site at one moment, to be read like a snapshot.
 pub(crate) struct OpenPoint {

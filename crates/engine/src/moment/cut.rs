@@ -3,16 +3,28 @@
 //! A time is turned into a position once, as PostgreSQL's own recovery does: the first commit, in the order
 //! of the log, that is later than the time ends it. Commit times need not ascend.
 
+use std::fmt;
+
 use lifeboat_model::{Lsn, SegmentFooter, SharedFacts, Timestamp, TransactionHead};
 
 /// What a part is wanted as of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Moment {
+pub enum Moment {
     /// Everything that is in the epoch.
     End,
     Time(Timestamp),
     /// Every transaction whose commit is not after it.
     Position(Lsn),
+}
+
+impl fmt::Display for Moment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Moment::End => f.write_str("the end of the log"),
+            Moment::Time(time) => time.fmt(f),
+            Moment::Position(lsn) => write!(f, "lsn:{lsn}"),
+        }
+    }
 }
 
 /// Where a replay ends.

@@ -28,6 +28,7 @@ impl Skipped {
         match change {
             RowChange::Insert { row } => note(key_of(table, row), ChangeKind::Insert),
             RowChange::Delete { key } => note(key.clone(), ChangeKind::Delete),
+            RowChange::Pages(_) => {} // of a file, which has no rows
             RowChange::Update { row, key_before } => {
                 let key = key_of(table, row);
                 match key_before {
@@ -46,6 +47,7 @@ impl Skipped {
     pub fn allows(&mut self, table: &ChangedTable, change: &RowChange) -> bool {
         let key = match change {
             RowChange::Insert { row } => key_of(table, row),
+            RowChange::Pages(_) => return true,
             RowChange::Delete { key } => key.clone(),
             RowChange::Update { row, key_before } => key_before.clone().unwrap_or_else(|| key_of(table, row)),
         };

@@ -35,7 +35,7 @@ pub enum Look {
     /// As it was. The mark is given where there was none, but a stamp.
     Unchanged(Option<FileMark>),
     /// It was written just now, and cannot be read without a trace until it is quiet for a moment.
-    Settling,
+    Settling(FileStat),
     /// To be read.
     Changed(FileStat),
 }
@@ -55,7 +55,7 @@ pub fn look(path: &Path, mark: Option<&FileMark>, stamp: &[u8]) -> Result<Look, 
             return Ok(match mark.stat.settles_in().is_zero() {
                 true => Look::Unchanged(None),
                 false if is_settled => Look::Changed(FileStat(stat)),
-                false => Look::Settling,
+                false => Look::Settling(FileStat(stat)),
             });
         }
     } else if is_settled && stat.stamp() == stamp {
@@ -66,7 +66,7 @@ pub fn look(path: &Path, mark: Option<&FileMark>, stamp: &[u8]) -> Result<Look, 
     // be a file of the log's kind, closed just now, is read without one: a reader would make a log.
     let is_rollback = mark.is_some_and(|mark| mark.is_rollback);
     Ok(match stat.is_whole() && !is_settled && !is_rollback {
-        true => Look::Settling,
+        true => Look::Settling(FileStat(stat)),
         false => Look::Changed(FileStat(stat)),
     })
 }

@@ -22,7 +22,7 @@ mod wal;
 use lifeboat_model::PageHash;
 
 pub use image::PageImage;
-pub use mark::{FileMark, Look, look};
+pub use mark::{FileMark, FileStat, Look, look};
 pub use version::{Finished, ReadPage, VersionReader};
 
 /// What a page adds to the sum of its file.

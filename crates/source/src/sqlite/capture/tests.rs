@@ -36,7 +36,7 @@ impl Follower {
                 Look::Absent => panic!("no database"),
                 Look::Unchanged(_) => return false,
                 Look::Changed(stat) => break stat,
-                Look::Settling => std::thread::sleep(Duration::from_millis(10)),
+                Look::Settling(_) => std::thread::sleep(Duration::from_millis(10)),
             }
             assert!(Instant::now() < deadline, "the file never settles");
         };

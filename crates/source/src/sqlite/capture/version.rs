@@ -173,7 +173,7 @@ impl VersionReader {
     /// The state of the file, once [`VersionReader::next`] has given everything. `None`: it was written while it was
     /// read without a lock, and nothing of what was read counts.
     pub fn finish<E: From<Error>>(
-        mut self,
+        &mut self,
         hash_before: &mut impl FnMut(u32) -> Result<PageHash, E>,
     ) -> Result<Option<Finished>, E> {
         if !self.is_whole()? {
@@ -184,8 +184,12 @@ impl VersionReader {
                 self.now.sum = self.now.sum.without(hash_before(number)?);
             }
         }
-        let Self { stat, wal, is_rollback, recheck, .. } = self;
-        let mark = FileMark { stat, wal: wal.map(|wal| wal.mark), is_rollback, recheck };
+        let mark = FileMark {
+            stat: self.stat.clone(),
+            wal: self.wal.as_ref().map(|wal| wal.mark),
+            is_rollback: self.is_rollback,
+            recheck: std::mem::take(&mut self.recheck),
+        };
         Ok(Some(Finished { state: self.now, mark }))
     }
 }
