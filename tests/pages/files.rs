@@ -137,3 +137,43 @@ async fn files_that_vanish_together_are_held_and_a_missing_root_is_a_failed_sour
     let error = world.try_catch_up(&world.engine().await, &request()).await.unwrap_err();
     assert!(error.to_string().contains("the source has failed"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_writer_that_does_not_let_go_of_its_file_holds_up_no_other() {
+    let world = World::new().await;
+    let busy = world.begin("busy", "DELETE", (1, 3));
+    let good = world.begin("good", "WAL", (2, 3));
+    world.catch_up().await;
+    backup_all(&world.engine().await).await.unwrap();
+    history::step(&good, 2, 4);
+    busy.execute_batch("BEGIN EXCLUSIVE; DELETE FROM note WHERE id < 3; UPDATE counter SET n = 99").unwrap();
+    let (engine, other) = (world.engine().await, world.engine().await);
+    let request = request();
+    let capture = world.try_catch_up(&engine, &request);
+    let release = async {
+        tokio::time::sleep(Duration::from_millis(1_500)).await;
+        // Seen before the other one could be read.
+        let log = lifeboat_repo::ChangeLog::open(&other.repository, &crate::world::notes()).await.unwrap();
+        let newest = log.newest().unwrap().segment.unwrap();
+        let footer = log.footer(&newest).await.unwrap();
+        let sites: Vec<String> = footer.blocks.iter().map(|block| block.site.to_string()).collect();
+        busy.execute_batch("COMMIT").unwrap();
+        sites
+    };
+    let (report, sites) = tokio::join!(capture, release);
+    assert_eq!(sites, ["good"]);
+    assert!(report.unwrap().troubles.is_empty());
+    world.expect_as_live("busy", "let go").await;
+    world.expect_as_live("good", "beside a busy one").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_capture_that_begins_again_reads_no_file_that_was_not_written() {
+    let world = World::new().await;
+    drop(world.begin("a", "WAL", (1, 6)));
+    drop(world.begin("b", "DELETE", (2, 6)));
+    tokio::time::sleep(Duration::from_millis(2_100)).await;
+    assert_eq!(world.catch_up().await.full_reads, 2);
+    let report = world.catch_up().await;
+    assert_eq!((report.full_reads, report.versions, report.begun), (0, 0, None));
+}

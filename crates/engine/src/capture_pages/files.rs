@@ -24,6 +24,9 @@ const CHEAP: Duration = Duration::from_millis(50);
 const SETTLE_MAX: Duration = Duration::from_secs(3);
 /// A file that could not be read is tried again after this.
 const TROUBLE_WAIT: Duration = Duration::from_secs(5);
+/// A file whose writer does not let go of it for so long is in trouble.
+const BUSY_MAX: Duration = Duration::from_secs(10);
+const BUSY_WAIT: Duration = Duration::from_millis(500);
 /// See `fleet`: a source that loses more than a fifth of its sites at once has failed.
 const LOSS_SHARE: usize = 5;
 const LOSS_MIN: usize = 3;
@@ -39,6 +42,7 @@ pub(super) struct Tracked {
     stamp: Vec<u8>,
     absent_rounds: u32,
     settling_since: Option<Instant>,
+    busy_since: Option<Instant>,
     /// A read without a lock was overtaken by a writer.
     pub was_torn: bool,
     not_before: Option<Instant>,
@@ -80,6 +84,7 @@ impl Files {
         let now = Instant::now();
         for (site, file) in &mut self.all {
             if file.not_before.is_some_and(|not_before| now < not_before) {
+                round.postponed += usize::from(file.busy_since.is_some() && file.trouble.is_none());
                 continue;
             }
             match file.look(source, site) {
@@ -147,6 +152,7 @@ impl Tracked {
             stamp,
             absent_rounds: 0,
             settling_since: None,
+            busy_since: None,
             was_torn: false,
             not_before: None,
             trouble: None,
@@ -196,11 +202,23 @@ impl Tracked {
 
     /// It was read, from end to end or only what was new, and that took so long.
     pub fn was_read(&mut self, is_full: bool, took: Duration) {
-        (self.settling_since, self.trouble, self.was_torn) = (None, None, false);
+        (self.settling_since, self.busy_since, self.trouble, self.was_torn) = (None, None, None, false);
         self.not_before = (is_full && took > CHEAP).then(|| Instant::now() + took * SHARE_MAX);
     }
 
-    pub fn set_trouble(&mut self, site: &SiteId, why: &str) {
+    /// It cannot be read; one whose writer is only slow waits for a later round.
+    pub fn failed(&mut self, site: &SiteId, error: &lifeboat_source::Error, round: &mut Round) {
+        let since = *self.busy_since.get_or_insert_with(Instant::now);
+        match error {
+            lifeboat_source::Error::Busy { .. } if since.elapsed() < BUSY_MAX => {
+                self.not_before = Some(Instant::now() + BUSY_WAIT);
+                round.postponed += 1;
+            }
+            _ => self.set_trouble(site, &error.to_string()),
+        }
+    }
+
+    fn set_trouble(&mut self, site: &SiteId, why: &str) {
         if self.trouble.as_deref() != Some(why) {
             tracing::warn!(%site, why, "a file cannot be captured; the others go on");
         }

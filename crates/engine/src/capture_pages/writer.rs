@@ -118,7 +118,7 @@ impl<'w> Writer<'w> {
             } else if let Some(site) = round.gone.pop_front() {
                 self.take_gone(&site, files)?;
             } else if let Some((site, stat)) = round.due.pop_front() {
-                self.begin(source, site, stat, files)?;
+                self.begin(source, (site, stat), files, round)?;
             } else {
                 return Ok(Work::Done);
             }
@@ -128,7 +128,13 @@ impl<'w> Writer<'w> {
         }
     }
 
-    fn begin(&mut self, source: &SqliteSource, site: SiteId, stat: FileStat, files: &mut Files) -> Result<(), Error> {
+    fn begin(
+        &mut self,
+        source: &SqliteSource,
+        (site, stat): (SiteId, FileStat),
+        files: &mut Files,
+        round: &mut Round,
+    ) -> Result<(), Error> {
         let Some(file) = files.all.get_mut(&site) else { return Ok(()) };
         let Some(path) = &file.path else { return Ok(()) };
         let (began, known) = (Instant::now(), (file.state, file.mark.as_ref()));
@@ -138,7 +144,7 @@ impl<'w> Writer<'w> {
             Err(error) => {
                 // The root first: of a source that has failed nothing is said of its files.
                 lifeboat_source::Source::identity(source, &site)?;
-                file.set_trouble(&site, &error.to_string());
+                file.failed(&site, &error, round);
                 return Ok(());
             }
         };
@@ -179,7 +185,7 @@ impl<'w> Writer<'w> {
         }
         (file.was_torn, file.mark) = (true, None);
         match trouble {
-            Some(error) => file.set_trouble(&open.site, &error.to_string()),
+            Some(error) => file.failed(&open.site, &error, round),
             None => round.postponed += 1,
         }
         Ok(())

@@ -14,8 +14,8 @@ use std::os::unix::fs::FileExt;
 
 use futures_util::TryStreamExt;
 use lifeboat_model::{
-    Epoch, EpochId, FileState, Lsn, SegmentFooter, SegmentNumber, SiteId, SnapshotId, SourceName, Timestamp,
-    TransactionId,
+    BlockRef, Epoch, EpochId, FileState, Lsn, SegmentFooter, SegmentNumber, SegmentSpan, SiteId, SnapshotId,
+    SourceName, Timestamp, TransactionId,
 };
 use lifeboat_repo::{ChangeLog, ListedSegment, SegmentBlock};
 use lifeboat_source::sqlite::capture::PageImage;
@@ -88,7 +88,15 @@ struct Window {
     epoch: Epoch,
     /// What comes after it, if another epoch does.
     till: Limit,
-    segments: Vec<(ListedSegment, SegmentFooter)>,
+    segments: Vec<SegmentFacts>,
+}
+
+/// Of a segment's footer, what one site's file needs.
+struct SegmentFacts {
+    segment: ListedSegment,
+    span: SegmentSpan,
+    sealed_at: Timestamp,
+    block: Option<BlockRef>,
 }
 
 /// Which versions belong to a moment.
@@ -116,14 +124,19 @@ impl Window {
             Some(last) => log.segments(epoch.id, SegmentNumber(1)..=last.number).await?,
             None => Vec::new(),
         };
-        let window = Self { epoch, till, segments: log.footers(segments).await?.try_collect().await? };
+        let facts = |(segment, footer): (ListedSegment, SegmentFooter)| {
+            let block = footer.block(id).cloned();
+            SegmentFacts { segment, span: footer.span, sealed_at: footer.sealed_at, block }
+        };
+        let segments = log.footers(segments).await?.map_ok(facts).try_collect().await?;
+        let window = Self { epoch, till, segments };
         window.check_end(id, moment)?;
         Ok(window)
     }
 
     /// The log must have been written after the moment.
     fn check_end(&self, id: &SiteId, moment: Moment) -> Result<(), Error> {
-        let last = self.segments.last().map(|(_, footer)| (footer.sealed_at, footer.span.complete_till));
+        let last = self.segments.last().map(|last| (last.sealed_at, last.span.complete_till));
         let is_after = match (self.till, last) {
             (Limit::End, _) => false,
             (_, None) => true,
@@ -147,8 +160,8 @@ impl Window {
         let mut attempts = Vec::new();
         for base in bases {
             let begins = base.cut_from.0.saturating_sub(CLOCK_SLACK);
-            let is_later = |(_, footer): &(ListedSegment, SegmentFooter)| footer.sealed_at.0 >= begins;
-            let from = self.segments.iter().position(is_later).unwrap_or(self.segments.len());
+            let from =
+                self.segments.iter().position(|facts| facts.sealed_at.0 >= begins).unwrap_or(self.segments.len());
             if !base.is_later {
                 attempts.push((Some(base), from));
             }
@@ -161,23 +174,23 @@ impl Window {
     }
 
     /// The site's blocks from a segment on.
-    fn blocks(&self, site: &SiteId, from: usize) -> Vec<SegmentBlock> {
-        let block = |(segment, footer): &(ListedSegment, SegmentFooter)| {
-            let block = footer.block(site)?.clone();
-            Some(SegmentBlock { segment: *segment, block })
+    fn blocks(&self, from: usize) -> Vec<SegmentBlock> {
+        let block = |facts: &SegmentFacts| {
+            let block = facts.block.clone()?;
+            Some(SegmentBlock { segment: facts.segment, block })
         };
         self.segments.iter().skip(from).filter_map(block).collect()
     }
 
     /// Up to when nobody can have missed a version: the log says at least once a minute that it looked.
     fn known_till(&self) -> Timestamp {
-        let end = self.segments.last().map(|(_, footer)| footer.span.complete_till).unwrap_or(self.epoch.facts.begins);
+        let end = self.segments.last().map_or(self.epoch.facts.begins, |last| last.span.complete_till);
         let wanted = match self.till {
             Limit::End => return time_of(end),
             Limit::Time(time) => time,
             Limit::Position(lsn) => time_of(lsn),
         };
-        let spans = self.segments.iter().map(|(_, footer)| footer.span);
+        let spans = self.segments.iter().map(|facts| facts.span);
         let Some(span) = spans.into_iter().find(|span| time_of(span.complete_till) >= wanted) else {
             return time_of(end).min(wanted);
         };
@@ -239,7 +252,7 @@ struct Attempt<'a> {
 impl Attempt<'_> {
     async fn run(&self, file: &File) -> Result<Outcome, Error> {
         let Self { log, site, window, base, .. } = self;
-        let blocks = window.blocks(site, self.from);
+        let blocks = window.blocks(self.from);
         let versions = Versions::read(log, blocks.clone()).await?.until(window.till);
         let Some(target) = versions.last().copied() else { return Ok(Outcome::NoVersion) };
         let Some(wanted) = target.step.after else {
@@ -250,8 +263,8 @@ impl Attempt<'_> {
         let mut image = match (image_at, base) {
             (Some(_), _) => PageImage::empty(file)?,
             (None, Some(base)) => {
-                base.read_into(self.engine, site, self.source, file).await?;
-                tokio::task::block_in_place(|| PageImage::over(file, base.page_size))?
+                let page_size = base.read_into(self.engine, site, self.source, file).await?;
+                tokio::task::block_in_place(|| PageImage::over(file, page_size))?
             }
             (None, None) => return Ok(Outcome::NoVersion),
         };

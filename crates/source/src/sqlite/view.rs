@@ -43,6 +43,11 @@ impl View {
     /// `None`: no database is there. `may_be_cold` is false once a cold read was overtaken by a
     /// writer. In rollback mode writers are held up until [`View::detached`] or the end.
     pub fn open(path: &Path, may_be_cold: bool) -> Result<Option<Self>, Error> {
+        Self::open_within(path, may_be_cold, READ_PATIENCE)
+    }
+
+    /// The same, but a writer in rollback mode is waited for only so long.
+    pub fn open_within(path: &Path, may_be_cold: bool, patience: Duration) -> Result<Option<Self>, Error> {
         if may_be_cold {
             for _ in 0..=SETTLE_ROUNDS {
                 let Some(stat) = DatabaseStat::take(path)? else { return Ok(None) };
@@ -59,7 +64,7 @@ impl View {
                 std::thread::sleep(wait);
             }
         }
-        Self::open_shared(path)
+        Self::open_shared(path, patience)
     }
 
     /// `None`: somebody began to write; read it the ordinary way.
@@ -77,20 +82,24 @@ impl View {
         }
     }
 
-    fn open_shared(path: &Path) -> Result<Option<Self>, Error> {
+    fn open_shared(path: &Path, patience: Duration) -> Result<Option<Self>, Error> {
         let Some(before) = DatabaseStat::take(path)? else { return Ok(None) };
+        let begin = |connection: Connection| {
+            connection.busy_timeout(patience)?;
+            Pages::begin(connection)
+        };
         let opened = || -> rusqlite::Result<Pages> {
             // Beside the operator's log or journal: read only, so that neither is touched. Without
             // them the right to write lets SQLite take its own empty log away again.
             if before.is_alone() {
-                return Pages::begin(open_to_read(path)?);
+                return begin(open_to_read(path)?);
             }
-            match Pages::begin(open_read_only(path)?) {
+            match begin(open_read_only(path)?) {
                 Err(error) if needs_rollback(&error) => {
                     // The file is torn, and only its journal makes it whole. Rolling back is what
                     // the application's own next open would do; there is nothing else to read.
                     tracing::warn!(path = %path.display(), "rolling back the journal of a crashed writer");
-                    Pages::begin(open_to_read(path)?)
+                    begin(open_to_read(path)?)
                 }
                 other => other,
             }

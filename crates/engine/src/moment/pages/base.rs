@@ -2,7 +2,9 @@
 
 use std::fs::File;
 
-use lifeboat_model::{EntryKind, EntryPath, Mark, PartStatus, PointInTime, SiteId, SnapshotId, SourceName, Timestamp};
+use lifeboat_model::{
+    EntryKind, EntryPath, ManifestRef, Mark, PartStatus, PointInTime, SiteId, SnapshotId, SourceName, Timestamp,
+};
 
 use super::{Filling, Limit, Window, scratch};
 use crate::{Engine, Error};
@@ -16,8 +18,7 @@ pub(super) struct FileBase {
     pub cut_till: Timestamp,
     /// Taken after the moment: it may still be the file as it was.
     pub is_later: bool,
-    path: EntryPath,
-    pub page_size: u32,
+    manifest: ManifestRef,
 }
 
 /// The snapshots that are not after the moment, newest first, down to the first one that is older than the epoch; and
@@ -46,18 +47,11 @@ pub(super) async fn bases(
         if !is_usable {
             continue;
         }
-        let manifest = site.manifest(&record.manifest).await?;
-        let Some((number, _)) = manifest.part(source) else { continue };
-        for entry in manifest.entries(&site, number).await? {
-            if let EntryKind::Database { page_size, .. } = entry.kind {
-                let (cut_from, cut_till) = (part.cut_from, part.cut_till);
-                let path = entry.path.clone();
-                let base = FileBase { snapshot: record.id, cut_from, cut_till, is_later, path, page_size };
-                match is_later {
-                    true => later = Some(base),
-                    false => bases.push(base),
-                }
-            }
+        let (cut_from, cut_till, manifest) = (part.cut_from, part.cut_till, record.manifest);
+        let base = FileBase { snapshot: record.id, cut_from, cut_till, is_later, manifest };
+        match is_later {
+            true => later = Some(base),
+            false => bases.push(base),
         }
         if part.cut_till < window.epoch.facts.begun_at {
             break; // if this one is not the file that was first seen, none before it is
@@ -68,11 +62,36 @@ pub(super) async fn bases(
 }
 
 impl FileBase {
-    /// Makes `file` the snapshot's content.
-    pub async fn read_into(&self, engine: &Engine, id: &SiteId, source: &SourceName, file: &File) -> Result<(), Error> {
+    /// Makes `file` the snapshot's content, and gives the size of its pages.
+    pub async fn read_into(
+        &self,
+        engine: &Engine,
+        id: &SiteId,
+        source: &SourceName,
+        file: &File,
+    ) -> Result<u32, Error> {
         file.set_len(0).map_err(scratch)?;
+        let (path, page_size) = self.database(engine, id, source).await?;
         let mut filling = Filling { file, at: 0 };
         let at = PointInTime::Snapshot(self.snapshot);
-        crate::look::cat(engine, id, &at, (source, &self.path), &mut |bytes| filling.write(bytes)).await
+        crate::look::cat(engine, id, &at, (source, &path), &mut |bytes| filling.write(bytes)).await?;
+        Ok(page_size)
+    }
+
+    async fn database(&self, engine: &Engine, id: &SiteId, source: &SourceName) -> Result<(EntryPath, u32), Error> {
+        let site = engine.site(id).await?;
+        let manifest = site.manifest(&self.manifest).await?;
+        let entries = match manifest.part(source) {
+            Some((number, _)) => manifest.entries(&site, number).await?,
+            None => Vec::new(),
+        };
+        let database = entries.into_iter().find_map(|entry| match entry.kind {
+            EntryKind::Database { page_size, .. } => Some((entry.path, page_size)),
+            _ => None,
+        });
+        database.ok_or_else(|| Error::Damaged {
+            site: id.clone(),
+            detail: format!("a complete part without its database: snapshot=`{}`, source=`{source}`", self.snapshot),
+        })
     }
 }

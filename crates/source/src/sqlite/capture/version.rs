@@ -1,6 +1,7 @@
 //! Reading one version of a file: the pages that are new since the last one.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lifeboat_model::{FileState, PageHash, PageSum};
 
@@ -14,6 +15,9 @@ use crate::Error;
 
 /// A file in rollback mode is copied aside first when it is larger: writers wait for its reader.
 const SPOOL_BYTES_MIN: u64 = 64 << 20;
+
+/// How long one file's writer may hold up the reading of all others.
+const PATIENCE: Duration = Duration::from_millis(250);
 
 /// A file inside one read transaction.
 pub struct VersionReader {
@@ -64,7 +68,7 @@ impl VersionReader {
     ) -> Result<Option<Self>, Error> {
         let FileStat(stat) = stat;
         let is_cold = may_be_cold && stat.is_whole() && stat.settles_in().is_zero();
-        let Some(mut view) = View::open(path, is_cold)? else { return Ok(None) };
+        let Some(mut view) = View::open_within(path, is_cold, PATIENCE)? else { return Ok(None) };
         let (page_size, page_count) = (view.pages().page_size(), view.pages().page_count());
         let failed = |error: rusqlite::Error| failure("cannot read the database", path, &error);
         let is_log = is_wal(view.pages().connection()).map_err(failed)?;
