@@ -69,6 +69,26 @@ async fn dies_and_goes_on(failure: Failure) {
 
 // Explains invariant: hashes-after-log
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_went_back_while_the_capture_was_dead_goes_back_in_the_log_too() {
+    let world = World::new().await;
+    drop(world.begin("a", "DELETE", (7, 5)));
+    world.catch_up().await;
+    backup_all(&world.engine().await).await.unwrap();
+    let copy = world.files.root.join("copy.db");
+    let mut deaths = 0;
+    for request_number in 1..16 {
+        std::fs::copy(world.path("a"), &copy).unwrap();
+        history::step(&history::open(&world.path("a"), "DELETE"), 7, 6);
+        deaths += u32::from(world.dies_at(request_number, Failure::KillAfter).await);
+        // The log may have the step, and the hashes not: against them nothing has changed.
+        std::fs::rename(&copy, world.path("a")).unwrap();
+        world.catch_up().await;
+        world.expect_as_live("a", &format!("killed after request {request_number}")).await;
+    }
+    assert!(deaths > 5, "{deaths}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_capture_killed_before_any_request_goes_on_from_its_log() {
     dies_and_goes_on(Failure::KillBefore).await;
 }
