@@ -103,6 +103,7 @@ async fn a_capture_goes_on_after_an_unclear_failure() {
     dies_and_goes_on(Failure::Unclear).await;
 }
 
+// Explains invariant: proven-pages
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn without_its_hashes_a_new_epoch_begins_and_joins_the_snapshots_by_content() {
     let world = World::new().await;

@@ -177,3 +177,19 @@ async fn a_capture_that_begins_again_reads_no_file_that_was_not_written() {
     let report = world.catch_up().await;
     assert_eq!((report.full_reads, report.versions, report.begun), (0, 0, None));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_large_file_in_rollback_mode_is_copied_aside_and_is_several_segments() {
+    let world = World::new().await;
+    world.catch_up().await;
+    let connection = world.begin("a", "DELETE", (1, 3));
+    connection.execute_batch("CREATE TABLE big AS SELECT randomblob(70000000) AS body").unwrap();
+    let report = world.catch_up().await;
+    assert!(report.segments > 7, "{report:?}");
+    // Just written, and never with a log: it is read while applications may write, so from a copy.
+    history::step(&connection, 1, 4);
+    let report = world.catch_up().await;
+    assert_eq!(report.versions, 1);
+    assert!(report.pages < 200, "{report:?}");
+    world.expect_as_live("a", "large").await;
+}

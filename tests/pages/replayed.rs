@@ -139,7 +139,6 @@ async fn times_are_met(world: &World, commits: &Commits) {
     }
 }
 
-// Explains invariant: proven-pages
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn any_recorded_version_is_the_file_as_it_was_first_seed() {
     every_version_is_one_of_the_history(1_000).await;

@@ -25,6 +25,8 @@ use crate::capture_pages::IDLE_SEGMENT_EVERY;
 use crate::{Engine, Error};
 
 mod base;
+#[cfg(test)]
+mod tests;
 mod versions;
 
 use base::FileBase;
@@ -57,7 +59,8 @@ pub struct FileVersion {
 /// Segments before a snapshot's reading began are applied too, if they are no older than this: clocks step.
 const CLOCK_SLACK: i64 = 10 * 1_000_000;
 
-/// Puts the site's file at the moment into `file`, which is emptied first and belongs to nobody else.
+/// Puts the site's file at the moment into `file`, which is emptied first, is open for reading and writing, and belongs
+/// to nobody else.
 ///
 /// Must run on a multi-threaded runtime. Memory is some blocks of the site, whatever the file's size. When the site had
 /// no file at the moment, `file` is empty and the state says so.
@@ -182,25 +185,14 @@ impl Window {
         self.segments.iter().skip(from).filter_map(block).collect()
     }
 
-    /// Up to when nobody can have missed a version: the log says at least once a minute that it looked.
     fn known_till(&self) -> Timestamp {
-        let end = self.segments.last().map_or(self.epoch.facts.begins, |last| last.span.complete_till);
         let wanted = match self.till {
-            Limit::End => return time_of(end),
-            Limit::Time(time) => time,
-            Limit::Position(lsn) => time_of(lsn),
+            Limit::End => None,
+            Limit::Time(time) => Some(time),
+            Limit::Position(lsn) => Some(time_of(lsn)),
         };
-        let spans = self.segments.iter().map(|facts| facts.span);
-        let Some(span) = spans.into_iter().find(|span| time_of(span.complete_till) >= wanted) else {
-            return time_of(end).min(wanted);
-        };
-        let longest = 2 * IDLE_SEGMENT_EVERY.as_micros() as u64; // twice: sealing and sending take their time too
-        let first = span.bounds.map_or(span.complete_till, |bounds| bounds.first_commit);
-        // The capture was away for a while, until just before the first thing that it found.
-        match first.0.saturating_sub(span.from.0) > longest && time_of(first) > wanted {
-            true => time_of(span.from),
-            false => wanted,
-        }
+        let spans: Vec<SegmentSpan> = self.segments.iter().map(|facts| facts.span).collect();
+        known_till(&spans, self.epoch.facts.begins, wanted)
     }
 
     fn no_way(&self, id: &SiteId, moment: Moment, tried: &[String]) -> Error {
@@ -311,6 +303,21 @@ fn not_captured(id: &SiteId, source: &SourceName) -> Error {
     Error::NoSuchThing {
         detail: format!("changes of the source were never captured: site=`{id}`, source=`{source}`"),
         hint: format!("`lifeboat points {id}` lists its snapshots"),
+    }
+}
+
+/// Up to when nobody can have missed a version: the log says at least once a minute that it looked. `wanted`: the
+/// moment; `None`: the end of the log.
+fn known_till(spans: &[SegmentSpan], begins: Lsn, wanted: Option<Timestamp>) -> Timestamp {
+    let end = time_of(spans.last().map_or(begins, |span| span.complete_till));
+    let Some(wanted) = wanted else { return end };
+    let Some(span) = spans.iter().find(|span| time_of(span.complete_till) >= wanted) else { return end.min(wanted) };
+    let longest = 2 * IDLE_SEGMENT_EVERY.as_micros() as u64; // twice: sealing and sending take their time too
+    let first = span.bounds.map_or(span.complete_till, |bounds| bounds.first_commit);
+    // The capture was away for a while, until just before the first thing that it found.
+    match first.0.saturating_sub(span.from.0) > longest && time_of(first) > wanted {
+        true => time_of(span.from),
+        false => wanted,
     }
 }
 
