@@ -85,9 +85,10 @@ impl Config {
         root.finish()?;
         overlap::resolve(&document, &repository, &mut sources)?;
         let mut config = Self { path: path.to_owned(), repository, sources, hooks, capture, policy, policies, notes };
-        if config.wants_capture() && !config.sources.iter().any(SourceConfig::can_be_captured) {
-            let note = "no source can be captured, snapshots only: only PostgreSQL with tenancy = \"column\" is, in this \
-                        version: key=`policy.capture`";
+        let can_be_captured = |source: &SourceConfig| source.can_be_captured() || source.has_pages();
+        if config.wants_capture() && !config.sources.iter().any(can_be_captured) {
+            let note = "no source can be captured, snapshots only: PostgreSQL with tenancy = \"column\" and SQLite are, in \
+                        this version: key=`policy.capture`";
             config.notes.push(note.into());
         }
         Ok(config)
@@ -108,6 +109,12 @@ impl Config {
     pub fn captured(&self) -> impl Iterator<Item = &SourceConfig> {
         let wanted = self.wants_capture();
         self.sources.iter().filter(move |source| wanted && source.can_be_captured())
+    }
+
+    /// The same of sources whose sites have a database file each.
+    pub fn captured_files(&self) -> impl Iterator<Item = &SourceConfig> {
+        let wanted = self.wants_capture();
+        self.sources.iter().filter(move |source| wanted && source.has_pages())
     }
 
     /// What a path belongs to, when it lies where a source, the repository or the catalog is.

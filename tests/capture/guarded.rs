@@ -35,12 +35,14 @@ impl Running {
         let (index, tells) = (index.clone(), told.clone());
         let capturing = Capturing {
             engine: engine.clone(),
+            files: Vec::new(),
+            open_pages: Box::new(|_| Err(lifeboat_engine::Error::Bug("no files are captured".into()))),
             requests: vec![CaptureRequest { flush_every: Duration::from_millis(200), ..CaptureRequest::of(app()) }],
             slot_limit_bytes,
             open_index: Box::new(move |_| Ok(index.open())),
             tell: Box::new(move |_: &SourceName, news| tells.lock().unwrap().push(news)),
         };
-        let task = tokio::spawn(capturing.go_on());
+        let task = tokio::spawn(async move { capturing.go_on().await.0 });
         Self { engine, faults, told, task }
     }
 

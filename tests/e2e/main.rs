@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
+mod attachments;
 mod bad_input;
 mod demo_postgres;
 mod find_damage;

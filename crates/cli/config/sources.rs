@@ -76,6 +76,11 @@ impl SourceConfig {
         matches!(&self.settings, SourceSettings::Postgres(postgres) if postgres.tenancy == Tenancy::Column)
     }
 
+    /// Whether its database files can be followed page by page.
+    pub fn has_pages(&self) -> bool {
+        matches!(&self.settings, SourceSettings::Sqlite(_))
+    }
+
     /// Where it is, for people: the path, or the place of the connection URL.
     pub fn place(&self) -> String {
         match &self.settings {

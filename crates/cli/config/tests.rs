@@ -332,11 +332,7 @@ fn a_whole_file_means_what_it_says() {
     assert_eq!(config.hooks.as_ref().unwrap().timeout.as_secs(), 300);
     assert_eq!((config.policy.keep.daily, config.policy.keep.weekly), (7, 0), "keep is taken as a whole");
     assert_eq!(config.policy.shrink_limit, 50);
-    let notes = [
-        "a source's former name is not followed in this version: key=`sources.attachments.was`",
-        "no source can be captured, snapshots only: only PostgreSQL with tenancy = \"column\" is, in this version: \
-         key=`policy.capture`",
-    ];
+    let notes = ["a source's former name is not followed in this version: key=`sources.attachments.was`"];
     assert_eq!(config.notes, notes);
     let policy = |site: &str| config.policy_of(&SiteId::new(site).unwrap());
     assert_eq!((policy("acme").rpo.as_secs(), policy("acme").shrink_limit), (3600, 50));

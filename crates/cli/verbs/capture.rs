@@ -7,13 +7,14 @@ mod tell;
 
 use std::sync::Arc;
 
-use lifeboat_control::capturing::{BasesTaken, Capturing, SourceEnd};
-use lifeboat_engine::{CaptureIndex, CaptureRequest};
-use lifeboat_model::{SourceName, worst_exit_code};
+use lifeboat_control::capturing::{BasesTaken, Capturing, PagesEnd, SourceEnd};
+use lifeboat_control::pages::PagesFile;
+use lifeboat_engine::{CaptureIndex, CaptureRequest, PageIndex, PagesRequest};
+use lifeboat_model::{Faulty, SourceName, worst_exit_code};
 use serde_json::json;
 
 use crate::args::CaptureArgs;
-use crate::config::Config;
+use crate::config::{Config, SourceConfig};
 use crate::open::Open;
 use crate::output::{Failed, Outcome, count};
 use crate::routing::CaptureFile;
@@ -28,16 +29,19 @@ pub fn run(args: &CaptureArgs, context: &Context) -> Result<Outcome, CliError> {
         context.tell_notes(&open.config);
         super::key::warn_unproven(&open.engine.repository, &context.output).await;
         let Open { config, engine, bars, memory: _memory } = open;
-        let capturing = capturing(&config, Arc::new(engine), &sources, context);
-        let (ends, taken) = match args.until_caught_up {
+        let capturing = capturing(&config, Arc::new(engine), (&sources, args.until_caught_up), context);
+        let (ends, files, taken) = match args.until_caught_up {
             true => capturing.catch_up().await,
-            false => (capturing.go_on().await, None),
+            false => {
+                let (ends, files) = capturing.go_on().await;
+                (ends, files, None)
+            }
         };
         bars.clear();
         if args.until_caught_up {
             context.cancel.check()?;
         }
-        Ok(outcome(ends, taken.as_ref(), context))
+        Ok(outcome(ends, files, taken.as_ref(), context))
     })
 }
 
@@ -46,15 +50,15 @@ fn chosen(args: &CaptureArgs, config: &Config) -> Result<Vec<SourceName>, CliErr
     for name in &args.sources {
         match config.source(name) {
             None => return Err(super::sources::unknown(name, config)),
-            Some(source) if !source.can_be_captured() => {
+            Some(source) if !source.can_be_captured() && !source.has_pages() => {
                 return Err(CliError::usage(format!("changes of this source are not captured in this version: source=`{name}`"))
-                    .with_hint("only PostgreSQL with tenancy = \"column\" is; back the others up as often as you can afford to lose"));
+                    .with_hint("PostgreSQL with tenancy = \"column\" and SQLite are; back the others up as often as you can afford to lose"));
             }
             Some(_) => {}
         }
     }
     let mut chosen: Vec<SourceName> = match args.sources.is_empty() {
-        true => config.captured().map(|source| source.name.clone()).collect(),
+        true => config.captured().chain(config.captured_files()).map(|source| source.name.clone()).collect(),
         false => args.sources.clone(),
     };
     chosen.sort();
@@ -62,7 +66,7 @@ fn chosen(args: &CaptureArgs, config: &Config) -> Result<Vec<SourceName>, CliErr
     if chosen.is_empty() {
         let error = CliError::usage("there is nothing to capture: no policy asks for it, or no source can be captured");
         return Err(error.with_hint(
-            "write capture = true in [policy], for a source of kind \"postgres\" with tenancy = \"column\"; or name one: --source NAME",
+            "write capture = true in [policy], for a source of kind \"postgres\" with tenancy = \"column\" or of kind \"sqlite\"; or name one: --source NAME",
         ));
     }
     Ok(chosen)
@@ -71,7 +75,7 @@ fn chosen(args: &CaptureArgs, config: &Config) -> Result<Vec<SourceName>, CliErr
 fn capturing(
     config: &Config,
     engine: Arc<lifeboat_engine::Engine>,
-    sources: &[SourceName],
+    (sources, until_caught_up): (&[SourceName], bool),
     context: &Context,
 ) -> Capturing {
     let settings = config.capture;
@@ -80,6 +84,24 @@ fn capturing(
         flush_bytes: usize::try_from(settings.flush_bytes).unwrap_or(usize::MAX),
         ..CaptureRequest::of(source.clone())
     };
+    let pages = |source: &SourceName| PagesRequest {
+        source: source.clone(),
+        until_caught_up,
+        poll_every: PagesRequest::POLL_EVERY,
+        flush_every: settings.flush,
+        flush_bytes: usize::try_from(settings.flush_bytes).unwrap_or(usize::MAX),
+    };
+    let has_pages = |source: &&SourceName| config.source(source).is_some_and(SourceConfig::has_pages);
+    let of_rows = sources.iter().filter(|source| !has_pages(source));
+    let of_files = sources.iter().filter(has_pages);
+    let (catalog, id) = (config.repository.catalog.clone(), engine.repository.config().repository.0);
+    let open_pages = move |source: &SourceName| {
+        let opened = PagesFile::open(&catalog, source, id).map_err(|error| lifeboat_engine::Error::Conflict {
+            detail: format!("the hashes of pages cannot be used: {error}"),
+            hint: error.hint().unwrap_or_default(),
+        })?;
+        Ok(Box::new(opened) as Box<dyn PageIndex>)
+    };
     let (catalog, repository) = (config.repository.catalog.clone(), engine.repository.clone());
     let open_index = move |source: &SourceName| {
         let file = CaptureFile::open(&catalog, &repository, source)?;
@@ -87,14 +109,16 @@ fn capturing(
     };
     Capturing {
         engine,
-        requests: sources.iter().map(request).collect(),
+        requests: of_rows.map(request).collect(),
+        files: of_files.map(pages).collect(),
         slot_limit_bytes: settings.slot_limit_bytes,
         open_index: Box::new(open_index),
+        open_pages: Box::new(open_pages),
         tell: tell::to(context.output.clone(), context.global.verbose > 0, settings.slot_limit_bytes),
     }
 }
 
-fn outcome(ends: Vec<SourceEnd>, taken: Option<&BasesTaken>, context: &Context) -> Outcome {
+fn outcome(ends: Vec<SourceEnd>, files: Vec<PagesEnd>, taken: Option<&BasesTaken>, context: &Context) -> Outcome {
     let (mut failed, mut sources) = (Vec::new(), Vec::new());
     for SourceEnd { source, report, error } in ends {
         if let Some(error) = error {
@@ -126,6 +150,9 @@ fn outcome(ends: Vec<SourceEnd>, taken: Option<&BasesTaken>, context: &Context) 
             "complete_till": report.complete_till.to_string(),
         }));
     }
+    for end in files {
+        files_outcome(end, (&mut failed, &mut sources), context);
+    }
     if let Some(taken) = taken {
         failed.extend(taken.failed.iter().map(|(site, reason)| Failed {
             site: Some(site.to_string()),
@@ -143,4 +170,36 @@ fn outcome(ends: Vec<SourceEnd>, taken: Option<&BasesTaken>, context: &Context) 
     let worst = worst_exit_code(failed.iter().map(|failed| failed.exit_code));
     let bases = taken.map_or(0, |taken| taken.good);
     Outcome { exit_code: worst, failed, ..Outcome::ok() }.with("sources", sources).with("bases", bases)
+}
+
+fn files_outcome(end: PagesEnd, (failed, sources): (&mut Vec<Failed>, &mut Vec<serde_json::Value>), context: &Context) {
+    let PagesEnd { source, report, error } = end;
+    if let Some(error) = error {
+        let error = CliError::of(&error);
+        let message = format!("{source}: {}", error.message);
+        failed.push(Failed { site: None, message, hint: error.hint.clone(), exit_code: error.exit_code() });
+    }
+    let Some(report) = report else { return };
+    context.output.line(format!(
+        "{source}: {} versions of {} files, {} segments, in epoch {}",
+        count(report.versions),
+        count(report.files),
+        count(report.segments),
+        report.epoch,
+    ));
+    failed.extend(report.troubles.iter().map(|(site, reason)| Failed {
+        site: Some(site.to_string()),
+        message: format!("its database could not be read: source=`{source}`, {reason}"),
+        hint: None,
+        exit_code: PARTLY,
+    }));
+    sources.push(json!({
+        "source": source.as_str(),
+        "epoch": report.epoch.0,
+        "epoch_begun": report.begun.as_ref().map(|(why, _)| words::epoch_reason(*why)),
+        "files": report.files,
+        "versions": report.versions,
+        "page_bytes": report.page_bytes,
+        "segments": report.segments,
+    }));
 }

@@ -185,7 +185,7 @@ fn replayed_json(replayed: &Replayed) -> Value {
     let parts = replayed.parts.iter().map(|part| {
         json!({
             "source": part.source.as_str(),
-            "base_snapshot_id": part.base.to_string(),
+            "base_snapshot_id": part.base.map(|id| id.to_string()),
             "epoch": part.epoch.0,
             "till": part.till.to_string(),
             "changes": part.changes,

@@ -14,13 +14,15 @@
 
 mod bases;
 mod guard;
+mod pages;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lifeboat_engine::{
-    CaptureIndex, CaptureNews, CaptureReport, CaptureRequest, Engine, Error, SlotWatch, capture, give_up_slot,
+    CaptureIndex, CaptureNews, CaptureReport, CaptureRequest, Engine, Error, PagesRequest, SlotWatch, capture,
+    give_up_slot,
 };
 use lifeboat_model::{Fault, Faulty, SourceName};
 use tokio::sync::Notify;
@@ -28,6 +30,7 @@ use tokio::sync::Notify;
 use bases::Bases;
 pub use bases::BasesTaken;
 use guard::guard;
+pub use pages::{OpenPages, PagesEnd};
 
 /// Opens the routing index of a source, as it was committed last.
 pub type OpenIndex = dyn Fn(&SourceName) -> Result<Box<dyn CaptureIndex>, Error> + Send + Sync;
@@ -54,9 +57,12 @@ pub enum News {
 pub struct Capturing {
     pub engine: Arc<Engine>,
     pub requests: Vec<CaptureRequest>,
+    /// Sources of database files.
+    pub files: Vec<PagesRequest>,
     /// Log that the server may keep for a slot.
     pub slot_limit_bytes: u64,
     pub open_index: Box<OpenIndex>,
+    pub open_pages: Box<OpenPages>,
     pub tell: Box<Tell>,
 }
 
@@ -82,8 +88,9 @@ const OWN_SLOT_PATIENCE: Duration = Duration::from_secs(150);
 
 impl Capturing {
     /// Follows every source until it is told to stop. Must run on a multi-threaded runtime.
-    pub async fn go_on(self) -> Vec<SourceEnd> {
+    pub async fn go_on(self) -> (Vec<SourceEnd>, Vec<PagesEnd>) {
         let (shared, bases) = (Arc::new(self), Bases::default());
+        let files = spawn_files(&shared);
         let taking = tokio::spawn(bases.clone().keep(Arc::clone(&shared)));
         let tasks: Vec<_> = (0..shared.requests.len())
             .map(|number| {
@@ -95,15 +102,17 @@ impl Capturing {
         for (source, task) in tasks {
             ends.push(task.await.unwrap_or_else(|panic| panicked(source, &panic)));
         }
+        let files = ends_of(files).await;
         bases.end();
         let _ = taking.await;
-        ends
+        (ends, files)
     }
 
     /// Captures what has happened until now, with bases where there are none: then once more, so that the log has
     /// come further than they have.
-    pub async fn catch_up(self) -> (Vec<SourceEnd>, Option<BasesTaken>) {
+    pub async fn catch_up(self) -> (Vec<SourceEnd>, Vec<PagesEnd>, Option<BasesTaken>) {
         let shared = Arc::new(self);
+        let files = ends_of(spawn_files(&shared)).await;
         let mut ends = catch_up_once(&shared, |_| true).await;
         let captured: Vec<SourceName> =
             ends.iter().filter(|end| end.error.is_none()).map(|end| end.source.clone()).collect();
@@ -115,7 +124,7 @@ impl Capturing {
                 end.error = again.error;
             }
         }
-        (ends, taken)
+        (ends, files, taken)
     }
 
     fn is_cancelled(&self) -> bool {
@@ -137,6 +146,26 @@ impl Capturing {
             tokio::time::sleep(POLL.min(till.saturating_duration_since(Instant::now()))).await;
         }
     }
+}
+
+type FileTasks = Vec<(SourceName, tokio::task::JoinHandle<PagesEnd>)>;
+
+fn spawn_files(shared: &Arc<Capturing>) -> FileTasks {
+    let one = |request: &PagesRequest| {
+        (request.source.clone(), tokio::spawn(pages::follow(Arc::clone(shared), request.clone())))
+    };
+    shared.files.iter().map(one).collect()
+}
+
+async fn ends_of(tasks: FileTasks) -> Vec<PagesEnd> {
+    let mut ends = Vec::new();
+    for (source, task) in tasks {
+        ends.push(task.await.unwrap_or_else(|panic| {
+            let SourceEnd { source, error, .. } = panicked(source, &panic);
+            PagesEnd { source, report: None, error }
+        }));
+    }
+    ends
 }
 
 async fn catch_up_once(shared: &Arc<Capturing>, is_wanted: impl Fn(&SourceName) -> bool) -> Vec<SourceEnd> {

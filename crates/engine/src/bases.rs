@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
 use lifeboat_model::{
-    Epoch, EpochId, Fault, Faulty, Mark, SegmentNumber, SiteId, SnapshotId, SnapshotRecord, SourceName, Timestamp,
+    Epoch, EpochId, Fault, Faulty, Mark, PartStatus, SegmentNumber, SiteId, SnapshotId, SnapshotRecord, SourceKind,
+    SourceName, Timestamp,
 };
 use lifeboat_repo::{ChangeLog, Site};
 
@@ -135,6 +136,9 @@ async fn first_base<'s>(
     let since = epoch.facts.begun_at.saturating_sub(CLOCKS_DIFFER_MAX);
     let is_usable =
         |record: &&SnapshotRecord| matches!(record.mark, Mark::Good | Mark::Suspect) && record.cut_till >= since;
+    if epoch.facts.kind == SourceKind::Sqlite {
+        return Ok(first_base_of_file(site, source, epoch));
+    }
     for record in site.state().snapshots.iter().filter(is_usable) {
         let manifest = site.manifest(&record.manifest).await?;
         let Some((_, part)) = manifest.part(source) else { continue };
@@ -143,6 +147,23 @@ async fn first_base<'s>(
         }
     }
     Ok(None)
+}
+
+/// A snapshot of a file joins by content: the last one before the epoch, if nothing was written until then; else the
+/// first one since.
+fn first_base_of_file<'s>(
+    site: &'s Site,
+    source: &SourceName,
+    epoch: &Epoch,
+) -> Option<(&'s SnapshotRecord, Timestamp)> {
+    let begun = epoch.facts.begun_at;
+    let usable = site.state().snapshots.iter().filter(|record| matches!(record.mark, Mark::Good | Mark::Suspect));
+    let parts = usable.filter_map(|record| {
+        let part = record.parts.iter().find(|part| part.source == *source)?;
+        (part.status == PartStatus::Complete).then_some((record, part.cut_till))
+    });
+    let (before, since): (Vec<_>, Vec<_>) = parts.partition(|(_, cut_till)| *cut_till < begun);
+    since.into_iter().next().or(before.into_iter().next_back()).map(|(record, till)| (record, till.max(begun)))
 }
 
 /// Whether a site has a snapshot that the epoch's changes go on top of.

@@ -19,6 +19,7 @@ use crate::{Engine, Error, choose_point};
 
 pub(crate) mod base;
 mod cut;
+mod database;
 mod files;
 mod locate;
 mod log;
@@ -53,14 +54,16 @@ pub struct Replayed {
     pub notes: Vec<(SourceName, String)>,
     /// What a person has to decide.
     pub conflicts: Vec<(SourceName, String)>,
+    /// Parts of files that nobody has looked at since the moment.
+    pub unscanned: Vec<SourceName>,
 }
 
 /// One part that is from a change log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayedPart {
     pub source: SourceName,
-    /// The snapshot that the changes went on top of.
-    pub base: SnapshotId,
+    /// The snapshot that the changes went on top of; `None`: the log had all of it itself.
+    pub base: Option<SnapshotId>,
     pub epoch: EpochId,
     /// Every transaction whose commit is not after it belongs to the moment.
     pub till: Lsn,
@@ -82,14 +85,26 @@ pub(crate) async fn open_point(engine: &Engine, id: &SiteId, at: &PointInTime) -
     };
     let record = snapshot_before(&site, &located)?.clone();
     let mut manifest = site.manifest(&record.manifest).await?;
-    let mut replayed =
-        Replayed { moment: located.moment.clone(), parts: Vec::new(), notes: Vec::new(), conflicts: Vec::new() };
+    let mut replayed = Replayed {
+        moment: located.moment.clone(),
+        parts: Vec::new(),
+        notes: Vec::new(),
+        conflicts: Vec::new(),
+        unscanned: Vec::new(),
+    };
     for (source, cut) in &located.cuts {
         rows::replace_part(engine, &site, (source, cut), &mut manifest, &mut replayed).await?;
     }
     for number in 0..manifest.head().parts.len() {
-        if manifest.head().parts[number].record.kind == SourceKind::Files {
-            files::replace_part(&site, (&record, located.at), number, &mut manifest, &mut replayed).await?;
+        match manifest.head().parts[number].record.kind {
+            SourceKind::Files => {
+                files::replace_part(&site, (&record, located.at), number, &mut manifest, &mut replayed).await?;
+            }
+            SourceKind::Sqlite => {
+                let place = (located.at, number);
+                database::replace_part(engine, &site, place, &mut manifest, &mut replayed).await?;
+            }
+            SourceKind::Postgres => {} // done, where it was captured
         }
     }
     Ok(OpenPoint { site, record, manifest, at: located.at, replayed: Some(replayed) })

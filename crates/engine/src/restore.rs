@@ -28,6 +28,7 @@ mod part;
 mod plan;
 mod request;
 mod rows;
+mod since;
 mod stage;
 mod undo;
 

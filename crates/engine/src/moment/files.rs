@@ -23,6 +23,7 @@ pub(super) async fn replace_part(
     let source = manifest.head().parts[number].record.source.clone();
     let Some((later, later_part, scanned_at)) = scan_after(site, (before, at), &source).await? else {
         let note = format!("files are those of {}: they were not looked at since", before.cut_till);
+        replayed.unscanned.push(source.clone());
         replayed.notes.push((source, note));
         return Ok(());
     };

@@ -10,6 +10,7 @@ use lifeboat_repo::{Manifest, Site};
 
 use super::base::BasePlace;
 use super::cut::{AfterEnd, Cut, Moment};
+use super::database::epoch_at;
 use super::is_base;
 use super::log::SourceLog;
 use super::scan::{Scan, Scanned, Search, find_back};
@@ -49,7 +50,8 @@ pub(super) async fn locate(engine: &Engine, site: &Site, at: &PointInTime) -> Re
     let logs = open_logs(engine, site).await?;
     if let PointInTime::Time(time) = at {
         let cuts = cut_at_time(engine, site, logs, *time).await?;
-        return Ok((!cuts.is_empty()).then(|| Located { at: *time, moment: at.clone(), cuts }));
+        let is_captured = !cuts.is_empty() || is_file_captured(engine, site, *time).await?;
+        return Ok(is_captured.then(|| Located { at: *time, moment: at.clone(), cuts }));
     }
     let Found { log, epoch, wanted } = find(site.id(), &logs, at).await?;
     let mut logs = logs;
@@ -74,6 +76,19 @@ pub(super) async fn locate(engine: &Engine, site: &Site, at: &PointInTime) -> Re
     let mut cuts = cut_at_time(engine, site, logs, at_time).await?;
     cuts.insert(source, cut);
     Ok(Some(Located { at: at_time, moment, cuts }))
+}
+
+/// Whether a database file of the site was captured at a time.
+async fn is_file_captured(engine: &Engine, site: &Site, at: Timestamp) -> Result<bool, Error> {
+    let parts = site.state().snapshots.iter().flat_map(|record| &record.parts);
+    let sources: BTreeSet<&SourceName> =
+        parts.filter(|part| part.kind == SourceKind::Sqlite).map(|part| &part.source).collect();
+    for source in sources {
+        if epoch_at(engine, source, at).await?.is_some() {
+            return Ok(true);
+        }
+    }
+    Ok(false)
 }
 
 /// The logs of the sources that the site's snapshots have parts of.

@@ -62,7 +62,7 @@ pub(super) async fn replace_part(
     replayed.conflicts.extend(skipped.conflicts().into_iter().map(|conflict| (source.clone(), conflict)));
     replayed.parts.push(ReplayedPart {
         source: source.clone(),
-        base: cut.base.snapshot,
+        base: Some(cut.base.snapshot),
         epoch: cut.epoch.id,
         till: cut.scan.cut.till,
         changes,

@@ -150,6 +150,7 @@ pub(super) async fn gather(engine: &Engine, request: &RestoreRequest) -> Result<
                 }
             }
         }
+        super::since::keep_written(&mut facts, &mut part, request);
         compare_first(engine, request, &facts, &mut part)?;
         facts.parts.push(part);
     }
