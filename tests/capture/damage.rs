@@ -117,6 +117,7 @@ async fn a_script_that_deletes_a_third_of_the_sites_is_found_first_with_each_sit
     // Each moment is one at which the site's rows are all there, and after which they are not.
     let all = DamageRequest { since: Timestamp(0), source: None };
     let report = find_damage(&engine, &all).await.unwrap();
+    assert_eq!(report.incidents[0].unrouted, 0, "whose each row was is known to the last");
     let ids: Vec<TransactionId> = report.incidents[0].sites.iter().map(|site| site.last_good.before.id).collect();
     assert!(ids.iter().all(|id| id.0 > before) && report.incidents[0].first.commit > Lsn(0));
 

@@ -122,8 +122,8 @@ impl Router {
             }
             open = still;
             if open.len() == before {
-                // Nobody's; those behind it may pass.
-                routed.extend(self.route_now(&open.remove(0), index)?);
+                // It learns no more; those behind it may pass.
+                routed.extend(self.route_at_last(&open.remove(0), index)?);
             }
         }
         routed.sort_by_key(|routed| routed.sequence); // stable: a move is a deletion, then an insert
@@ -133,6 +133,25 @@ impl Router {
     /// Every row of the table is gone.
     pub fn truncate(&mut self, table: &str, index: &mut dyn RoutingIndex) -> Result<(), Error> {
         index.forget_table(table)
+    }
+
+    /// What no parent tells of at the end of a transaction: a row whose parent has gone is whose it was.
+    fn route_at_last(&self, arrived: &Arrived, index: &mut dyn RoutingIndex) -> Result<Vec<Routed>, Error> {
+        let before = match (self.rules.of(&arrived.table.name), &arrived.change) {
+            (Some(rule), RowChange::Update { row, key_before }) => {
+                let key = key_before.clone().unwrap_or_else(|| key_in_row(&arrived.table, row));
+                self.site_before(rule, arrived, &key, index)?
+            }
+            _ => None,
+        };
+        let mut routed = self.route_now(arrived, index)?;
+        for one in routed.iter_mut().filter(|one| one.site.is_none()) {
+            one.site.clone_from(&before);
+            if let RowChange::Update { row, .. } = &one.change {
+                self.note(&arrived.table, row, before.as_ref(), index)?;
+            }
+        }
+        Ok(routed)
     }
 
     fn route_now(&self, arrived: &Arrived, index: &mut dyn RoutingIndex) -> Result<Vec<Routed>, Error> {
