@@ -13,6 +13,7 @@
 //! What is not here: following (`lifeboat-engine`), and how news is told (`lifeboat-cli`).
 
 mod bases;
+mod compactor;
 mod guard;
 mod pages;
 
@@ -91,6 +92,7 @@ impl Capturing {
     pub async fn go_on(self) -> (Vec<SourceEnd>, Vec<PagesEnd>) {
         let (shared, bases) = (Arc::new(self), Bases::default());
         let files = spawn_files(&shared);
+        let compacting = tokio::spawn(compactor::compact(Arc::clone(&shared)));
         let taking = tokio::spawn(bases.clone().keep(Arc::clone(&shared)));
         let tasks: Vec<_> = (0..shared.requests.len())
             .map(|number| {
@@ -103,6 +105,7 @@ impl Capturing {
             ends.push(task.await.unwrap_or_else(|panic| panicked(source, &panic)));
         }
         let files = ends_of(files).await;
+        compacting.abort();
         bases.end();
         let _ = taking.await;
         (ends, files)
@@ -124,6 +127,7 @@ impl Capturing {
                 end.error = again.error;
             }
         }
+        compactor::compact_once(&shared).await;
         (ends, files, taken)
     }
 
