@@ -1,6 +1,17 @@
 //! A mixed load: everything that applications do to rows, from a seed.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use lifeboat_testkit::postgres::site_name;
+
+/// Ends a load also when whoever looks at it fails.
+pub struct Over<'o>(pub &'o AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+}
 
 /// Small numbers that look random, and are the same every time.
 pub struct Seed(pub u64);

@@ -10,5 +10,6 @@ mod index;
 mod killed;
 mod load;
 mod moments;
+mod proved;
 mod replayed;
 mod world;

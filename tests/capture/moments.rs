@@ -12,7 +12,7 @@ use lifeboat_testkit::postgres::{query_text, run_sql, site_name};
 use lifeboat_testkit::world::{backup_all, site_id};
 use tokio::sync::RwLock;
 
-use crate::load::{Seed, transaction};
+use crate::load::{Over, Seed, transaction};
 use crate::world::{SITES, World, engine_over, expect_same, read_snapshot};
 
 /// Changes of structure, and what befalls whole tables, in the order of the run.
@@ -54,15 +54,6 @@ impl Load<'_> {
             // What loses against another is tried no more.
             self.done.fetch_add(u64::from(run_sql(self.url, &sql).is_ok()), Ordering::Relaxed);
         }
-    }
-}
-
-/// Ends the load also when a moment fails.
-struct Over<'l>(&'l AtomicBool);
-
-impl Drop for Over<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, Ordering::Relaxed);
     }
 }
 

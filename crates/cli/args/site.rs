@@ -110,7 +110,8 @@ pub struct CheckArgs {
     #[arg(long, value_name = "PERCENT", num_args = 0..=1, default_missing_value = "100",
           value_parser = clap::value_parser!(u8).range(1..=100))]
     pub read_data: Option<u8>,
-    /// Compare the newest good point of each site with the live data
+    /// Compare the newest good point of each site with the live data; of what is captured, base and change log with the
+    /// live rows of the same moment
     #[arg(long)]
     pub against_source: bool,
 }

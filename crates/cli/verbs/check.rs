@@ -3,12 +3,13 @@
 use lifeboat_engine::{
     CheckRequest, LogCheck, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget, SiteCheck, check, check_logs,
 };
-use lifeboat_engine::{Engine, Error, plan_restore};
+use lifeboat_engine::{Engine, Error, plan_restore, prove_log};
 use lifeboat_model::{PointInTime, SiteId, SourceName, Timestamp, worst_exit_code};
 use lifeboat_repo::{CheckDepth, CheckReport, Finding, LogCheckReport, LogFinding};
 use serde_json::json;
 
 use crate::args::CheckArgs;
+use crate::open::Open;
 use crate::output::{Align, Failed, Outcome, Output, Table, bytes, count};
 use crate::{CliError, Context};
 
@@ -31,8 +32,11 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<Outcome, CliError> {
         open.bars.clear();
         let checks = checks?;
         let logs = check_logs(&open.engine, &request).await?;
-        let outcome = tell(&checks, &logs, context);
+        let mut outcome = tell(&checks, &logs, context);
         if args.against_source {
+            let failed = prove(&open, checks.iter().map(|check| &check.site), context).await?;
+            outcome.failed.extend(failed);
+            outcome.exit_code = worst_exit_code(outcome.failed.iter().map(|failed| failed.exit_code));
             compare(&open.engine, checks.iter().map(|check| &check.site), context).await?;
         }
         Ok(outcome)
@@ -218,6 +222,55 @@ fn site_json(site: &SiteId, report: &CheckReport) -> serde_json::Value {
         "unnamed_objects": report.unnamed_objects,
         "read_back": report.read_back.iter().map(ToString::to_string).collect::<Vec<_>>(),
     })
+}
+
+/// Live rows of what is captured, beside base and log at the same moment.
+async fn prove(open: &Open, sites: impl Iterator<Item = &SiteId>, context: &Context) -> Result<Vec<Failed>, CliError> {
+    let sources: Vec<&SourceName> = open.config.captured().map(|source| &source.name).collect();
+    let mut failed = Vec::new();
+    for site in sites {
+        for source in &sources {
+            context.cancel.check()?;
+            let proof = match prove_log(&open.engine, site, source).await {
+                Ok(Some(proof)) => proof,
+                Ok(None) => continue,
+                Err(error) => {
+                    failed.push(Failed::of_site(site, &CliError::of(&error)));
+                    continue;
+                }
+            };
+            context.output.event(
+                "log_proof",
+                json!({
+                    "site": site.as_str(),
+                    "source": source.as_str(),
+                    "tables": proof.tables,
+                    "rows": proof.rows,
+                    "changes": proof.changes,
+                    "differing": proof.differing,
+                }),
+            );
+            let (rows, changes) = (count(proof.rows), count(proof.changes));
+            if proof.differing.is_empty() {
+                context.output.line(format!(
+                    "{site}/{source}: base and {changes} changes are the {rows} live rows of that moment"
+                ));
+                continue;
+            }
+            failed.push(Failed {
+                site: Some(site.to_string()),
+                message: format!(
+                    "base and change log are not the live rows of the same moment: source=`{source}`, tables=`{}`",
+                    proof.differing.join("`, `")
+                ),
+                hint: Some(format!(
+                    "moments since the newest snapshot are not to be relied on: `lifeboat backup {site}` makes a point that is"
+                )),
+                exit_code: DAMAGE,
+            });
+        }
+    }
+    Ok(failed)
 }
 
 /// What each site's newest good point would change in the live data. Live sites change: a difference

@@ -42,7 +42,7 @@ pub use error::Error;
 pub use fleet::{AnySource, Fleet, SourceHealth};
 pub use hooks::Hooks;
 pub use look::{DiffLine, EntryLine, Listing, cat, diff, list, nearest};
-pub use moment::{FileVersion, Moment, Replayed, ReplayedFile, ReplayedPart, replay_pages};
+pub use moment::{FileVersion, LogProof, Moment, Replayed, ReplayedFile, ReplayedPart, prove_log, replay_pages};
 pub use points::{Point, choose_point, points};
 pub use process::{is_gone, this_process};
 pub use restore::{

@@ -24,6 +24,7 @@ mod files;
 mod locate;
 mod log;
 mod pages;
+mod prove;
 mod rows;
 mod scan;
 mod without;
@@ -32,6 +33,7 @@ use locate::Located;
 
 pub use cut::Moment;
 pub use pages::{FileVersion, ReplayedFile, replay_pages};
+pub use prove::{LogProof, prove_log};
 
 /// One site at one moment, to be read like a snapshot.
 pub(crate) struct OpenPoint {

@@ -35,6 +35,8 @@ pub(super) struct PartCut {
     pub scan: Scan,
     /// Everything but this transaction.
     pub without: Option<TransactionId>,
+    /// Only what a snapshot sees that was taken there; `None`: all up to the cut.
+    pub seen_by: Option<BasePlace>,
 }
 
 /// A snapshot of a part that changes go on top of.
@@ -207,27 +209,27 @@ async fn find_in(log: &SourceLog, epoch: &Epoch, at: &PointInTime) -> Result<Opt
     })
 }
 
-struct PartSearch {
-    moment: Moment,
+pub(super) struct PartSearch {
+    pub moment: Moment,
     /// Snapshots that were taken later are no bases.
-    before: Option<Timestamp>,
-    without: Option<TransactionId>,
+    pub before: Option<Timestamp>,
+    pub without: Option<TransactionId>,
 }
 
-enum Outcome {
+pub(super) enum Outcome {
     Cut(Box<PartCut>),
     Refused(SourceLog, Box<Epoch>, Refused),
 }
 
 #[derive(Debug, Clone, Copy)]
-enum Refused {
+pub(super) enum Refused {
     /// No snapshot in the epoch is before the moment.
     NoBase,
     AfterEnd(AfterEnd),
 }
 
 /// The newest base that sees nothing after the moment, and what lies between them.
-async fn cut_part(
+pub(super) async fn cut_part(
     engine: &Engine,
     site: &Site,
     (log, epoch): (SourceLog, Epoch),
@@ -246,7 +248,9 @@ async fn cut_part(
         let scan = Search { log: &log, site: site.id(), base: place, base_read, moment: search.moment };
         match scan.run(engine, epoch.id).await? {
             Scanned::Found(scan) => {
-                return Ok(Outcome::Cut(Box::new(PartCut { log, epoch, base, scan: *scan, without: search.without })));
+                let without = search.without;
+                let cut = PartCut { log, epoch, base, scan: *scan, without, seen_by: None };
+                return Ok(Outcome::Cut(Box::new(cut)));
             }
             Scanned::BaseIsLater => {}
             Scanned::AfterEnd(end) => return Ok(Outcome::Refused(log, Box::new(epoch), Refused::AfterEnd(end))),

@@ -37,11 +37,7 @@ pub(super) async fn replace_part(
     replayed: &mut Replayed,
 ) -> Result<(), Error> {
     refuse_moved(site, source, cut)?;
-    let base_entries = cut.base.manifest.entries(site, cut.base.part).await?;
-    let mut work = Work::new(engine, site, cut, &base_entries)?;
-    let read = cut.log.log.read_blocks(cut.scan.blocks.clone(), |head, change| work.take(head, change));
-    read.await??;
-    let Done { entries, pack, changes, skipped } = tokio::task::block_in_place(|| work.finish())?;
+    let Done { entries, pack, changes, skipped } = replay(engine, site, cut).await?;
     let Some((number, _)) = manifest.part(source) else {
         return Err(Error::NoSuchThing {
             detail: format!("the snapshot before the moment has no such part: part=`{source}`"),
@@ -68,6 +64,15 @@ pub(super) async fn replace_part(
         changes,
     });
     Ok(())
+}
+
+/// The part's entries at the cut, whose changed rows lie in a file on this host.
+pub(super) async fn replay(engine: &Engine, site: &Site, cut: &PartCut) -> Result<Done, Error> {
+    let base_entries = cut.base.manifest.entries(site, cut.base.part).await?;
+    let mut work = Work::new(engine, site, cut, &base_entries)?;
+    let read = cut.log.log.read_blocks(cut.scan.blocks.clone(), |head, change| work.take(head, change));
+    read.await??;
+    tokio::task::block_in_place(|| work.finish())
 }
 
 fn notes(source: &SourceName, cut: &PartCut, replayed: &mut Replayed) {
@@ -132,10 +137,10 @@ struct Waiting {
     columns: Vec<TableColumns>,
 }
 
-struct Done {
-    entries: Vec<Entry>,
+pub(super) struct Done {
+    pub entries: Vec<Entry>,
     pack: lifeboat_repo::LocalPack,
-    changes: u64,
+    pub changes: u64,
     skipped: Skipped,
 }
 
@@ -162,7 +167,8 @@ impl<'w> Work<'w> {
 
     /// Takes the site's next change.
     fn take(&mut self, head: &TransactionHead, change: SiteChange) -> Result<(), Error> {
-        if !self.base.place.belongs(head, &self.cut.scan.cut) {
+        let is_unseen = self.cut.seen_by.as_ref().is_some_and(|place| !place.sees(head.id));
+        if is_unseen || !self.base.place.belongs(head, &self.cut.scan.cut) {
             return Ok(());
         }
         let SiteChange { sequence, table, change } = change;
