@@ -26,7 +26,7 @@ fn a_wrong_request_is_refused_by_name() {
     refused(&place, &["restore", "acme", "--at", "2001-01-01T00:00:00Z", "--yes"], 10, "no restorable point");
     refused(&place, &["restore", "acme", "--at", "2999-01-01T00:00:00Z", "--yes"], 2, "future");
     refused(&place, &["restore", "acme", "--at", "snapshot:0000000000000000", "--yes"], 2, "0000000000000000");
-    refused(&place, &["restore", "acme", "--at", "lsn:0/1", "--yes"], 2, "not in this version");
+    refused(&place, &["restore", "acme", "--at", "lsn:0/1", "--yes"], 10, "captured");
     refused(&place, &["restore", "acme", "--only", "nosuch", "--yes"], 2, "nosuch");
     refused(&place, &["restore", "acme", "--only", "files/no/such", "--yes"], 2, "no/such");
     refused(&place, &["restore", "acme", "--plan", "0000000000000000"], 10, "plan");

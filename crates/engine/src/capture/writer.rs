@@ -3,14 +3,15 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use lifeboat_model::{
-    ChangeKind, ChangePlace, ChangedTable, ChangedValue, Lsn, RowChange, SegmentNumber, Timestamp, TransactionHead,
+    ChangeKind, ChangePlace, ChangedTable, ChangedValue, Lsn, RowChange, SegmentNumber, SiteId, Timestamp,
+    TransactionHead,
 };
 use lifeboat_repo::{Appender, ChangeLog, SegmentDraft, Unrouted};
 use lifeboat_source::postgres::PostgresSource;
 use lifeboat_source::postgres::capture::{Captured, ServerTime, StructureChange, StructureKind, TableColumns};
 use lifeboat_source::postgres::routing::{Arrived, Routed, Router};
 
-use super::{CaptureIndex, CaptureNews, CaptureReport, IndexPlace, after};
+use super::{CaptureIndex, CaptureNews, CaptureReport, IndexPlace, after, birth};
 use crate::{Engine, Error};
 
 /// Of notes that the capture itself makes: rows went to another site without a change of their own.
@@ -30,6 +31,8 @@ const ASKED_MAX: usize = 16;
 /// What is collected, and what is known to be in the log and in the index already.
 pub(super) struct State {
     draft: SegmentDraft,
+    /// Sites whose own row was inserted.
+    born: BTreeSet<SiteId>,
     /// The transaction that is open.
     head: Option<TransactionHead>,
     /// Every transaction whose commit is not after it has been taken.
@@ -63,6 +66,7 @@ impl State {
             is_structure_new: false,
             foreign: BTreeSet::new(),
             draft: SegmentDraft::default(),
+            born: BTreeSet::new(),
             head: None,
             taken_till: appender.complete_till(),
             logged_till: logged_till(log, appender).await?,
@@ -224,6 +228,11 @@ impl Writer<'_> {
         // The newest segment tells what the log has of a transaction without an end: an empty one would hide it.
         let is_cut = self.is_inside() || self.state.logged_till.is_some_and(|logged| logged.commit > complete_till);
         if !is_cut || self.has_news() {
+            // Before their changes are in the log: what is there leads nowhere without it.
+            for site in std::mem::take(&mut self.state.born) {
+                let published = birth::publish(self.engine, self.source, self.appender.epoch(), &site);
+                tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(published))?;
+            }
             let draft = std::mem::take(&mut self.state.draft);
             let sealed_at = self.known_till(&draft);
             self.appender.append_as_of(draft, complete_till, sealed_at).await?;
@@ -239,6 +248,11 @@ impl Writer<'_> {
             self.state.indexed_till = position;
         }
         Ok(after(self.state.indexed_till.min(self.appender.complete_till())))
+    }
+
+    /// Whether it is the table that has a row for each site.
+    fn is_root(&self, table: &str) -> bool {
+        self.source.config().root.as_ref().is_some_and(|root| root.as_str() == table)
     }
 
     /// What is durable now.
@@ -286,6 +300,11 @@ impl Writer<'_> {
                 continue;
             }
             self.report.changes += 1;
+            if let (Some(site), RowChange::Insert { .. }) = (&site, &change)
+                && self.is_root(&table.name)
+            {
+                self.state.born.insert(site.clone());
+            }
             match &site {
                 Some(site) => self.state.draft.push(site, (head, sequence), &table, &change)?,
                 None => {

@@ -1,0 +1,50 @@
+//! Sites that are first seen in the log: born while their source is followed, and perhaps gone again before any backup.
+//!
+//! Who sees a site's row in the root table inserted, of a site that the bucket knows nothing of, knows that there
+//! was nothing of it when the epoch began. An empty snapshot of that moment says so, and the changes go on top of it.
+//! It is suspect, so that it never is `latest`.
+
+use lifeboat_model::{CommitEvent, Epoch, Generation, Mark, PartRecord, PartStatus, Position, SiteId, SnapshotId};
+use lifeboat_repo::{Ingest, ManifestPart, NewPart, NewSnapshot};
+use lifeboat_source::Source;
+use lifeboat_source::postgres::PostgresSource;
+
+use crate::process::random_id;
+use crate::{Engine, Error, this_process};
+
+/// Publishes where a site's changes begin, unless it has points of its own.
+pub(super) async fn publish(engine: &Engine, source: &PostgresSource, epoch: &Epoch, id: &SiteId) -> Result<(), Error> {
+    if engine.repository.newest_generation(id).await? > Generation(0) {
+        return Ok(());
+    }
+    let mut site = engine.repository.site_for_backup(id, None).await?;
+    let facts = &epoch.facts;
+    let at = facts.begun_at;
+    let record = PartRecord {
+        source: source.name().clone(),
+        kind: source.kind(),
+        status: PartStatus::Absent,
+        entries: 0,
+        logical_bytes: 0,
+        cut_from: at,
+        cut_till: at,
+    };
+    let position = Position(format!("lsn={}, timeline={}, snapshot={}", facts.begins, facts.timeline, facts.snapshot));
+    let identity = tokio::task::block_in_place(|| source.identity(id))?;
+    let part = ManifestPart { record, identity, position, problems: Vec::new(), left_out: Vec::new() };
+    let new = NewSnapshot {
+        id: SnapshotId(random_id()?),
+        mark: Mark::Suspect,
+        mark_reason: Some("nothing was there yet: the site is first seen in the change log".into()),
+        cut_from: at,
+        cut_till: at,
+        parent: None,
+        restore: None,
+        moment: None,
+        parts: vec![NewPart { part, entries: Vec::new() }],
+    };
+    let prepared = Ingest::start(&site, engine.ingest).await?.finish(&site, new).await?;
+    let event = CommitEvent::Published { snapshot: Box::new(prepared.record), index: prepared.index };
+    site.commit(&this_process(), |_, _| Ok(event.clone())).await?;
+    Ok(())
+}
