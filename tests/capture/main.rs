@@ -13,4 +13,5 @@ mod load;
 mod moments;
 mod proved;
 mod replayed;
+mod restored;
 mod world;
