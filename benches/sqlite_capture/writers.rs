@@ -64,7 +64,7 @@ pub fn run(root: &Path) -> Outcome<()> {
     let load = of_text(&std::env::var(LOAD)?)?;
     let all = (0..load.files).map(|number| open(root, number, &load)).collect::<Outcome<Vec<_>>>()?;
     let (began, mut written) = (Instant::now(), 0_u64);
-    while began.elapsed() < Duration::from_secs(load.seconds) {
+    while began.elapsed() < Duration::from_secs(load.seconds + load.warm_up()) {
         let random = noise(written, 8).iter().fold(0_u64, |all, byte| all << 8 | u64::from(*byte));
         let connection = &all[(random >> 20) as usize % all.len()];
         let mut statement = connection.prepare_cached("UPDATE note SET body = ?2 WHERE id = ?1")?;

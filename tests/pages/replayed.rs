@@ -82,7 +82,7 @@ async fn captured(world: &World, seed: u64) -> Commits {
         assert!(!sites.iter().any(|site| matches!(site.outcome, SiteOutcome::Failed(_))), "{sites:?}");
     }
     assert!(report.troubles.is_empty(), "{:?}", report.troubles);
-    assert!(report.versions > 50 && report.segments > 5, "{report:?}");
+    assert!(report.versions > 20 && report.segments > 5, "{report:?}");
     commits
 }
 
@@ -98,7 +98,7 @@ async fn every_version_is_one_of_the_history(seed: u64) {
         let steps = commits[site].len() as u64 + if *site == NEW.0 { 0 } else { 5 };
         let contents = history::contents(seed + place as u64, steps);
         let versions = world.versions(&site_id(site)).await;
-        assert!(versions.len() > 8, "{site}: {} versions", versions.len());
+        assert!(versions.len() > 2, "{site}: {} versions", versions.len());
         all.extend(versions.into_iter().map(|version| (*site, contents.clone(), version)));
         world.expect_as_live(site, &format!("seed {seed}")).await;
     }
@@ -132,7 +132,7 @@ async fn times_are_met(world: &World, commits: &Commits) {
             let (count, _) = history::content(&replica.open());
             let till = |time: Timestamp| commits.iter().filter(|commit| **commit <= time).count() as u64 + old;
             // One that is committing while the file is read may be in it before its commit is noted.
-            let (least, most) = (till(Timestamp(moment.0 - 2_000_000)), till(Timestamp(moment.0)) + 1);
+            let (least, most) = (till(Timestamp(moment.0 - 3_000_000)), till(Timestamp(moment.0)) + 1);
             assert!((least..=most).contains(&count), "{site}: {count} not in {least}..={most}: {replayed:?}");
             assert_eq!(replayed.known_till, moment);
         }

@@ -19,7 +19,7 @@ use crate::Error;
 /// What costs more than this share of the time is done less often: a list of all files, a comparison of a whole file.
 const SHARE_MAX: u32 = 20;
 /// Reads that are shorter are no burden.
-const CHEAP: Duration = Duration::from_millis(50);
+const CHEAP: Duration = Duration::from_millis(250);
 /// A file that does not settle for so long is read although that may leave a trace for a moment.
 const SETTLE_MAX: Duration = Duration::from_secs(3);
 /// A file that could not be read is tried again after this.

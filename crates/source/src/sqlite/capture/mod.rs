@@ -28,8 +28,8 @@ pub use version::{Finished, ReadPage, VersionReader};
 /// What a page adds to the sum of its file.
 pub fn page_hash(number: u32, page: &[u8]) -> PageHash {
     let mut hasher = blake3::Hasher::new();
+    hasher.update(page); // first: it fills whole chunks, which are hashed side by side
     hasher.update(&number.to_le_bytes());
-    hasher.update(page);
     let mut hash = [0; 16];
     hash.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
     PageHash(hash)

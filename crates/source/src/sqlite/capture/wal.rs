@@ -17,7 +17,7 @@ use super::super::stat::{WAL, beside};
 
 const HEADER_LEN: usize = 32;
 const FRAME_HEADER_LEN: usize = 24;
-const READ_BUFFER_LEN: usize = 256 * 1024;
+const READ_BUFFER_LEN: usize = 64 * 1024;
 
 /// Up to which commit a log was looked through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
