@@ -10,6 +10,8 @@ use crate::place::Place;
 
 const FIRST: u32 = 1_000_000;
 const STARTS_WITHIN: Duration = Duration::from_secs(60);
+/// Between two looks at a file, and a little more on a machine that is busy.
+const RESOLUTION_MICROS: i64 = 3_000_000;
 /// The log must have come further than the last moment.
 const SETTLES: Duration = Duration::from_secs(4);
 
@@ -43,15 +45,16 @@ fn now() -> Timestamp {
     Timestamp(i64::try_from(since.as_micros()).expect("a time"))
 }
 
-/// Attachments that rows name and that are not there.
-fn missing(place: &Place, site: &str) -> (usize, Vec<u32>) {
+/// Rows that name an attachment, and those of them whose attachment is not there.
+fn look(place: &Place, site: &str) -> (Vec<u32>, Vec<u32>) {
     let database = rusqlite::Connection::open(place.path(&format!("srv/{site}/notes.db"))).expect("a database");
-    let mut statement = database.prepare("SELECT id FROM note WHERE id >= ?1").expect("a statement");
+    let mut statement = database.prepare("SELECT id FROM note WHERE id >= ?1 ORDER BY id").expect("a statement");
     let ids = statement.query_map([FIRST], |row| row.get(0)).expect("rows");
     let ids: Vec<u32> = ids.map(|id| id.expect("a row")).collect();
     let files = place.path(&format!("srv/{site}/files"));
     let is_missing = |id: &u32| std::fs::read_to_string(file(&files, *id)).ok() != Some(id.to_string());
-    (ids.len(), ids.iter().copied().filter(is_missing).collect())
+    let missing = ids.iter().copied().filter(is_missing).collect();
+    (ids, missing)
 }
 
 fn file(files: &Path, id: u32) -> std::path::PathBuf {
@@ -69,35 +72,45 @@ fn a_row_never_comes_back_without_its_attachment_at_any_moment() {
     let running = capture(&place);
     let files = place.path("srv/acme/files");
     let database = rusqlite::Connection::open(place.path("srv/acme/notes.db")).expect("a database");
-    let mut moments = Vec::new();
+    let (mut moments, mut states) = (Vec::new(), vec![(now(), Vec::new())]);
+    let mut known = Vec::new();
     for number in 0..moments_max * 8 {
         let id = FIRST + number;
         std::fs::write(file(&files, id), id.to_string()).expect("a file");
         database.execute("INSERT INTO note VALUES (?1, 'with its file')", [id]).expect("a row");
+        known.push(id);
+        states.push((now(), known.clone()));
         if number % 5 == 4 {
             database.execute("DELETE FROM note WHERE id = ?1", [id - 3]).expect("a row less");
+            known.retain(|other| *other != id - 3);
+            states.push((now(), known.clone()));
         }
         std::thread::sleep(Duration::from_millis(u64::from(number * 37 % 90)));
         if number % 8 == 5 {
-            moments.push((now(), missing(&place, "acme").0));
+            moments.push((now(), states.len() - 1));
         }
         if number == moments_max * 4 {
             place.ok(&["backup", "--all"]); // a scan in the middle
         }
     }
     std::thread::sleep(SETTLES);
-    let last = missing(&place, "acme").0;
-    let mut counts = Vec::new();
-    for (at, rows_then) in &moments {
+    let last = look(&place, "acme").0;
+    assert_eq!(last, known);
+    let mut found = Vec::new();
+    for (at, then) in &moments {
         let said = place.ok(&["restore", "acme", "--at", &at.to_string(), "--yes", "--json"]);
-        let (rows, missing) = missing(&place, "acme");
-        assert_eq!(missing, Vec::<u32>::new(), "{at}: {rows} rows");
-        assert!(rows <= *rows_then, "{at}: {rows} rows, {rows_then} then");
-        counts.push(rows);
+        let (rows, missing) = look(&place, "acme");
+        assert_eq!(missing, Vec::<u32>::new(), "{at}: {} rows", rows.len());
+        // What the database was at the moment, or at the look before it.
+        let state = states[..=*then].iter().rposition(|(_, known)| *known == rows);
+        let state = state.unwrap_or_else(|| panic!("{at}: never was so: {} rows", rows.len()));
+        let next = states.get(state + 1).map_or(*at, |(since, _)| *since);
+        assert!(state == *then || at.0 - next.0 <= RESOLUTION_MICROS, "{at}: as it was before {next}");
+        found.push(state);
         let done: serde_json::Value = serde_json::from_str(said.out.lines().last().unwrap_or_default()).expect("JSON");
         place.ok(&["undo", done["restore_id"].as_str().expect("an id"), "--yes"]);
-        assert_eq!(self::missing(&place, "acme"), (last, Vec::new()), "{at}: undone");
+        assert_eq!(look(&place, "acme"), (last.clone(), Vec::new()), "{at}: undone");
     }
-    assert!(counts.last() > counts.first() && counts.windows(2).all(|pair| pair[0] <= pair[1]), "{counts:?}");
+    assert!(found.last() > found.first() && found.is_sorted(), "{found:?}");
     drop(running);
 }

@@ -308,6 +308,7 @@ pub fn epoch() -> Epoch {
             begun_at: NOON,
             why: EpochReason::SlotLost,
             note: "wal_status was lost".to_owned(),
+            sound_till: Some(Timestamp(1_650_000_000_000_000)),
         },
     }
 }

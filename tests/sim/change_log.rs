@@ -36,6 +36,7 @@ pub fn facts() -> EpochFacts {
         begun_at: Timestamp(1),
         why: EpochReason::First,
         note: String::new(),
+        sound_till: None,
     }
 }
 

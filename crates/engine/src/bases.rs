@@ -102,6 +102,11 @@ pub(crate) async fn epoch_seen(log: &ChangeLog, id: EpochId) -> Result<EpochSeen
             before => log.segments(id, before..=before).await?.pop(),
         };
     }
+    if log.newest().is_some_and(|newest| newest.epoch > id) {
+        // What was found late was missing before it was found.
+        let sound_till = log.epoch(id.next()).await?.facts.sound_till;
+        till = till.map(|till| sound_till.map_or(till, |sound| sound.min(till)));
+    }
     Ok(EpochSeen { epoch, till, has_ended })
 }
 

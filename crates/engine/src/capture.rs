@@ -26,6 +26,7 @@ use crate::fleet::AnySource;
 use crate::{Engine, Error, bases, this_process};
 
 mod birth;
+mod counted;
 mod follow;
 mod news;
 mod slot;
@@ -35,6 +36,7 @@ pub use news::{CaptureNews, TellNews};
 pub use slot::{SlotDanger, SlotWatch, give_up_slot, look_at_slot, look_for_drift};
 pub(crate) use writer::{COLUMNS, DROPPED, MOVED, OWN_NOTES, STRUCTURE};
 
+use counted::{Broken, CountedOn, other_table};
 use follow::follow;
 use writer::{State, Writer};
 
@@ -113,11 +115,14 @@ pub async fn capture(
     index: &mut dyn CaptureIndex,
     tell: &TellNews,
 ) -> Result<CaptureReport, Error> {
-    let mut broken = request.given_up.clone().map(|note| (EpochReason::SlotLost, note));
+    let given_up = |detail| (EpochReason::SlotLost, Broken { detail, sound_till: None });
+    let mut broken = request.given_up.clone().map(given_up);
     loop {
         engine.check_cancelled()?;
         match capture_epoch(engine, request, (&mut *index, tell), broken.take()).await {
-            Err(Error::EpochBroken { detail, .. }) => broken = Some((EpochReason::TableRewritten, detail)),
+            Err(Error::EpochBroken { detail, sound_till, .. }) => {
+                broken = Some((EpochReason::TableRewritten, Broken { detail, sound_till }));
+            }
             other => return other,
         }
     }
@@ -127,18 +132,18 @@ async fn capture_epoch(
     engine: &Engine,
     request: &CaptureRequest,
     (index, tell): (&mut dyn CaptureIndex, &TellNews),
-    broken: Option<(EpochReason, String)>,
+    broken: Option<(EpochReason, Broken)>,
 ) -> Result<CaptureReport, Error> {
     let source = postgres_source(engine, &request.source)?;
     let log = ChangeLog::open(&engine.repository, &request.source).await?;
     let end = match (log.appender().await?, broken) {
-        (_, Some((why, note))) => LogEnd::Over { why, note },
+        (_, Some((why, broken))) => LogEnd::Over { why, broken },
         (Some(appender), None) => tokio::task::block_in_place(|| judge(source, appender, index))?,
-        (None, None) => LogEnd::Over { why: EpochReason::First, note: "nothing was captured before".into() },
+        (None, None) => LogEnd::over(EpochReason::First, "nothing was captured before".into()),
     };
     let begun = match end {
         LogEnd::GoOn(appender) => go_on(source, *appender, index)?,
-        LogEnd::Over { why, note } => begin_epoch(source, &log, (why, note), index).await?,
+        LogEnd::Over { why, broken } => begin_epoch(source, &log, (why, broken), index).await?,
     };
     let Begun { appender, following: Following { mut stream, router }, report } = begun;
     tell(CaptureNews::of(&report));
@@ -154,8 +159,15 @@ enum LogEnd {
     /// What comes next is another epoch.
     Over {
         why: EpochReason,
-        note: String,
+        broken: Broken,
     },
+}
+
+impl LogEnd {
+    /// All of the log until then is whole.
+    fn over(why: EpochReason, detail: String) -> Self {
+        Self::Over { why, broken: Broken { detail, sound_till: None } }
+    }
 }
 
 /// Everything that following needs.
@@ -170,7 +182,7 @@ fn judge(source: &PostgresSource, appender: Appender, index: &mut dyn CaptureInd
     let facts = &appender.epoch().facts;
     let server = ServerIdentity { system_identifier: facts.system_identifier.clone(), timeline: facts.timeline };
     let followed = Followed { server, slot: facts.slot.clone(), confirmed: after(appender.complete_till()) };
-    let over = |why, note: String| Ok(LogEnd::Over { why, note });
+    let over = |why, note: String| Ok(LogEnd::over(why, note));
     let confirmed = match source.slot_state(&followed)? {
         SlotState::Ready(facts) => facts.confirmed,
         SlotState::InUse { process, .. } => return Err(in_use(source, &followed.slot, process)),
@@ -197,26 +209,15 @@ fn judge(source: &PostgresSource, appender: Appender, index: &mut dyn CaptureInd
         place.epoch == epoch && place.position <= appender.complete_till() && is_whole
     });
     if is_of_log {
-        let router = source.current_router()?;
-        if let Some(table) = differs(&index.counted_on()?, &router.counted_on()) {
-            let note = format!("a table has another name, or other rows, than the index counts on: table=`{table}`");
-            return over(EpochReason::TableRewritten, note);
+        let (router, counted) = (source.current_router()?, CountedOn::load(index)?);
+        if let Some(table) = other_table(&counted.tables, &router.counted_on()) {
+            let detail = format!("a table has another name, or other rows, than the index counts on: table=`{table}`");
+            let sound_till = Some(counted.looked_at.unwrap_or(appender.epoch().facts.begun_at));
+            return Ok(LogEnd::Over { why: EpochReason::TableRewritten, broken: Broken { detail, sound_till } });
         }
         return Ok(LogEnd::GoOn(Box::new(appender)));
     }
     over(EpochReason::Asked, "the routing index of this host is gone, or does not belong to the log".into())
-}
-
-/// A table that an index counts on, and that is not what it was. One that is new is none, nor is one that is
-/// gone, under any name: the stream says when it was dropped.
-fn differs(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Option<String> {
-    let number = |counted: &str| counted.split(' ').next().map(str::to_owned);
-    let is_gone = |counted: &String| !now.values().any(|now| number(now) == number(counted));
-    let is_other = |(table, counted): &(&String, &String)| match now.get(*table) {
-        Some(now) => now != *counted,
-        None => !is_gone(counted),
-    };
-    before.iter().find(is_other).map(|(table, _)| table.clone())
 }
 
 /// From where the index is: it may be behind the log, and must see what it lacks once more.
@@ -232,14 +233,16 @@ fn go_on(source: &PostgresSource, appender: Appender, index: &mut dyn CaptureInd
 async fn begin_epoch(
     source: &PostgresSource,
     log: &ChangeLog,
-    (why, note): (EpochReason, String),
+    (why, broken): (EpochReason, Broken),
     index: &mut dyn CaptureIndex,
 ) -> Result<Begun, Error> {
     index.clear()?;
     let gap_from = match log.newest() {
         // One that is damaged is not in the way of the next.
         Some(newest) => {
-            bases::epoch_seen(log, newest.epoch).await.ok().map(|seen| seen.till.unwrap_or(seen.epoch.facts.begun_at))
+            let seen = bases::epoch_seen(log, newest.epoch).await.ok();
+            let till = seen.map(|seen| seen.till.unwrap_or(seen.epoch.facts.begun_at));
+            till.map(|till| broken.sound_till.map_or(till, |sound| sound.min(till)))
         }
         None => None,
     };
@@ -255,7 +258,8 @@ async fn begin_epoch(
         snapshot: prepared.snapshot.clone(),
         begun_at: Timestamp::now(),
         why,
-        note: note.clone(),
+        note: broken.detail.clone(),
+        sound_till: broken.sound_till,
     };
     let appender = match log.begin_epoch(facts, &this_process()).await {
         Ok(appender) => appender,
@@ -267,13 +271,14 @@ async fn begin_epoch(
     let (epoch, begins) = (appender.epoch().id, prepared.begins);
     index.commit(&IndexPlace { epoch, position: begins, unrouted: 0 })?;
     let mut report = CaptureReport::new(epoch, begins);
-    report.begun = Some((why, note));
+    report.begun = Some((why, broken.detail));
     report.gap_from = gap_from;
     let only = prepared.coverage.snapshots_only.iter();
     report.snapshots_only = only.map(|only| (only.table.to_string(), only.reason.clone())).collect();
     report.structure_is_noted = prepared.structure == StructureNotes::Noted;
+    let (leaves, begun_at) = (prepared.leaves.clone(), appender.epoch().facts.begun_at);
     let following = tokio::task::block_in_place(|| prepared.begin())?;
-    index.count_on(&following.router.counted_on())?;
+    CountedOn::begin(following.router.counted_on(), leaves, begun_at).keep(index)?;
     Ok(Begun { appender, following, report })
 }
 

@@ -195,6 +195,7 @@ async fn begin_epoch(
         begun_at,
         why: *why,
         note: note.clone(),
+        sound_till: None,
     };
     Ok(log.begin_epoch(facts, &this_process()).await?)
 }

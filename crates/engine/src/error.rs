@@ -33,7 +33,12 @@ pub enum Error {
     CapturedElsewhere { source_name: lifeboat_model::SourceName, detail: String },
     /// What was followed ends here: the next capture begins a new epoch.
     #[error("the source's changes cannot be followed over this: source=`{source_name}`, {detail}")]
-    EpochBroken { source_name: lifeboat_model::SourceName, detail: String },
+    EpochBroken {
+        source_name: lifeboat_model::SourceName,
+        detail: String,
+        /// It may have been so since then; `None`: all before the end is whole.
+        sound_till: Option<lifeboat_model::Timestamp>,
+    },
     #[error("stored data of the site is damaged: site=`{site}`, {detail}")]
     Damaged { site: SiteId, detail: String },
     #[error("the restored data is not what the snapshot holds: site=`{site}`, {detail}")]

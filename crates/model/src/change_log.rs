@@ -39,6 +39,8 @@ pub struct EpochFacts {
     pub why: EpochReason,
     /// More about why, for a person.
     pub note: String,
+    /// Where it was found late: what the epoch before says of any time after this one may lack changes.
+    pub sound_till: Option<Timestamp>,
 }
 
 /// Why an epoch was begun.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use lifeboat_model::{Fault, Faulty, Lsn};
 use lifeboat_source::postgres::capture::{CaptureStream, Captured, ServerClock};
 
+use super::counted::Broken;
 use super::writer::Writer;
 use super::{CaptureNews, CaptureRequest, TellNews, after};
 use crate::{Engine, Error};
@@ -31,7 +32,7 @@ struct Ending {
     /// Everything that committed before it is to be durable.
     at: Lsn,
     /// Why the epoch ends with it.
-    broken: Option<String>,
+    broken: Option<Broken>,
 }
 
 /// Takes what the source says until it is time to stop; what was taken is durable then.
@@ -67,6 +68,9 @@ pub(super) async fn follow(
         if broken.is_some() && ending.as_ref().is_none_or(|ending| ending.broken.is_none()) {
             ending = ending_now(writer, broken)?;
         }
+        if let (Some(ending), Some(till)) = (&mut ending, writer.state.counted.suspected_till()) {
+            ending.at = ending.at.max(till);
+        }
         is_over = ending.as_ref().is_some_and(|ending| after(writer.taken_till()) >= ending.at) && !writer.is_inside();
         is_over |= engine.cancel.load(Ordering::Relaxed);
         let age = flushed.elapsed();
@@ -82,7 +86,9 @@ pub(super) async fn follow(
         }
     }
     match ending.and_then(|ending| ending.broken).filter(|_| !engine.cancel.load(Ordering::Relaxed)) {
-        Some(detail) => Err(Error::EpochBroken { source_name: request.source.clone(), detail }),
+        Some(Broken { detail, sound_till }) => {
+            Err(Error::EpochBroken { source_name: request.source.clone(), detail, sound_till })
+        }
         None => Ok(()),
     }
 }
@@ -93,7 +99,7 @@ fn take_some(
     (stream, writer): (&mut CaptureStream, &mut Writer<'_>),
     looks: &mut Looks,
     tell: &TellNews,
-) -> Result<Option<String>, Error> {
+) -> Result<Option<Broken>, Error> {
     let began = Instant::now();
     loop {
         let captured = stream.next(WAIT).map_err(|error| broken_or(error, stream, request))?;
@@ -131,9 +137,11 @@ impl Clock {
 /// Why the stream is over: what goes on later, or what cannot.
 fn broken_or(error: lifeboat_source::Error, stream: &CaptureStream, request: &CaptureRequest) -> Error {
     match stream.has_lost_publication() {
-        true => {
-            Error::EpochBroken { source_name: request.source.clone(), detail: "somebody dropped a publication".into() }
-        }
+        true => Error::EpochBroken {
+            source_name: request.source.clone(),
+            detail: "somebody dropped a publication".into(),
+            sound_till: None, // the first change since cannot be read
+        },
         false => error.into(),
     }
 }
@@ -147,15 +155,21 @@ struct Looks {
 
 impl Looks {
     /// Looks at the tables if it is time to. Gives why the epoch must end, if it must.
-    fn look(&mut self, writer: &mut Writer<'_>, tell: &TellNews) -> Result<Option<String>, Error> {
+    fn look(&mut self, writer: &mut Writer<'_>, tell: &TellNews) -> Result<Option<Broken>, Error> {
+        if let Some(detail) = writer.state.counted.decide(after(writer.taken_till())) {
+            return Ok(Some(Broken { detail, sound_till: Some(writer.sound_till()) }));
+        }
         // A router is not changed in the middle of a transaction.
         let is_due = self.last.is_none_or(|last| last.elapsed() >= LOOK_EVERY);
         if writer.is_inside() || !(writer.is_structure_new() || is_due) {
             return Ok(None);
         }
         self.last = Some(Instant::now());
-        let drift = match writer.source.drift() {
-            Ok(drift) => drift,
+        let looked = ServerClock::default()
+            .ask(writer.source)
+            .and_then(|now| Ok((now, writer.source.drift()?, writer.source.partitions()?)));
+        let (now, drift, partitions) = match looked {
+            Ok(looked) => looked,
             Err(error) if error.fault() == Fault::Retry => {
                 tell(CaptureNews::LookFailed(error.to_string()));
                 return Ok(None);
@@ -167,15 +181,28 @@ impl Looks {
             tell(CaptureNews::Unclassed(unclassed.clone()));
             self.told = unclassed;
         }
-        if let Some(hides) = drift.hides() {
-            return Ok(Some(format!("somebody changed a publication, {hides}")));
+        let hides = drift.hides().map(|hides| format!("somebody changed a publication, {hides}"));
+        let differs = hides.or_else(|| writer.partitions_differ(&partitions));
+        let broken = match differs {
+            None if !drift.differences.is_empty() => {
+                let (router, left) = writer.source.join_empty_tables()?;
+                writer.state.counted.count_on(router.counted_on());
+                writer.router = router;
+                left.first().map(|table| format!("a table joined that has rows already: table=`{table}`"))
+            }
+            differs => differs,
+        };
+        match broken {
+            Some(detail) => Ok(Some(Broken { detail, sound_till: Some(writer.sound_till()) })),
+            None if writer.state.counted.is_suspicious() => {
+                writer.state.counted.suspect_till(ServerClock::default().ask(writer.source)?.position);
+                Ok(None)
+            }
+            None => {
+                writer.state.counted.looked(now.at);
+                writer.state.counted.keep(writer.index)?;
+                Ok(None)
+            }
         }
-        if drift.differences.is_empty() {
-            return Ok(None);
-        }
-        let (router, left) = writer.source.join_empty_tables()?;
-        writer.index.count_on(&router.counted_on())?;
-        writer.router = router;
-        Ok(left.first().map(|table| format!("a table joined that has rows already: table=`{table}`")))
     }
 }

@@ -8,9 +8,12 @@ use lifeboat_model::{
 };
 use lifeboat_repo::{Appender, ChangeLog, SegmentDraft, Unrouted};
 use lifeboat_source::postgres::PostgresSource;
-use lifeboat_source::postgres::capture::{Captured, ServerTime, StructureChange, StructureKind, TableColumns};
+use lifeboat_source::postgres::capture::{
+    Captured, Partitions, ServerTime, StructureChange, StructureKind, TableColumns,
+};
 use lifeboat_source::postgres::routing::{Arrived, Routed, Router};
 
+use super::counted::{CountedOn, unseen};
 use super::{CaptureIndex, CaptureNews, CaptureReport, IndexPlace, after, birth};
 use crate::{Engine, Error};
 
@@ -52,6 +55,7 @@ pub(super) struct State {
     is_structure_new: bool,
     /// Tables that are shown, and whose rows are no site's.
     foreign: BTreeSet<String>,
+    pub counted: CountedOn,
 }
 
 impl State {
@@ -64,6 +68,7 @@ impl State {
             known_till: appender.newest().map_or(appender.epoch().facts.begun_at, |newest| newest.sealed_at),
             asked: VecDeque::new(),
             is_structure_new: false,
+            counted: CountedOn::load(index)?,
             foreign: BTreeSet::new(),
             draft: SegmentDraft::default(),
             born: BTreeSet::new(),
@@ -170,6 +175,7 @@ impl Writer<'_> {
                 self.write(&head, waiting)?;
                 if needed != Needed::Nothing {
                     tables.iter().try_for_each(|table| self.router.truncate(&table.name, self.index))?;
+                    tables.iter().for_each(|table| self.state.counted.truncated(&table.name));
                 }
                 if needed == Needed::Both {
                     let names: Vec<&str> = tables.iter().map(|table| table.name.as_str()).collect();
@@ -190,6 +196,11 @@ impl Writer<'_> {
             }
             Captured::Commit { end } => {
                 let head = self.head()?;
+                if let Some((root, what)) =
+                    self.state.counted.end_transaction().filter(|(root, _)| self.router.knows(root))
+                {
+                    return Err(self.broken_at_once(unseen(&root, &what)));
+                }
                 let waiting = self.router.end_transaction(self.index)?;
                 self.write(&head, waiting)?;
                 if head.commit > self.appender.complete_till() {
@@ -227,6 +238,7 @@ impl Writer<'_> {
         let complete_till = self.appender.complete_till().max(self.state.taken_till);
         // The newest segment tells what the log has of a transaction without an end: an empty one would hide it.
         let is_cut = self.is_inside() || self.state.logged_till.is_some_and(|logged| logged.commit > complete_till);
+        self.state.counted.keep(self.index)?;
         if !is_cut || self.has_news() {
             // Before their changes are in the log: what is there leads nowhere without it.
             for site in std::mem::take(&mut self.state.born) {
@@ -328,6 +340,7 @@ impl Writer<'_> {
             return Ok(());
         }
         self.state.is_structure_new = true;
+        self.state.counted.note(&change);
         let known = self.router.knows(change.root.as_ref().unwrap_or(&change.table));
         match &change.kind {
             StructureKind::Rewritten { .. } if known => {
@@ -357,7 +370,23 @@ impl Writer<'_> {
     }
 
     fn broken(&self, what: &str, table: &str) -> Error {
-        Error::EpochBroken { source_name: self.report_source(), detail: format!("{what}: table=`{table}`") }
+        self.broken_at_once(format!("{what}: table=`{table}`"))
+    }
+
+    /// All before it is whole.
+    fn broken_at_once(&self, detail: String) -> Error {
+        Error::EpochBroken { source_name: self.report_source(), detail, sound_till: None }
+    }
+
+    /// How partitions of followed tables differ from what is counted on.
+    pub fn partitions_differ(&mut self, now: &Partitions) -> Option<String> {
+        let router = &self.router;
+        self.state.counted.differs(now, &|table| router.knows(table))
+    }
+
+    /// Till when nothing can have changed unseen.
+    pub fn sound_till(&self) -> Timestamp {
+        self.state.counted.looked_at.unwrap_or(self.appender.epoch().facts.begun_at)
     }
 
     fn write_unrouted(

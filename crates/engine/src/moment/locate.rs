@@ -248,6 +248,10 @@ pub(super) async fn cut_part(
         let scan = Search { log: &log, site: site.id(), base: place, base_read, moment: search.moment };
         match scan.run(engine, epoch.id).await? {
             Scanned::Found(scan) => {
+                let at = search.before.or(scan.last_commit);
+                if let Some(sound) = log.sound_till(epoch.id).filter(|sound| at.is_some_and(|at| at > *sound)) {
+                    return Ok(Outcome::Refused(log, Box::new(epoch), Refused::AfterEnd(AfterEnd(Some(sound)))));
+                }
                 let without = search.without;
                 let cut = PartCut { log, epoch, base, scan: *scan, without, seen_by: None };
                 return Ok(Outcome::Cut(Box::new(cut)));

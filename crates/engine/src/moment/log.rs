@@ -33,6 +33,11 @@ impl SourceLog {
         self.log.source()
     }
 
+    /// After which an epoch may lack changes, though it goes on; `None`: it lacks none.
+    pub fn sound_till(&self, epoch: EpochId) -> Option<Timestamp> {
+        self.epochs.iter().find(|other| other.id == epoch.next()).and_then(|next| next.facts.sound_till)
+    }
+
     /// The number of an epoch's newest segment; 0: it has none.
     pub async fn last_number(&self, epoch: EpochId) -> Result<u64, Error> {
         Ok(self.log.newest_segment(epoch).await?.map_or(0, |segment| segment.number.0))

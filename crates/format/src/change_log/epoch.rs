@@ -24,6 +24,7 @@ struct EpochBody {
     why: EpochReason,
     note: String,
     writer: WriterIdentity,
+    sound_till: Option<Timestamp>,
 }
 
 wire_map!(EpochBody {
@@ -40,6 +41,7 @@ wire_map!(EpochBody {
     10: why,
     11: note,
     12: writer,
+    13: sound_till,
 });
 
 struct LogCommitBody {
@@ -57,7 +59,7 @@ wire_map!(LogCommitBody { 0: number, 1: previous, 2: written_at, 3: writer, 4: e
 pub fn encode_epoch(keys: &SiteKeys, epoch: &Epoch) -> Result<Vec<u8>> {
     let Epoch { id, nonce, writer, facts } = epoch.clone();
     let EpochFacts { source, kind, system_identifier, timeline, slot, database, .. } = facts;
-    let EpochFacts { begins, snapshot, begun_at, why, note, .. } = epoch.facts.clone();
+    let EpochFacts { begins, snapshot, begun_at, why, note, sound_till, .. } = epoch.facts.clone();
     let body = EpochBody {
         id,
         source,
@@ -72,6 +74,7 @@ pub fn encode_epoch(keys: &SiteKeys, epoch: &Epoch) -> Result<Vec<u8>> {
         why,
         note,
         writer,
+        sound_till,
     };
     encode_body(keys, ObjectKind::Epoch, nonce, &body)
 }
@@ -85,9 +88,21 @@ pub fn decode_epoch(keys: &SiteKeys, source: &SourceName, id: EpochId, bytes: &[
         return Err(Error::damaged("epoch", detail));
     }
     let EpochBody { id, source, kind, system_identifier, timeline, slot, database, .. } = body;
-    let EpochBody { begins, snapshot, begun_at, why, note, writer, .. } = body;
-    let facts =
-        EpochFacts { source, kind, system_identifier, timeline, slot, database, begins, snapshot, begun_at, why, note };
+    let EpochBody { begins, snapshot, begun_at, why, note, sound_till, writer, .. } = body;
+    let facts = EpochFacts {
+        source,
+        kind,
+        system_identifier,
+        timeline,
+        slot,
+        database,
+        begins,
+        snapshot,
+        begun_at,
+        why,
+        note,
+        sound_till,
+    };
     Ok(Epoch { id, nonce, writer, facts })
 }
 

@@ -145,7 +145,7 @@ pub fn line(event: &Captured) -> Option<String> {
             format!("truncate {}", names.join(" "))
         }
         Captured::Structure { change, .. } => match &change.kind {
-            StructureKind::Altered { tag, columns } => {
+            StructureKind::Altered { tag, columns, .. } => {
                 let columns: Vec<String> =
                     columns.iter().map(|column| format!("{}={}", column.number, column.name)).collect();
                 format!("altered {} {tag}: {}", change.table, columns.join(" "))

@@ -28,6 +28,7 @@ fn epoch() -> Epoch {
             begun_at: Timestamp(0),
             why: EpochReason::First,
             note: String::new(),
+            sound_till: None,
         },
     }
 }

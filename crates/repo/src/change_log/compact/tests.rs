@@ -37,6 +37,7 @@ fn facts() -> EpochFacts {
         begun_at: Timestamp(1),
         why: EpochReason::First,
         note: String::new(),
+        sound_till: None,
     }
 }
 

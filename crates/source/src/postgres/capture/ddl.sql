@@ -27,7 +27,14 @@ BEGIN
                         'missing', CASE WHEN a.atthasmissing THEN (a.attmissingval::text::text[])[1] END)
                         ORDER BY a.attnum), '[]')
                     FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-                        AND a.attgenerated = ''))
+                        AND a.attgenerated = ''),
+                -- What holds the rows of a partitioned table: a partition that comes with rows, or goes with them,
+                -- is in no change of a row.
+                'leaves', CASE WHEN c.relkind = 'p' OR c.relispartition THEN (
+                    SELECT coalesce(jsonb_agg(jsonb_build_object('oid', l.oid::int8, 'file', l.relfilenode::int8,
+                        'has_rows', pg_relation_size(l.oid) > 0) ORDER BY l.oid), '[]')
+                    FROM pg_partition_tree(CASE WHEN c.relispartition THEN pg_partition_root(c.oid) ELSE c.oid END) t
+                        JOIN pg_class l ON l.oid = t.relid WHERE t.isleaf AND l.relkind = 'r') END)
             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
             WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname !~ '^lifeboat_'
                 AND c.oid IN (SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_class'::regclass)

@@ -11,8 +11,9 @@ use std::time::Duration;
 
 use lifeboat_model::{Lsn, Timestamp};
 
+use super::partitions::leaves;
 use super::{
-    CaptureStream, Coverage, Followed, NewSlot, ReplicationSession, ServerIdentity, SlotState, StructureNotes,
+    CaptureStream, Coverage, Followed, Leaf, NewSlot, ReplicationSession, ServerIdentity, SlotState, StructureNotes,
     capture_name, coverage, drop_slot, note_structure, set_up, slot_state,
 };
 use crate::postgres::routing::{Router, RoutingIndex};
@@ -39,10 +40,15 @@ pub struct Prepared {
     pub snapshot: String,
     pub coverage: Coverage,
     pub structure: StructureNotes,
+    /// Partitions of the snapshot.
+    pub leaves: Vec<(String, Leaf)>,
     session: ReplicationSession,
     router: Router,
     of: Server,
 }
+
+/// The snapshot, and what was under it.
+type Filled = (String, Router, Vec<(String, Leaf)>);
 
 /// Where a server's log was at a time by the server's own clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -133,8 +139,8 @@ impl PostgresSource {
         let mut replication = ReplicationSession::connect(self.server())?;
         let server = replication.identify()?;
         let NewSlot { consistent, snapshot } = replication.create_slot(&slot, SLOT_PATIENCE)?;
-        let made = self.fill(index, &snapshot);
-        let (snapshot, router) = made.inspect_err(|_| {
+        let made = self.fill(index, &snapshot, structure == StructureNotes::Noted);
+        let (snapshot, router, leaves) = made.inspect_err(|_| {
             // A slot that nobody follows keeps the server's log for ever.
             let _ = self.server().connect().and_then(|mut session| drop_slot(&mut session, &slot));
         })?;
@@ -146,6 +152,7 @@ impl PostgresSource {
             snapshot,
             coverage: covered,
             structure,
+            leaves,
             session: replication,
             router,
             of: self.server().clone(),
@@ -153,7 +160,7 @@ impl PostgresSource {
     }
 
     /// Reads whose each row is, under the slot's own snapshot.
-    fn fill(&self, index: &mut dyn RoutingIndex, snapshot: &str) -> Result<(String, Router), Error> {
+    fn fill(&self, index: &mut dyn RoutingIndex, snapshot: &str, are_noted: bool) -> Result<Filled, Error> {
         let mut session = self.server().connect()?;
         let adopt = format!(
             "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT '{}'",
@@ -167,7 +174,7 @@ impl PostgresSource {
         for query in router.index_queries(&classes, &catalogue) {
             query.fill(&mut session, index)?;
         }
-        Ok((seen, router))
+        Ok((seen, router, leaves(&mut session, are_noted)?))
     }
 }
 

@@ -16,6 +16,7 @@
 mod drift;
 mod follow;
 mod output;
+mod partitions;
 mod publication;
 mod pump;
 mod relations;
@@ -28,6 +29,7 @@ mod wire;
 
 pub use drift::Drift;
 pub use follow::{Following, Prepared, ServerClock, ServerTime};
+pub use partitions::Partitions;
 pub use publication::{
     Coverage, Difference, SnapshotsOnly, coverage, differences, publication_names, set_up, take_down,
 };
@@ -35,5 +37,6 @@ pub use session::{ReplicationSession, ServerIdentity};
 pub use slot::{Followed, NewSlot, SlotFacts, SlotSeen, SlotState, capture_name, drop_slot, slot_facts, slot_state};
 pub use stream::{CaptureStream, Captured};
 pub use structure::{
-    StructureChange, StructureColumn, StructureKind, StructureNotes, TableColumns, forget_structure, note_structure,
+    Leaf, StructureChange, StructureColumn, StructureKind, StructureNotes, TableColumns, forget_structure,
+    note_structure,
 };

@@ -37,14 +37,27 @@ pub struct StructureChange {
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StructureKind {
-    /// `tag` is the command, such as `ALTER TABLE`; the columns are those after it.
-    Altered { tag: String, columns: Vec<StructureColumn> },
+    /// `tag` is the command, such as `ALTER TABLE`; columns and, of partitioned tables, leaves are those after it.
+    Altered { tag: String, columns: Vec<StructureColumn>, leaves: Option<Vec<Leaf>> },
     /// The table, or this column of it.
     Dropped { tag: String, column: Option<String> },
     /// All of its rows were written anew, which the stream does not show.
     Rewritten { tag: String },
     /// The stream describes it otherwise than before; nothing has noted why.
     Differs,
+}
+
+/// A table that holds rows, a partition or whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Leaf {
+    pub oid: u32,
+    /// `relfilenode`: another one after `TRUNCATE`, which of one partition nothing else tells.
+    pub file: u32,
+    /// Whether it has any pages.
+    pub has_rows: bool,
+    /// It is no partition.
+    #[serde(default)]
+    pub is_whole: bool,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -102,7 +115,7 @@ pub fn note_structure(session: &mut Session) -> Result<StructureNotes, Error> {
 }
 
 /// Whether somebody has set them up.
-fn are_noted(session: &mut Session) -> Result<bool, Error> {
+pub(super) fn are_noted(session: &mut Session) -> Result<bool, Error> {
     let sql = "SELECT count(*) = 3 FROM pg_catalog.pg_event_trigger WHERE evtenabled = 'A'
         AND evtname IN ('lifeboat_capture_end', 'lifeboat_capture_drop', 'lifeboat_capture_rewrite')";
     let row = session.query_one(sql, &[]);
@@ -130,13 +143,15 @@ struct Note {
     column: Option<String>,
     #[serde(default)]
     columns: Vec<StructureColumn>,
+    #[serde(default)]
+    leaves: Option<Vec<Leaf>>,
 }
 
 /// `None`: not written by the event triggers.
 pub(super) fn read_note(content: &[u8]) -> Option<StructureChange> {
-    let Note { event, tag, oid, table, root, column, columns } = serde_json::from_slice(content).ok()?;
+    let Note { event, tag, oid, table, root, column, columns, leaves } = serde_json::from_slice(content).ok()?;
     let kind = match event.as_str() {
-        "altered" => StructureKind::Altered { tag, columns },
+        "altered" => StructureKind::Altered { tag, columns, leaves },
         "dropped" => StructureKind::Dropped { tag, column },
         "rewritten" => StructureKind::Rewritten { tag },
         _ => return None,
