@@ -87,7 +87,7 @@ impl Config {
         let mut config = Self { path: path.to_owned(), repository, sources, hooks, capture, policy, policies, notes };
         let can_be_captured = |source: &SourceConfig| source.can_be_captured() || source.has_pages();
         if config.wants_capture() && !config.sources.iter().any(can_be_captured) {
-            let note = "no source can be captured, snapshots only: PostgreSQL with tenancy = \"column\" and SQLite are, in \
+            let note = "no source can be captured, snapshots only: PostgreSQL with tenancy = \"column\" or \"schema\" and SQLite are, in \
                         this version: key=`policy.capture`";
             config.notes.push(note.into());
         }

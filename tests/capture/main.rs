@@ -12,6 +12,7 @@ mod index;
 mod killed;
 mod load;
 mod moments;
+mod own;
 mod partitions;
 mod proved;
 mod replayed;

@@ -3,11 +3,12 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use lifeboat_engine::{CaptureNews, capture};
+use lifeboat_engine::{CaptureNews, capture, prove_log};
 use lifeboat_model::{EpochId, Timestamp};
-use lifeboat_testkit::world::backup_all;
+use lifeboat_testkit::postgres::{run_sql, site_name};
+use lifeboat_testkit::world::{backup_all, site_id};
 
-use crate::world::{World, request};
+use crate::world::{World, app, request};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn under_a_mixed_load_base_and_log_are_what_an_independent_snapshot_says() {
@@ -61,4 +62,24 @@ async fn a_log_that_is_behind_claims_no_moment_that_it_has_not_come_to() {
     // Each but the last was written now, and knows of nothing later than its own commits.
     assert!(sealed[..sealed.len() - 1].iter().all(|at| *at < all_is_committed), "{sealed:?}");
     assert!(sealed[sealed.len() - 1] >= all_is_committed, "{sealed:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_table_whose_deletions_nobody_sees_stays_as_its_snapshot_has_it() {
+    let Some(mut world) = World::new("a_table_whose_deletions_nobody_sees_stays_as_its_snapshot_has_it").await else {
+        return;
+    };
+    let make = "CREATE TABLE marks (site_id text NOT NULL REFERENCES sites, n int);
+        INSERT INTO marks SELECT id, n FROM sites, generate_series(1, 5) n";
+    run_sql(&world.url, make).unwrap();
+    world.catch_up().await;
+    backup_all(&world.engine).await.unwrap();
+    let work = "INSERT INTO marks SELECT id, 6 FROM sites; DELETE FROM marks WHERE n < 3; UPDATE labels SET name = 'x'";
+    run_sql(&world.url, work).unwrap();
+    world.catch_up().await;
+    for (site, rows) in world.all_replayed().await {
+        assert_eq!(rows["public.marks"].0, 5, "{site}: neither what came nor what went");
+    }
+    let proof = prove_log(&world.engine, &site_id(&site_name(1)), &app()).await.unwrap().unwrap();
+    assert_eq!((proof.differing, proof.unproven), (Vec::new(), vec!["public.marks".to_owned()]));
 }

@@ -309,6 +309,7 @@ pub fn epoch() -> Epoch {
             why: EpochReason::SlotLost,
             note: "wal_status was lost".to_owned(),
             sound_till: Some(Timestamp(1_650_000_000_000_000)),
+            partly: vec!["public.visits".to_owned(), "public.\"odd one\"".to_owned()],
         },
     }
 }

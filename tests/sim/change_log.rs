@@ -37,6 +37,7 @@ pub fn facts() -> EpochFacts {
         why: EpochReason::First,
         note: String::new(),
         sound_till: None,
+        partly: Vec::new(),
     }
 }
 

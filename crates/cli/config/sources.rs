@@ -73,7 +73,7 @@ impl SourceConfig {
 
     /// Whether changes of it can be followed in this version.
     pub fn can_be_captured(&self) -> bool {
-        matches!(&self.settings, SourceSettings::Postgres(postgres) if postgres.tenancy == Tenancy::Column)
+        matches!(&self.settings, SourceSettings::Postgres(postgres) if postgres.tenancy != Tenancy::Database)
     }
 
     /// Whether its database files can be followed page by page.

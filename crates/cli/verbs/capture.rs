@@ -52,7 +52,7 @@ fn chosen(args: &CaptureArgs, config: &Config) -> Result<Vec<SourceName>, CliErr
             None => return Err(super::sources::unknown(name, config)),
             Some(source) if !source.can_be_captured() && !source.has_pages() => {
                 return Err(CliError::usage(format!("changes of this source are not captured in this version: source=`{name}`"))
-                    .with_hint("PostgreSQL with tenancy = \"column\" and SQLite are; back the others up as often as you can afford to lose"));
+                    .with_hint("PostgreSQL with tenancy = \"column\" or \"schema\" and SQLite are; back the others up as often as you can afford to lose"));
             }
             Some(_) => {}
         }
@@ -66,7 +66,7 @@ fn chosen(args: &CaptureArgs, config: &Config) -> Result<Vec<SourceName>, CliErr
     if chosen.is_empty() {
         let error = CliError::usage("there is nothing to capture: no policy asks for it, or no source can be captured");
         return Err(error.with_hint(
-            "write capture = true in [policy], for a source of kind \"postgres\" with tenancy = \"column\" or of kind \"sqlite\"; or name one: --source NAME",
+            "write capture = true in [policy], for a source of kind \"postgres\" with tenancy = \"column\" or \"schema\", or of kind \"sqlite\"; or name one: --source NAME",
         ));
     }
     Ok(chosen)

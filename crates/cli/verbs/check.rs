@@ -248,9 +248,16 @@ async fn prove(open: &Open, sites: impl Iterator<Item = &SiteId>, context: &Cont
                     "rows": proof.rows,
                     "changes": proof.changes,
                     "differing": proof.differing,
+                    "unproven": proof.unproven,
                 }),
             );
             let (rows, changes) = (count(proof.rows), count(proof.changes));
+            if !proof.unproven.is_empty() {
+                let tables = proof.unproven.join("`, `");
+                context
+                    .output
+                    .line(format!("{site}/{source}: not all changes are in the log, nothing is said of `{tables}`"));
+            }
             if proof.differing.is_empty() {
                 context.output.line(format!(
                     "{site}/{source}: base and {changes} changes are the {rows} live rows of that moment"

@@ -116,12 +116,13 @@ impl Capturing {
     pub async fn catch_up(self) -> (Vec<SourceEnd>, Vec<PagesEnd>, Option<BasesTaken>) {
         let shared = Arc::new(self);
         let files = ends_of(spawn_files(&shared)).await;
-        let mut ends = catch_up_once(&shared, |_| true).await;
+        let bases = Bases::default();
+        let mut ends = catch_up_once(&shared, &bases, |_| true).await;
         let captured: Vec<SourceName> =
             ends.iter().filter(|end| end.error.is_none()).map(|end| end.source.clone()).collect();
-        let taken = Bases::default().take(&shared, &captured).await;
+        let taken = bases.take(&shared, &captured).await;
         if taken.as_ref().is_some_and(|taken| taken.good > 0) {
-            for again in catch_up_once(&shared, |source| captured.contains(source)).await {
+            for again in catch_up_once(&shared, &bases, |source| captured.contains(source)).await {
                 let Some(end) = ends.iter_mut().find(|end| end.source == again.source) else { continue };
                 end.report = end.report.take().map(|first| add(first, again.report));
                 end.error = again.error;
@@ -172,10 +173,14 @@ async fn ends_of(tasks: FileTasks) -> Vec<PagesEnd> {
     ends
 }
 
-async fn catch_up_once(shared: &Arc<Capturing>, is_wanted: impl Fn(&SourceName) -> bool) -> Vec<SourceEnd> {
+async fn catch_up_once(
+    shared: &Arc<Capturing>,
+    bases: &Bases,
+    is_wanted: impl Fn(&SourceName) -> bool,
+) -> Vec<SourceEnd> {
     let numbers = (0..shared.requests.len()).filter(|number| is_wanted(&shared.requests[*number].source));
     let start = |number: usize| {
-        let mut follower = Follower::new(Arc::clone(shared), number, Bases::default());
+        let mut follower = Follower::new(Arc::clone(shared), number, bases.clone());
         follower.request.until_caught_up = true;
         (shared.requests[number].source.clone(), tokio::spawn(follower.run()))
     };
@@ -306,6 +311,9 @@ impl Follower {
         let (shared, bases, is_well) = (Arc::clone(&self.shared), self.bases.clone(), Arc::clone(&self.is_well));
         let name = source.clone();
         let tell = move |news: CaptureNews| {
+            if let CaptureNews::NeedBase(sites) = &news {
+                bases.want_again(&name, sites.clone());
+            }
             if matches!(news, CaptureNews::Begun { .. } | CaptureNews::Following { .. }) {
                 is_well.store(true, Ordering::Relaxed);
                 bases.want();

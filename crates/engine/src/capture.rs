@@ -29,12 +29,13 @@ mod birth;
 mod counted;
 mod follow;
 mod news;
+mod own;
 mod slot;
 mod writer;
 
 pub use news::{CaptureNews, TellNews};
 pub use slot::{SlotDanger, SlotWatch, give_up_slot, look_at_slot, look_for_drift};
-pub(crate) use writer::{COLUMNS, DROPPED, MOVED, OWN_NOTES, STRUCTURE};
+pub(crate) use writer::{COLUMNS, DROPPED, FOLLOWED, MOVED, OWN_NOTES, PARTLY, STRUCTURE, UNFOLLOWED};
 
 use counted::{Broken, CountedOn, other_table};
 use follow::follow;
@@ -145,9 +146,10 @@ async fn capture_epoch(
         LogEnd::GoOn(appender) => go_on(source, *appender, index)?,
         LogEnd::Over { why, broken } => begin_epoch(source, &log, (why, broken), index).await?,
     };
-    let Begun { appender, following: Following { mut stream, router }, report } = begun;
+    let Begun { appender, following: Following { mut stream, router, partly }, report } = begun;
     tell(CaptureNews::of(&report));
-    let state = State::at(&log, &appender, index).await?;
+    let mut state = State::at(&log, &appender, index).await?;
+    state.partly = partly;
     let mut writer = Writer { engine, source, appender, router, index, report, state };
     follow(engine, request, (&mut stream, &mut writer), tell).await?;
     Ok(writer.report)
@@ -260,6 +262,7 @@ async fn begin_epoch(
         why,
         note: broken.detail.clone(),
         sound_till: broken.sound_till,
+        partly: prepared.coverage.partly().into_iter().collect(),
     };
     let appender = match log.begin_epoch(facts, &this_process()).await {
         Ok(appender) => appender,

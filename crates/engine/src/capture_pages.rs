@@ -196,6 +196,7 @@ async fn begin_epoch(
         why: *why,
         note: note.clone(),
         sound_till: None,
+        partly: Vec::new(),
     };
     Ok(log.begin_epoch(facts, &this_process()).await?)
 }

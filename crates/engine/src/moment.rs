@@ -27,6 +27,7 @@ mod pages;
 mod prove;
 mod rows;
 mod scan;
+mod structure;
 mod without;
 
 use locate::Located;

@@ -41,6 +41,8 @@ pub struct EpochFacts {
     pub note: String,
     /// Where it was found late: what the epoch before says of any time after this one may lack changes.
     pub sound_till: Option<Timestamp>,
+    /// Tables whose changes are not, or not all, in the epoch.
+    pub partly: Vec<String>,
 }
 
 /// Why an epoch was begun.

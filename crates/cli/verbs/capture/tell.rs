@@ -110,6 +110,13 @@ impl Teller<'_> {
                 let again = if std::mem::take(is_waiting) { "again " } else { "" };
                 self.say(&format!("follows changes {again}from {complete_till} of epoch {epoch}"));
             }
+            CaptureNews::NeedBase(sites) => {
+                self.event("need_base", json!({ "sites": sites.iter().map(|site| site.as_str()).collect::<Vec<_>>() }));
+                let named = sites.iter().take(NAMED_MAX).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+                let more = sites.len().saturating_sub(NAMED_MAX);
+                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+                self.say(&format!("tables of these sites were made or altered, another base is taken: {named}{more}"));
+            }
             CaptureNews::Sealed { epoch, complete_till, sealed_at } => {
                 let till = complete_till.to_string();
                 self.event(

@@ -4,8 +4,8 @@
 //! minutes.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lifeboat_engine::{BackupRequest, SiteOutcome, backup, sites_without_base};
@@ -28,6 +28,8 @@ pub(super) struct Bases {
 #[derive(Default)]
 struct Inner {
     wanted: Notify,
+    /// Sites that have a base, and need another.
+    again: Mutex<BTreeSet<(SiteId, SourceName)>>,
     is_over: AtomicBool,
 }
 
@@ -49,6 +51,16 @@ impl Bases {
         self.inner.wanted.notify_one();
     }
 
+    /// These need another base than they have.
+    pub fn want_again(&self, source: &SourceName, sites: Vec<SiteId>) {
+        self.again().extend(sites.into_iter().map(|site| (site, source.clone())));
+        self.want();
+    }
+
+    fn again(&self) -> MutexGuard<'_, BTreeSet<(SiteId, SourceName)>> {
+        self.inner.again.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     pub fn end(&self) {
         self.inner.is_over.store(true, Ordering::Relaxed);
         self.want();
@@ -60,7 +72,7 @@ impl Bases {
         let (mut proven, mut wait, mut told) = (Proven::new(), FIRST_WAIT, None);
         self.inner.wanted.notified().await; // nothing is captured yet
         while !self.inner.is_over.load(Ordering::Relaxed) && !shared.is_cancelled() {
-            let taken = take(&shared, &sources, &mut proven).await;
+            let taken = self.take_wanted(&shared, &sources, &mut proven).await;
             // The same trouble is told once.
             if let Some((source, taken)) = &taken
                 && (taken.good > 0 || told.as_ref() != Some(taken))
@@ -78,9 +90,26 @@ impl Bases {
 
     /// Takes them once. `None`: there were none to be taken.
     pub async fn take(&self, shared: &Capturing, sources: &[SourceName]) -> Option<BasesTaken> {
-        let (source, taken) = take(shared, sources, &mut Proven::new()).await?;
+        let (source, taken) = self.take_wanted(shared, sources, &mut Proven::new()).await?;
         (shared.tell)(&source, News::BasesTaken(taken.clone()));
         Some(taken)
+    }
+
+    /// What is wanted again and fails is wanted still.
+    async fn take_wanted(
+        &self,
+        shared: &Capturing,
+        sources: &[SourceName],
+        proven: &mut Proven,
+    ) -> Option<(SourceName, BasesTaken)> {
+        let again = std::mem::take(&mut *self.again());
+        let taken = take(shared, (sources, &again), proven).await;
+        let has_failed = |site: &SiteId| match &taken {
+            None => true,
+            Some((_, taken)) => taken.error.is_some() || taken.failed.iter().any(|(failed, _)| failed == site),
+        };
+        self.again().extend(again.into_iter().filter(|(site, _)| has_failed(site)));
+        taken
     }
 
     async fn pause(&self, shared: &Capturing, wait: Duration) {
@@ -95,8 +124,12 @@ impl Bases {
 }
 
 /// What became of it, and for which source it was, among others.
-async fn take(shared: &Capturing, sources: &[SourceName], proven: &mut Proven) -> Option<(SourceName, BasesTaken)> {
-    let mut sites: BTreeMap<SiteId, SourceName> = BTreeMap::new();
+async fn take(
+    shared: &Capturing,
+    (sources, again): (&[SourceName], &BTreeSet<(SiteId, SourceName)>),
+    proven: &mut Proven,
+) -> Option<(SourceName, BasesTaken)> {
+    let mut sites: BTreeMap<SiteId, SourceName> = again.iter().cloned().collect();
     for source in sources {
         match sites_without_base(&shared.engine, source, proven.entry(source.clone()).or_default()).await {
             Ok(without) => sites.extend(without.into_iter().map(|site| (site, source.clone()))),

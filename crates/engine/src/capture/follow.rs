@@ -83,6 +83,10 @@ pub(super) async fn follow(
             stream.confirm(confirmed);
             (flushed, idle_max) = (Instant::now(), IDLE_SEGMENT_EVERY);
             tell(writer.sealed());
+            let sites = writer.sites_without_base();
+            if !sites.is_empty() {
+                tell(CaptureNews::NeedBase(sites));
+            }
         }
     }
     match ending.and_then(|ending| ending.broken).filter(|_| !engine.cancel.load(Ordering::Relaxed)) {
@@ -185,10 +189,10 @@ impl Looks {
         let differs = hides.or_else(|| writer.partitions_differ(&partitions));
         let broken = match differs {
             None if !drift.differences.is_empty() => {
-                let (router, left) = writer.source.join_empty_tables()?;
-                writer.state.counted.count_on(router.counted_on());
-                writer.router = router;
-                left.first().map(|table| format!("a table joined that has rows already: table=`{table}`"))
+                let joined = writer.source.join_empty_tables()?;
+                writer.state.counted.count_on(joined.router.counted_on());
+                (writer.router, writer.state.partly) = (joined.router, joined.partly);
+                joined.left.first().map(|table| format!("a table joined that has rows already: table=`{table}`"))
             }
             differs => differs,
         };

@@ -9,7 +9,7 @@ use lifeboat_model::{
 use lifeboat_repo::{Appender, ChangeLog, SegmentDraft, Unrouted};
 use lifeboat_source::postgres::PostgresSource;
 use lifeboat_source::postgres::capture::{
-    Captured, Partitions, ServerTime, StructureChange, StructureKind, TableColumns,
+    Captured, JOINED, Partitions, ServerTime, StructureChange, StructureKind, TableColumns,
 };
 use lifeboat_source::postgres::routing::{Arrived, Routed, Router};
 
@@ -25,6 +25,13 @@ pub(crate) const STRUCTURE: &str = "lifeboat.structure";
 pub(crate) const COLUMNS: &str = "lifeboat.columns";
 /// Beside that one: the table, or after a line break its column, is no more.
 pub(crate) const DROPPED: &str = "lifeboat.dropped";
+/// Of a site's own tables: one was made, and no change of its rows is followed yet. The site, and on a line of its own
+/// the table.
+pub(crate) const UNFOLLOWED: &str = "lifeboat.unfollowed";
+/// From here on they are. A third line says whether it had rows by then.
+pub(crate) const FOLLOWED: &str = "lifeboat.followed";
+/// Beside changes of a table that are not all in the log: the table.
+pub(crate) const PARTLY: &str = "lifeboat.partly";
 /// How all of them begin.
 pub(crate) const OWN_NOTES: &str = "lifeboat.";
 
@@ -33,7 +40,7 @@ const ASKED_MAX: usize = 16;
 
 /// What is collected, and what is known to be in the log and in the index already.
 pub(super) struct State {
-    draft: SegmentDraft,
+    pub draft: SegmentDraft,
     /// Sites whose own row was inserted.
     born: BTreeSet<SiteId>,
     /// The transaction that is open.
@@ -54,8 +61,13 @@ pub(super) struct State {
     /// A table's structure was changed since anybody looked.
     is_structure_new: bool,
     /// Tables that are shown, and whose rows are no site's.
-    foreign: BTreeSet<String>,
+    pub foreign: BTreeSet<String>,
     pub counted: CountedOn,
+    /// Sites whose log is whole, or whose structure is known, only from a new base on.
+    pub without_base: BTreeSet<SiteId>,
+    /// Tables whose changes are not all in the stream, and those that the segment says it of.
+    pub partly: BTreeSet<String>,
+    partly_told: BTreeSet<String>,
 }
 
 impl State {
@@ -70,6 +82,9 @@ impl State {
             is_structure_new: false,
             counted: CountedOn::load(index)?,
             foreign: BTreeSet::new(),
+            without_base: BTreeSet::new(),
+            partly: BTreeSet::new(),
+            partly_told: BTreeSet::new(),
             draft: SegmentDraft::default(),
             born: BTreeSet::new(),
             head: None,
@@ -161,7 +176,8 @@ impl Writer<'_> {
             Captured::Change { table, sequence, change, identity } => {
                 let head = self.head()?;
                 let needed = self.needed(&head, sequence);
-                if needed == Needed::Nothing || (needed == Needed::Both && self.is_foreign(&table.name)?) {
+                let place = ChangePlace { commit: head.commit, sequence };
+                if needed == Needed::Nothing || (needed == Needed::Both && self.is_foreign(place, &table.name)?) {
                     return Ok(());
                 }
                 let arrived = Arrived { table, sequence, change, identity };
@@ -189,6 +205,9 @@ impl Writer<'_> {
                     true => self.needed(&self.head()?, sequence) == Needed::Both,
                     false => commit > self.appender.complete_till(),
                 };
+                if is_new && is_transactional && prefix == JOINED {
+                    self.take_joined(ChangePlace { commit, sequence }, &content);
+                }
                 // What only the capture itself may say, nobody else says for it.
                 if is_new && !prefix.starts_with(OWN_NOTES) {
                     self.state.draft.note(ChangePlace { commit, sequence }, prefix, content);
@@ -199,7 +218,8 @@ impl Writer<'_> {
                 if let Some((root, what)) =
                     self.state.counted.end_transaction().filter(|(root, _)| self.router.knows(root))
                 {
-                    return Err(self.broken_at_once(unseen(&root, &what)));
+                    let place = ChangePlace { commit: head.commit, sequence: u64::from(u32::MAX) };
+                    self.break_own(place, &root).ok_or_else(|| self.broken_at_once(unseen(&root, &what)))?;
                 }
                 let waiting = self.router.end_transaction(self.index)?;
                 self.write(&head, waiting)?;
@@ -246,6 +266,7 @@ impl Writer<'_> {
                 tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(published))?;
             }
             let draft = std::mem::take(&mut self.state.draft);
+            self.state.partly_told.clear();
             let sealed_at = self.known_till(&draft);
             self.appender.append_as_of(draft, complete_till, sealed_at).await?;
             self.report.segments += 1;
@@ -312,6 +333,10 @@ impl Writer<'_> {
                 continue;
             }
             self.report.changes += 1;
+            if self.state.partly.contains(&table.name) && self.state.partly_told.insert(table.name.clone()) {
+                let place = ChangePlace { commit: head.commit, sequence };
+                self.state.draft.note(place, PARTLY.to_owned(), table.name.clone().into_bytes());
+            }
             if let (Some(site), RowChange::Insert { .. }) = (&site, &change)
                 && self.is_root(&table.name)
             {
@@ -341,23 +366,32 @@ impl Writer<'_> {
         }
         self.state.is_structure_new = true;
         self.state.counted.note(&change);
+        let place = ChangePlace { commit: head.commit, sequence };
+        if self.router.has_own_tables() {
+            self.take_own_structure(place, &change);
+        }
         let known = self.router.knows(change.root.as_ref().unwrap_or(&change.table));
         match &change.kind {
             StructureKind::Rewritten { .. } if known => {
-                return Err(self.broken("all rows of a table were written anew", &change.table));
+                let root = change.root.as_ref().unwrap_or(&change.table);
+                let broken = self.break_own(place, root);
+                broken.ok_or_else(|| self.broken("all rows of a table were written anew", &change.table))?;
             }
             StructureKind::Dropped { column: None, .. } if known => self.router.truncate(&change.table, self.index)?,
             _ => {}
         }
-        self.note_structure(ChangePlace { commit: head.commit, sequence }, change);
+        self.note_structure(place, change);
         Ok(())
     }
 
     /// Whether a table's rows are no site's, though it is shown. One that the router does not know had another
     /// name when it was made, and has rows that the index knows under that one, or is gone.
-    fn is_foreign(&mut self, table: &str) -> Result<bool, Error> {
+    fn is_foreign(&mut self, place: ChangePlace, table: &str) -> Result<bool, Error> {
         if self.router.knows(table) || self.state.foreign.contains(table) {
             return Ok(!self.router.knows(table));
+        }
+        if self.router.has_own_tables() {
+            return self.is_foreign_of_own(place, table);
         }
         match self.source.is_of_sites(table)? {
             Some(false) => {

@@ -39,6 +39,13 @@ pub(super) struct PartCut {
     pub seen_by: Option<BasePlace>,
 }
 
+impl PartCut {
+    /// Tables whose changes are not all in the log.
+    pub fn partly(&self) -> BTreeSet<String> {
+        self.epoch.facts.partly.iter().chain(&self.scan.partly).cloned().collect()
+    }
+}
+
 /// A snapshot of a part that changes go on top of.
 pub(super) struct Base {
     pub snapshot: SnapshotId,

@@ -4,12 +4,13 @@
 //!
 //! Nothing is written. What differs is either a change that the log lacks, or one that it has too much.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use lifeboat_model::{EntryKind, RowsDigest, RowsDigests, SiteId, SourceName, Timestamp};
 use lifeboat_source::postgres::PostgresSource;
 use lifeboat_source::postgres::capture::ServerClock;
+use lifeboat_source::postgres::describe::table_of_path;
 use lifeboat_source::postgres::replay::RowSum;
 use lifeboat_source::{ContentCheck, Read, Source};
 
@@ -36,6 +37,8 @@ pub struct LogProof {
     pub changes: u64,
     /// Tables whose rows are others.
     pub differing: Vec<String>,
+    /// Tables whose changes are not all in the log: nothing is said of these.
+    pub unproven: Vec<String>,
 }
 
 type Live = BTreeMap<String, (u64, RowsDigests)>;
@@ -47,7 +50,7 @@ pub async fn prove_log(engine: &Engine, id: &SiteId, source: &SourceName) -> Res
     let Some(epoch) = log.epochs.last().cloned() else { return Ok(None) };
     let site = engine.site(id).await?;
     let begun = Timestamp::now();
-    let Some((live, place)) = tokio::task::block_in_place(|| read_live(postgres, id))? else { return Ok(None) };
+    let Some((mut live, place)) = tokio::task::block_in_place(|| read_live(postgres, id))? else { return Ok(None) };
     let place = place.filter(|place| place.joins(&epoch)).ok_or_else(|| behind(source))?;
     wait_for_log(engine, postgres, source).await?;
     let search = PartSearch { moment: Moment::End, before: Some(begun), without: None };
@@ -64,18 +67,24 @@ pub async fn prove_log(engine: &Engine, id: &SiteId, source: &SourceName) -> Res
     };
     cut.seen_by = Some(place);
     let done = rows::replay(engine, &site, &cut).await?;
-    let mut logged = BTreeMap::new();
+    let (partly, mut logged) = (cut.partly(), BTreeMap::new());
     for entry in &done.entries {
         if let EntryKind::Table { rows, digest, .. } = &entry.kind {
             logged.insert(entry.path.to_string(), (*rows, *digest));
         }
     }
+    let is_unproven = |table: &String| partly.contains(table_of_path(table).as_str());
+    let unproven: BTreeSet<String> =
+        live.keys().chain(logged.keys()).filter(|table| is_unproven(table)).cloned().collect();
+    live.retain(|table, _| !unproven.contains(table));
+    logged.retain(|table, _| !unproven.contains(table));
     let proof = LogProof {
         source: source.clone(),
         tables: live.len() as u64,
         rows: live.values().map(|(rows, _)| rows).sum(),
         changes: done.changes,
         differing: differing(&live, &logged),
+        unproven: unproven.into_iter().collect(),
     };
     Ok(Some(proof))
 }

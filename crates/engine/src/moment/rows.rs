@@ -3,7 +3,7 @@
 //! Changes are read once and in order. A table's base is read when the first change of it comes, which also
 //! says what its rows are known by; tables without a change stay as the base has them, unread.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::{Mutex, PoisonError};
 
 use lifeboat_model::{
@@ -13,13 +13,15 @@ use lifeboat_model::{
 use lifeboat_repo::{LocalPackWriter, Manifest, Site, Wanted};
 use lifeboat_source::postgres::TableName;
 use lifeboat_source::postgres::capture::TableColumns;
-use lifeboat_source::postgres::describe::{TableDefinition, entry_path, table_of_path};
+use lifeboat_source::postgres::describe::{POST_DATA_PATH, PRE_DATA_PATH, TableDefinition, entry_path, table_of_path};
 use lifeboat_source::postgres::replay::{Replay, ReplayedTable};
 
 use super::locate::{Base, PartCut};
 use super::scan::TableEvent;
+use super::structure::amendments;
 use super::without::Skipped;
 use super::{Replayed, ReplayedPart};
+use crate::fleet::AnySource;
 use crate::{Engine, Error};
 
 /// Bytes of rows and changes in memory, all tables together; beyond it they go to disk.
@@ -37,7 +39,7 @@ pub(super) async fn replace_part(
     replayed: &mut Replayed,
 ) -> Result<(), Error> {
     refuse_moved(site, source, cut)?;
-    let Done { entries, pack, changes, skipped } = replay(engine, site, cut).await?;
+    let Done { entries, pack, changes, skipped, partly } = replay(engine, site, cut).await?;
     let Some((number, _)) = manifest.part(source) else {
         return Err(Error::NoSuchThing {
             detail: format!("the snapshot before the moment has no such part: part=`{source}`"),
@@ -54,7 +56,8 @@ pub(super) async fn replace_part(
         other => other.clone(),
     };
     manifest.replace_part(number, status, entries);
-    notes(source, cut, replayed);
+    let partly: Vec<String> = partly.into_iter().collect();
+    notes(source, cut, &partly, replayed);
     replayed.conflicts.extend(skipped.conflicts().into_iter().map(|conflict| (source.clone(), conflict)));
     replayed.parts.push(ReplayedPart {
         source: source.clone(),
@@ -75,7 +78,7 @@ pub(super) async fn replay(engine: &Engine, site: &Site, cut: &PartCut) -> Resul
     tokio::task::block_in_place(|| work.finish())
 }
 
-fn notes(source: &SourceName, cut: &PartCut, replayed: &mut Replayed) {
+fn notes(source: &SourceName, cut: &PartCut, partly: &[String], replayed: &mut Replayed) {
     let mut note = |text: String| replayed.notes.push((source.clone(), text));
     let some = |tables: &[String]| {
         let more = tables.len().saturating_sub(NAMED_MAX);
@@ -84,6 +87,10 @@ fn notes(source: &SourceName, cut: &PartCut, replayed: &mut Replayed) {
     };
     if !cut.scan.altered.is_empty() {
         note(format!("structure was changed between the snapshot and the moment: {}", some(&cut.scan.altered)));
+    }
+    if !partly.is_empty() {
+        let taken = cut.base.manifest.head().parts[cut.base.part].record.cut_till;
+        note(format!("as the snapshot of {taken} has it, for its changes are not all in the log: {}", some(partly)));
     }
     if cut.scan.unrouted > 0 {
         note(format!(
@@ -100,8 +107,9 @@ fn refuse_moved(site: &Site, source: &SourceName, cut: &PartCut) -> Result<(), E
         site: site.id().clone(),
         asked: format!("lsn:{}", cut.scan.cut.till),
         hint: format!(
-            "rows went from one site of `{source}` to another at {at}, with a row they belong to: choose a time before it, \
-             or one after the next snapshot (`lifeboat points {}`)",
+            "rows of `{source}` came to the site or left it at {at} without a change of their own (with a row they belong to, \
+             or a table was made or written anew): choose a time before it, or one after the next snapshot \
+             (`lifeboat points {}`)",
             site.id()
         ),
     })
@@ -122,6 +130,8 @@ struct Work<'w> {
     memory_bytes: usize,
     changes: u64,
     skipped: Skipped,
+    /// Tables whose changes are not all in the log: they stay as the base has them.
+    partly: BTreeSet<String>,
 }
 
 enum Table {
@@ -142,6 +152,8 @@ pub(super) struct Done {
     pack: lifeboat_repo::LocalPack,
     pub changes: u64,
     skipped: Skipped,
+    /// Tables that are as the base has them, whatever became of them.
+    partly: BTreeSet<String>,
 }
 
 impl<'w> Work<'w> {
@@ -162,6 +174,7 @@ impl<'w> Work<'w> {
             memory_bytes,
             changes: 0,
             skipped: Skipped::default(),
+            partly: cut.partly(),
         })
     }
 
@@ -178,6 +191,9 @@ impl<'w> Work<'w> {
             return Ok(());
         }
         if self.cut.without.is_some() && !self.skipped.allows(&table, &change) {
+            return Ok(());
+        }
+        if self.partly.contains(&table.name) {
             return Ok(());
         }
         self.changes += 1;
@@ -231,6 +247,9 @@ impl<'w> Work<'w> {
     }
 
     fn alter(&mut self, columns: TableColumns) -> Result<(), Error> {
+        if self.partly.contains(&columns.table) {
+            return Ok(());
+        }
         let name = TableName::quoted(&columns.table);
         match self.tables.entry(name).or_insert_with(|| Table::Waiting(Waiting::default())) {
             Table::Replaying(replay) => Ok(replay.restructure(&columns.columns)?),
@@ -264,8 +283,48 @@ impl<'w> Work<'w> {
         Ok(replay)
     }
 
+    /// Whether all of a table is the site's, by the schema that it is in.
+    fn is_own(&self, table: &TableName) -> bool {
+        let Some(AnySource::Postgres(source)) = self.engine.fleet.source(self.cut.log.source()) else { return false };
+        source.is_own_table(table, self.site.id())
+    }
+
+    /// Where a site's own structure is not the base's any more: what makes it again goes before the rows whole, and what
+    /// became of it since behind it.
+    fn amend_structure(&self, entries: &mut [Entry], pack: &mut LocalPackWriter) -> Result<(), Error> {
+        let place = |path: &[u8]| entries.iter().position(|entry| entry.path.as_bytes() == path);
+        let (Some(pre), Some(post)) = (place(PRE_DATA_PATH), place(POST_DATA_PATH)) else { return Ok(()) };
+        let definitions = |entries: &[Entry]| -> Result<BTreeMap<String, TableDefinition>, Error> {
+            let tables = entries.iter().filter(|entry| matches!(entry.kind, EntryKind::Table { .. }));
+            let named =
+                |entry: &Entry| Ok((table_of_path(&entry.path.to_string()).as_str().to_owned(), definition_of(entry)?));
+            tables.map(named).collect()
+        };
+        let Some(amended) = amendments(&definitions(self.entries)?, &definitions(entries)?) else { return Ok(()) };
+        let mut whole = Vec::new();
+        for at in [pre, post] {
+            self.read(&entries[at], &mut |bytes| {
+                whole.extend_from_slice(bytes);
+                Ok(())
+            })?;
+            whole.push(b'\n');
+        }
+        whole.extend_from_slice(amended.as_bytes());
+        for (at, text) in [(pre, whole.as_slice()), (post, &[])] {
+            pack.push(text)?;
+            entries[at].extents = pack.end_entry()?;
+            entries[at].metadata.size = text.len() as u64;
+        }
+        Ok(())
+    }
+
     /// The base's rows, in their order.
     fn read_base(&self, entry: &Entry, replay: &mut Replay) -> Result<(), Error> {
+        self.read(entry, &mut |bytes| Ok(replay.base(bytes)?))
+    }
+
+    /// An entry of the base.
+    fn read(&self, entry: &Entry, take: &mut dyn FnMut(&[u8]) -> Result<(), Error>) -> Result<(), Error> {
         for chunk in entry.chunks() {
             let plain = Mutex::new(Vec::new());
             let wanted = vec![Wanted { chunk: *chunk, tag: 0 }];
@@ -282,7 +341,7 @@ impl<'w> Work<'w> {
                 Ok::<(), Error>(())
             });
             fetched??;
-            replay.base(&plain.into_inner().unwrap_or_else(PoisonError::into_inner))?;
+            take(&plain.into_inner().unwrap_or_else(PoisonError::into_inner))?;
         }
         Ok(())
     }
@@ -313,12 +372,22 @@ impl<'w> Work<'w> {
             }
         }
         for (name, table) in tables {
-            if let Table::Replaying(replay) = table {
-                let path = EntryPath::new(entry_path(&name)).map_err(|error| Error::Bug(error.to_string()))?;
-                entries.push(write_table(path, None, *replay, &mut pack)?);
+            let path = EntryPath::new(entry_path(&name)).map_err(|error| Error::Bug(error.to_string()))?;
+            match table {
+                Table::Replaying(replay) => entries.push(write_table(path, None, *replay, &mut pack)?),
+                Table::Waiting(Waiting { columns, .. }) if self.is_own(&name) => {
+                    let Some(columns) = columns.last() else { continue };
+                    let replay = Replay::new(&TableDefinition::of_notes(columns));
+                    entries.push(write_table(path, None, replay, &mut pack)?);
+                }
+                Table::Waiting(_) => {} // another site's, or nobody's
             }
         }
-        Ok(Done { entries, pack: pack.finish()?, changes: self.changes, skipped: self.skipped })
+        self.amend_structure(&mut entries, &mut pack)?;
+        entries.sort_by(|a, b| a.path.cmp(&b.path));
+        let is_here = |name: &String| self.base_tables.contains_key(&TableName::quoted(name));
+        let partly = self.partly.into_iter().filter(is_here).collect();
+        Ok(Done { entries, pack: pack.finish()?, changes: self.changes, skipped: self.skipped, partly })
     }
 }
 

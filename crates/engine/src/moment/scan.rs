@@ -1,16 +1,16 @@
 //! An epoch from a base to a cut: which blocks are this site's, and what befell it beside them.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use futures_util::{StreamExt, TryStreamExt, stream};
-use lifeboat_model::{
-    ChangePlace, Lsn, SegmentFooter, SegmentNumber, SharedFacts, SiteId, Timestamp, TransactionHead, Truncation,
-};
+use lifeboat_model::{ChangePlace, Lsn, SegmentFooter, SegmentNumber, SharedFacts, SiteId, Timestamp, Truncation};
 use lifeboat_repo::{ListedSegment, SegmentBlock};
-use lifeboat_source::postgres::capture::TableColumns;
+use lifeboat_source::postgres::capture::{TableColumns, WITH_ROWS};
 
 use super::base::BasePlace;
 use super::cut::{AfterEnd, Cut, CutFinder, Moment};
 use super::log::SourceLog;
-use crate::capture::{COLUMNS, DROPPED, MOVED, STRUCTURE};
+use crate::capture::{COLUMNS, DROPPED, FOLLOWED, MOVED, OWN_NOTES, PARTLY, STRUCTURE, UNFOLLOWED};
 use crate::{Engine, Error};
 
 /// Segments that are read ahead.
@@ -30,6 +30,10 @@ pub(super) struct Scan {
     pub altered: Vec<String>,
     /// Where rows came to the site or left it without a change of their own.
     pub moved: Option<Timestamp>,
+    /// The site's own tables that were made, and are not followed yet.
+    unfollowed: BTreeMap<String, Timestamp>,
+    /// Tables whose changes are not all in the log.
+    pub partly: BTreeSet<String>,
     /// Changes whose site nobody could tell.
     pub unrouted: u64,
     /// Of the last transaction that belongs to the moment.
@@ -95,6 +99,15 @@ struct Fold {
     finder: Option<CutFinder>,
     scan: Scan,
     sees_later: bool,
+    /// Of transactions whose heads did not come yet.
+    open: Vec<(ChangePlace, Beside)>,
+}
+
+/// What stands in a segment beside the changes of rows.
+enum Beside {
+    Emptied(Vec<String>),
+    /// Prefix and content.
+    Note(String, String),
 }
 
 impl Fold {
@@ -105,11 +118,13 @@ impl Fold {
             events: Vec::new(),
             altered: Vec::new(),
             moved: None,
+            unfollowed: BTreeMap::new(),
+            partly: BTreeSet::new(),
             unrouted: 0,
             last_commit: None,
             last_sealed: Timestamp(0),
         };
-        Self { finder: Some(CutFinder::new(moment)), scan, sees_later: false }
+        Self { finder: Some(CutFinder::new(moment)), scan, sees_later: false, open: Vec::new() }
     }
 
     /// The cut is found, and nothing that follows can have been seen by a base that was read till then.
@@ -142,38 +157,71 @@ impl Fold {
         self.take_facts(search, shared, &belongs);
     }
 
+    /// What befell tables and is told beside the changes of rows. Of a transaction that is cut in two the head comes in a
+    /// later segment: only then it is known whether the base sees it.
     fn take_facts(&mut self, search: &Search<'_>, shared: &SharedFacts, belongs: &dyn Fn(Lsn) -> bool) {
-        let head_of = |commit: Lsn| -> Option<TransactionHead> {
-            shared.transactions.iter().map(|facts| facts.head).find(|head| head.commit == commit)
-        };
-        // What the base does not see, up to the cut.
-        let is_ours = |place: &ChangePlace| {
-            belongs(place.commit) && head_of(place.commit).is_none_or(|head| !search.base.sees(head.id))
-        };
-        for Truncation { place, tables, .. } in shared.truncations.iter().filter(|one| is_ours(&one.place)) {
-            let names = tables.iter().filter_map(|table| shared.tables.get(*table as usize).cloned());
-            self.scan.events.push((*place, TableEvent::Emptied { tables: names.collect() }));
-        }
-        for note in shared.notes.iter().filter(|note| is_ours(&note.place)) {
-            let text = String::from_utf8_lossy(&note.content);
-            match note.prefix.as_str() {
-                MOVED if text.lines().any(|site| site == search.site.as_str()) => {
-                    let at = head_of(note.place.commit).map(|head| head.committed_at);
-                    self.scan.moved = self.scan.moved.or(at).or(Some(Timestamp(0)));
-                }
-                COLUMNS => {
-                    let columns = TableColumns::from_json(&note.content).map(TableEvent::Altered);
-                    self.scan.events.extend(columns.map(|columns| (note.place, columns)));
-                }
-                // With a second line it is a column's, which the note of its table's columns says too.
-                DROPPED if !text.contains('\n') => {
-                    self.scan.events.push((note.place, TableEvent::Dropped { table: text.into_owned() }));
-                }
-                STRUCTURE if !self.scan.altered.iter().any(|table| *table == text) => {
-                    self.scan.altered.push(text.into_owned());
-                }
-                _ => {}
+        let named = |table: &u32| shared.tables.get(*table as usize).cloned();
+        let truncations = shared.truncations.iter().map(|Truncation { place, tables, .. }| {
+            (*place, Beside::Emptied(tables.iter().filter_map(named).collect()))
+        });
+        let notes = shared.notes.iter().map(|note| {
+            (note.place, Beside::Note(note.prefix.clone(), String::from_utf8_lossy(&note.content).into_owned()))
+        });
+        let mut open = std::mem::take(&mut self.open);
+        open.extend(truncations.chain(notes));
+        open.retain(|(place, _)| belongs(place.commit));
+        open.sort_by_key(|(place, _)| *place);
+        for (place, beside) in open {
+            match shared.transactions.iter().map(|facts| facts.head).find(|head| head.commit == place.commit) {
+                Some(head) if search.base.sees(head.id) => {}
+                Some(head) => self.take_beside(search, (place, head.committed_at), beside),
+                None => self.open.push((place, beside)),
             }
+        }
+    }
+
+    fn take_beside(&mut self, search: &Search<'_>, (place, at): (ChangePlace, Timestamp), beside: Beside) {
+        let (prefix, text) = match beside {
+            Beside::Emptied(tables) => return self.scan.events.push((place, TableEvent::Emptied { tables })),
+            Beside::Note(prefix, text) => (prefix, text),
+        };
+        match prefix.as_str() {
+            MOVED if text.lines().any(|site| site == search.site.as_str()) => {
+                self.scan.moved = self.scan.moved.or(Some(at));
+            }
+            COLUMNS => {
+                let columns = TableColumns::from_json(text.as_bytes()).map(TableEvent::Altered);
+                self.scan.events.extend(columns.map(|columns| (place, columns)));
+            }
+            // With a second line it is a column's, which the note of its table's columns says too.
+            DROPPED if !text.contains('\n') => {
+                self.scan.unfollowed.remove(&text);
+                self.scan.events.push((place, TableEvent::Dropped { table: text }));
+            }
+            STRUCTURE if !self.scan.altered.contains(&text) => self.scan.altered.push(text),
+            PARTLY => drop(self.scan.partly.insert(text)),
+            UNFOLLOWED | FOLLOWED => self.take_own(search, (&prefix, &text), at),
+            MOVED | DROPPED | STRUCTURE => {} // of another site, a column, a table that is known
+            // A later version knows what it is that cannot be replayed over.
+            other if other.starts_with(OWN_NOTES) => self.scan.moved = self.scan.moved.or(Some(at)),
+            _ => {}
+        }
+    }
+
+    /// Of a table that is the site's own: whether its changes are followed.
+    fn take_own(&mut self, search: &Search<'_>, (prefix, text): (&str, &str), at: Timestamp) {
+        let mut lines = text.splitn(3, '\n');
+        let (Some(site), Some(table)) = (lines.next(), lines.next()) else { return };
+        if site != search.site.as_str() {
+            return;
+        }
+        if prefix == UNFOLLOWED {
+            self.scan.unfollowed.insert(table.to_owned(), at);
+            return;
+        }
+        self.scan.unfollowed.remove(table);
+        if lines.next() == Some(WITH_ROWS) {
+            self.scan.moved = self.scan.moved.or(Some(at));
         }
     }
 
@@ -184,6 +232,7 @@ impl Fold {
                 Err(after_end) => return Scanned::AfterEnd(after_end),
             }
         }
+        self.scan.moved = self.scan.moved.or(self.scan.unfollowed.values().next().copied());
         self.scan.events.sort_by_key(|(place, _)| *place);
         if self.sees_later || self.scan.cut.till < base.lsn {
             return Scanned::BaseIsLater;

@@ -25,6 +25,7 @@ struct EpochBody {
     note: String,
     writer: WriterIdentity,
     sound_till: Option<Timestamp>,
+    partly: Vec<String>,
 }
 
 wire_map!(EpochBody {
@@ -42,6 +43,7 @@ wire_map!(EpochBody {
     11: note,
     12: writer,
     13: sound_till,
+    14: partly,
 });
 
 struct LogCommitBody {
@@ -59,7 +61,7 @@ wire_map!(LogCommitBody { 0: number, 1: previous, 2: written_at, 3: writer, 4: e
 pub fn encode_epoch(keys: &SiteKeys, epoch: &Epoch) -> Result<Vec<u8>> {
     let Epoch { id, nonce, writer, facts } = epoch.clone();
     let EpochFacts { source, kind, system_identifier, timeline, slot, database, .. } = facts;
-    let EpochFacts { begins, snapshot, begun_at, why, note, sound_till, .. } = epoch.facts.clone();
+    let EpochFacts { begins, snapshot, begun_at, why, note, sound_till, partly, .. } = epoch.facts.clone();
     let body = EpochBody {
         id,
         source,
@@ -75,6 +77,7 @@ pub fn encode_epoch(keys: &SiteKeys, epoch: &Epoch) -> Result<Vec<u8>> {
         note,
         writer,
         sound_till,
+        partly,
     };
     encode_body(keys, ObjectKind::Epoch, nonce, &body)
 }
@@ -88,7 +91,7 @@ pub fn decode_epoch(keys: &SiteKeys, source: &SourceName, id: EpochId, bytes: &[
         return Err(Error::damaged("epoch", detail));
     }
     let EpochBody { id, source, kind, system_identifier, timeline, slot, database, .. } = body;
-    let EpochBody { begins, snapshot, begun_at, why, note, sound_till, writer, .. } = body;
+    let EpochBody { begins, snapshot, begun_at, why, note, sound_till, partly, writer, .. } = body;
     let facts = EpochFacts {
         source,
         kind,
@@ -102,6 +105,7 @@ pub fn decode_epoch(keys: &SiteKeys, source: &SourceName, id: EpochId, bytes: &[
         why,
         note,
         sound_till,
+        partly,
     };
     Ok(Epoch { id, nonce, writer, facts })
 }

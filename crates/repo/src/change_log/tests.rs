@@ -37,6 +37,7 @@ fn facts(begins: u64) -> EpochFacts {
         why: EpochReason::First,
         note: String::new(),
         sound_till: None,
+        partly: Vec::new(),
     }
 }
 

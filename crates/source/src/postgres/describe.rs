@@ -4,6 +4,7 @@
 use lifeboat_model::{ChangedColumn, ChangedTable, SiteId};
 use serde::{Deserialize, Serialize};
 
+use super::capture::{StructureColumn, TableColumns};
 use super::{Catalogue, Column, Identity, Table, TableName, TenantOf};
 use crate::Error;
 
@@ -11,7 +12,7 @@ use crate::Error;
 pub const DESCRIPTION_PATH: &[u8] = b".lifeboat/part.json";
 
 pub use super::large_objects::{LargeObjectDefinition, WantedLargeObject, large_object_of_path, large_object_path};
-pub use super::structure::{DatabaseProperties, POST_DATA_PATH, PRE_DATA_PATH};
+pub use super::structure::{DatabaseProperties, POST_DATA_PATH, PRE_DATA_PATH, ident};
 
 /// One table, as it was when its rows were read.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -105,6 +106,18 @@ impl TableDefinition {
             order: order_by(table),
             rule: None,
         }
+    }
+
+    /// Of a table that only notes of structure tell of.
+    pub fn of_notes(noted: &TableColumns) -> Self {
+        let column =
+            |column: &StructureColumn| ChangedColumn { name: column.name.clone(), type_name: column.type_name.clone() };
+        let columns = noted.columns.iter().map(column).collect();
+        let mut definition = Self::of_changes(&ChangedTable { name: noted.table.clone(), columns, key: Vec::new() });
+        for (column, noted) in definition.columns.iter_mut().zip(&noted.columns) {
+            column.number = Some(noted.number);
+        }
+        definition
     }
 
     /// Of a table that only changes tell of.

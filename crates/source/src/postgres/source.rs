@@ -4,11 +4,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use lifeboat_model::{PartIdentity, PartProblem, RestoreId, SiteId, SourceKind, SourceName};
 
+use super::classify;
 use super::reader::RowsReader;
 use super::reading::Reading;
 use super::target::RowsTarget;
 use super::tenancy::{self, Home};
-use super::{Catalogue, PostgresConfig, Server, ServerFacts, Tenancy};
+use super::{Catalogue, PostgresConfig, Server, ServerFacts, TableName, Tenancy};
 use crate::{Discovery, Error, PartReader, Source};
 
 /// One `[sources.NAME]` of kind `postgres`.
@@ -82,6 +83,12 @@ impl PostgresSource {
             Tenancy::Schema => Home { schema: Some(name), tenancy, exists, ..shared },
             _ => Home { server: self.server.with_database(&name), tenancy, exists, ..shared },
         }))
+    }
+
+    /// Whether all rows of a table are this site's, by the schema that it is in.
+    pub fn is_own_table(&self, table: &TableName, site: &SiteId) -> bool {
+        let schema = classify::parts(table.as_str()).and_then(|parts| parts.into_iter().next());
+        self.config.tenancy == Tenancy::Schema && schema.is_some() && self.config.names.name_of(site) == schema
     }
 
     /// The schemas or databases that are sites'.

@@ -141,7 +141,7 @@ impl DatabaseProperties {
 }
 
 /// A name as an SQL identifier.
-pub(super) fn ident(name: &str) -> String {
+pub fn ident(name: &str) -> String {
     format!("\"{}\"", name.replace('"', "\"\""))
 }
 

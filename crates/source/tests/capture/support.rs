@@ -55,7 +55,7 @@ pub fn config(url: &str) -> PostgresConfig {
 pub fn covered(session: &mut Session) -> Coverage {
     let catalogue = Catalogue::load(session).unwrap();
     let classes = classify("app", &catalogue, &config("")).unwrap();
-    coverage(session, &catalogue, &classes).unwrap()
+    coverage(session, &catalogue, &|table| classes.is_of_sites(&table.name)).unwrap()
 }
 
 impl Capture {

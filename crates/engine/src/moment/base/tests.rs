@@ -29,6 +29,7 @@ fn epoch() -> Epoch {
             why: EpochReason::First,
             note: String::new(),
             sound_till: None,
+            partly: Vec::new(),
         },
     }
 }

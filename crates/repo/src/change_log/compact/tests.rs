@@ -38,6 +38,7 @@ fn facts() -> EpochFacts {
         why: EpochReason::First,
         note: String::new(),
         sound_till: None,
+        partly: Vec::new(),
     }
 }
 

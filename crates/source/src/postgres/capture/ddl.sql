@@ -36,7 +36,7 @@ BEGIN
                     FROM pg_partition_tree(CASE WHEN c.relispartition THEN pg_partition_root(c.oid) ELSE c.oid END) t
                         JOIN pg_class l ON l.oid = t.relid WHERE t.isleaf AND l.relkind = 'r') END)
             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-            WHERE c.relkind IN ('r', 'p') AND c.relpersistence <> 't' AND n.nspname !~ '^lifeboat_'
+            WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND n.nspname !~ '^lifeboat_'
                 AND c.oid IN (SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_class'::regclass)
             ORDER BY c.oid
         LOOP

@@ -7,17 +7,19 @@
 //!
 //! What is not here: the log, and when which of the two is right (`lifeboat-engine`).
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lifeboat_model::{Lsn, Timestamp};
 
 use super::partitions::leaves;
+use super::sites::Sites;
 use super::{
     CaptureStream, Coverage, Followed, Leaf, NewSlot, ReplicationSession, ServerIdentity, SlotState, StructureNotes,
     capture_name, coverage, drop_slot, note_structure, set_up, slot_state,
 };
 use crate::postgres::routing::{Router, RoutingIndex};
-use crate::postgres::{Catalogue, PostgresSource, Server, Session, Tenancy, classify};
+use crate::postgres::{PostgresSource, Server, Session};
 use crate::{Error, Source};
 
 /// How long a new slot waits for each transaction that writes.
@@ -27,6 +29,8 @@ const SLOT_PATIENCE: Duration = Duration::from_secs(60);
 pub struct Following {
     pub stream: CaptureStream,
     pub router: Router,
+    /// Tables whose changes are not, or not all, in the stream.
+    pub partly: BTreeSet<String>,
 }
 
 /// A slot that was just made, with the index filled; its epoch is not in the log yet.
@@ -107,20 +111,9 @@ impl PostgresSource {
     pub fn follow_on(&self, confirmed: Lsn) -> Result<Following, Error> {
         let session = ReplicationSession::connect(self.server())?;
         let stream = CaptureStream::begin(self.server(), session, &self.slot_name(), confirmed)?;
-        Ok(Following { stream, router: self.router()?.0 })
-    }
-
-    pub(super) fn router(&self) -> Result<(Router, Catalogue, crate::postgres::Classes), Error> {
-        if self.config().tenancy != Tenancy::Column {
-            return Err(Error::BadConfig {
-                source_name: self.name().as_str().to_owned(),
-                detail: "changes of a schema or a database a site are not captured in this version".into(),
-                hint: "such sites get back to their snapshots: back them up as often as you can afford to lose".into(),
-            });
-        }
-        let catalogue = Catalogue::load_schema(&mut self.server().connect()?, None)?;
-        let classes = classify(self.name().as_str(), &catalogue, self.config())?;
-        Ok((Router::by_class(&classes, &catalogue), catalogue, classes))
+        let sites = Sites::load(self)?;
+        let covered = coverage(&mut self.server().connect()?, &sites.catalogue, &|table| sites.is_of_sites(table))?;
+        Ok(Following { stream, router: sites.router, partly: covered.partly() })
     }
 
     /// Makes everything that an epoch begins with, and fills the index, which must be empty. Tables of no class
@@ -128,11 +121,11 @@ impl PostgresSource {
     /// must not keep the others' changes out of the log.
     pub fn prepare(&self, index: &mut dyn RoutingIndex, is_first: bool) -> Result<Prepared, Error> {
         let (slot, mut session) = (self.slot_name(), self.server().connect()?);
-        let (_, catalogue, classes) = self.router()?;
+        let sites = Sites::load(self)?;
         if is_first {
-            classes.refuse_unclassed(self.name().as_str())?;
+            sites.refuse_unclassed(self.name().as_str())?;
         }
-        let covered = coverage(&mut session, &catalogue, &classes)?;
+        let covered = coverage(&mut session, &sites.catalogue, &|table| sites.is_of_sites(table))?;
         set_up(&mut session, &slot, &covered)?;
         let structure = note_structure(&mut session)?;
         drop_slot(&mut session, &slot)?;
@@ -146,7 +139,7 @@ impl PostgresSource {
         })?;
         Ok(Prepared {
             server,
-            database: catalogue.server.database,
+            database: sites.catalogue.server.database,
             slot,
             begins: consistent,
             snapshot,
@@ -170,11 +163,11 @@ impl PostgresSource {
         let row = session.query_one("SELECT pg_catalog.pg_current_snapshot()::text", &[]);
         let seen: String = row.map_err(|error| session.failed("cannot read the snapshot", &error))?.get(0);
         // As of the snapshot: a table that was made since is not in it.
-        let (router, catalogue, classes) = self.router()?;
-        for query in router.index_queries(&classes, &catalogue) {
+        let sites = Sites::load(self)?;
+        for query in sites.index_queries() {
             query.fill(&mut session, index)?;
         }
-        Ok((seen, router, leaves(&mut session, are_noted)?))
+        Ok((seen, sites.router, leaves(&mut session, are_noted)?))
     }
 }
 
@@ -189,7 +182,7 @@ impl Prepared {
     /// Begins to follow; the snapshot ends.
     pub fn begin(self) -> Result<Following, Error> {
         let stream = CaptureStream::begin(&self.of, self.session, &self.slot, self.begins)?;
-        Ok(Following { stream, router: self.router })
+        Ok(Following { stream, router: self.router, partly: self.coverage.partly() })
     }
 }
 

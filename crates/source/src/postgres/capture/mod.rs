@@ -21,17 +21,18 @@ mod publication;
 mod pump;
 mod relations;
 mod session;
+mod sites;
 mod slot;
 mod startup;
 mod stream;
 mod structure;
 mod wire;
 
-pub use drift::Drift;
+pub use drift::{Drift, Joined};
 pub use follow::{Following, Prepared, ServerClock, ServerTime};
 pub use partitions::Partitions;
 pub use publication::{
-    Coverage, Difference, SnapshotsOnly, coverage, differences, publication_names, set_up, take_down,
+    Coverage, Difference, JOINED, SnapshotsOnly, WITH_ROWS, coverage, differences, publication_names, set_up, take_down,
 };
 pub use session::{ReplicationSession, ServerIdentity};
 pub use slot::{Followed, NewSlot, SlotFacts, SlotSeen, SlotState, capture_name, drop_slot, slot_facts, slot_state};

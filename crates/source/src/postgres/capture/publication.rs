@@ -13,7 +13,7 @@
 //!
 //! What is not here: identities are looked at, never changed: that is for the operator, because it locks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use lifeboat_model::Fault;
@@ -21,7 +21,7 @@ use postgres::error::SqlState;
 
 use super::session::quoted;
 use crate::Error;
-use crate::postgres::{Catalogue, Classes, Session, TableKind, TableName};
+use crate::postgres::{Catalogue, Session, Table, TableKind, TableName};
 
 const ALL: &str = "insert, update, delete, truncate";
 const INSERTS: &str = "insert";
@@ -35,6 +35,13 @@ pub struct Coverage {
     pub inserts: BTreeMap<TableName, String>,
     /// Tables of sites whose changes are not, or not all, in the stream: captured by snapshots only.
     pub snapshots_only: Vec<SnapshotsOnly>,
+}
+
+impl Coverage {
+    /// Tables whose changes are not, or not all, in the stream.
+    pub fn partly(&self) -> BTreeSet<String> {
+        self.snapshots_only.iter().map(|only| only.table.as_str().to_owned()).collect()
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,12 +118,16 @@ pub fn publication_names(name: &str) -> [String; 2] {
 }
 
 /// Decides for each table that holds rows of sites how much of it can be followed.
-pub fn coverage(session: &mut Session, catalogue: &Catalogue, classes: &Classes) -> Result<Coverage, Error> {
+pub fn coverage(
+    session: &mut Session,
+    catalogue: &Catalogue,
+    is_of_sites: &dyn Fn(&Table) -> bool,
+) -> Result<Coverage, Error> {
     let rows = session.query(IDENTITIES, &[]);
     let rows = rows.map_err(|error| session.failed("cannot look at the tables' replica identities", &error))?;
     let trouble: BTreeMap<u32, Option<String>> = rows.iter().map(|row| (row.get(0), row.get(1))).collect();
     let mut coverage = Coverage::default();
-    for table in catalogue.tables.values().filter(|table| classes.is_of_sites(&table.name)) {
+    for table in catalogue.tables.values().filter(|table| is_of_sites(table)) {
         let unpublished = match table.kind {
             TableKind::Foreign => Some("a foreign table: its changes are made elsewhere"),
             _ if table.is_unlogged => Some("unlogged: its changes are in no log; ALTER TABLE … SET LOGGED"),
@@ -204,8 +215,20 @@ pub fn set_up(session: &mut Session, name: &str, coverage: &Coverage) -> Result<
     Ok(all)
 }
 
-/// Shows a table from now on, if it has no row yet; whether it had none. Nobody writes to it meanwhile.
-pub(super) fn join(session: &mut Session, name: &str, coverage: &Coverage, table: &TableName) -> Result<bool, Error> {
+/// Of the message that says that a table joined which is one site's own: the table, and after a line break whether it
+/// had rows by then.
+pub const JOINED: &str = "lifeboat.joined";
+/// In such a message.
+pub const WITH_ROWS: &str = "with rows";
+
+/// Shows a table from now on, if it has no row yet, or is one site's own; whether it is shown. Nobody writes to
+/// it meanwhile.
+pub(super) fn join(
+    session: &mut Session,
+    name: &str,
+    coverage: &Coverage,
+    (table, is_own): (&TableName, bool),
+) -> Result<bool, Error> {
     let [all, inserts] = publication_names(name);
     let Some((publication, item)) = (coverage.followed.get(table).map(|item| (all, item)))
         .or_else(|| coverage.inserts.get(table).map(|item| (inserts, item)))
@@ -216,11 +239,15 @@ pub(super) fn join(session: &mut Session, name: &str, coverage: &Coverage, table
         // Whoever writes has ended when the lock is held, and is seen by the statement after it.
         session.batch_execute(&format!("BEGIN; LOCK TABLE {item} IN SHARE ROW EXCLUSIVE MODE"))?;
         let is_empty = session.query_one(&format!("SELECT NOT EXISTS (SELECT FROM {item})"), &[])?.get(0);
-        if is_empty {
+        if is_empty || is_own {
             session.batch_execute(&format!("ALTER PUBLICATION {} ADD TABLE {item}", quoted(&publication)))?;
         }
+        if is_own {
+            let content = format!("{table}\n{}", if is_empty { "empty" } else { WITH_ROWS });
+            session.execute("SELECT pg_logical_emit_message(true, $1, $2)", &[&JOINED, &content])?;
+        }
         session.batch_execute("COMMIT")?;
-        Ok(is_empty)
+        Ok(is_empty || is_own)
     };
     let joined: Result<bool, postgres::Error> = ask();
     joined.map_err(|error| {

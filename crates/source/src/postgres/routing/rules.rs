@@ -38,7 +38,14 @@ pub(super) enum Rules {
         numbers: BTreeMap<String, u32>,
     },
     /// A schema a site.
-    BySchema { names: NamePattern, not_sites: Vec<String>, left_out: Vec<TableName>, known: BTreeMap<String, Rule> },
+    BySchema {
+        names: NamePattern,
+        not_sites: Vec<String>,
+        left_out: Vec<TableName>,
+        known: BTreeMap<String, Rule>,
+        /// Which table has this name: its number in the database.
+        numbers: BTreeMap<String, u32>,
+    },
 }
 
 impl Router {
@@ -82,7 +89,12 @@ impl Router {
     /// What an index that is filled by these rules counts on, by table: its name, its number, whose its rows are,
     /// and by which columns they are looked up. As text, to be compared; the number comes first.
     pub fn counted_on(&self) -> BTreeMap<String, String> {
-        let Rules::ByClass { tables, referred, numbers } = &self.rules else { return BTreeMap::new() };
+        let (tables, referred, numbers) = match &self.rules {
+            Rules::ByClass { tables, referred, numbers } => (tables, referred, numbers),
+            Rules::BySchema { numbers, .. } => {
+                return numbers.iter().map(|(table, number)| (table.clone(), number.to_string())).collect();
+            }
+        };
         let one = |(table, rule): (&String, &Rule)| {
             let text = format!("{rule:?} {:?}", referred.get(table));
             let number = numbers.get(table).copied().unwrap_or_default();
@@ -91,9 +103,42 @@ impl Router {
         tables.iter().map(one).collect()
     }
 
-    /// For sites with a schema each; these tables are left out.
-    pub fn by_schema(names: NamePattern, not_sites: Vec<String>, left_out: Vec<TableName>) -> Self {
-        Self::new(Rules::BySchema { names, not_sites, left_out, known: BTreeMap::new() })
+    /// For sites with a schema each; these tables are left out, those are known with their numbers.
+    pub fn by_schema(
+        names: NamePattern,
+        not_sites: Vec<String>,
+        left_out: Vec<TableName>,
+        tables: Vec<(String, SiteId, u32)>,
+    ) -> Self {
+        let numbers = tables.iter().map(|(table, _, number)| (table.clone(), *number)).collect();
+        let known = tables.into_iter().map(|(table, site, _)| (table, Rule::One(site))).collect();
+        Self::new(Rules::BySchema { names, not_sites, left_out, known, numbers })
+    }
+
+    /// Whose all of the table's rows are, by its name; `None`: nobody's, or sites share the table.
+    pub fn owner_of(&mut self, table: &str) -> Option<SiteId> {
+        self.rules.learn(table);
+        match self.rules.of(table) {
+            Some(Rule::One(site)) => Some(site.clone()),
+            _ => None,
+        }
+    }
+
+    /// Whether each site has its tables to itself.
+    pub fn has_own_tables(&self) -> bool {
+        matches!(self.rules, Rules::BySchema { .. })
+    }
+
+    /// Whether a table of this number is known, under any name.
+    pub fn knows_number(&self, number: u32) -> bool {
+        let (Rules::ByClass { numbers, .. } | Rules::BySchema { numbers, .. }) = &self.rules;
+        numbers.values().any(|known| *known == number)
+    }
+
+    /// Whether a table of this number is known under another name.
+    pub fn had_other_name(&self, number: u32, table: &str) -> bool {
+        let (Rules::ByClass { numbers, .. } | Rules::BySchema { numbers, .. }) = &self.rules;
+        numbers.iter().any(|(name, known)| *known == number && name != table)
     }
 }
 
@@ -119,7 +164,7 @@ impl Rules {
 
     /// Learns of a table that a change is of.
     pub fn learn(&mut self, table: &str) {
-        let Rules::BySchema { names, not_sites, left_out, known } = self else { return };
+        let Rules::BySchema { names, not_sites, left_out, known, .. } = self else { return };
         if known.contains_key(table) {
             return;
         }

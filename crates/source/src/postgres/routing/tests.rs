@@ -187,7 +187,7 @@ fn with_a_schema_a_site_the_schema_says_whose_it_is() {
     let names = NamePattern::parse("tenant_{site}").unwrap();
     let left_out = vec![crate::postgres::TableName::quoted("jobs")];
     let mut world = World::new();
-    world.router = Router::by_schema(names, vec!["tenant_none".into()], left_out);
+    world.router = Router::by_schema(names, vec!["tenant_none".into()], left_out, Vec::new());
     let mut check = |name: &str, want: &[&str]| {
         let table = table(name, &["id"], &[0]);
         assert_eq!(sites(&world.send(&table, insert(&["1"]))), want, "{name}");

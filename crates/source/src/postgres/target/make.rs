@@ -9,17 +9,19 @@
 
 use std::collections::BTreeMap;
 
-use lifeboat_model::Check;
+use lifeboat_model::{Check, RowsDigest};
 use postgres::error::SqlState;
 
+use super::super::describe::SequenceState;
 use super::super::structure::{DatabaseProperties, Structure};
 use super::super::tenancy::Owners;
 use super::super::{Catalogue, Session, TableName};
 use super::fail::{Ask, Fail, Outcome};
 use super::scope::{self, Scope};
-use super::sequences::set;
+use super::sequences::{raise, set};
 use super::{
-    Conflict, Ready, RowsTarget, SwitchedRows, TableDiff, WantedRows, Work, apply, large_objects, prove, staging,
+    Conflict, Ready, RowsTarget, SwitchedRows, TableDiff, WantedRows, WantedTable, Work, apply, large_objects, prove,
+    staging,
 };
 use crate::Error;
 use crate::postgres::describe::literal;
@@ -99,7 +101,14 @@ fn fill(session: &mut Session, target: &RowsTarget, work: &Work, structure: &Str
     }
     session.run(again, &structure.post_data).map_err(|fail| explained(session, fail))?;
     session.run("cannot set the search path", "SET search_path = ''")?;
-    let sequences = set(session, &catalogue, &work.wanted.sequences)?;
+    let mut sequences = set(session, &catalogue, &work.wanted.sequences)?;
+    // Of a table that was replayed, the rows are newer than what is known of its sequence.
+    let replayed = |state: &&SequenceState| {
+        let of = |table: &WantedTable| state.owner.as_ref().is_some_and(|(owner, _)| owner == table.name.as_str());
+        work.wanted.tables.iter().any(|table| of(table) && matches!(table.digest, RowsDigest::AnyOrder(_)))
+    };
+    let states: Vec<SequenceState> = work.wanted.sequences.iter().filter(replayed).cloned().collect();
+    sequences.extend(raise(session, &catalogue, &states, &scopes, &|scope| scope.name.to_string())?);
     let mut notes = without_event_triggers(session, schema, |session| fill_views(session, schema, structure))?;
     if !structure.publications.is_empty() {
         let lines = structure.publications.join(" ");

@@ -1,0 +1,73 @@
+//! Tables that are one site's own: what befalls one of them is no other site's affair.
+//!
+//! ```text
+//! made              no change of its rows is followed yet
+//! joined            from here on all are; with rows, the site needs a base that sees them
+//! rewritten, moved  the site needs a base; the epoch goes on
+//! ```
+//!
+//! After each change of structure a base is wished for, so that a schema that is dropped later can be made again as it
+//! was.
+
+use lifeboat_model::{ChangePlace, SiteId};
+use lifeboat_source::postgres::capture::{StructureChange, StructureKind, WITH_ROWS};
+
+use super::writer::{FOLLOWED, MOVED, UNFOLLOWED, Writer};
+use crate::Error;
+
+impl Writer<'_> {
+    /// Sites that need a base since this was asked last.
+    pub fn sites_without_base(&mut self) -> Vec<SiteId> {
+        std::mem::take(&mut self.state.without_base).into_iter().collect()
+    }
+
+    /// What the log says of the site to whom the table belongs is not whole from here on; `None`: sites share it.
+    pub(super) fn break_own(&mut self, place: ChangePlace, table: &str) -> Option<()> {
+        let site = self.router.owner_of(table)?;
+        self.break_site(place, site);
+        Some(())
+    }
+
+    fn break_site(&mut self, place: ChangePlace, site: SiteId) {
+        self.state.draft.note(place, MOVED.to_owned(), site.as_str().as_bytes().to_vec());
+        self.state.without_base.insert(site);
+    }
+
+    pub(super) fn take_own_structure(&mut self, place: ChangePlace, change: &StructureChange) {
+        let Some(site) = self.router.owner_of(change.root.as_ref().unwrap_or(&change.table)) else { return };
+        self.state.without_base.insert(site.clone());
+        let StructureKind::Altered { tag, .. } = &change.kind else { return };
+        if change.root.is_none() && (tag.starts_with("CREATE") || tag == "SELECT INTO") {
+            let content = format!("{site}\n{}", change.table);
+            self.state.draft.note(place, UNFOLLOWED.to_owned(), content.into_bytes());
+        } else if change.root.is_none() && self.router.had_other_name(change.oid, &change.table) {
+            self.break_site(place, site);
+        }
+    }
+
+    /// A table joined what is followed. A message is a word, not a proof: whoever may write one can make a site need a
+    /// base, and no more.
+    pub(super) fn take_joined(&mut self, place: ChangePlace, content: &[u8]) {
+        let text = String::from_utf8_lossy(content);
+        let Some((table, rows)) = text.rsplit_once('\n') else { return };
+        let Some(site) = self.router.owner_of(table) else { return };
+        let content = format!("{site}\n{table}\n{rows}");
+        self.state.draft.note(place, FOLLOWED.to_owned(), content.into_bytes());
+        if rows == WITH_ROWS {
+            self.state.without_base.insert(site);
+        }
+    }
+
+    /// Of a table that the router does not know: whether it is no site's. One that is a site's and is there has another
+    /// name than it had, and rows that the log knows under that one.
+    pub(super) fn is_foreign_of_own(&mut self, place: ChangePlace, table: &str) -> Result<bool, Error> {
+        let Some(site) = self.router.owner_of(table) else {
+            self.state.foreign.insert(table.to_owned());
+            return Ok(true);
+        };
+        if self.source.is_of_sites(table)? == Some(true) {
+            self.break_site(place, site);
+        }
+        Ok(false)
+    }
+}

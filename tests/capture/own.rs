@@ -1,0 +1,337 @@
+//! Sites with a schema each, captured: random moments under a live load beside an oracle, tables that come and go, and a
+//! schema that was dropped.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use lifeboat_engine::{
+    AnySource, BackupRequest, CaptureNews, CaptureReport, Engine, Error, Fleet, RestorePoint, backup, capture, list,
+};
+use lifeboat_format::SecretKey;
+use lifeboat_model::{PointInTime, SiteId, SnapshotId, Timestamp};
+use lifeboat_repo::Repository;
+use lifeboat_source::postgres::{PostgresSource, Tenancy};
+use lifeboat_store::MemoryStore;
+use lifeboat_testkit::postgres::{ClusterOptions, Postgres, own_config, query_text, run_sql};
+use lifeboat_testkit::world::{backup_all, engine_of, restore_request, run_restore, site_id};
+use tokio::sync::RwLock;
+
+use crate::index::Index;
+use crate::load::{Over, Seed};
+use crate::world::{Snapshot, app, expect_same, read_snapshot, request, rows_of};
+
+const SITES: u64 = 4;
+const MAKE: &str = "
+    CREATE TABLE :s.users (id bigserial PRIMARY KEY, name text, settings jsonb NOT NULL DEFAULT '{}');
+    CREATE TABLE :s.issues (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, title text, body text,
+        reporter bigint REFERENCES :s.users ON DELETE CASCADE);
+    CREATE TABLE :s.comments (id bigserial PRIMARY KEY, body text,
+        issue bigint REFERENCES :s.issues ON DELETE CASCADE);
+    CREATE TABLE :s.visits (id bigserial, at date, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+    CREATE TABLE :s.visits_1 PARTITION OF :s.visits FOR VALUES FROM ('2021-01-01') TO ('2022-01-01');
+    CREATE TABLE :s.visits_2 PARTITION OF :s.visits DEFAULT;
+    CREATE TABLE :s.doomed (id int PRIMARY KEY);
+    CREATE INDEX ON :s.issues (reporter, title);
+    INSERT INTO :s.users (name) SELECT 'user ' || n FROM generate_series(1, 30) n;
+    INSERT INTO :s.issues (title, body, reporter) SELECT 'issue ' || n, repeat(md5(n::text), n % 300), 1 + n % 30
+        FROM generate_series(1, 200) n;
+    INSERT INTO :s.comments (body, issue) SELECT 'comment', 1 + n % 200 FROM generate_series(1, 300) n;
+    INSERT INTO :s.doomed SELECT generate_series(1, 9)";
+/// What befalls one site's structure, and whether the site can be put back to the time until its next base.
+const UPHEAVALS: [(&str, bool); 9] = [
+    ("ALTER TABLE :s.users ADD COLUMN score int DEFAULT 7", true),
+    ("ALTER TABLE :s.users RENAME COLUMN score TO points", true),
+    ("CREATE TABLE :s.tasks (id bigserial PRIMARY KEY, body text)", true),
+    (
+        "CREATE TABLE :s.seeded AS SELECT n AS id, 'row ' || n AS body FROM generate_series(1, 5) n; \
+        ALTER TABLE :s.seeded ADD PRIMARY KEY (id)",
+        false,
+    ),
+    ("TRUNCATE :s.visits", true),
+    ("DROP TABLE :s.doomed", true),
+    ("ALTER TABLE :s.users DROP COLUMN points", true),
+    ("ALTER TABLE :s.issues ALTER title TYPE varchar(200) USING upper(title)", false),
+    ("ALTER TABLE :s.visits DETACH PARTITION :s.visits_1", false),
+];
+
+fn schema(site: u64) -> String {
+    format!("\"tenant s{site}\"")
+}
+
+fn site(number: u64) -> SiteId {
+    site_id(&format!("s{number}"))
+}
+
+/// One transaction on one site.
+fn transaction(seed: &mut Seed, number: u64) -> String {
+    let s = schema(1 + seed.below(SITES));
+    let issue = format!("(SELECT id FROM {s}.issues ORDER BY md5(id::text || '{number}') LIMIT 1)");
+    let one = |seed: &mut Seed| match seed.below(8) {
+        0 => format!("INSERT INTO {s}.comments (body, issue) VALUES ('new {number}\t' || E'\\n', {issue})"),
+        1 => format!("UPDATE {s}.issues SET title = title || '{number}' WHERE id = {issue}"),
+        2 => format!("UPDATE {s}.issues SET body = repeat(md5('{number}'), 300) WHERE id = {issue}"),
+        3 => format!("DELETE FROM {s}.issues WHERE id = {issue}"),
+        4 => format!("INSERT INTO {s}.issues (title, reporter) SELECT 'later {number}', min(id) FROM {s}.users"),
+        5 => format!("INSERT INTO {s}.visits (at) VALUES (date '2021-06-01' + {})", number % 600),
+        6 => format!("UPDATE {s}.visits SET at = at + 100 WHERE id % 5 = {}", number % 5),
+        _ => format!("UPDATE {s}.users SET settings = settings || '{{\"n\": {number}}}' WHERE id % 7 = {}", number % 7),
+    };
+    let (first, second) = (one(seed), one(seed));
+    match seed.below(4) {
+        0 => format!("BEGIN; {first}; ROLLBACK"),
+        1 => format!("BEGIN; {first}; SAVEPOINT s; {second}; ROLLBACK TO SAVEPOINT s; COMMIT"),
+        2 => format!("BEGIN; {first}; {second}; COMMIT"),
+        _ => first,
+    }
+}
+
+struct Own {
+    _server: Postgres,
+    url: String,
+    engine: Engine,
+    index: Index,
+    oracle: Engine,
+    /// Sites that a base was wished for.
+    wished: Arc<Mutex<Vec<SiteId>>>,
+}
+
+impl Own {
+    async fn new(test: &str) -> Option<Self> {
+        let server = Postgres::start_or_skip(test, &ClusterOptions::default())?;
+        let url = server.fresh_database().unwrap();
+        for number in 1..=SITES {
+            run_sql(&url, &format!("CREATE SCHEMA {0}; {1}", schema(number), MAKE.replace(":s", &schema(number))))
+                .unwrap();
+        }
+        let (engine, oracle) = (engine_over(&url).await, engine_over(&url).await);
+        Some(Self { _server: server, url, engine, index: Index::default(), oracle, wished: Arc::default() })
+    }
+
+    async fn catch_up(&mut self) -> CaptureReport {
+        let wished = self.wished.clone();
+        let tell = move |news| {
+            if let CaptureNews::NeedBase(sites) = news {
+                wished.lock().unwrap().extend(sites);
+            }
+        };
+        capture(&self.engine, &request(Duration::from_millis(300), 20_000), &mut self.index, &tell).await.unwrap()
+    }
+
+    /// As `lifeboat capture` does it.
+    async fn take_bases(&self) -> Vec<SiteId> {
+        let sites: Vec<SiteId> = std::mem::take(&mut *self.wished.lock().unwrap());
+        let request = BackupRequest { sites: sites.clone(), accept_loss: false, anew: true };
+        backup(&self.engine, &request).await.unwrap();
+        sites
+    }
+
+    fn now(&self) -> Timestamp {
+        let now = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8::text";
+        Timestamp(query_text(&self.url, now).unwrap()[0][0].as_deref().unwrap().parse().unwrap())
+    }
+
+    async fn oracle_says(&self, site: &SiteId, snapshot: SnapshotId) -> Snapshot {
+        read_snapshot(&self.oracle, site, &PointInTime::Snapshot(snapshot)).await
+    }
+}
+
+async fn engine_over(url: &str) -> Engine {
+    let (store, master) = (Arc::new(MemoryStore::new()), SecretKey::generate().unwrap());
+    Repository::init(store.clone(), &master).await.unwrap();
+    let source = PostgresSource::new(app(), own_config(url, Tenancy::Schema, "tenant {site}")).unwrap();
+    engine_of(Fleet::new(vec![AnySource::Postgres(Box::new(source))]), Repository::open(store, &master).await.unwrap())
+}
+
+/// A moment, and the oracle's snapshots in it.
+struct Recorded {
+    at: Timestamp,
+    snapshots: Vec<(SiteId, SnapshotId)>,
+}
+
+async fn record(own: &Own) -> Recorded {
+    let at = tokio::task::block_in_place(|| own.now());
+    backup_all(&own.oracle).await.unwrap();
+    let mut snapshots = Vec::new();
+    for number in 1..=SITES {
+        snapshots
+            .push((site(number), own.oracle.site(&site(number)).await.unwrap().state().snapshots.last().unwrap().id));
+    }
+    Recorded { at, snapshots }
+}
+
+/// A site that cannot be put back between these times.
+type Unsound = Vec<(SiteId, Timestamp, Timestamp)>;
+
+async fn upheave(own: &mut Own, number: usize, unsound: &mut Unsound) {
+    let Some((sql, is_sound)) = UPHEAVALS.get(number) else { return };
+    let all = if std::env::var_os("LIFEBOAT_TEST_FULL").is_some() { 1..=3 } else { 1..=1 };
+    for of in all {
+        let since = own.now();
+        run_sql(&own.url, &sql.replace(":s", &schema(of))).unwrap();
+        if sql.contains(".tasks") {
+            own.catch_up().await; // joins while it is empty
+            run_sql(&own.url, &format!("INSERT INTO {}.tasks (body) VALUES ('one'), ('two')", schema(of))).unwrap();
+        }
+        own.catch_up().await;
+        let based = own.take_bases().await;
+        assert_eq!(based.contains(&site(of)), !sql.starts_with("TRUNCATE"), "{sql}: a base is wished for");
+        if !is_sound {
+            unsound.push((site(of), since, own.now()));
+        }
+    }
+}
+
+async fn run(seed: u64, moments: usize) {
+    const TEST: &str = "sites_with_a_schema_each_are_what_an_oracle_recorded_at_random_moments";
+    let Some(mut own) = Own::new(TEST).await else { return };
+    own.catch_up().await;
+    backup_all(&own.engine).await.unwrap();
+    let (gate, is_over, done) = (RwLock::new(()), AtomicBool::new(false), AtomicU64::new(0));
+    let (mut recorded, mut unsound, mut random) = (Vec::new(), Unsound::new(), Seed(seed * 77));
+    let url = own.url.clone();
+    std::thread::scope(|scope| {
+        let _over = Over(&is_over);
+        for worker in 0..3 {
+            let (gate, is_over, done, url) = (&gate, &is_over, &done, &url);
+            scope.spawn(move || {
+                let mut seed = Seed(seed * 1_000 + worker);
+                for number in 0.. {
+                    if is_over.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let sql = transaction(&mut seed, number);
+                    let _open = gate.blocking_read();
+                    done.fetch_add(u64::from(run_sql(url, &sql).is_ok()), Ordering::Relaxed);
+                }
+            });
+        }
+        tokio::task::block_in_place(|| {
+            tokio::runtime::Handle::current().block_on(async {
+                for moment in 0..moments {
+                    tokio::time::sleep(Duration::from_millis(20 + random.below(80))).await;
+                    {
+                        let _closed = gate.write().await;
+                        recorded.push(record(&own).await);
+                    }
+                    let each = (moments / UPHEAVALS.len()).max(1);
+                    if moment % each == each / 2 {
+                        upheave(&mut own, moment / each, &mut unsound).await;
+                    } else if moment % 3 == 0 {
+                        let report = own.catch_up().await;
+                        assert_eq!((report.begun, report.unrouted), (None, 0), "seed {seed}, moment {moment}");
+                    }
+                }
+            });
+        });
+    });
+    run_sql(&own.url, &format!("UPDATE {}.users SET name = name", schema(1))).unwrap();
+    assert_eq!(own.catch_up().await.begun, None);
+    assert!(done.load(Ordering::Relaxed) > moments as u64 * 2, "the load did nothing");
+    let mut refused = 0;
+    for (number, Recorded { at, snapshots }) in recorded.iter().enumerate() {
+        for (site, snapshot) in snapshots {
+            let when = format!("seed {seed}, moment {number}, {at}, {site}");
+            let is_unsound = |(of, from, till): &(SiteId, Timestamp, Timestamp)| of == site && from < at && at < till;
+            match list(&own.engine, site, &PointInTime::Time(*at), None, None).await {
+                Err(Error::NoPoint { .. }) if unsound.iter().any(is_unsound) => refused += 1,
+                _ => {
+                    let got = rows_of(&own.engine, site, &PointInTime::Time(*at)).await;
+                    expect_same(&got, &own.oracle_says(site, *snapshot).await, &when);
+                }
+            }
+        }
+    }
+    assert!(refused < moments, "{refused} refused");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn sites_with_a_schema_each_are_what_an_oracle_recorded_at_random_moments() {
+    let is_full = std::env::var_os("LIFEBOAT_TEST_FULL").is_some();
+    let (seeds, moments) = if is_full { (3, 100) } else { (1, 12) };
+    for seed in 1..=seeds {
+        run(seed, moments).await;
+    }
+}
+
+/// Everything of a site as SQL sees it.
+fn seen(own: &Own, number: u64) -> Vec<String> {
+    let tables = ["users", "issues", "comments", "visits"];
+    let one = |table: &&str| {
+        let sql = format!(
+            "SELECT count(*) || ' ' || coalesce(md5(string_agg(t::text, '|' ORDER BY t::text)), '') FROM {}.{table} t",
+            schema(number)
+        );
+        query_text(&own.url, &sql).unwrap_or_else(|error| vec![vec![Some(error)]])[0][0].clone().unwrap()
+    };
+    tables.iter().map(one).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_schema_that_was_dropped_is_made_again_as_it_was_just_before() {
+    const TEST: &str = "a_schema_that_was_dropped_is_made_again_as_it_was_just_before";
+    let Some(mut own) = Own::new(TEST).await else { return };
+    own.catch_up().await;
+    backup_all(&own.engine).await.unwrap();
+    let s = schema(2);
+    // Structure that no base has: nobody takes one here.
+    let work = format!(
+        "ALTER TABLE {s}.users ADD COLUMN score int DEFAULT 7; ALTER TABLE {s}.users RENAME COLUMN name TO title;
+         DROP TABLE {s}.doomed; ALTER TABLE {s}.issues DROP COLUMN title; CREATE TABLE {s}.tasks (id int PRIMARY KEY);
+         INSERT INTO {s}.users (title) SELECT 'new ' || n FROM generate_series(1, 50) n;
+         UPDATE {s}.issues SET body = 'x' WHERE id % 3 = 0"
+    );
+    run_sql(&own.url, &work).unwrap();
+    own.catch_up().await;
+    run_sql(&own.url, &format!("INSERT INTO {s}.tasks SELECT generate_series(1, 40)")).unwrap();
+    let (before, others) = (seen(&own, 2), [1, 3, 4].map(|number| seen(&own, number)));
+    let at = own.now();
+    std::thread::sleep(Duration::from_millis(20));
+    run_sql(&own.url, &format!("DROP SCHEMA {s} CASCADE")).unwrap();
+    run_sql(&own.url, &format!("UPDATE {}.doomed SET id = id", schema(1))).unwrap();
+    own.catch_up().await;
+    let receipt =
+        run_restore(&own.engine, &restore_request("s2", RestorePoint::At(PointInTime::Time(at)))).await.unwrap();
+    assert!(receipt.all_passed(), "{receipt:?}");
+    assert_eq!(seen(&own, 2), before);
+    let tasks = format!("SELECT count(*)::text FROM {s}.tasks");
+    assert_eq!(query_text(&own.url, &tasks).unwrap()[0][0].as_deref(), Some("40"));
+    // Rows that come after it get numbers of their own, and keys hold.
+    run_sql(&own.url, &format!("INSERT INTO {s}.users (title) VALUES ('after')")).unwrap();
+    assert!(run_sql(&own.url, &format!("INSERT INTO {s}.comments (issue) VALUES (-1)")).is_err());
+    assert_eq!([1, 3, 4].map(|number| seen(&own, number)), others);
+    // It goes on being captured, from its new base on.
+    own.catch_up().await;
+    assert!(own.take_bases().await.contains(&site(2)));
+    run_sql(&own.url, &format!("DELETE FROM {s}.comments; DELETE FROM {s}.tasks WHERE id > 5")).unwrap();
+    let report = own.catch_up().await;
+    assert!(report.begun.is_none() && report.changes > 300, "{report:?}");
+    let at = own.now();
+    run_sql(&own.url, &format!("UPDATE {}.doomed SET id = id", schema(1))).unwrap();
+    own.catch_up().await;
+    let got = rows_of(&own.engine, &site(2), &PointInTime::Time(at)).await;
+    let rows_of = |table: &str| got.iter().find(|(name, _)| name.ends_with(table)).map(|(_, (rows, _))| *rows);
+    assert_eq!((rows_of("users"), rows_of("comments"), rows_of("tasks")), (Some(81), Some(0), Some(5)), "{got:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_a_base_sees_of_a_transaction_that_is_cut_in_two_is_in_nobodys_way() {
+    const TEST: &str = "what_a_base_sees_of_a_transaction_that_is_cut_in_two_is_in_nobodys_way";
+    let Some(mut own) = Own::new(TEST).await else { return };
+    own.catch_up().await;
+    let s = schema(2);
+    let sql =
+        format!("BEGIN; ALTER TABLE {s}.issues ALTER title TYPE varchar(99); UPDATE {s}.users SET name = 'x'; COMMIT");
+    run_sql(&own.url, &sql.replace("TYPE varchar(99)", "TYPE varchar(99) USING upper(title)")).unwrap();
+    // Each of it in a segment of its own: which transaction it is, only the last one says.
+    let small = request(Duration::from_secs(60), 1);
+    let report = capture(&own.engine, &small, &mut own.index, &|_| ()).await.unwrap();
+    assert!(report.segments > 3 && report.begun.is_none(), "{report:?}");
+    backup_all(&own.engine).await.unwrap();
+    run_sql(&own.url, &format!("DELETE FROM {s}.comments WHERE id % 10 = 0")).unwrap();
+    let at = own.now();
+    run_sql(&own.url, &format!("UPDATE {s}.users SET name = 'y'")).unwrap();
+    own.catch_up().await;
+    let got = rows_of(&own.engine, &site(2), &PointInTime::Time(at)).await;
+    assert!(got.iter().any(|(name, (rows, _))| name.ends_with("comments") && *rows == 270), "{got:?}");
+}
