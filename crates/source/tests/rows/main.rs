@@ -8,6 +8,7 @@ mod conflicts;
 mod export;
 mod fence;
 mod large_objects;
+mod later;
 mod locks;
 mod narrow;
 mod nasty;

@@ -4,7 +4,7 @@ use super::super::{Catalogue, Session, TableName};
 use super::fail::{Ask, Outcome};
 use super::scope::Scope;
 use super::sql::{self, Link};
-use super::{Conflict, ConflictKind, TableDiff};
+use super::{Conflict, ConflictKind, TableDiff, later};
 
 /// What comparing has shown.
 pub(super) struct Compared {
@@ -14,6 +14,8 @@ pub(super) struct Compared {
     /// For each foreign key (by its place in [`links`]) how many staged rows refer to nothing as the
     /// snapshot itself had it, or as the site has it now.
     pub orphans_allowed: Vec<u64>,
+    /// Where later rows are kept: a table that was written to since its missing rows were chosen.
+    pub written_to: Option<TableName>,
 }
 
 /// The foreign keys that touch the restored tables.
@@ -46,14 +48,25 @@ pub(super) fn links<'a>(catalogue: &'a Catalogue, scopes: &'a [Scope]) -> Vec<Li
 
 /// Compares staging with the live rows, within one read-only transaction of `session`.
 pub(super) fn compare(session: &mut Session, catalogue: &Catalogue, scopes: &[Scope]) -> Outcome<Compared> {
-    let mut compared =
-        Compared { diffs: Vec::new(), conflicts: Vec::new(), notes: Vec::new(), orphans_allowed: Vec::new() };
+    let mut compared = Compared {
+        diffs: Vec::new(),
+        conflicts: Vec::new(),
+        notes: Vec::new(),
+        orphans_allowed: Vec::new(),
+        written_to: None,
+    };
     session.run(
         "cannot begin to compare",
         &format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}", sql::PLANNING),
     )?;
     for scope in scopes {
-        let diff = if scope.is_usable() { count(session, scope)? } else { TableDiff::none(&scope.name) };
+        let mut diff = if scope.is_usable() { count(session, scope)? } else { TableDiff::none(&scope.name) };
+        if let Some(stays) = &scope.stays {
+            if !stays.is_all_that(&diff) {
+                compared.written_to = Some(scope.name.clone());
+            }
+            diff = stays.laid_over(&diff);
+        }
         if scope.is_usable() && diff.writes() > 0 {
             find_taken(session, scope, &diff, &mut compared)?;
         }
@@ -70,19 +83,19 @@ pub(super) fn compare(session: &mut Session, catalogue: &Catalogue, scopes: &[Sc
     Ok(compared)
 }
 
-fn count(session: &mut Session, scope: &Scope) -> Outcome<TableDiff> {
+pub(super) fn count(session: &mut Session, scope: &Scope) -> Outcome<TableDiff> {
     let rows = session.rows(&format!("cannot compare table `{}`", scope.name), &sql::counts(scope))?;
     let number = |at: usize| -> u64 {
         let value: Option<i64> = rows.first().map(|row| row.get(at));
         value.and_then(|value| u64::try_from(value).ok()).unwrap_or(0)
     };
     Ok(TableDiff {
-        table: scope.name.clone(),
         insert: number(0),
         delete: number(1),
         unchanged: number(2),
         update: number(3),
         replace: number(4),
+        ..TableDiff::none(&scope.name)
     })
 }
 
@@ -90,23 +103,15 @@ fn count(session: &mut Session, scope: &Scope) -> Outcome<TableDiff> {
 fn find_taken(session: &mut Session, scope: &Scope, diff: &TableDiff, compared: &mut Compared) -> Outcome<()> {
     let Some(live) = &scope.live else { return Ok(()) };
     let action = format!("cannot look for values of table `{}` that others hold", scope.name);
-    let mut found = |kind, rows, detail: String| {
-        if rows > 0 {
-            compared.conflicts.push(Conflict::new(&scope.name, kind, rows, detail));
-        }
-    };
     if let Some(query) = sql::keys_elsewhere(scope) {
-        let rows = session.number(&action, &query)?;
-        found(ConflictKind::KeyElsewhere, rows, "primary keys that are rows outside the site now".into());
+        let detail = "primary keys that are rows outside the site now".to_owned();
+        compared.conflicts.extend(found(session, scope, &query, (ConflictKind::KeyElsewhere, detail))?);
     }
     for unique in &live.table.unique_keys {
         if let Some(query) = sql::unique_taken(scope, &live.table, unique) {
-            let rows = session.number(&action, &query)?;
-            found(
-                ConflictKind::UniqueTaken,
-                rows,
-                format!("unique values that rows outside the site hold now: constraint=`{}`", unique.name),
-            );
+            let others = if scope.stays.is_some() { "other rows" } else { "rows outside the site" };
+            let detail = format!("unique values that {others} hold now: constraint=`{}`", unique.name);
+            compared.conflicts.extend(found(session, scope, &query, (ConflictKind::UniqueTaken, detail))?);
         }
     }
     if diff.insert > 0 && scope.has_added {
@@ -118,15 +123,32 @@ fn find_taken(session: &mut Session, scope: &Scope, diff: &TableDiff, compared: 
         for row in session.rows(&action, &query)? {
             let name: String = row.get(0);
             if !scope.columns.iter().any(|column| column.name == name) {
-                found(
-                    ConflictKind::ColumnRequired,
-                    diff.insert,
-                    format!("a newer column must have a value and has no default: column=`{name}`"),
-                );
+                let detail = format!("a newer column must have a value and has no default: column=`{name}`");
+                let kind = ConflictKind::ColumnRequired;
+                compared.conflicts.push(Conflict::new(&scope.name, kind, diff.insert, detail));
             }
         }
     }
     Ok(())
+}
+
+/// A conflict of the staged rows that a query counts; `None`: it counts none.
+pub(super) fn found(
+    session: &mut Session,
+    scope: &Scope,
+    query: &str,
+    (kind, detail): (ConflictKind, String),
+) -> Outcome<Option<Conflict>> {
+    let action = format!("cannot look for what is in the way of rows of table `{}`", scope.name);
+    let rows = session.number(&action, query)?;
+    if rows == 0 {
+        return Ok(None);
+    }
+    let keys = match &scope.stays {
+        Some(_) => later::keys_of(session, scope, query)?,
+        None => Vec::new(),
+    };
+    Ok(Some(Conflict { keys, ..Conflict::new(&scope.name, kind, rows, detail) }))
 }
 
 /// How many staged rows may refer to nothing; adds the conflicts of one foreign key.
@@ -150,7 +172,8 @@ fn look_at_link(session: &mut Session, link: &Link<'_>, scopes: &[Scope], compar
     let Some(child) = link.child else { return Ok(0) };
     match link.parent {
         Some(parent) => {
-            let own = session.number(&action, &link.orphans_of_snapshot(&child.stage, parent))?;
+            let query = link.orphans_of_snapshot(&child.stage, parent);
+            let own = session.number(&action, &query)?;
             // Where the key is enforced, a row without the one it refers to was none then: that row was another
             // site's, or has gone. Only what the site has of that kind already may stay.
             let before = if own > 0 { session.number(&action, &link.live_orphans(child))? } else { 0 };
@@ -160,7 +183,8 @@ fn look_at_link(session: &mut Session, link: &Link<'_>, scopes: &[Scope], compar
                      foreign key=`{}`",
                     key.parent, key.name
                 );
-                compared.conflicts.push(Conflict::new(&key.child, ConflictKind::SharedMissing, own - before, detail));
+                let found = found(session, child, &query, (ConflictKind::SharedMissing, detail))?;
+                compared.conflicts.extend(found.map(|found| Conflict { rows: own - before, ..found }));
             } else if own > 0 {
                 compared.notes.push(format!(
                     "rows referred to nothing in the snapshot already: table=`{}`, foreign key=`{}`, rows=`{own}`",
@@ -171,13 +195,15 @@ fn look_at_link(session: &mut Session, link: &Link<'_>, scopes: &[Scope], compar
         }
         None => {
             let before = session.number(&action, &link.live_orphans(child))?;
-            let after = if adds { session.number(&action, &link.staged_orphans(&child.stage))? } else { before };
+            let query = link.staged_orphans(&child.stage);
+            let after = if adds { session.number(&action, &query)? } else { before };
             if after > before {
                 let detail = format!(
                     "rows that the restored ones refer to are missing: in=`{}`, foreign key=`{}`",
                     key.parent, key.name
                 );
-                compared.conflicts.push(Conflict::new(&key.child, ConflictKind::SharedMissing, after - before, detail));
+                let found = found(session, child, &query, (ConflictKind::SharedMissing, detail))?;
+                compared.conflicts.extend(found.map(|found| Conflict { rows: after - before, ..found }));
             }
             Ok(before)
         }

@@ -26,7 +26,7 @@ impl Fail {
             (Some(&SqlState::UNIQUE_VIOLATION | &SqlState::EXCLUSION_VIOLATION), Some(db)) => Error::Conflict {
                 path: named(db.schema(), db.table()),
                 detail: format!(
-                    "{action}: a row outside the site holds a value that must be unique: constraint=`{}`",
+                    "{action}: another row holds a value that must be unique: constraint=`{}`",
                     db.constraint().unwrap_or("")
                 ),
                 hint: "free the value there, or restore beside and choose the rows by hand; nothing was changed".into(),
@@ -86,6 +86,11 @@ impl Fail {
     /// Whether the connection went, so that nobody knows if the step was done.
     pub fn is_lost(&self) -> bool {
         self.code.as_ref().is_none_or(|code| code.code().starts_with("57") || code.code().starts_with("08"))
+    }
+
+    /// Whether the server refused to answer at all: class 42, a privilege that is missing among it.
+    pub fn is_refused_question(&self) -> bool {
+        self.code.as_ref().is_some_and(|code| code.code().starts_with("42"))
     }
 
     /// Whether the value itself was refused: its type or a constraint has changed.

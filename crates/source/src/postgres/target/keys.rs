@@ -79,6 +79,15 @@ impl KeyRange {
         Ok(Self { from, till, is_one })
     }
 
+    /// A single key, as [`Self::parse`] reads it.
+    pub(super) fn show(values: &[String]) -> String {
+        let one = |value: &String| match value.is_empty() || value.contains(['"', ',', '.']) {
+            true => format!("\"{}\"", value.replace('"', "\"\"")),
+            false => value.clone(),
+        };
+        values.iter().map(one).collect::<Vec<_>>().join(",")
+    }
+
     /// Whether it is a single key.
     pub fn is_one(&self) -> bool {
         self.is_one
@@ -168,6 +177,17 @@ fn bad(text: &str, detail: &str) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_is_shown_is_read_as_itself() {
+        for values in [&["42"][..], &["acme", "7"], &["a,b", "say \"hi\""], &["1..9", ""], &["", ""], &["."]] {
+            let values: Vec<String> = values.iter().map(|value| (*value).to_owned()).collect();
+            let shown = KeyRange::show(&values);
+            let want = KeyRange { from: Some(values.clone()), till: Some(values), is_one: true };
+            assert_eq!(KeyRange::parse(&shown).unwrap(), want, "{shown}");
+        }
+        assert_eq!(KeyRange::show(&["acme".into(), "1.5".into()]), "acme,\"1.5\"");
+    }
 
     fn column(name: &str) -> Column {
         Column {

@@ -15,9 +15,11 @@ mod apply;
 mod beside;
 mod beside_database;
 mod compare;
+mod diff;
 mod fail;
 mod keys;
 mod large_objects;
+mod later;
 mod leftovers;
 mod make;
 mod narrow;
@@ -30,6 +32,7 @@ pub(super) mod spool;
 mod sql;
 mod staging;
 mod straight;
+mod unusual;
 
 use std::collections::BTreeMap;
 use std::sync::Mutex;
@@ -53,8 +56,10 @@ use spool::Spool;
 use beside::MARK;
 pub use beside::{CopiedSchema, Found, RowsBeside, copied_databases, copied_schemas, staging_schemas};
 pub use beside_database::DatabaseBeside;
+pub use diff::{Conflict, ConflictKind, KeptRows, TableDiff};
 pub use keys::KeyRange;
 pub use large_objects::OBJECTS;
+pub use later::LeftTable;
 pub use narrow::Narrow;
 pub use sequences::RaisedSequence;
 
@@ -73,6 +78,8 @@ pub struct RowsTarget {
     patience: Duration,
     /// `None`: the whole part.
     narrow: Option<Narrow>,
+    /// Only missing rows come back.
+    keeps_later: bool,
     work: Option<Work>,
 }
 
@@ -194,79 +201,6 @@ impl LiveRows {
     }
 }
 
-/// What the switch does to one table.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TableDiff {
-    pub table: TableName,
-    pub insert: u64,
-    pub update: u64,
-    /// Rows that change in a unique value: deleted and inserted, because values may change places.
-    pub replace: u64,
-    pub delete: u64,
-    pub unchanged: u64,
-}
-
-impl TableDiff {
-    fn none(table: &TableName) -> Self {
-        Self { table: table.clone(), insert: 0, update: 0, replace: 0, delete: 0, unchanged: 0 }
-    }
-
-    /// Rows that are touched.
-    pub fn writes(&self) -> u64 {
-        self.insert + self.update + self.replace + self.delete
-    }
-
-    fn live_rows(&self) -> u64 {
-        self.update + self.replace + self.delete + self.unchanged
-    }
-}
-
-/// What is in the way of a restore. Nothing is written while there is one.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Conflict {
-    pub table: TableName,
-    pub kind: ConflictKind,
-    /// How many rows of the snapshot, or of others, it concerns.
-    pub rows: u64,
-    /// In words, without any row's values.
-    pub detail: String,
-}
-
-impl Conflict {
-    fn new(table: &TableName, kind: ConflictKind, rows: u64, detail: impl Into<String>) -> Self {
-        Self { table: table.clone(), kind, rows, detail: detail.into() }
-    }
-}
-
-impl std::fmt::Display for Conflict {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "table=`{}`, {}, rows=`{}`", self.table, self.detail, self.rows)
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-#[non_exhaustive]
-pub enum ConflictKind {
-    /// Dropped, renamed, or no longer a table of sites.
-    TableGone,
-    ColumnDropped,
-    /// Values do not fit, or do not look the same, in today's type.
-    ColumnRetyped,
-    ColumnGenerated,
-    /// Added since, NOT NULL, without a default.
-    ColumnRequired,
-    /// A primary key is a row of somebody else now.
-    KeyElsewhere,
-    /// A unique value is held by somebody else now.
-    UniqueTaken,
-    /// Rows that are not restored, such as those all sites share, are missing.
-    SharedMissing,
-    /// Rows outside the site refer to rows that would go.
-    StillReferred,
-    /// A large object holds something else, and is not the site's alone.
-    ObjectElsewhere,
-}
-
 /// Staged rows whose digests are the snapshot's, compared with the live ones.
 #[derive(Debug, Clone)]
 pub struct VerifiedRows {
@@ -275,6 +209,8 @@ pub struct VerifiedRows {
     notes: Vec<String>,
     orphans_allowed: Vec<u64>,
     objects: large_objects::Steps,
+    kept: Vec<KeptRows>,
+    left: Vec<LeftTable>,
 }
 
 impl VerifiedRows {
@@ -286,6 +222,8 @@ impl VerifiedRows {
             notes: switched.notes.clone(),
             orphans_allowed: Vec::new(),
             objects: large_objects::Steps::default(),
+            kept: Vec::new(),
+            left: Vec::new(),
         }
     }
 
@@ -301,6 +239,16 @@ impl VerifiedRows {
     /// What a person should know, and what is in nobody's way.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// Where later rows are kept: those that differ from the point and stay.
+    pub fn kept(&self) -> &[KeptRows] {
+        &self.kept
+    }
+
+    /// Where later rows are kept: what the tables will hold to which rows come back.
+    pub fn left(&self) -> &[LeftTable] {
+        &self.left
     }
 }
 
@@ -335,6 +283,7 @@ impl RowsTarget {
             catalogue,
             patience: PATIENCE,
             narrow: None,
+            keeps_later: false,
             work: None,
         })
     }
@@ -479,16 +428,23 @@ impl RowsTarget {
             let scope = work.scopes.iter_mut().find(|scope| scope.name == conflict.table);
             scope.into_iter().for_each(|scope| scope.conflicts.push(conflict.clone()));
         }
+        let schema = if work.way == Way::Preview { staging::TEMPORARY } else { &self.schema };
         if let Some(chosen) = &self.narrow {
-            let schema = if work.way == Way::Preview { staging::TEMPORARY } else { &self.schema };
             narrow::narrow(&mut session, &self.catalogue, &mut work.scopes, chosen, schema)?;
         }
+        if self.keeps_later {
+            later::choose(&mut session, self, &mut work.scopes, schema)?;
+        }
         let mut compared = compare::compare(&mut session, &self.catalogue, &work.scopes)?;
+        if let Some(table) = compared.written_to.filter(|_| work.way != Way::Preview) {
+            return Err(apply::written_to(self.server.source_name(), &format!("`{table}`")).into());
+        }
         let live =
             if work.way == Way::Preview { large_objects::live(&mut session, self)? } else { work.kept.objects.clone() };
-        let asked = match &self.narrow {
-            None => None,
-            Some(_) => Some(narrow::objects(&mut session, &work.scopes)?),
+        let asked = match (&self.narrow, self.keeps_later) {
+            (Some(_), _) => Some(narrow::objects(&mut session, &work.scopes)?),
+            (None, true) => Some(later::objects(&mut session, self, &work.scopes)?),
+            (None, false) => None,
         };
         let (steps, conflicts) = large_objects::decide(&mut session, self, work, (&live, asked))?;
         if work.way != Way::Preview {
@@ -497,12 +453,16 @@ impl RowsTarget {
         compared.diffs.extend(steps.diff());
         compared.conflicts.extend(conflicts);
         compared.notes.extend(large_objects::left_over(work, &steps, &live));
+        let mut kept = later::kept(&work.scopes);
+        kept.extend(large_objects::kept(work, &steps));
         Ok(VerifiedRows {
             diffs: compared.diffs,
             conflicts: compared.conflicts,
             notes: compared.notes,
             orphans_allowed: compared.orphans_allowed,
             objects: steps,
+            kept,
+            left: later::left(&work.scopes),
         })
     }
 

@@ -58,6 +58,22 @@ pub(super) struct Scope {
     /// Found later: its rows are staged all the same.
     pub found: Vec<Conflict>,
     pub notes: Vec<String>,
+    /// Where later rows are kept: what stays as it is.
+    pub stays: Option<Stays>,
+}
+
+/// What stays of one table where only missing rows come back.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Stays {
+    /// Rows of the point that no live row is, and that come back.
+    pub missing: u64,
+    pub equal: u64,
+    pub differing: u64,
+    pub newer: u64,
+    /// The primary keys of the differing ones, the first of them.
+    pub keys: Vec<String>,
+    /// All live rows as they will be then.
+    pub left: Option<RowsDigest>,
 }
 
 impl Scope {
@@ -136,6 +152,7 @@ fn empty(at: usize, wanted: &WantedTable, live: Option<SiteTable>, schema: &str)
         conflicts: Vec::new(),
         found: Vec::new(),
         notes: Vec::new(),
+        stays: None,
     }
 }
 

@@ -83,6 +83,46 @@ pub(super) fn counts(scope: &Scope) -> String {
     )
 }
 
+/// Staged rows that are live with the same primary key and other content.
+pub(super) fn differing(scope: &Scope) -> String {
+    format!(
+        "SELECT count(*) FROM {} t JOIN {} s ON {} WHERE ({}) AND {}",
+        scope.live_item(),
+        scope.stage,
+        matched("t", "s", &scope.key),
+        scope.condition(),
+        differs(&scope.columns)
+    )
+}
+
+/// Staged rows that no live row of the site is.
+pub(super) fn missing(scope: &Scope) -> String {
+    let (live, stage, columns) = (scope.live_item(), &scope.stage, list("s", &scope.columns));
+    if scope.key.is_empty() {
+        let more = format!(", {}", list("t", &scope.columns));
+        return format!(
+            "SELECT {columns} FROM ({}) s WHERE NOT EXISTS (SELECT FROM ({}) t WHERE s.r = t.r AND s.n = t.n)",
+            numbered(stage, "true", scope, &more),
+            numbered(&live, scope.condition(), scope, "")
+        );
+    }
+    format!(
+        "SELECT {columns} FROM {stage} s WHERE NOT EXISTS (SELECT FROM {live} t WHERE ({}) AND {})",
+        scope.condition(),
+        matched("t", "s", &scope.key)
+    )
+}
+
+/// Live rows under a condition, and those of another table.
+pub(super) fn with_live(scope: &Scope, condition: &str, others: &str) -> String {
+    format!(
+        "SELECT {} FROM {} t WHERE {condition} UNION ALL SELECT {} FROM {others} s",
+        list("t", &scope.columns),
+        scope.live_item(),
+        list("s", &scope.columns)
+    )
+}
+
 /// Staged rows whose primary key is a row of somebody else.
 pub(super) fn keys_elsewhere(scope: &Scope) -> Option<String> {
     (!scope.key.is_empty()).then(|| {

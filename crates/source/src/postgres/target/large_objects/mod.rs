@@ -28,7 +28,7 @@ use super::super::tenancy::SiteTable;
 use super::super::{Catalogue, Session, Table, TableKind, TableName, Tenancy};
 use super::fail::{Ask, Fail, Outcome};
 use super::prove::{self, Counters, Writes};
-use super::{Conflict, ConflictKind, LiveLargeObject, RowsTarget, TableDiff, Work};
+use super::{Conflict, ConflictKind, KeptRows, LiveLargeObject, RowsTarget, TableDiff, Work};
 use crate::postgres::describe::literal;
 
 pub(super) use give::{give, give_counted};
@@ -52,6 +52,8 @@ pub(super) enum Step {
     Keep,
     /// No row that is restored refers to it.
     Leave,
+    /// It is the site's, holds something else now, and later work is kept.
+    Stay,
 }
 
 /// One step a wanted object, in their order.
@@ -73,9 +75,10 @@ impl Steps {
             insert: self.number(|step| *step == Step::Create),
             update: self.number(|step| matches!(step, Step::Overwrite { .. })),
             unchanged: self.number(|step| *step == Step::Keep),
+            kept: self.number(|step| *step == Step::Stay),
             ..TableDiff::none(&TableName::quoted(OBJECTS))
         };
-        (diff.writes() + diff.unchanged > 0).then_some(diff)
+        (diff.writes() + diff.unchanged + diff.kept > 0).then_some(diff)
     }
 
     pub fn asked(&self) -> Option<BTreeSet<u32>> {
@@ -131,6 +134,7 @@ pub(super) fn decide(
             _ if !is_asked(object.oid) => Step::Leave,
             (None, _) => Step::Create,
             (Some(_), Some(own)) if own.digest == object.digest => Step::Keep,
+            (Some(_), Some(_)) if target.keeps_later => Step::Stay,
             (Some(_), Some(own)) => {
                 overwritten.push(object.oid);
                 Step::Overwrite { size: own.size }
@@ -233,7 +237,9 @@ pub(super) fn check_role(session: &mut Session, target: &RowsTarget, work: &Work
 /// The objects hold what the snapshot says; `None`: none is wanted.
 pub(super) fn content(session: &mut Session, work: &Work, steps: &Steps) -> Outcome<Option<Check>> {
     let mut equal = 0;
-    for (object, step) in work.wanted.objects.iter().zip(&steps.steps).filter(|(_, step)| **step != Step::Leave) {
+    for (object, step) in
+        work.wanted.objects.iter().zip(&steps.steps).filter(|(_, step)| !matches!(step, Step::Leave | Step::Stay))
+    {
         if large_objects::digest(session, object.oid)? != (object.size, object.digest) {
             let detail = format!("large object=`{}`, step=`{step:?}`", object.oid);
             let hint = "a trigger that fires always may write it: `lifeboat sources inspect` lists them; else run \
@@ -244,6 +250,13 @@ pub(super) fn content(session: &mut Session, work: &Work, steps: &Steps) -> Outc
     }
     let detail = || format!("{equal} of them, compared by digest");
     Ok((equal > 0).then(|| prove::passed("large objects equal the snapshot", detail())))
+}
+
+/// Those that differ and stay; `None`: there is none.
+pub(super) fn kept(work: &Work, steps: &Steps) -> Option<KeptRows> {
+    let all = work.wanted.objects.iter().zip(&steps.steps).filter(|(_, step)| **step == Step::Stay);
+    let keys: Vec<String> = all.map(|(object, _)| object.oid.to_string()).collect();
+    (!keys.is_empty()).then(|| KeptRows { table: TableName::quoted(OBJECTS), rows: keys.len() as u64, keys })
 }
 
 /// What stays although rows that referred to it go.

@@ -25,7 +25,7 @@ pub(in super::super) fn write(session: &mut Session, work: &Work, steps: &Steps)
     for (at, (object, step)) in work.wanted.objects.iter().zip(&steps.steps).enumerate() {
         let action = format!("cannot write large object {}", object.oid);
         let live_size = match step {
-            Step::Keep | Step::Leave => continue,
+            Step::Keep | Step::Leave | Step::Stay => continue,
             Step::Create => {
                 session.rows(&action, &format!("SELECT lo_create({})", object.oid))?;
                 0
@@ -115,7 +115,7 @@ fn planned(wanted: &[WantedLargeObject], steps: &[Step], page_len: u64) -> Plann
     for (object, step) in wanted.iter().zip(steps) {
         let pages = object.size.div_ceil(page_len);
         match step {
-            Step::Keep | Step::Leave => {}
+            Step::Keep | Step::Leave | Step::Stay => {}
             Step::Create => {
                 planned.created += 1;
                 planned.pages += pages;
