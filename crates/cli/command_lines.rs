@@ -91,18 +91,26 @@ fn a_wrong_command_line_is_exit_2_with_a_hint() {
 #[test]
 fn what_a_later_version_brings_is_known_by_name() {
     let dir = tempfile::tempdir().unwrap();
-    for args in [
-        &["drill"][..],
-        &["recover", "plan", "--at", "2h", "--expect", "400"],
-        &["hold", "--help"],
-        &["run", "--json"],
-        &["restore", "acme", "--keep-later"],
-    ] {
+    for args in
+        [&["drill"][..], &["recover", "plan", "--at", "2h", "--expect", "400"], &["hold", "--help"], &["run", "--json"]]
+    {
         let ran = lifeboat_in(dir.path(), args);
         assert_eq!(ran.exit_code, 2, "{args:?}");
         let told = format!("{}{}", ran.stdout, ran.stderr);
         assert!(told.contains("not in this version: "), "{args:?}: {told}");
         assert!(told.contains("hint"), "{args:?}: {told}");
+    }
+}
+
+#[test]
+fn what_keeps_later_work_goes_with_nothing_that_is_not_in_place_or_keeps_it_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    for other in [&["--beside", "look"][..], &["--export", "d"], &["--without-xid", "7"], &["--exact"]] {
+        let args = [&["restore", "acme", "--keep-later"][..], other].concat();
+        let ran = lifeboat_in(dir.path(), &args);
+        assert_eq!(ran.exit_code, 2, "{args:?}");
+        assert!(ran.stderr.contains(&format!("does not go together with {}", other[0])), "{}", ran.stderr);
+        assert!(ran.stderr.contains("hint: ") && ran.stderr.contains("leave --"), "{}", ran.stderr);
     }
 }
 
@@ -131,7 +139,7 @@ fn help_version_and_completions_are_data() {
     let ran = lifeboat_in(dir.path(), &["restore", "--help"]);
     assert_eq!(ran.exit_code, 0, "{}", ran.stderr);
     assert!(ran.stdout.contains("--take-over"));
-    assert!(!ran.stdout.contains("--keep-later"), "{}", ran.stdout);
+    assert!(ran.stdout.contains("--keep-later"), "{}", ran.stdout);
     let ran = lifeboat_in(dir.path(), &["--help", "--json"]);
     assert_eq!((ran.exit_code, ran.last()["event"].as_str()), (0, Some("done")));
     for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {

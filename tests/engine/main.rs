@@ -5,6 +5,7 @@
 mod backup;
 mod check;
 mod inside;
+mod later;
 mod order;
 mod requests;
 mod restore;

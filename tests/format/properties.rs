@@ -111,6 +111,7 @@ fn intent() -> impl Strategy<Value = RestoreIntent> {
             opened_at,
             owner,
             moment: takes_over.map(|id| format!("lsn:0/{}", id[0])),
+            keeps_later: takes_over.is_some_and(|id| id[0] % 2 == 0),
             takes_over: takes_over.map(RestoreId),
         },
     )

@@ -103,6 +103,7 @@ pub fn intent() -> RestoreIntent {
         owner: writer(),
         takes_over: Some(RestoreId([0x60; 8])),
         moment: None,
+        keeps_later: false,
     }
 }
 

@@ -102,6 +102,16 @@ impl Scene {
         held.map(|_| said)
     }
 
+    /// Runs a command, held at a statement while something else happens, and lets it go on.
+    pub fn meanwhile<T>(&self, args: &[&str], trap: &Trap, happens: impl FnOnce() -> T) -> (Said, T) {
+        self.proxy.set(Some(trap.clone()));
+        let mut child = self.shop.start(&self.proxy.url(&self.shop.url), args);
+        assert!(self.proxy.wait(|| child.try_wait().unwrap().is_some()).is_some(), "it never came there");
+        let happened = happens();
+        self.proxy.release(Verdict::GoOn);
+        (Said::of(child.wait_with_output().unwrap()), happened)
+    }
+
     /// The statements of a command that nothing disturbs.
     fn statements(&self, args: &[&str]) -> (Vec<String>, Said) {
         self.proxy.set(None);

@@ -7,6 +7,7 @@ mod elsewhere;
 mod killed;
 mod killed_database;
 mod large_objects;
+mod later;
 mod narrow;
 mod odd_data;
 mod own;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lifeboat_engine::{AnySource, Engine, SiteOutcome};
-use lifeboat_model::SourceName;
+use lifeboat_engine::{AnySource, Engine, RestorePoint, RestoreRequest, SiteOutcome};
+use lifeboat_model::{PointInTime, SourceName};
 use lifeboat_source::postgres::{PostgresSource, Tenancy};
 use lifeboat_testkit::postgres::{Postgres, own_config, own_site, query_text, run_sql};
-use lifeboat_testkit::world::{backup_all, engine_in_memory, restore_latest, undo};
+use lifeboat_testkit::world::{backup_all, engine_in_memory, restore_latest, restore_request, run_restore, undo};
 
 /// One is another's prefix, and two need quotes.
 const SITES: [&str; 4] = ["acme", "acme2", "O'Hara & \"Sons\"", "zebra"];
@@ -206,6 +206,53 @@ async fn there_and_back(estate: &Estate, site: &str, pictures: &BTreeMap<&str, B
     now.retain(|name, _| !name.contains("totals"));
     then.retain(|name, _| !name.contains("totals"));
     assert_eq!(now, then, "{site}");
+}
+
+/// Lost rows come back into a place that is there, with what was written since; a place that is gone is made again.
+async fn later_work_kept(tenancy: Tenancy) {
+    let Some(estate) = Estate::new("later work in a place of its own", tenancy).await else { return };
+    let (site, other) = (SITES[0], SITES[3]);
+    backup_all(&estate.engine).await.unwrap();
+    let request = RestoreRequest { keep_later: true, ..restore_request(site, RestorePoint::At(PointInTime::Latest)) };
+    let (url, schema) = (estate.url(site), estate.schema(site));
+    let rows = |what: &str| query_text(&url, &format!("SELECT {what} FROM {schema}.\"Issue List\"")).unwrap();
+    let (lost, bystander) = (rows("count(*) FILTER (WHERE id > 450)"), estate.picture(other));
+    let work = format!(
+        "DELETE FROM {schema}.\"Issue List\" WHERE id > 450; UPDATE {schema}.\"Issue List\" SET title = 'since' \
+         WHERE id = 7; INSERT INTO {schema}.nothing VALUES (77)"
+    );
+    run_sql(&url, &work).unwrap();
+    let damaged = estate.picture(site);
+    let receipt = run_restore(&estate.engine, &request).await.unwrap();
+    assert!(receipt.all_passed(), "{:?}", receipt.checks);
+    assert_eq!(rows("count(*) FILTER (WHERE id > 450)"), lost);
+    assert_eq!(rows("min(title) FILTER (WHERE id = 7)")[0][0].as_deref(), Some("since"));
+    assert_eq!(estate.picture(other), bystander);
+    undo(&estate.engine, site, receipt.restore).await.unwrap();
+    let rows_of = |mut picture: BTreeMap<String, String>| {
+        picture.retain(|name, _| !name.contains("seq")); // a sequence never goes back
+        picture
+    };
+    assert_eq!(rows_of(estate.picture(site)), rows_of(damaged));
+
+    backup_all(&estate.engine).await.unwrap();
+    let whole = estate.picture(site);
+    estate.drop(site);
+    let receipt = run_restore(&estate.engine, &request).await.unwrap();
+    assert!(receipt.all_passed(), "{:?}", receipt.checks);
+    assert_eq!(estate.picture(site), whole);
+    undo(&estate.engine, site, receipt.restore).await.unwrap();
+    assert!(!estate.exists(site));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_since_stays_in_a_schema_that_is_there_and_one_that_is_gone_is_made_again() {
+    later_work_kept(Tenancy::Schema).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_since_stays_in_a_database_that_is_there_and_one_that_is_gone_is_made_again() {
+    later_work_kept(Tenancy::Database).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -40,8 +40,9 @@ pub struct RestoreArgs {
     /// Replace a restore of this site that is open; its next switch fails
     #[arg(long)]
     pub take_over: bool,
-    /// Not in this version
-    #[arg(long, hide = true)]
+    /// In place, bring back only what is missing now: what is there stays as it is, and what differs is
+    /// listed
+    #[arg(long)]
     pub keep_later: bool,
     /// Everything that was captured but this one transaction: what came later is kept
     #[arg(long, value_name = "N", conflicts_with = "at")]
@@ -55,12 +56,19 @@ pub struct RestoreArgs {
 }
 
 impl RestoreArgs {
-    /// Refuses what only later versions can do.
-    pub fn check_version(&self) -> Result<(), CliError> {
-        let later = [(self.keep_later, "--keep-later")];
-        match later.into_iter().find(|(given, _)| *given) {
-            Some((_, flag)) => Err(CliError::not_in_this_version("flag", flag)
-                .with_hint("leave the flag out; `--dry-run` shows what the restore would do")),
+    /// Refuses what does not go together with `--keep-later`, and says what does.
+    pub fn check_keep_later(&self) -> Result<(), CliError> {
+        let elsewhere = "what is written elsewhere has nothing later in it: leave --keep-later out";
+        let others = [
+            (self.beside.is_some(), "--beside", elsewhere),
+            (self.export.is_some(), "--export", elsewhere),
+            (self.without_xid.is_some(), "--without-xid", "it keeps what came later by itself: leave --keep-later out"),
+            (self.exact, "--exact", "--keep-later always compares first: leave --exact out"),
+        ];
+        match others.into_iter().find(|(given, ..)| *given && self.keep_later) {
+            Some((_, flag, hint)) => {
+                Err(CliError::usage(format!("--keep-later does not go together with {flag}")).with_hint(hint))
+            }
             None => Ok(()),
         }
     }

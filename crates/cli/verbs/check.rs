@@ -340,5 +340,6 @@ fn against(site: &SiteId) -> RestoreRequest {
         skip_damaged: false,
         verify_read: false,
         exact: true,
+        keep_later: false,
     }
 }

@@ -308,6 +308,7 @@ async fn put_back(
         skip_damaged: false,
         verify_read: false,
         exact: false,
+        keep_later: false,
     };
     let planned = plan_restore(&open.engine, &request).await?;
     open.bars.clear();

@@ -23,34 +23,13 @@ pub(super) fn show_plan(plan: &RestorePlan, request: &RestoreRequest, context: &
         RestorePoint::Undo(_) => "Undo a restore of",
     };
     show_head(plan, (verb, now), request, context);
-    let mut table = Table::new(&[
-        ("PART", Align::Left),
-        ("ADD", Align::Right),
-        ("REPLACE", Align::Right),
-        ("METADATA", Align::Right),
-        ("REMOVE", Align::Right),
-        ("KEEP", Align::Right),
-        ("WRITE", Align::Right),
-        ("PLACE", Align::Left),
-    ]);
-    for part in &plan.parts {
-        table.row([
-            part.source.to_string(),
-            count(part.add),
-            count(part.replace),
-            count(part.metadata),
-            count(part.remove),
-            count(part.keep),
-            bytes(part.write_bytes),
-            part.place.clone(),
-        ]);
-    }
-    table.lines().iter().for_each(|line| output.line(line));
+    parts_table(plan).lines().iter().for_each(|line| output.line(line));
     output.line("");
     if !context.output.is_json() {
         show_changes(plan, if context.global.verbose > 0 { usize::MAX } else { SHOWN_MAX }, context);
     }
     show_counted(plan, context);
+    show_kept(plan, context);
     for part in &plan.parts {
         part.notes.iter().for_each(|note| output.line(format!("  note: {}: {note}", part.source)));
     }
@@ -62,6 +41,7 @@ pub(super) fn show_plan(plan: &RestorePlan, request: &RestoreRequest, context: &
     }
     for conflict in &plan.conflicts {
         output.line(format!("  CONFLICT: {}: {}", conflict.source, conflict.detail));
+        show_keys(&conflict.keys, context);
     }
     if plan.is_empty() {
         output.line("Nothing has to be changed.");
@@ -72,6 +52,53 @@ pub(super) fn show_plan(plan: &RestorePlan, request: &RestoreRequest, context: &
     let requests = if plan.read_requests == 1 { "request" } else { "requests" };
     output.line(format!("Reads at most {} in about {} {requests}.", bytes(plan.read_bytes), count(plan.read_requests)));
     output.line(format!("Plan {}", plan.hash));
+}
+
+/// A line a part: what is done to it. Where later work is kept, nothing is replaced or removed.
+fn parts_table(plan: &RestorePlan) -> Table {
+    let columns = match plan.keeps_later {
+        true => &["ADD", "KEPT", "NEWER", "EQUAL", "WRITE"][..],
+        false => &["ADD", "REPLACE", "METADATA", "REMOVE", "KEEP", "WRITE"][..],
+    };
+    let numbers = columns.iter().map(|column| (*column, Align::Right));
+    let columns: Vec<(&str, Align)> =
+        std::iter::once(("PART", Align::Left)).chain(numbers).chain([("PLACE", Align::Left)]).collect();
+    let mut table = Table::new(&columns);
+    for part in &plan.parts {
+        let counts = match plan.keeps_later {
+            true => vec![part.add, part.kept, part.newer, part.keep],
+            false => vec![part.add, part.replace, part.metadata, part.remove, part.keep],
+        };
+        let counts = counts.into_iter().map(count).chain([bytes(part.write_bytes), part.place.clone()]);
+        table.row(std::iter::once(part.source.to_string()).chain(counts));
+    }
+    table
+}
+
+/// Prints what differs from the point and stays: entries by path; rows by key, where everything is asked for.
+fn show_kept(plan: &RestorePlan, context: &Context) {
+    let max = if context.global.verbose > 0 { usize::MAX } else { SHOWN_MAX };
+    for part in &plan.parts {
+        for path in part.kept_entries.iter().take(max) {
+            context.output.line(format!("  kept     {}/{path}", part.source));
+        }
+        if let Some(more) = part.kept_entries.len().checked_sub(max).filter(|more| *more > 0) {
+            context.output.line(format!("  … and {} more kept (-v shows all)", count(more as u64)));
+        }
+        for limit in part.limits.iter().filter(|limit| !limit.kept_keys.is_empty()) {
+            context.output.line(format!("  kept     {}/{}, rows that differ from the point", part.source, limit.table));
+            show_keys(&limit.kept_keys, context);
+        }
+    }
+}
+
+/// Prints primary keys, which are a tenant's values, where everything is asked for.
+fn show_keys(keys: &[String], context: &Context) {
+    match (keys.is_empty(), context.global.verbose > 0) {
+        (true, _) => {}
+        (false, true) => keys.iter().for_each(|key| context.output.line(format!("             [{key}]"))),
+        (false, false) => context.output.line("             (-v lists their keys)"),
+    }
 }
 
 /// What is put back, and where.
@@ -89,6 +116,9 @@ fn show_head(plan: &RestorePlan, (verb, now): (&str, Timestamp), request: &Resto
         }
     }
     output.line(format!("  target    {}", target(request)));
+    if plan.keeps_later {
+        output.line("  later     what was written since stays: only what is missing now comes back");
+    }
     if plan.keeps_undo {
         output.line("  undo      what is replaced or removed is kept first");
     }
@@ -99,8 +129,17 @@ fn show_head(plan: &RestorePlan, (verb, now): (&str, Timestamp), request: &Resto
 pub(super) fn show_counted(plan: &RestorePlan, context: &Context) {
     for part in &plan.parts {
         for (table, counted) in part.limits.iter().filter_map(|limit| Some((&limit.table, limit.counted?))) {
-            let RowsCounted { insert, update, delete, equal } = counted;
-            if insert + update + delete > 0 {
+            let RowsCounted { insert, update, delete, equal, kept, newer } = counted;
+            if plan.keeps_later && insert + kept > 0 {
+                context.output.line(format!(
+                    "  {}/{table}: {} to insert, {} kept that differ, {} newer, {} equal",
+                    part.source,
+                    count(insert),
+                    count(kept),
+                    count(newer),
+                    count(equal)
+                ));
+            } else if insert + update + delete > 0 {
                 context.output.line(format!(
                     "  {}/{table}: {} to insert, {} to update, {} to delete, {} equal",
                     part.source,
@@ -115,12 +154,16 @@ pub(super) fn show_counted(plan: &RestorePlan, context: &Context) {
 }
 
 /// One table of a plan's JSON.
-fn table_json(limit: &RowsLimit) -> Value {
+fn table_json(limit: &RowsLimit, keeps_later: bool) -> Value {
     let mut table = json!({ "table": limit.table, "write_max": limit.write, "delete_max": limit.delete });
     if let (Some(counted), Some(keys)) = (limit.counted, table.as_object_mut()) {
-        let RowsCounted { insert, update, delete, equal } = counted;
+        let RowsCounted { insert, update, delete, equal, kept, newer } = counted;
         let counts = [("insert", insert), ("update", update), ("delete", delete), ("equal", equal)];
         keys.extend(counts.map(|(key, rows)| (key.to_owned(), rows.into())));
+        if keeps_later {
+            keys.extend([("kept", kept), ("newer", newer)].map(|(key, rows)| (key.to_owned(), rows.into())));
+            keys.insert("kept_keys".to_owned(), json!(limit.kept_keys));
+        }
     }
     table
 }
@@ -164,7 +207,7 @@ fn target(request: &RestoreRequest) -> String {
 /// The parts of a plan.
 pub(super) fn parts_json(plan: &RestorePlan) -> Vec<Value> {
     let parts = plan.parts.iter().map(|part| {
-        json!({
+        let mut json = json!({
             "source": part.source.as_str(),
             "kind": words::kind(part.kind),
             "place": part.place,
@@ -175,8 +218,13 @@ pub(super) fn parts_json(plan: &RestorePlan) -> Vec<Value> {
             "keep": part.keep,
             "write_bytes": part.write_bytes,
             "notes": part.notes,
-            "tables": part.limits.iter().map(table_json).collect::<Vec<_>>(),
-        })
+            "tables": part.limits.iter().map(|limit| table_json(limit, plan.keeps_later)).collect::<Vec<_>>(),
+        });
+        if let (true, Some(keys)) = (plan.keeps_later, json.as_object_mut()) {
+            keys.extend([("kept", part.kept), ("newer", part.newer)].map(|(key, rows)| (key.to_owned(), rows.into())));
+            keys.insert("kept_entries".to_owned(), json!(part.kept_entries));
+        }
+        json
     });
     parts.collect()
 }
@@ -200,8 +248,13 @@ fn replayed_json(replayed: &Replayed) -> Value {
 }
 
 fn to_json(plan: &RestorePlan, request: &RestoreRequest) -> Value {
-    let conflicts =
-        plan.conflicts.iter().map(|conflict| json!({ "source": conflict.source.as_str(), "detail": conflict.detail }));
+    let conflicts = plan.conflicts.iter().map(|conflict| {
+        let mut json = json!({ "source": conflict.source.as_str(), "detail": conflict.detail });
+        if let (true, Some(keys)) = (plan.keeps_later, json.as_object_mut()) {
+            keys.insert("keys".to_owned(), json!(conflict.keys));
+        }
+        json
+    });
     let left_out = plan.left_out.iter().map(|(source, reason)| json!({ "source": source.as_str(), "reason": reason }));
     json!({
         "plan_hash": plan.hash,
@@ -218,5 +271,6 @@ fn to_json(plan: &RestorePlan, request: &RestoreRequest) -> Value {
         "read_bytes": plan.read_bytes,
         "read_requests": plan.read_requests,
         "keeps_undo": plan.keeps_undo,
+        "keeps_later": plan.keeps_later,
     })
 }

@@ -17,7 +17,7 @@ const PARTLY: u8 = 3;
 const DECLINED: u8 = 130;
 
 pub fn run(args: &RestoreArgs, context: &Context) -> Result<Outcome, CliError> {
-    args.check_version()?;
+    args.check_keep_later()?;
     let point = match args.without_xid {
         Some(id) => PointInTime::Without { transaction: TransactionId(id), till: None },
         None => super::point(args.at.as_deref())?,
@@ -35,6 +35,7 @@ pub fn run(args: &RestoreArgs, context: &Context) -> Result<Outcome, CliError> {
         skip_damaged: args.skip_damaged,
         verify_read: args.verify.is_some(),
         exact: args.exact,
+        keep_later: args.keep_later,
     };
     context.block_on(async {
         let open = context.open().await?;
@@ -133,6 +134,7 @@ fn in_place(site: SiteId, at: PointInTime) -> RestoreRequest {
         skip_damaged: false,
         verify_read: false,
         exact: false,
+        keep_later: false,
     }
 }
 
@@ -218,6 +220,7 @@ fn outcome(receipt: &Receipt) -> Outcome {
             "rows": part.rows,
             "files": part.files,
             "removed": part.removed,
+            "kept": part.kept,
             "bytes": part.bytes,
             "digest_ok": part.digest_ok,
         })
@@ -266,7 +269,7 @@ fn show_receipt(receipt: &Receipt, request: &RestoreRequest, context: &Context) 
         ("PART", Align::Left),
         ("ENTRIES", Align::Right),
         ("WRITTEN", Align::Right),
-        ("REMOVED", Align::Right),
+        (if request.keep_later { "KEPT" } else { "REMOVED" }, Align::Right),
         ("BYTES", Align::Right),
         ("EQUAL", Align::Left),
     ]);
@@ -275,7 +278,7 @@ fn show_receipt(receipt: &Receipt, request: &RestoreRequest, context: &Context) 
             part.source.to_string(),
             count(part.entries),
             count(part.files + part.rows),
-            count(part.removed),
+            count(if request.keep_later { part.kept } else { part.removed }),
             bytes(part.bytes),
             if part.digest_ok { "yes" } else { "NO" }.to_owned(),
         ]);

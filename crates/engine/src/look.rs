@@ -151,6 +151,7 @@ pub async fn diff(engine: &Engine, id: &SiteId, at: &PointInTime) -> Result<(Res
         skip_damaged: false,
         verify_read: false,
         exact: true,
+        keep_later: false,
     };
     let plan = plan_restore(engine, &request).await?.plan;
     let lines = plan.parts.iter().flat_map(|part| {

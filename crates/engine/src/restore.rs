@@ -22,6 +22,7 @@ mod facts;
 mod files;
 mod intent;
 mod keep;
+mod later;
 mod limits;
 mod narrow;
 mod part;
@@ -155,14 +156,22 @@ async fn write_in_place(
     if intent.resumed {
         parts.iter_mut().for_each(PartWork::expect_leftovers);
     }
-    phase(engine, &plan, ProgressPhase::KeepingUndo);
-    let undo = keep::keep_undo(engine, facts, &parts, intent, !request.skip_damaged).await?;
+    let mut undo = None;
+    if !request.keep_later {
+        phase(engine, &plan, ProgressPhase::KeepingUndo);
+        undo = keep::keep_undo(engine, facts, &parts, intent, !request.skip_damaged).await?;
+    }
     let worked = async {
         phase(engine, &plan, ProgressPhase::Staging);
         tokio::task::block_in_place(|| stage::stage(engine, facts, &mut parts, request))?;
         phase(engine, &plan, ProgressPhase::Verifying);
         let verified = verify(engine, &mut parts, request)?;
         parts.iter().try_for_each(|part| part.check_limits(approved))?;
+        if request.keep_later {
+            // What it will leave is in no snapshot: the undo says it, and by now it is known.
+            phase(engine, &plan, ProgressPhase::KeepingUndo);
+            undo = keep::keep_undo(engine, facts, &parts, intent, !request.skip_damaged).await?;
+        }
         intent::still_ours(&mut facts.site, intent).await?;
         engine.check_cancelled()?;
         Ok::<Verified, Error>(verified)

@@ -158,6 +158,15 @@ impl Wire for bool {
     fn take(input: &mut In<'_>) -> WireResult<Self> {
         Ok(input.bool()?)
     }
+
+    /// In a map only what is so is said.
+    fn is_absent(&self) -> bool {
+        !self
+    }
+
+    fn absent() -> Option<Self> {
+        Some(false)
+    }
 }
 
 /// A byte string of any length.

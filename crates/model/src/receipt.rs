@@ -39,6 +39,8 @@ pub struct PartReceipt {
     pub files: u64,
     /// Entries, or rows, that were there and are not any more.
     pub removed: u64,
+    /// Entries, or rows, that differ from the point and stay: where later work is kept.
+    pub kept: u64,
     /// Bytes of content written.
     pub bytes: u64,
     /// Whether everything written was equal to what the snapshot names.

@@ -91,6 +91,8 @@ pub struct RestoreIntent {
     pub takes_over: Option<RestoreId>,
     /// What is put back is this moment after the snapshot, as `PointInTime` prints it.
     pub moment: Option<String>,
+    /// Only what is missing comes back: what was written since stays.
+    pub keeps_later: bool,
 }
 
 /// The process behind a commit, precise enough to tell on the same machine whether it still runs.

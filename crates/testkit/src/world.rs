@@ -196,6 +196,7 @@ pub fn restore_request(site: &str, point: RestorePoint) -> RestoreRequest {
         skip_damaged: false,
         verify_read: false,
         exact: false,
+        keep_later: false,
     }
 }
 

@@ -198,7 +198,7 @@ impl CopyWork {
         let entries = self.entries.len() as u64;
         let digest_ok = self.left_out.is_empty();
         let receipt =
-            PartReceipt { source: self.source.clone(), entries, rows, files: 0, removed: 0, bytes, digest_ok };
+            PartReceipt { source: self.source.clone(), entries, rows, files: 0, removed: 0, kept: 0, bytes, digest_ok };
         Ok(Opened { receipt, checks })
     }
 
@@ -289,6 +289,9 @@ pub(super) fn exported_part(
         database_changed: false,
         narrow,
         narrowed: Vec::new(),
+        keeps_later: false,
+        kept_files: Vec::new(),
+        left_rows: None,
         row_conflicts: Vec::new(),
         compared: None,
     })

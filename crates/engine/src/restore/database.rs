@@ -3,7 +3,9 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use lifeboat_model::{Check, Entry, EntryKind, Extent, Mark, PartReceipt, RestoreId, SiteId, SourceName};
+use lifeboat_model::{
+    Check, Entry, EntryKind, Extent, Fault, Faulty, Mark, PartReceipt, RestoreId, SiteId, SourceName,
+};
 use lifeboat_repo::Wanted;
 use lifeboat_source::Content;
 use lifeboat_source::sqlite::{Expect, How, Live, LiveCheck, SqliteStaging, SqliteTarget, Switched, VerifiedDatabase};
@@ -54,13 +56,22 @@ impl DatabaseWork {
         }
         let wanted = part.wanted.iter().find(|entry| entry.kind != EntryKind::Absent).cloned();
         let is_undo = facts.record.mark == Mark::Undo;
+        let mut step = database_step(part, live, stamp.as_deref());
+        if step == DatabaseStep::Stay {
+            match super::undo::holds(&facts.site, &facts.manifest, wanted.as_ref(), part) {
+                Ok(true) => step = DatabaseStep::Keep,
+                // A damaged point is equal to nothing.
+                Err(error) if error.fault() != Fault::Damage => return Err(error),
+                _ => {}
+            }
+        }
         let expect = wanted.as_ref().map_or(Expect::RawFile, |entry| Expect::for_entry(&entry.kind, is_undo));
         Ok(Self {
             site: facts.site.id().clone(),
             source: part.source.clone(),
             target: SqliteTarget::open(part.file_place()?, restore)?,
             live: live.clone(),
-            step: database_step(part, live, stamp.as_deref()),
+            step,
             wanted,
             expect,
             remaining: AtomicU64::new(0),
@@ -76,7 +87,7 @@ impl DatabaseWork {
 
     /// What is there, if it is going to be replaced or removed.
     pub(super) fn replaced(&self) -> Option<&Live> {
-        (self.step != DatabaseStep::Keep).then_some(&self.live)
+        self.step.writes().then_some(&self.live)
     }
 
     pub(super) fn target(&self) -> &SqliteTarget {
@@ -198,6 +209,11 @@ impl DatabaseWork {
                 });
                 (0, 0, true)
             }
+            _ if self.step == DatabaseStep::Stay => {
+                let detail = "the live database differs from the point, and stays as it is".to_owned();
+                checks.push(Check { name: name("kept"), passed: true, detail });
+                (0, 0, true)
+            }
             _ => {
                 let detail = "nothing was written to it since the snapshot".to_owned();
                 checks.push(Check { name: name("unchanged"), passed: self.damaged.is_none(), detail });
@@ -210,7 +226,8 @@ impl DatabaseWork {
         }
         self.target.discard_staging()?;
         let (source, entries) = (self.source.clone(), u64::from(self.wanted.is_some()));
-        let receipt = PartReceipt { source, entries, rows: 0, files, removed, bytes, digest_ok: ok };
+        let kept = u64::from(self.step == DatabaseStep::Stay);
+        let receipt = PartReceipt { source, entries, rows: 0, files, removed, kept, bytes, digest_ok: ok };
         Ok(Opened { receipt, checks })
     }
 

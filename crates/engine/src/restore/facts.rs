@@ -7,10 +7,11 @@ use lifeboat_model::{
 use lifeboat_repo::{Manifest, Site};
 use lifeboat_source::files::{FilesTarget, MergePlan, Scope};
 use lifeboat_source::postgres::Tenancy;
-use lifeboat_source::postgres::target::{Found, LiveRows, Narrow, VerifiedRows};
+use lifeboat_source::postgres::target::{Conflict, Found, LiveRows, Narrow, VerifiedRows};
 use lifeboat_source::sqlite::{Live, SqliteTarget};
 use lifeboat_source::{PartReader, Place};
 
+use super::later::LeftRows;
 use super::request::RestorePoint;
 use super::undo::LeftBehind;
 use super::{Only, RestoreRequest, RestoreTarget, elsewhere};
@@ -53,12 +54,18 @@ pub(crate) struct PartFacts {
     pub left_unknown: Option<String>,
     /// For an undo of a database: whether it was written to since.
     pub database_changed: bool,
+    /// Only what is missing of it comes back.
+    pub keeps_later: bool,
+    /// What stays although it differs, where that was looked at: files, by path.
+    pub kept_files: Vec<EntryPath>,
+    /// For an undo of rows: what the restore left, where it kept later ones.
+    pub left_rows: Option<LeftRows>,
     /// Rows that alone are wanted of it.
     pub narrow: Option<Narrow>,
     /// For an undo of rows: the tables of which the restore wrote only some.
     pub narrowed: Vec<String>,
     /// With `exact`: what is in the way of rows.
-    pub row_conflicts: Vec<String>,
+    pub row_conflicts: Vec<RowConflict>,
     /// With `exact`: what has to change, by content, and whether a database holds the wanted pages.
     pub compared: Option<Compared>,
 }
@@ -76,6 +83,13 @@ impl PartFacts {
             None => format!("database {}, {}", self.identity_now.filesystem, self.identity_now.path),
         }
     }
+}
+
+/// What is in the way of rows.
+pub(crate) struct RowConflict {
+    pub detail: String,
+    /// The primary keys of the rows that it concerns, where they are told.
+    pub keys: Vec<String>,
 }
 
 /// A comparison by content of the live part with the wanted one.
@@ -166,15 +180,19 @@ pub(super) async fn gather(engine: &Engine, request: &RestoreRequest) -> Result<
 /// Compares a part before it is planned: with `exact`, or where something is in the place already.
 fn compare_first(engine: &Engine, request: &RestoreRequest, facts: &Facts, part: &mut PartFacts) -> Result<(), Error> {
     let is_occupied = elsewhere::is_occupied(part, request);
-    let is_asked = request.exact || is_occupied;
+    let is_asked = request.exact || request.keep_later || is_occupied;
     if is_asked || super::limits::is_compared_anyway(part) {
         part.compared = match tokio::task::block_in_place(|| compare(engine, request, facts, part)) {
             // Without it the counts are upper limits, and what is in the way shows when it is staged.
             Err(error) if !is_asked && error.fault() == Fault::Operator => None,
             compared => Some(compared?),
         };
+        if part.keeps_later && part.kind == SourceKind::Files {
+            part.kept_files = tokio::task::block_in_place(|| super::later::kept_files(engine, facts, part))?;
+        }
         if let Some(Compared::Rows(Some(verified))) = &part.compared {
-            part.row_conflicts = verified.conflicts().iter().map(ToString::to_string).collect();
+            let told = |found: &Conflict| RowConflict { detail: found.to_string(), keys: found.keys.clone() };
+            part.row_conflicts = verified.conflicts().iter().map(told).collect();
         }
     }
     if is_occupied { elsewhere::refuse_others(part) } else { Ok(()) }
@@ -295,6 +313,10 @@ fn look_at_part(
         None => look_live(Some(source), source.as_source().kind(), place.as_ref(), &excluded, &request.site)?,
     };
     let narrowed = request.only.as_ref().is_some_and(|only| only.entry.is_some() || only.keys.is_some());
+    let left_rows = super::later::left_of(&part.position);
+    let mut narrowed_tables = super::keep::narrowed_tables(&part.position);
+    let untold = left_rows.iter().flatten().filter(|(_, digest)| digest.is_none());
+    narrowed_tables.extend(untold.map(|(table, _)| table.clone()));
     // An undo lists what it changes, unless the whole part was absent before the restore.
     let listed = narrowed || (is_undo && part.record.status != PartStatus::Absent);
     Ok(PartFacts {
@@ -312,7 +334,10 @@ fn look_at_part(
         left_unknown: None,
         database_changed: false,
         narrow,
-        narrowed: super::keep::narrowed_tables(&part.position),
+        narrowed: narrowed_tables,
+        keeps_later: request.keep_later && request.target == RestoreTarget::InPlace,
+        kept_files: Vec::new(),
+        left_rows,
         row_conflicts: Vec::new(),
         compared: None,
     })

@@ -15,7 +15,7 @@ use lifeboat_source::files::{Action, FilesTarget, MergePlan, Scope, StagedFile, 
 
 use super::facts::{Facts, LivePart, PartFacts, all_entries};
 use super::part::{Destination, Opened};
-use super::plan::{DatabaseStep, database_step, looks_untouched, merge_of};
+use super::plan::{database_step, looks_untouched, merge_of};
 use super::{RestoreRequest, RestoreTarget};
 use crate::{Engine, Error};
 
@@ -36,6 +36,9 @@ pub(super) struct FilesWork {
     slots: Vec<Slot>,
     /// Directories of the part into which this restore writes databases: that moves their times.
     around: Vec<Entry>,
+    /// Entries that differ and stay, and what cannot come back for them.
+    kept: u64,
+    blocked: Vec<String>,
     /// Entries left out because they are damaged in the repository.
     left_out: Vec<(EntryPath, String)>,
     bytes: AtomicU64,
@@ -71,15 +74,24 @@ impl FilesWork {
                 plan.directories.insert(at, directory.clone());
             }
         }
+        let (wanted, kept) = match part.keeps_later {
+            true => {
+                let missing = super::later::missing(&part.wanted, live_entries).entries;
+                (missing, super::later::kept_files(engine, facts, part)?.len() as u64)
+            }
+            false => (part.wanted.clone(), 0),
+        };
         Ok(Self {
             site: facts.site.id().clone(),
             source: part.source.clone(),
             keys,
             target,
             plan,
-            wanted: part.wanted.clone(),
+            wanted,
+            kept,
+            blocked: super::later::blocked(part).collect(),
             live: live_entries.iter().map(|entry| (entry.path.clone(), entry.clone())).collect(),
-            scope: part.scope,
+            scope: if part.keeps_later { Scope::Listed } else { part.scope },
             existed: live.is_some(),
             slots: Vec::new(),
             around,
@@ -298,6 +310,8 @@ impl FilesWork {
                 detail: format!("could not be set: {}", list(&unset)),
             });
         }
+        let blocked = self.blocked.iter().cloned();
+        checks.extend(blocked.map(|detail| Check { name: name("entries in the way"), passed: false, detail }));
         for (path, detail) in &self.left_out {
             checks.push(Check {
                 name: name("damaged entry left out"),
@@ -312,6 +326,7 @@ impl FilesWork {
             rows: 0,
             files: self.slots.len() as u64,
             removed: self.plan.removals.len() as u64,
+            kept: self.kept,
             bytes: self.bytes.load(Ordering::Relaxed),
             digest_ok: passed && self.left_out.is_empty(),
         };
@@ -345,7 +360,7 @@ impl FilesWork {
 /// to be afterwards.
 fn around_databases(facts: &Facts, part: &PartFacts, live: &[Entry], plan: &MergePlan) -> Vec<Entry> {
     let inside = facts.parts.iter().filter_map(|other| match &other.live {
-        LivePart::Database { live, stamp } if database_step(other, live, stamp.as_deref()) != DatabaseStep::Keep => {
+        LivePart::Database { live, stamp } if database_step(other, live, stamp.as_deref()).writes() => {
             let database = other.place.as_ref()?.path();
             let inside = database.parent()?.strip_prefix(part.place.as_ref()?.path()).ok()?;
             EntryPath::new(inside.as_os_str().as_bytes()).ok()
@@ -392,9 +407,19 @@ pub(super) fn merge_by_content(
     part: &PartFacts,
     (target, live): (&FilesTarget, &[Entry]),
 ) -> Result<MergePlan, Error> {
+    by_content(engine, facts, target, |same| merge_of(part, live, same))
+}
+
+/// A merge that asks for files' content where their metadata leaves it open.
+pub(super) fn by_content(
+    engine: &Engine,
+    facts: &Facts,
+    target: &FilesTarget,
+    merge: impl FnOnce(&mut dyn FnMut(&Entry, &Entry) -> bool) -> MergePlan,
+) -> Result<MergePlan, Error> {
     let keys = facts.site.keys();
     let mut failure = None;
-    let plan = merge_of(part, live, &mut |live, wanted| {
+    let plan = merge(&mut |live, wanted| {
         looks_untouched(live, wanted)
             || engine.check_cancelled().map_err(|error| failure = Some(error)).is_ok()
                 && has_content(target, keys, live, wanted).unwrap_or(false)

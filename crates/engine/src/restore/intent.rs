@@ -49,7 +49,9 @@ pub(super) async fn open(
     let open = site.state().intent.clone();
     let dead = open.as_ref().filter(|open| request.take_over || is_gone(&open.owner));
     let same = dead.filter(|open| {
-        (open.snapshot, &open.moment) == (plan.snapshot, &plan.moment()) && open.parts == plan.sources()
+        (open.snapshot, &open.moment) == (plan.snapshot, &plan.moment())
+            && open.parts == plan.sources()
+            && open.keeps_later == plan.keeps_later
     });
     let resumed = same.is_some();
     if let Some(open) = dead {
@@ -66,6 +68,7 @@ pub(super) async fn open(
         restore,
         snapshot: plan.snapshot,
         moment: plan.moment(),
+        keeps_later: plan.keeps_later,
         parts: plan.sources(),
         opened_at: Timestamp::now(),
         owner: me.clone(),

@@ -261,7 +261,7 @@ fn keep_rows(reading: &PartIngest<'_>, work: &RowsWork, source: &SourceName) -> 
         return Err(changed_meanwhile(source));
     }
     let mut part = new_part(source.clone(), SourceKind::Postgres, status, &identity, entries);
-    part.part.position = work.narrowed_position();
+    part.part.position = work.undo_position();
     Ok(Some(part))
 }
 

@@ -21,6 +21,8 @@ pub struct RowsLimit {
     pub delete: u64,
     /// What a comparison has found, where there was one.
     pub counted: Option<RowsCounted>,
+    /// The primary keys of rows that differ and stay, the first thousand.
+    pub kept_keys: Vec<String>,
 }
 
 /// What a comparison of a table's rows has found.
@@ -30,6 +32,9 @@ pub struct RowsCounted {
     pub update: u64,
     pub delete: u64,
     pub equal: u64,
+    /// Where later rows are kept: those that differ and stay, and those that the point does not have.
+    pub kept: u64,
+    pub newer: u64,
 }
 
 /// Rows by key are few, and a limit of all rows of their table says nothing: they are compared before
@@ -47,10 +52,13 @@ pub(super) fn is_compared_anyway(part: &PartFacts) -> bool {
 /// Rows by table: exact where they were compared, or where the site has none now; else upper limits.
 pub(super) fn plan_rows(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) {
     plan.notes.push("counts are rows; one transaction, triggers and foreign-key actions not firing".into());
+    if part.keeps_later {
+        super::later::note_rows(part, plan);
+    }
     if live.is_own && live.is_absent() {
         plan.notes.push(format!("it is gone: made again, with its structure of the point: {}", part.identity_now.path));
         plan.changes.push((Change::Add, part.identity_now.path.clone()));
-    } else if live.is_own && !is_present(part) {
+    } else if live.is_own && !is_present(part) && !part.keeps_later {
         plan.notes.push(format!("it was not there at the point: dropped, with all in it: {}", part.identity_now.path));
         plan.changes.push((Change::Remove, part.identity_now.path.clone()));
     }
@@ -65,6 +73,7 @@ pub(super) fn plan_rows(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) 
         ));
     }
     match &part.compared {
+        _ if part.keeps_later && !is_present(part) => plan.newer = live.tables.iter().map(|table| table.rows).sum(),
         _ if is_same(part, live) => {
             plan.keep = live.tables.iter().map(|table| table.rows).sum::<u64>() + live.objects.len() as u64;
             plan.notes.clear();
@@ -79,7 +88,7 @@ pub(super) fn plan_rows(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) 
 /// there then, and in nobody's snapshot, would be removed.
 pub(super) fn other_rules(part: &PartFacts) -> impl Iterator<Item = String> {
     let live = match &part.live {
-        LivePart::Rows(live) if is_present(part) => Some(live),
+        LivePart::Rows(live) if is_present(part) && !part.keeps_later => Some(live),
         _ => None,
     };
     part.wanted.iter().filter_map(move |entry| {
@@ -101,6 +110,8 @@ fn plan_exactly(part: &PartFacts, verified: &VerifiedRows, plan: &mut PartPlan) 
         plan.replace += diff.update + diff.replace;
         plan.remove += diff.delete;
         plan.keep += diff.unchanged;
+        plan.kept += diff.kept;
+        plan.newer += diff.newer;
         plan.limits.push(RowsLimit {
             table: diff.table.to_string(),
             write: diff.insert + diff.update + diff.replace,
@@ -110,7 +121,14 @@ fn plan_exactly(part: &PartFacts, verified: &VerifiedRows, plan: &mut PartPlan) 
                 update: diff.update + diff.replace,
                 delete: diff.delete,
                 equal: diff.unchanged,
+                kept: diff.kept,
+                newer: diff.newer,
             }),
+            kept_keys: verified
+                .kept()
+                .iter()
+                .find(|kept| kept.table == diff.table)
+                .map_or_else(Vec::new, |kept| kept.keys.clone()),
         });
         if diff.writes() == 0 {
             continue;
@@ -133,10 +151,10 @@ fn plan_at_most(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) {
         plan.write_bytes += entry.metadata.size;
         let (path, table) = (entry.path.to_string(), table_of_path(&entry.path.to_string()));
         let now = live_table(live, entry);
-        let is_chosen = part.narrow.as_ref().is_none_or(|narrow| narrow.table == table);
+        let is_chosen = !part.keeps_later && part.narrow.as_ref().is_none_or(|narrow| narrow.table == table);
         // Rows that are only referred to are added where they are missing.
         let delete = if is_chosen { now.map_or(0, |now| now.rows) } else { 0 };
-        let limit = RowsLimit { table: table.to_string(), write: rows, delete, counted: None };
+        let limit = RowsLimit { table: table.to_string(), write: rows, delete, counted: None, kept_keys: Vec::new() };
         match now {
             Some(now) if now.digests.are(&digest) => {
                 plan.keep += rows;
@@ -157,11 +175,12 @@ fn plan_at_most(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) {
     if plan.remove > 0 {
         plan.notes.push("counts are upper limits: --exact compares the rows first".into());
     }
-    if !is_present(part) {
+    if !is_present(part) && !part.keeps_later {
         for table in live.tables.iter().filter(|table| table.rows > 0) {
             plan.remove += table.rows;
             plan.changes.push((Change::Remove, table.name.to_string()));
-            plan.limits.push(RowsLimit { table: table.name.to_string(), write: 0, delete: table.rows, counted: None });
+            let (table, delete) = (table.name.to_string(), table.rows);
+            plan.limits.push(RowsLimit { table, write: 0, delete, counted: None, kept_keys: Vec::new() });
         }
     }
 }
@@ -186,7 +205,8 @@ fn plan_objects_at_most(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) 
     plan.add += write - replace;
     plan.replace += replace;
     plan.changes.push((if replace > 0 { Change::Replace } else { Change::Add }, OBJECTS.to_owned()));
-    plan.limits.push(RowsLimit { table: OBJECTS.to_owned(), write, delete: 0, counted: None });
+    let table = OBJECTS.to_owned();
+    plan.limits.push(RowsLimit { table, write, delete: 0, counted: None, kept_keys: Vec::new() });
 }
 
 /// Refuses a comparison that would do more than was approved. A pure decision.
@@ -221,11 +241,13 @@ mod tests {
     fn a_comparison_beyond_the_approved_counts_is_refused() {
         let check = |(insert, update, delete): (u64, u64, u64), limits: &[RowsLimit], want: bool| {
             let table = TableName::quoted("public.t");
-            let diff = TableDiff { table, insert, update, replace: 0, delete, unchanged: 5 };
+            let (replace, unchanged, kept, newer) = (0, 5, 0, 0);
+            let diff = TableDiff { table, insert, update, replace, delete, unchanged, kept, newer };
             let source = SourceName::new("app").unwrap();
             assert_eq!(check_limits(&source, limits, &[diff]).is_ok(), want, "{insert} {update} {delete} {limits:?}");
         };
-        let limit = |table: &str| RowsLimit { table: table.into(), write: 3, delete: 2, counted: None };
+        let limit =
+            |table: &str| RowsLimit { table: table.into(), write: 3, delete: 2, counted: None, kept_keys: Vec::new() };
         check((1, 2, 2), &[limit("public.t")], true);
         check((2, 2, 0), &[limit("public.t")], false);
         check((0, 0, 3), &[limit("public.t")], false);

@@ -8,7 +8,7 @@ use lifeboat_source::files::{Action, MergePlan, Over, Scope, plan_merge};
 use lifeboat_source::sqlite::Live;
 use sha2::{Digest, Sha256};
 
-use super::facts::{Compared, Facts, LivePart, PartFacts};
+use super::facts::{Compared, Facts, LivePart, PartFacts, RowConflict};
 use super::limits::RowsLimit;
 use super::part::Opened;
 use super::{Approval, RestoreRequest, RestoreTarget};
@@ -37,6 +37,8 @@ pub struct RestorePlan {
     pub read_requests: u64,
     /// Whether what is replaced or removed is kept for `undo`.
     pub keeps_undo: bool,
+    /// Only what is missing now comes back.
+    pub keeps_later: bool,
     /// Sixteen hex digits over everything a person approves: site, point, objects, targets, options
     /// and conflicts, and counts where they are exact; never times or upper limits.
     pub hash: String,
@@ -56,6 +58,11 @@ pub struct PartPlan {
     pub metadata: u64,
     pub remove: u64,
     pub keep: u64,
+    /// Where later work is kept: what differs from the point and stays, and what the point does not have.
+    pub kept: u64,
+    pub newer: u64,
+    /// Entries that differ and stay.
+    pub kept_entries: Vec<String>,
     pub write_bytes: u64,
     pub changes: Vec<(Change, String)>,
     /// What a person should know, without having to decide.
@@ -76,6 +83,8 @@ pub enum Change {
 pub struct Conflict {
     pub source: SourceName,
     pub detail: String,
+    /// The primary keys of the rows that it concerns, where they are told.
+    pub keys: Vec<String>,
 }
 
 /// One ranged read fetches about this much; see `lifeboat_repo`.
@@ -86,7 +95,7 @@ pub(super) fn plan(facts: &Facts, request: &RestoreRequest) -> RestorePlan {
     let parts: Vec<PartPlan> = facts.parts.iter().map(plan_part).collect();
     let mut conflicts: Vec<Conflict> = facts.parts.iter().flat_map(|part| conflicts(part, request)).collect();
     let of_log = facts.replayed.iter().flat_map(|replayed| replayed.conflicts.iter().cloned());
-    conflicts.extend(of_log.map(|(source, detail)| Conflict { source, detail }));
+    conflicts.extend(of_log.map(|(source, detail)| Conflict { source, detail, keys: Vec::new() }));
     let read_bytes = parts.iter().map(|part| part.write_bytes).sum();
     let mut plan = RestorePlan {
         site: request.site.clone(),
@@ -102,6 +111,7 @@ pub(super) fn plan(facts: &Facts, request: &RestoreRequest) -> RestorePlan {
         read_bytes,
         read_requests: read_bytes.div_ceil(READ_BYTES),
         keeps_undo: request.target == RestoreTarget::InPlace,
+        keeps_later: request.keep_later,
         hash: String::new(),
         ground: String::new(),
     };
@@ -168,6 +178,9 @@ fn plan_part(part: &PartFacts) -> PartPlan {
         metadata: 0,
         remove: 0,
         keep: 0,
+        kept: 0,
+        newer: 0,
+        kept_entries: Vec::new(),
         write_bytes: 0,
         changes: Vec::new(),
         notes: Vec::new(),
@@ -197,6 +210,9 @@ pub(super) fn merge_of(
     live: &[Entry],
     same_content: &mut dyn FnMut(&Entry, &Entry) -> bool,
 ) -> MergePlan {
+    if part.keeps_later {
+        return super::later::merge(part, live);
+    }
     let mut merge = plan_merge(live, &part.wanted, part.scope, same_content);
     if part.scope == Scope::Whole && matches!(part.status, PartStatus::Incomplete { .. }) {
         // What could not be read then is not extra now.
@@ -227,6 +243,9 @@ fn plan_files(part: &PartFacts, live: &[Entry], plan: &mut PartPlan) {
         _ => merge_of(part, live, &mut looks_untouched),
     };
     plan.keep = merge.unchanged;
+    if part.keeps_later {
+        super::later::plan_files(part, live, plan);
+    }
     for action in &merge.actions {
         let change = match action {
             Action::Put { over: Over::Nothing, .. } => Change::Add,
@@ -258,6 +277,14 @@ pub(super) enum DatabaseStep {
     Keep,
     Put,
     Remove,
+    /// It differs, or may, and later work is kept.
+    Stay,
+}
+
+impl DatabaseStep {
+    pub fn writes(self) -> bool {
+        matches!(self, Self::Put | Self::Remove)
+    }
 }
 
 pub(super) fn database_step(part: &PartFacts, live: &Live, stamp: Option<&[u8]>) -> DatabaseStep {
@@ -265,7 +292,9 @@ pub(super) fn database_step(part: &PartFacts, live: &Live, stamp: Option<&[u8]>)
     match part.wanted.iter().find(|entry| entry.kind != EntryKind::Absent) {
         Some(Entry { kind: EntryKind::Database { stamp: then, .. }, .. }) if stamp == Some(then) => DatabaseStep::Keep,
         Some(_) if matches!(part.compared, Some(Compared::Database { is_same: true })) => DatabaseStep::Keep,
+        Some(_) if part.keeps_later && is_live => DatabaseStep::Stay,
         Some(_) => DatabaseStep::Put,
+        None if is_live && part.keeps_later => DatabaseStep::Keep,
         None if is_live => DatabaseStep::Remove,
         None => DatabaseStep::Keep,
     }
@@ -288,6 +317,14 @@ fn plan_database(part: &PartFacts, live: &Live, stamp: Option<&[u8]>, plan: &mut
             plan.count(Change::Replace, name);
         }
         (DatabaseStep::Remove, _) => plan.count(Change::Remove, name),
+        (DatabaseStep::Stay, _) => {
+            plan.kept = 1;
+            plan.notes.push(format!(
+                "the live database differs from the point and stays as it is: rows within a file are not put together \
+                 (--beside shows the point's next to it): {name}"
+            ));
+            plan.kept_entries.push(name);
+        }
     }
     if database_step(part, live, stamp) == DatabaseStep::Put {
         plan.write_bytes = part.wanted.iter().map(|entry| entry.metadata.size).sum();
@@ -308,7 +345,7 @@ impl PartPlan {
 
 /// What a person has to decide about one part.
 fn conflicts(part: &PartFacts, request: &RestoreRequest) -> Vec<Conflict> {
-    let conflict = |detail: String| Conflict { source: part.source.clone(), detail };
+    let conflict = |detail: String| Conflict { source: part.source.clone(), detail, keys: Vec::new() };
     if request.target != RestoreTarget::InPlace {
         return Vec::new(); // what is there is equal already, or the facts had not been gathered
     }
@@ -324,8 +361,10 @@ fn conflicts(part: &PartFacts, request: &RestoreRequest) -> Vec<Conflict> {
         found.push(conflict(format!("the part was at another path: then=`{}`, now=`{}`", then.path, now.path)));
     }
     found.extend(super::undo::changed_since(part).into_iter().map(conflict));
-    found.extend(part.row_conflicts.iter().cloned().map(conflict));
+    let of_rows = |found: &RowConflict| Conflict { keys: found.keys.clone(), ..conflict(found.detail.clone()) };
+    found.extend(part.row_conflicts.iter().map(of_rows));
     found.extend(super::limits::other_rules(part).map(conflict));
+    found.extend(super::later::blocked(part).map(conflict));
     found
 }
 
@@ -336,7 +375,14 @@ fn with_counts(plan: &RestorePlan) -> String {
     if exact.is_empty() {
         return plan.ground.clone();
     }
-    let digest = Sha256::digest(format!("{}{exact:?}", plan.ground));
+    let exact = match plan.keeps_later {
+        // What stays is counted, and nobody's decision: the site may go on working.
+        true => {
+            format!("{:?}", exact.iter().map(|(part, limit)| (part, &limit.table, limit.write)).collect::<Vec<_>>())
+        }
+        false => format!("{exact:?}"),
+    };
+    let digest = Sha256::digest(format!("{}{exact}", plan.ground));
     digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect()
 }
 
@@ -350,6 +396,9 @@ fn ground(plan: &RestorePlan, facts: &Facts, request: &RestoreRequest) -> String
     field(&"lifeboat restore plan 1");
     field(&(&plan.site, plan.snapshot, plan.manifest, request.point_name()));
     field(&(&request.only, &request.target, request.skip_damaged, request.verify_read));
+    if request.keep_later {
+        field(&"keep later");
+    }
     for part in &facts.parts {
         field(&(&part.source, part.shown_place(), &part.identity_now));
     }

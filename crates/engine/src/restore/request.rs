@@ -19,6 +19,8 @@ pub struct RestoreRequest {
     pub verify_read: bool,
     /// Compare content before planning, so that the plan's counts are exact and not upper limits.
     pub exact: bool,
+    /// In place: only what is missing now comes back; what is there stays as it is.
+    pub keep_later: bool,
 }
 
 impl RestoreRequest {

@@ -53,8 +53,10 @@ impl RowsWork {
             return Err(Error::Bug("rows expected".into()));
         };
         let target = target_of(postgres, facts, part, restore)?;
+        // Where later rows are kept nothing is removed, not even what the point does not have at all.
+        let has_nothing_to_add = part.keeps_later && !is_present(part);
         // All tables of the part go through the transaction as soon as one differs: rows refer to rows.
-        let (wanted, entries) = match (is_same(part, live), is_present(part)) {
+        let (wanted, entries) = match (is_same(part, live) || has_nothing_to_add, is_present(part)) {
             (true, _) => (None, Vec::new()),
             (false, true) => {
                 let (wanted, entries) = wanted_rows(facts, part)?;
@@ -86,8 +88,14 @@ impl RowsWork {
         self.wanted.is_some().then_some(&self.live)
     }
 
-    /// For the undo: the tables of which only some rows are written.
-    pub(super) fn narrowed_position(&self) -> Position {
+    /// For the undo: what this restore leaves, where that is not what the point says. Tables of which only some
+    /// rows are written; where later rows are kept, what the comparison has found.
+    pub(super) fn undo_position(&self) -> Position {
+        if let State::Verified(verified) = &self.state
+            && !verified.left().is_empty()
+        {
+            return super::later::left_position(verified.left());
+        }
         let Some(narrow) = &self.narrow else { return Position(String::new()) };
         let is_whole = |table: &&WantedTable| narrow.keys.is_none() && table.name == narrow.table;
         let tables = self.wanted.iter().flat_map(|wanted| &wanted.tables).filter(|table| !is_whole(table));
@@ -182,9 +190,10 @@ impl RowsWork {
     pub(super) fn finish(&mut self) -> Result<Opened, Error> {
         let name = |what: &str| format!("{}: {what}", self.source);
         let mut checks = Vec::new();
-        let (mut rows, mut removed) = (0, 0);
+        let (mut rows, mut removed, mut kept) = (0, 0, 0);
         match std::mem::replace(&mut self.state, State::Waiting) {
             State::Switched(switched) => {
+                kept = switched.tables.iter().map(|table| table.kept).sum();
                 for table in switched.tables.iter().filter(|table| table.table.as_str() != OBJECTS) {
                     rows += table.insert + table.update + table.replace;
                     removed += table.delete;
@@ -207,7 +216,8 @@ impl RowsWork {
         let bytes = self.entries.iter().map(|entry| entry.metadata.size).sum();
         let wanted = self.wanted.as_ref().map_or(0, |wanted| wanted.tables.len());
         let entries = self.live.tables.len().max(wanted) as u64;
-        let receipt = PartReceipt { source: self.source.clone(), entries, rows, files: 0, removed, bytes, digest_ok };
+        let source = self.source.clone();
+        let receipt = PartReceipt { source, entries, rows, files: 0, removed, kept, bytes, digest_ok };
         Ok(Opened { receipt, checks })
     }
 
@@ -231,7 +241,10 @@ fn target_of(
     part: &PartFacts,
     restore: RestoreId,
 ) -> Result<RowsTarget, Error> {
-    let target = source.target(facts.site.id(), restore)?;
+    let mut target = source.target(facts.site.id(), restore)?;
+    if part.keeps_later {
+        target = target.keep_later();
+    }
     Ok(match &part.narrow {
         Some(narrow) => target.only(narrow.clone())?,
         None => target,
@@ -252,6 +265,7 @@ pub(super) fn compare(engine: &Engine, facts: &Facts, part: &PartFacts) -> Resul
     }
     let (wanted, entries) = match is_present(part) {
         true => wanted_rows(facts, part)?,
+        false if part.keeps_later => return Ok(None),
         false => (target.no_rows(), Vec::new()),
     };
     // A schema or database of its own that is yet to be made, or goes as a whole: the counts are exact.
@@ -337,6 +351,11 @@ pub(super) fn wanted_rows(facts: &Facts, part: &PartFacts) -> Result<(WantedRows
         wanted.structure = Some(Structure { pre_data, post_data, ..structure });
     }
     Ok((wanted, entries))
+}
+
+/// The table that an entry is of, as SQL prints its name.
+pub(super) fn table_name(entry: &Entry) -> String {
+    table_of_path(&entry.path.to_string()).to_string()
 }
 
 /// Whether the site had the part at the point.

@@ -184,38 +184,16 @@ fn has_pages(site: &Site, manifest: &Manifest, entry: &Entry, mut content: Box<d
 
 /// What was changed in a part since the restore that is to be undone; nothing for other restores.
 pub(super) fn changed_since(part: &PartFacts) -> Option<String> {
-    if let Some(detail) = &part.left_unknown {
+    if let Some(detail) = part.left_unknown.as_ref().filter(|_| part.left_rows.is_none()) {
         return Some(format!("what was changed since the restore cannot be told: {detail}"));
+    }
+    if let (LivePart::Rows(live), Some(left)) = (&part.live, &part.left_rows) {
+        return super::later::changed_rows(part, live, left);
     }
     let left = part.left_by_restore.as_ref()?;
     match &part.live {
         LivePart::Copy { .. } => None, // an undo is in place
-        LivePart::Files(live) => {
-            let live: HashMap<&EntryPath, &Entry> = live.iter().flatten().map(|entry| (&entry.path, entry)).collect();
-            let left: HashMap<&EntryPath, &Entry> = left.iter().map(|entry| (&entry.path, entry)).collect();
-            // An undo that was killed has put some entries back: those are nobody else's changes.
-            let wanted = part.wanted.iter().filter(|entry| entry.kind != EntryKind::Absent);
-            let wanted: HashMap<&EntryPath, &Entry> = wanted.map(|entry| (&entry.path, entry)).collect();
-            // A part that was absent before is undone whole, so everything there now counts.
-            let touched: Vec<&EntryPath> = match part.scope {
-                lifeboat_source::files::Scope::Listed => part.wanted.iter().map(|entry| &entry.path).collect(),
-                lifeboat_source::files::Scope::Whole => live.keys().chain(left.keys()).copied().collect(),
-            };
-            let mut changed: Vec<String> = touched
-                .into_iter()
-                .filter(|path| {
-                    let live = live.get(path).copied();
-                    !is_as_left(live, left.get(path).copied()) && !is_as_left(live, wanted.get(path).copied())
-                })
-                .map(ToString::to_string)
-                .collect();
-            changed.sort();
-            changed.dedup();
-            let named = changed.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
-            let more = changed.len().saturating_sub(NAMED_MAX);
-            let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-            (!changed.is_empty()).then(|| format!("changed since the restore: {named}{more}"))
-        }
+        LivePart::Files(live) => changed_files(part, live.as_deref().unwrap_or_default(), left),
         LivePart::Rows(live) => {
             // An undo that was killed after its switch has put the rows back: nobody else's change.
             if super::rows::is_same(part, live) {
@@ -252,4 +230,31 @@ pub(super) fn changed_since(part: &PartFacts) -> Option<String> {
             part.database_changed.then(|| "the database was written to since the restore".to_owned())
         }
     }
+}
+
+fn changed_files(part: &PartFacts, live: &[Entry], left: &[Entry]) -> Option<String> {
+    let live: HashMap<&EntryPath, &Entry> = live.iter().map(|entry| (&entry.path, entry)).collect();
+    let left: HashMap<&EntryPath, &Entry> = left.iter().map(|entry| (&entry.path, entry)).collect();
+    // An undo that was killed has put some entries back: those are nobody else's changes.
+    let wanted = part.wanted.iter().filter(|entry| entry.kind != EntryKind::Absent);
+    let wanted: HashMap<&EntryPath, &Entry> = wanted.map(|entry| (&entry.path, entry)).collect();
+    // A part that was absent before is undone whole, so everything there now counts.
+    let touched: Vec<&EntryPath> = match part.scope {
+        lifeboat_source::files::Scope::Listed => part.wanted.iter().map(|entry| &entry.path).collect(),
+        lifeboat_source::files::Scope::Whole => live.keys().chain(left.keys()).copied().collect(),
+    };
+    let mut changed: Vec<String> = touched
+        .into_iter()
+        .filter(|path| {
+            let live = live.get(path).copied();
+            !is_as_left(live, left.get(path).copied()) && !is_as_left(live, wanted.get(path).copied())
+        })
+        .map(ToString::to_string)
+        .collect();
+    changed.sort();
+    changed.dedup();
+    let named = changed.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", ");
+    let more = changed.len().saturating_sub(NAMED_MAX);
+    let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+    (!changed.is_empty()).then(|| format!("changed since the restore: {named}{more}"))
 }

@@ -14,7 +14,16 @@ wire_codes!(RestoreOutcome, "restore outcome" { 0: Completed, 1: Abandoned, 2: P
 
 wire_map!(SiteState { 0: site, 1: key, 2: snapshots, 3: holds, 4: intent, 5: indexes });
 wire_map!(Hold { 0: id, 1: reason, 2: note, 3: placed_at });
-wire_map!(RestoreIntent { 0: restore, 1: snapshot, 2: parts, 3: opened_at, 4: owner, 5: takes_over, 6: moment });
+wire_map!(RestoreIntent {
+    0: restore,
+    1: snapshot,
+    2: parts,
+    3: opened_at,
+    4: owner,
+    5: takes_over,
+    6: moment,
+    7: keeps_later,
+});
 wire_map!(IndexRef { 0: id, 1: len, 2: chunks });
 wire_map!(RunSource { 0: source, 1: sites, 2: root, 3: failure });
 wire_map!(RunSite { 0: site, 1: generation, 2: snapshot, 3: seen_at, 4: outcome });

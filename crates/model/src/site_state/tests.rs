@@ -34,6 +34,7 @@ fn intent(number: u8, takes_over: Option<u8>) -> RestoreIntent {
         owner: WriterIdentity { host: "h".into(), machine: "m".into(), boot: "b".into(), pid: 1, started: 1 },
         takes_over: takes_over.map(|number| RestoreId([number; 8])),
         moment: None,
+        keeps_later: false,
     }
 }
 
