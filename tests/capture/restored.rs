@@ -1,6 +1,6 @@
 //! Moments put back in place: just before a bad transaction, everything but it, and undone again.
 
-use lifeboat_engine::{Approval, RestorePoint, plan_restore};
+use lifeboat_engine::{Approval, RestorePoint, RestoreRequest, plan_restore};
 use lifeboat_model::{PointInTime, TransactionId};
 use lifeboat_testkit::postgres::{query_text, run_sql};
 use lifeboat_testkit::world::{backup_all, restore_request, run_restore, site_id};
@@ -85,4 +85,41 @@ async fn a_bad_transaction_is_taken_back_with_or_without_what_came_after_it() {
     assert!(refused.is_err(), "a conflict is not approved by a plain yes");
     assert_eq!(seen(&world, false), others, "others' rows");
     assert!(world.engine.site(&site_id(SITE)).await.unwrap().state().intent.is_none());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn rows_lost_since_a_moment_come_back_into_what_was_written_since() {
+    const TEST: &str = "rows_lost_since_a_moment_come_back_into_what_was_written_since";
+    let Some(mut world) = World::new(TEST).await else { return };
+    world.catch_up().await;
+    backup_all(&world.engine).await.unwrap();
+    world.work(70, 15);
+    let before = seen(&world, true);
+    // Two transactions took rows away, and people worked in between.
+    run_sql(&world.url, &format!("DELETE FROM worklog WHERE site_id = '{SITE}' AND id % 2 = 0")).unwrap();
+    let id = newest_transaction(&world);
+    let work = format!(
+        "INSERT INTO labels (site_id, number, name) VALUES ('{SITE}', 901, 'written later');
+         UPDATE users SET name = 'married since' WHERE id = (SELECT min(id) FROM users WHERE site_id = '{SITE}');
+         DELETE FROM worklog WHERE site_id = '{SITE}'"
+    );
+    run_sql(&world.url, &work).unwrap();
+    let (after, others) = (seen(&world, true), seen(&world, false));
+    world.catch_up().await;
+    let at = restore_request(SITE, RestorePoint::At(PointInTime::Before(id)));
+    let request = RestoreRequest { keep_later: true, ..at };
+    let receipt = run_restore(&world.engine, &request).await.unwrap();
+    assert!(receipt.all_passed(), "{receipt:?}");
+    let now = seen(&world, true);
+    for ((now, before), after) in now.iter().zip(&before).zip(&after) {
+        let is_later = now.starts_with("labels") || now.starts_with("users");
+        assert_eq!(now, if is_later { after } else { before });
+    }
+    assert_ne!(now, before);
+    let undoing = restore_request(SITE, RestorePoint::Undo(receipt.restore));
+    let plan = plan_restore(&world.engine, &undoing).await.unwrap().plan;
+    assert!(plan.conflicts.is_empty(), "{:?}", plan.conflicts);
+    run_restore(&world.engine, &undoing).await.unwrap();
+    assert_eq!(seen(&world, true), after, "undone");
+    assert_eq!(seen(&world, false), others, "others' rows");
 }

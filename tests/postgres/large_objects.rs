@@ -2,7 +2,9 @@
 
 use std::process::Command;
 
-use lifeboat_engine::{AnySource, Only, RestorePoint, RestoreRequest, RestoreTarget, SiteBackup, SiteOutcome};
+use lifeboat_engine::{
+    AnySource, Only, RestorePoint, RestoreRequest, RestoreTarget, SiteBackup, SiteOutcome, plan_restore,
+};
 use lifeboat_model::{EntryPath, Fault, Faulty, PointInTime, SourceName};
 use lifeboat_source::postgres::{PostgresSource, Tenancy};
 use lifeboat_testkit::postgres::{Postgres, own_config, query_text, run_sql, site_name};
@@ -378,4 +380,38 @@ async fn a_schema_of_its_own_comes_back_with_its_large_objects() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_of_its_own_comes_back_with_its_large_objects() {
     own(Tenancy::Database).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_later_work_is_kept_lost_objects_come_back_and_one_that_differs_stays_and_is_listed() {
+    let Some(pool) = pool("keep_later_of_large_objects").await else { return };
+    backup_all(&pool.engine).await.unwrap();
+    let (rows, whole) = (pool.picture(), objects(&pool.url));
+    // Lost with its row and without it; overwritten; a row that left its object behind.
+    pool.sql(
+        "SELECT lo_unlink(202), lo_unlink(203), lo_put(204, 0, 'since'); DELETE FROM pictures WHERE id IN (203, 207)",
+    );
+    let damaged = (pool.picture(), objects(&pool.url));
+    let overwritten = damaged.1.iter().find(|object| object[0].as_deref() == Some("204")).unwrap().clone();
+    let want: Vec<_> = whole
+        .iter()
+        .map(|object| if object[0] == overwritten[0] { overwritten.clone() } else { object.clone() })
+        .collect();
+    let at = restore_request(&site_name(2), RestorePoint::At(PointInTime::Latest));
+    let request = RestoreRequest { keep_later: true, ..at };
+    let planned = plan_restore(&pool.engine, &request).await.unwrap();
+    let limits: Vec<_> = planned.plan.parts.iter().flat_map(|part| &part.limits).collect();
+    let listed = limits.iter().find(|limit| limit.table == "large objects").unwrap();
+    assert_eq!((listed.write, &listed.kept_keys[..]), (2, &["204".to_owned()][..]), "{listed:?}");
+    let receipt = run_restore(&pool.engine, &request).await.unwrap();
+    assert!(receipt.all_passed(), "{:?}", receipt.checks);
+    assert_eq!((pool.picture(), objects(&pool.url)), (rows, want));
+
+    let undoing = restore_request(&site_name(2), RestorePoint::Undo(receipt.restore));
+    let conflicts = plan_restore(&pool.engine, &undoing).await.unwrap().plan.conflicts;
+    assert!(conflicts.is_empty(), "{conflicts:?}");
+    pool.sql("SELECT lo_put(203, 0, 'changed after'), lo_put(204, 0, 'changed after')");
+    let conflicts = plan_restore(&pool.engine, &undoing).await.unwrap().plan.conflicts;
+    let told = conflicts.first().map(|found| found.detail.clone()).unwrap_or_default();
+    assert!(told.contains("large object 203") && told.contains("large object 204"), "{conflicts:?}");
 }

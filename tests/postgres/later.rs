@@ -145,6 +145,26 @@ async fn an_approved_plan_runs_while_people_work_and_not_when_more_would_come_ba
     assert_eq!(query_text(&pool.url, labels).unwrap()[0][0].as_deref(), Some("3"));
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn of_rows_that_a_restore_left_alone_nothing_is_kept_for_its_undo() {
+    let Some(pool) = Pool::of("keep_later_of_a_file", 3, 200).await else { return };
+    backup_all(&pool.engine).await.unwrap();
+    pool.sql("UPDATE issues SET title = 'worked on since' WHERE site_id = 'site-00002'");
+    let now = pool.picture();
+    let nothing = run_restore(&pool.engine, &keep_later()).await.unwrap();
+    assert_eq!(nothing.undo, None, "nothing was missing");
+    std::fs::remove_file(pool.attachment(2)).unwrap();
+    let receipt = run_restore(&pool.engine, &keep_later()).await.unwrap();
+    assert!(pool.attachment(2).exists());
+    // People work on, and the undo takes the file away and nothing else.
+    pool.sql("UPDATE issues SET title = 'even later' WHERE site_id = 'site-00002'");
+    let later = pool.picture();
+    assert_ne!(later, now);
+    let undone = undo(&pool.engine, &site_name(2), receipt.restore).await.unwrap();
+    assert!(undone.all_passed() && !pool.attachment(2).exists(), "{:?}", undone.checks);
+    assert_eq!(pool.picture(), later);
+}
+
 /// The plan's event of `--json`.
 fn plan_of(out: &str) -> Value {
     let lines = out.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());

@@ -106,7 +106,9 @@ pub(super) fn plan_files(part: &PartFacts, live: &[Entry], plan: &mut PartPlan) 
     plan.keep = (part.wanted.len() as u64).saturating_sub(gone + plan.kept);
     let wanted: HashSet<&EntryPath> = part.wanted.iter().map(|entry| &entry.path).collect();
     let is_newer = |entry: &&Entry| entry.kind != EntryKind::Directory && !wanted.contains(&entry.path);
-    plan.newer = live.iter().filter(is_newer).count() as u64;
+    if part.scope == Scope::Whole {
+        plan.newer = live.iter().filter(is_newer).count() as u64;
+    }
     plan.notes.push(
         "only files that are missing now come back, those deleted on purpose since the point too; what is there stays"
             .into(),
@@ -233,6 +235,7 @@ mod tests {
             read.into_iter().collect::<Vec<_>>(),
             [("public.\"b c\"".into(), unknown), ("public.a".into(), known)]
         );
+        assert_eq!(left_of(&left_position(&[])), Some(LeftRows::new()));
         assert_eq!(left_of(&Position(String::new())), None);
         assert_eq!(left_of(&Position("some rows of: public.a".into())), None);
     }

@@ -30,6 +30,7 @@ pub(super) struct RowsWork {
     wanted: Option<WantedRows>,
     entries: Vec<Entry>,
     narrow: Option<Narrow>,
+    keeps_later: bool,
     /// As they were when nobody but this restore was allowed to write them.
     live: LiveRows,
     remaining: AtomicU64,
@@ -71,6 +72,7 @@ impl RowsWork {
             wanted,
             entries,
             narrow: part.narrow.clone(),
+            keeps_later: part.keeps_later,
             live: live.clone(),
             remaining: AtomicU64::new(0),
             state: State::Waiting,
@@ -83,18 +85,21 @@ impl RowsWork {
         &self.source
     }
 
-    /// The rows that are there, if they are going to be changed.
+    /// The rows that are there, if they are going to be changed. (Where later ones are kept, that is known when
+    /// this is asked.)
     pub(super) fn replaced(&self) -> Option<&LiveRows> {
-        self.wanted.is_some().then_some(&self.live)
+        let writes = |verified: &VerifiedRows| verified.tables().iter().any(|table| table.writes() > 0);
+        let is_idle = self.keeps_later && matches!(&self.state, State::Verified(verified) if !writes(verified));
+        (self.wanted.is_some() && !is_idle).then_some(&self.live)
     }
 
     /// For the undo: what this restore leaves, where that is not what the point says. Tables of which only some
     /// rows are written; where later rows are kept, what the comparison has found.
     pub(super) fn undo_position(&self) -> Position {
-        if let State::Verified(verified) = &self.state
-            && !verified.left().is_empty()
-        {
-            return super::later::left_position(verified.left());
+        if let (true, State::Verified(verified)) = (self.keeps_later, &self.state) {
+            // Where the site had nothing, all of the point is there then.
+            let is_point = self.live.is_absent() && verified.left().is_empty();
+            return if is_point { Position(String::new()) } else { super::later::left_position(verified.left()) };
         }
         let Some(narrow) = &self.narrow else { return Position(String::new()) };
         let is_whole = |table: &&WantedTable| narrow.keys.is_none() && table.name == narrow.table;

@@ -158,10 +158,12 @@ pub(super) fn dump(
         let mut command = Command::new(&program);
         command.args(["--schema-only", "--no-password", "--lock-wait-timeout=10s"]);
         command.arg(format!("--section={section}")).arg(format!("--snapshot={snapshot}"));
-        if let Some(schema) = schema {
+        match schema {
             // Within quotes nothing of a pattern is special.
-            command.arg(format!("--schema=\"{}\"", schema.replace('"', "\"\"")));
-        }
+            Some(schema) => command.arg(format!("--schema=\"{}\"", schema.replace('"', "\"\""))),
+            // What a restore has staged is nobody's, and may be there when its undo is kept.
+            None => command.arg(format!("--exclude-schema=lifeboat_stage_{}", "[0-9a-f]".repeat(16))),
+        };
         server.tell_environment(&mut command);
         output(server, &program, command)
     };

@@ -14,8 +14,6 @@ pub(super) struct Compared {
     /// For each foreign key (by its place in [`links`]) how many staged rows refer to nothing as the
     /// snapshot itself had it, or as the site has it now.
     pub orphans_allowed: Vec<u64>,
-    /// Where later rows are kept: a table that was written to since its missing rows were chosen.
-    pub written_to: Option<TableName>,
 }
 
 /// The foreign keys that touch the restored tables.
@@ -48,13 +46,8 @@ pub(super) fn links<'a>(catalogue: &'a Catalogue, scopes: &'a [Scope]) -> Vec<Li
 
 /// Compares staging with the live rows, within one read-only transaction of `session`.
 pub(super) fn compare(session: &mut Session, catalogue: &Catalogue, scopes: &[Scope]) -> Outcome<Compared> {
-    let mut compared = Compared {
-        diffs: Vec::new(),
-        conflicts: Vec::new(),
-        notes: Vec::new(),
-        orphans_allowed: Vec::new(),
-        written_to: None,
-    };
+    let mut compared =
+        Compared { diffs: Vec::new(), conflicts: Vec::new(), notes: Vec::new(), orphans_allowed: Vec::new() };
     session.run(
         "cannot begin to compare",
         &format!("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; {}", sql::PLANNING),
@@ -62,9 +55,6 @@ pub(super) fn compare(session: &mut Session, catalogue: &Catalogue, scopes: &[Sc
     for scope in scopes {
         let mut diff = if scope.is_usable() { count(session, scope)? } else { TableDiff::none(&scope.name) };
         if let Some(stays) = &scope.stays {
-            if !stays.is_all_that(&diff) {
-                compared.written_to = Some(scope.name.clone());
-            }
             diff = stays.laid_over(&diff);
         }
         if scope.is_usable() && diff.writes() > 0 {

@@ -46,12 +46,8 @@ impl RowsTarget {
 }
 
 impl Stays {
-    /// Whether nobody wrote to the table since its missing rows were chosen.
-    pub fn is_all_that(&self, diff: &TableDiff) -> bool {
-        diff.insert == self.missing && diff.update + diff.replace + diff.delete == 0
-    }
-
-    /// The counts of the whole table: those of its staged rows say nothing of the others.
+    /// The counts of the whole table: those of its staged rows say nothing of the others. What was written since
+    /// they were chosen the switch notices.
     pub fn laid_over(&self, diff: &TableDiff) -> TableDiff {
         let (unchanged, kept, newer) = (self.equal, self.differing, self.newer);
         TableDiff { insert: diff.insert, unchanged, kept, newer, ..TableDiff::none(&diff.table) }

@@ -436,9 +436,6 @@ impl RowsTarget {
             later::choose(&mut session, self, &mut work.scopes, schema)?;
         }
         let mut compared = compare::compare(&mut session, &self.catalogue, &work.scopes)?;
-        if let Some(table) = compared.written_to.filter(|_| work.way != Way::Preview) {
-            return Err(apply::written_to(self.server.source_name(), &format!("`{table}`")).into());
-        }
         let live =
             if work.way == Way::Preview { large_objects::live(&mut session, self)? } else { work.kept.objects.clone() };
         let asked = match (&self.narrow, self.keeps_later) {
