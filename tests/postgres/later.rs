@@ -11,7 +11,7 @@ use serde_json::Value;
 use crate::killed::{Deed, Scene};
 use crate::pooled::Pool;
 use crate::proxy::Trap;
-use crate::shop::Shop;
+use crate::shop::{SCHEMAS, Shop};
 
 const SITE: &str = "site-00002";
 const RESTORE: [&str; 5] = ["restore", SITE, "--keep-later", "--yes", "--json"];
@@ -223,6 +223,37 @@ fn keys_of_kept_rows_and_of_conflicts_are_shown_where_all_is_asked_for_and_the_r
     let kept = done["parts"].as_array().unwrap().iter().find(|part| part["source"] == "app").unwrap();
     assert!(kept["kept"].as_u64().is_some_and(|kept| kept > 1), "{done}");
     assert_eq!(shop.text(&format!("SELECT count(*) FROM users WHERE id = {lost}")), "1");
+}
+
+#[test]
+fn a_schema_that_the_point_does_not_have_stays() {
+    let Some(server) = Postgres::shared_or_skip("keep_later_of_no_schema") else { return };
+    let shop = Shop::of(&server.fresh_database().unwrap(), SCHEMAS);
+    let srv = shop.path("srv");
+    shop.configure(&format!("[sources.files]\nkind = \"files\"\npath = \"{}/{{site}}\"\n", srv.display()));
+    let make = |site: &str| {
+        shop.sql(&format!("CREATE SCHEMA \"{site}\"; CREATE TABLE \"{site}\".t (id int PRIMARY KEY); INSERT INTO \"{site}\".t VALUES (7)"));
+    };
+    for site in (1..=6).map(site_name) {
+        make(&site);
+        std::fs::create_dir_all(srv.join(&site)).unwrap();
+        std::fs::write(srv.join(&site).join("logo"), "a logo").unwrap();
+    }
+    shop.ok(&["backup", "--all"]);
+    shop.sql("DROP SCHEMA \"site-00002\" CASCADE");
+    shop.run(&["backup", "--all"]);
+    let points = shop.ok(&["points", SITE, "--json"]).out;
+    let points = points.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let newest = points.filter_map(|point| point["snapshot_id"].as_str().map(ToOwned::to_owned)).next_back().unwrap();
+    make(SITE);
+    std::fs::remove_file(srv.join(SITE).join("logo")).unwrap();
+    let newest = format!("snapshot:{newest}");
+    let plain = shop.ok(&["restore", SITE, "--at", &newest, "--dry-run"]).out;
+    assert!(plain.contains("it was not there at the point: dropped"), "{plain}");
+    let kept = shop.ok(&["restore", SITE, "--at", &newest, "--keep-later", "--yes"]).out;
+    assert!(kept.contains("what is there stays") && !kept.contains("dropped"), "{kept}");
+    assert!(srv.join(SITE).join("logo").exists());
+    assert_eq!(shop.text("SELECT id FROM \"site-00002\".t"), "7");
 }
 
 #[test]

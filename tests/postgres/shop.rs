@@ -87,7 +87,8 @@ impl Shop {
         Self { databases: Some(databases), ..Self::of(url, section) }
     }
 
-    fn configure(&self, section: &str) {
+    /// Adds a section to the configuration.
+    pub fn configure(&self, section: &str) {
         let config = self.path("lifeboat.toml");
         let text = std::fs::read_to_string(&config).unwrap();
         std::fs::write(config, text + section).unwrap();

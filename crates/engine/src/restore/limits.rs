@@ -73,7 +73,6 @@ pub(super) fn plan_rows(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) 
         ));
     }
     match &part.compared {
-        _ if part.keeps_later && !is_present(part) => plan.newer = live.tables.iter().map(|table| table.rows).sum(),
         _ if is_same(part, live) => {
             plan.keep = live.tables.iter().map(|table| table.rows).sum::<u64>() + live.objects.len() as u64;
             plan.notes.clear();

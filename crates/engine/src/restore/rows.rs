@@ -54,10 +54,8 @@ impl RowsWork {
             return Err(Error::Bug("rows expected".into()));
         };
         let target = target_of(postgres, facts, part, restore)?;
-        // Where later rows are kept nothing is removed, not even what the point does not have at all.
-        let has_nothing_to_add = part.keeps_later && !is_present(part);
         // All tables of the part go through the transaction as soon as one differs: rows refer to rows.
-        let (wanted, entries) = match (is_same(part, live) || has_nothing_to_add, is_present(part)) {
+        let (wanted, entries) = match (is_same(part, live), is_present(part)) {
             (true, _) => (None, Vec::new()),
             (false, true) => {
                 let (wanted, entries) = wanted_rows(facts, part)?;
@@ -270,7 +268,6 @@ pub(super) fn compare(engine: &Engine, facts: &Facts, part: &PartFacts) -> Resul
     }
     let (wanted, entries) = match is_present(part) {
         true => wanted_rows(facts, part)?,
-        false if part.keeps_later => return Ok(None),
         false => (target.no_rows(), Vec::new()),
     };
     // A schema or database of its own that is yet to be made, or goes as a whole: the counts are exact.

@@ -337,7 +337,7 @@ impl RowsTarget {
         let spool = Spool::create(wanted.sizes())?;
         let way = match (self.home.is_own(), wanted.is_present, self.home.exists) {
             (true, true, false) => Way::Make,
-            (true, false, _) => Way::Remove,
+            (true, false, _) if !self.keeps_later => Way::Remove,
             _ => Way::Staged,
         };
         let mut work = Work { scopes: Vec::new(), spool, wanted, kept, way, ready: Mutex::default(), keeper: None };
