@@ -14,10 +14,11 @@ use postgres::{Client, NoTls};
 use crate::Error;
 
 /// What a session must not inherit from the role's or the database's defaults. Time-outs that a
-/// careful administrator sets would end a snapshot half way; text must come out the same everywhere.
+/// careful administrator sets would end a snapshot half way; text must come out the same everywhere. Queries of the
+/// catalogue are compiled for a second and run for a millisecond, unless that is turned off.
 pub(super) const SETTINGS: &str = "
     SET statement_timeout = 0; SET lock_timeout = '10s'; SET idle_in_transaction_session_timeout = 0;
-    SET idle_session_timeout = 0;
+    SET idle_session_timeout = 0; SET jit = off;
     SET row_security = off; SET search_path = ''; SET client_min_messages = warning;
     SET DateStyle = 'ISO, MDY'; SET IntervalStyle = 'postgres'; SET TimeZone = 'UTC'; SET extra_float_digits = 1;
     SET bytea_output = 'hex'; SET xmloption = 'content'; SET standard_conforming_strings = on;
