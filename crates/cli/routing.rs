@@ -105,4 +105,8 @@ impl CaptureIndex for CaptureFile {
         let place = RoutingPlace { repository: self.repository, epoch: epoch.0, position, unrouted };
         Ok(self.file.commit(&place).map_err(|error| self.failed(&error))?)
     }
+
+    fn is_full(&self) -> bool {
+        self.file.is_full()
+    }
 }

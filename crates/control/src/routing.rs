@@ -12,6 +12,9 @@
 //! the disk: what it has may be confirmed to the server then, and never comes again. It is a
 //! cache: deleted, it is filled again from the database when the next epoch begins.
 //!
+//! Keys are random, so that each commit visits most pages of a file that is not much larger: seldom and many rows at
+//! once is much less work ([`RoutingFile::is_full`]).
+//!
 //! What is not here: what the hashes are of, and who asks (`lifeboat-source`).
 
 use std::collections::{BTreeMap, HashMap};
@@ -21,9 +24,12 @@ use lifeboat_model::{Lsn, SiteId, SourceName};
 use rusqlite::{Connection, OpenFlags, OptionalExtension, params};
 
 use crate::Error;
+use held::{Held, Key, Row};
+
+mod held;
 
 const SCHEMA: &str = "
-    PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+    PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -8192;
     CREATE TABLE IF NOT EXISTS place (only_one INTEGER PRIMARY KEY CHECK (only_one = 1), epoch INTEGER NOT NULL,
         position INTEGER NOT NULL, unrouted INTEGER NOT NULL, repository BLOB NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS counted_on (name TEXT PRIMARY KEY, counted TEXT NOT NULL) STRICT;
@@ -31,15 +37,14 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS tables (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
     CREATE TABLE IF NOT EXISTS row (key BLOB PRIMARY KEY, tables INTEGER NOT NULL, site INTEGER NOT NULL)
         STRICT, WITHOUT ROWID";
-/// So many puts are written at once while the index is filled.
-const PENDING_MAX: usize = 500_000;
+/// So many puts are written at once: about 10 MiB of memory.
+const WAITING_MAX: usize = 200_000;
 
 /// The index of one source.
 pub struct RoutingFile {
     file: PathBuf,
     connection: Connection,
-    /// Not written yet; `None`: gone.
-    pending: HashMap<[u8; 16], Option<(i64, i64)>>,
+    held: Held,
     sites: Names,
     tables: Names,
     /// It has no place yet: nobody relies on what is in it.
@@ -59,10 +64,10 @@ pub struct RoutingPlace {
 /// Texts that are written once, by their numbers.
 #[derive(Default)]
 struct Names {
-    by_name: HashMap<String, i64>,
-    by_number: HashMap<i64, String>,
+    by_name: HashMap<String, u32>,
+    by_number: HashMap<u32, String>,
     /// Not written yet.
-    new: Vec<i64>,
+    new: Vec<u32>,
 }
 
 impl Names {
@@ -76,16 +81,16 @@ impl Names {
         Ok(names)
     }
 
-    fn add(&mut self, number: i64, name: String) {
+    fn add(&mut self, number: u32, name: String) {
         self.by_name.insert(name.clone(), number);
         self.by_number.insert(number, name);
     }
 
-    fn number_of(&mut self, name: &str) -> i64 {
+    fn number_of(&mut self, name: &str) -> u32 {
         if let Some(number) = self.by_name.get(name) {
             return *number;
         }
-        let number = self.by_number.len() as i64 + 1; // none is ever taken away
+        let number = self.by_number.len() as u32 + 1; // none is ever taken away, and each takes memory
         self.add(number, name.to_owned());
         self.new.push(number);
         number
@@ -131,7 +136,7 @@ impl RoutingFile {
         let sites = Names::load(&connection, "SELECT number, id FROM site").map_err(failed)?;
         let tables = Names::load(&connection, "SELECT number, name FROM tables").map_err(failed)?;
         let mut index =
-            Self { file: file.to_owned(), connection, pending: HashMap::new(), sites, tables, is_being_filled: false };
+            Self { file: file.to_owned(), connection, held: Held::default(), sites, tables, is_being_filled: false };
         index.is_being_filled = index.place()?.is_none();
         Ok(index)
     }
@@ -154,7 +159,8 @@ impl RoutingFile {
 
     /// Forgets everything: an epoch begins, and the index is filled anew.
     pub fn clear(&mut self) -> Result<(), Error> {
-        self.pending.clear();
+        self.held.forget_all();
+        self.end_reading()?;
         self.is_being_filled = true;
         let cleared = self.connection.execute_batch("DELETE FROM place; DELETE FROM row");
         cleared.map_err(|error| self.failed(error))
@@ -172,6 +178,7 @@ impl RoutingFile {
 
     /// Counts on this from now on, at once.
     pub fn count_on(&mut self, tables: &BTreeMap<String, String>) -> Result<(), Error> {
+        self.end_reading()?;
         let written = (|| {
             let transaction = self.connection.transaction()?;
             transaction.execute("DELETE FROM counted_on", [])?;
@@ -184,46 +191,63 @@ impl RoutingFile {
     }
 
     pub fn site_of(&mut self, key: &[u8; 16]) -> Result<Option<SiteId>, Error> {
-        let number = match self.pending.get(key) {
-            Some(pending) => pending.map(|(_, site)| site),
+        let row = match self.held.recall(&Key(*key)) {
+            Some(row) => row,
             None => {
-                let found =
-                    self.connection.prepare_cached("SELECT site FROM row WHERE key = ?1").and_then(|mut statement| {
-                        statement.query_row([key.as_slice()], |row| row.get::<_, i64>(0)).optional()
-                    });
-                found.map_err(|error| self.failed(error))?
+                let row = self.look_up(key).map_err(|error| self.failed(error))?;
+                self.held.note(Key(*key), row);
+                row
             }
         };
-        let name = number.and_then(|number| self.sites.by_number.get(&number));
+        let name = row.and_then(|row| self.sites.by_number.get(&row.site));
         Ok(name.and_then(|name| SiteId::new(name.as_str()).ok()))
     }
 
+    /// One transaction for all that is looked up until something is written: each of its own would cost more than what
+    /// it reads.
+    fn look_up(&self, key: &[u8; 16]) -> rusqlite::Result<Option<Row>> {
+        if self.connection.is_autocommit() {
+            self.connection.execute_batch("BEGIN")?;
+        }
+        let mut statement = self.connection.prepare_cached("SELECT tables, site FROM row WHERE key = ?1")?;
+        let row = |row: &rusqlite::Row<'_>| Ok(Row { table: row.get(0)?, site: row.get(1)? });
+        statement.query_row([key.as_slice()], row).optional()
+    }
+
+    fn end_reading(&self) -> Result<(), Error> {
+        match self.connection.is_autocommit() {
+            true => Ok(()),
+            false => self.connection.execute_batch("COMMIT").map_err(|error| self.failed(error)),
+        }
+    }
+
     pub fn put(&mut self, table: &str, key: &[u8; 16], site: &SiteId) -> Result<(), Error> {
-        let row = (self.tables.number_of(table), self.sites.number_of(site.as_str()));
-        self.pending.insert(*key, Some(row));
-        if self.pending.len() >= PENDING_MAX && self.is_being_filled {
+        let row = Row { table: self.tables.number_of(table), site: self.sites.number_of(site.as_str()) };
+        self.held.put(Key(*key), Some(row));
+        if self.is_full() && self.is_being_filled {
             self.write(None)?; // being filled: until it has a place, nobody relies on it
         }
         Ok(())
     }
 
+    /// Whether so much waits to be written that it should be soon.
+    pub fn is_full(&self) -> bool {
+        self.held.waiting() >= WAITING_MAX
+    }
+
     pub fn remove(&mut self, key: &[u8; 16]) {
-        self.pending.insert(*key, None);
+        self.held.put(Key(*key), None);
     }
 
     pub fn forget_table(&mut self, table: &str) -> Result<(), Error> {
         let number = self.tables.number_of(table);
-        for row in self.pending.values_mut().filter(|row| row.is_some_and(|(table, _)| table == number)) {
-            *row = None;
-        }
+        self.held.forget_table(number);
         let query = "SELECT key FROM row WHERE tables = ?1";
         let keys = self.connection.prepare_cached(query).and_then(|mut statement| {
             let keys = statement.query_map([number], |row| row.get::<_, [u8; 16]>(0))?;
             keys.collect::<rusqlite::Result<Vec<_>>>()
         });
-        for key in keys.map_err(|error| self.failed(error))? {
-            self.pending.entry(key).or_insert(None);
-        }
+        keys.map_err(|error| self.failed(error))?.into_iter().for_each(|key| self.held.forget(Key(key)));
         Ok(())
     }
 
@@ -234,8 +258,8 @@ impl RoutingFile {
     }
 
     fn write(&mut self, place: Option<&RoutingPlace>) -> Result<(), Error> {
-        let mut pending: Vec<_> = std::mem::take(&mut self.pending).into_iter().collect();
-        pending.sort_unstable_by_key(|(key, _)| *key); // pages of the table are visited once
+        self.end_reading()?;
+        let rows = self.held.in_order();
         let (sites, tables) = (&mut self.sites, &mut self.tables);
         let written = (|| {
             let transaction = self.connection.transaction()?;
@@ -245,9 +269,9 @@ impl RoutingFile {
                 let mut put =
                     transaction.prepare_cached("INSERT OR REPLACE INTO row (key, tables, site) VALUES (?1, ?2, ?3)")?;
                 let mut remove = transaction.prepare_cached("DELETE FROM row WHERE key = ?1")?;
-                for (key, row) in &pending {
+                for (Key(key), row) in &rows {
                     match row {
-                        Some((table, site)) => put.execute(params![key.as_slice(), table, site])?,
+                        Some(Row { table, site }) => put.execute(params![key.as_slice(), table, site])?,
                         None => remove.execute([key.as_slice()])?,
                     };
                 }
@@ -261,7 +285,9 @@ impl RoutingFile {
             }
             transaction.commit()
         })();
-        written.map_err(|error| Error::of_sqlite(&self.file, error))
+        written.map_err(|error| Error::of_sqlite(&self.file, error))?;
+        self.held.written();
+        Ok(())
     }
 
     fn failed(&self, error: rusqlite::Error) -> Error {

@@ -1,7 +1,7 @@
 //! Capturing: every change of a source's rows into its change log, segment by segment.
 //!
 //!   where does the log end? ─▶ may the slot be followed on from there? ─▶ else a new epoch, and new bases
-//!   changes ▸ whose? ▸ draft ─ full, or old enough ─▶ segment, durable ▸ index at its place ▸ confirm to the source
+//!   changes ▸ whose? ▸ draft ─ full, or old enough ─▶ segment, durable ─ now and then ─▶ index at its place ▸ confirm
 //!
 //! Invariant (durable-before-confirmed): a position is confirmed to the source only when the segment that
 //! ends there was read back, and the index on disk has come as far.
@@ -84,6 +84,10 @@ pub trait CaptureIndex: RoutingIndex + Send {
     fn count_on(&mut self, tables: &BTreeMap<String, String>) -> Result<(), Error>;
     /// Everything so far belongs to this place now.
     fn commit(&mut self, place: &IndexPlace) -> Result<(), Error>;
+    /// Whether so much waits for that that it should be soon. Until then it comes now and then.
+    fn is_full(&self) -> bool {
+        true
+    }
 }
 
 /// What a capture did.

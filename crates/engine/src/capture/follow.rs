@@ -1,6 +1,6 @@
 //! Following: from the stream into segments, with a look at the tables now and then.
 //!
-//!   next ▸ take ─ due ─▶ flush ▸ confirm        until caught up, told to stop, or the epoch is broken
+//!   next ▸ take ─ due ─▶ seal ─ due ─▶ index ▸ confirm       until caught up, told to stop, or the epoch is broken
 //!        └ each minute, and after a change of structure ─▶ look: new tables, changed publications
 //!
 //! What is found broken ends the epoch only when all that had happened by then is in the log: the gap is as
@@ -49,8 +49,8 @@ pub(super) async fn follow(
         Ok::<_, Error>(Some(Ending { at: now.position, broken }))
     };
     let mut ending = if request.until_caught_up { ending_now(writer, None)? } else { None };
-    let (mut flushed, mut looks, mut is_over) = (Instant::now(), Looks::default(), false);
-    let mut idle_max = FIRST_IDLE_SEGMENT;
+    let (mut sealed, mut indexed, mut idle_max) = (Instant::now(), Instant::now(), FIRST_IDLE_SEGMENT);
+    let (mut looks, mut is_over) = (Looks::default(), false);
     let mut clock = Clock::default();
     while !is_over {
         let taken = tokio::task::block_in_place(|| {
@@ -60,7 +60,7 @@ pub(super) async fn follow(
         let broken = match taken {
             Ok(broken) => broken,
             Err(error @ Error::EpochBroken { .. }) => {
-                writer.flush().await?; // what came before it is whole
+                writer.seal().await?; // what came before it is whole
                 return Err(error);
             }
             Err(error) => return Err(error),
@@ -73,20 +73,24 @@ pub(super) async fn follow(
         }
         is_over = ending.as_ref().is_some_and(|ending| after(writer.taken_till()) >= ending.at) && !writer.is_inside();
         is_over |= engine.cancel.load(Ordering::Relaxed);
-        let age = flushed.elapsed();
+        let age = sealed.elapsed();
+        let is_index_due = is_over || indexed.elapsed() >= request.flush_every || writer.index.is_full();
         let is_due = writer.len() >= request.flush_bytes
             || (age >= request.flush_every && writer.has_news())
             || age >= idle_max
-            || writer.is_index_behind();
+            || (is_index_due && writer.is_index_behind() && writer.has_news());
         if is_due || is_over {
-            let confirmed = writer.flush().await?;
-            stream.confirm(confirmed);
-            (flushed, idle_max) = (Instant::now(), IDLE_SEGMENT_EVERY);
+            writer.seal().await?;
+            (sealed, idle_max) = (Instant::now(), IDLE_SEGMENT_EVERY);
             tell(writer.sealed());
             let sites = writer.sites_without_base();
             if !sites.is_empty() {
                 tell(CaptureNews::NeedBase(sites));
             }
+        }
+        if is_index_due && writer.is_index_behind() {
+            stream.confirm(writer.write_index()?);
+            indexed = Instant::now();
         }
     }
     match ending.and_then(|ending| ending.broken).filter(|_| !engine.cancel.load(Ordering::Relaxed)) {

@@ -49,7 +49,7 @@ pub(super) struct State {
     taken_till: Lsn,
     /// What of a transaction without an end is in the log already.
     logged_till: Option<ChangePlace>,
-    /// A segment was sealed in the middle of a transaction: the index waits for its end.
+    /// A segment was sealed since the index was written.
     is_index_behind: bool,
     /// Every transaction whose commit is not after it is in the index.
     indexed_till: Lsn,
@@ -88,7 +88,8 @@ impl State {
             draft: SegmentDraft::default(),
             born: BTreeSet::new(),
             head: None,
-            taken_till: appender.complete_till(),
+            // From where the stream begins: what the log has and the index lacks comes once more.
+            taken_till: place.map_or(Lsn(0), |place| place.position).min(appender.complete_till()),
             logged_till: logged_till(log, appender).await?,
             is_index_behind: false,
         })
@@ -154,7 +155,8 @@ impl Writer<'_> {
         !self.state.draft.is_empty()
     }
 
-    /// Whether the index could be written, and was not where a segment was sealed.
+    /// Whether the index could be written, and was not when a segment was sealed. In the middle of a transaction it is
+    /// ahead of every place, and waits for the end.
     pub fn is_index_behind(&self) -> bool {
         self.state.is_index_behind && !self.is_inside()
     }
@@ -253,8 +255,8 @@ impl Writer<'_> {
         self.state.draft.note(place, STRUCTURE.to_owned(), table.into_bytes());
     }
 
-    /// Seals what is collected, and gives the position that may be confirmed: the index must have it too.
-    pub async fn flush(&mut self) -> Result<Lsn, Error> {
+    /// Seals what is collected.
+    pub async fn seal(&mut self) -> Result<(), Error> {
         let complete_till = self.appender.complete_till().max(self.state.taken_till);
         // The newest segment tells what the log has of a transaction without an end: an empty one would hide it.
         let is_cut = self.is_inside() || self.state.logged_till.is_some_and(|logged| logged.commit > complete_till);
@@ -272,15 +274,20 @@ impl Writer<'_> {
             self.report.segments += 1;
             self.report.complete_till = complete_till;
         }
-        // In the middle of a transaction the index is ahead of every place: it is written at its end.
-        self.state.is_index_behind = self.is_inside();
-        if !self.is_inside() {
-            let epoch = self.appender.epoch().id;
-            let position = self.appender.complete_till();
-            self.index.commit(&IndexPlace { epoch, position, unrouted: self.state.unrouted })?;
-            self.state.indexed_till = position;
+        self.state.is_index_behind = true;
+        Ok(())
+    }
+
+    /// Writes the index, which has come as far as was taken, and gives the position that may be confirmed: where
+    /// nothing is collected, the log has it too.
+    pub fn write_index(&mut self) -> Result<Lsn, Error> {
+        if self.has_news() || self.is_inside() {
+            return Err(Error::Bug("the index is ahead of the log".into()));
         }
-        Ok(after(self.state.indexed_till.min(self.appender.complete_till())))
+        let (epoch, position) = (self.appender.epoch().id, self.appender.complete_till().min(self.state.taken_till));
+        self.index.commit(&IndexPlace { epoch, position, unrouted: self.state.unrouted })?;
+        (self.state.indexed_till, self.state.is_index_behind) = (position, false);
+        Ok(after(position))
     }
 
     /// Whether it is the table that has a row for each site.
