@@ -61,13 +61,23 @@ pub(super) fn join<'v>(values: impl Iterator<Item = &'v [u8]>) -> Vec<u8> {
 }
 
 /// A value as `COPY` writes it; `None`: it is what it was before.
-pub(in crate::postgres) fn escaped(value: &ChangedValue) -> Option<Vec<u8>> {
+pub(super) fn escaped(value: &ChangedValue) -> Option<Vec<u8>> {
     let text = match value {
         ChangedValue::Unchanged => return None,
         ChangedValue::Null => return Some(NULL.to_vec()),
         ChangedValue::Text(text) => text,
     };
     let mut out = Vec::with_capacity(text.len());
+    put_escaped(text, &mut out);
+    Some(out)
+}
+
+/// The same of a text, behind what is there.
+pub(in crate::postgres) fn put_escaped(text: &[u8], out: &mut Vec<u8>) {
+    let is_plain = |byte: &u8| !matches!(byte, 8..=13 | b'\\');
+    if text.iter().all(is_plain) {
+        return out.extend_from_slice(text);
+    }
     for byte in text {
         let letter = match byte {
             8 => b'b',
@@ -84,7 +94,6 @@ pub(in crate::postgres) fn escaped(value: &ChangedValue) -> Option<Vec<u8>> {
         };
         out.extend_from_slice(&[b'\\', letter]);
     }
-    Some(out)
 }
 
 #[cfg(test)]

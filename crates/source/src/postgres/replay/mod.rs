@@ -31,7 +31,7 @@ use fold::Fold;
 use shape::Shapes;
 use spill::Spill;
 
-pub(super) use line::{Lines, escaped};
+pub(super) use line::{Lines, put_escaped};
 pub use sum::RowSum;
 
 /// Bytes of rows and changes that are held in memory; beyond it they go to disk in parts.

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 
-use lifeboat_model::{ChangedTable, ChangedValue, SiteId};
+use lifeboat_model::{ChangedValue, SiteId};
 
-use super::super::replay::escaped;
+use super::super::replay::put_escaped;
 use crate::Error;
 
 /// Table, columns and values, hashed: 16 bytes of BLAKE3.
@@ -45,44 +45,52 @@ impl RoutingIndex for MemoryIndex {
     }
 }
 
-/// `None`: a value is NULL, or not known, and leads to no row.
-pub(super) fn key_of(table: &str, columns: &[String], values: &[&ChangedValue]) -> Option<IndexKey> {
-    let is_null = |value: &&&ChangedValue| **value == &ChangedValue::Null;
-    if values.iter().any(|value| is_null(&value)) {
-        return None;
+/// What rows of one table are asked for by: columns, and the beginning of what is hashed of their values.
+pub(super) struct KeyOf(Vec<u8>);
+
+impl KeyOf {
+    pub fn new(table: &str, columns: &[String]) -> Self {
+        let mut beginning = Vec::new();
+        let texts = std::iter::once(table).chain(columns.iter().map(String::as_str));
+        texts.for_each(|text| add(text.as_bytes(), &mut beginning));
+        Self(beginning)
     }
-    let texts: Option<Vec<Vec<u8>>> = values.iter().map(|value| escaped(value)).collect();
-    Some(key_of_texts(table, columns, texts?.iter().map(Vec::as_slice)))
+
+    /// `None`: a value is NULL, or not known, and leads to no row.
+    pub fn of<'v>(&self, values: impl Iterator<Item = Option<&'v ChangedValue>>) -> Option<IndexKey> {
+        let mut bytes = self.begin();
+        for value in values {
+            let Some(ChangedValue::Text(text)) = value else { return None };
+            let at = bytes.len();
+            bytes.extend_from_slice(&[0; 8]);
+            put_escaped(text, &mut bytes);
+            let len = (bytes.len() - at - 8) as u64;
+            bytes[at..at + 8].copy_from_slice(&len.to_le_bytes());
+        }
+        Some(hashed(&bytes))
+    }
+
+    /// The same of values as `COPY` writes them, in which no tab stands.
+    pub fn of_texts<'v>(&self, values: impl Iterator<Item = &'v [u8]>) -> IndexKey {
+        let mut bytes = self.begin();
+        values.for_each(|text| add(text, &mut bytes));
+        hashed(&bytes)
+    }
+
+    fn begin(&self) -> Vec<u8> {
+        let mut bytes = Vec::with_capacity(self.0.len() + 64);
+        bytes.extend_from_slice(&self.0);
+        bytes
+    }
 }
 
-/// The same of values as `COPY` writes them, in which no tab stands.
-pub(super) fn key_of_texts<'v>(table: &str, columns: &[String], values: impl Iterator<Item = &'v [u8]>) -> IndexKey {
-    let mut hasher = blake3::Hasher::new();
-    let mut add = |text: &[u8]| {
-        hasher.update(&(text.len() as u64).to_le_bytes());
-        hasher.update(text);
-    };
-    add(table.as_bytes());
-    columns.iter().for_each(|column| add(column.as_bytes()));
-    values.for_each(&mut add);
+fn add(text: &[u8], bytes: &mut Vec<u8>) {
+    bytes.extend_from_slice(&(text.len() as u64).to_le_bytes());
+    bytes.extend_from_slice(text);
+}
+
+fn hashed(bytes: &[u8]) -> IndexKey {
     let mut key = [0; 16];
-    key.copy_from_slice(&hasher.finalize().as_bytes()[..16]);
+    key.copy_from_slice(&blake3::hash(bytes).as_bytes()[..16]);
     IndexKey(key)
-}
-
-/// By the primary key; `None`: the table has none, or the key is not whole.
-pub(super) fn primary(table: &ChangedTable, key: &[ChangedValue]) -> Option<IndexKey> {
-    if table.key.is_empty() || key.len() != table.key.len() {
-        return None;
-    }
-    let names: Option<Vec<String>> = table.key.iter().map(|at| Some(table.columns.get(*at)?.name.clone())).collect();
-    key_of(&table.name, &names?, &key.iter().collect::<Vec<_>>())
-}
-
-/// The key's values as a row has them; of a table without a key the whole row.
-pub(super) fn key_in_row(table: &ChangedTable, row: &[ChangedValue]) -> Vec<ChangedValue> {
-    match table.key.is_empty() {
-        true => row.to_vec(),
-        false => table.key.iter().filter_map(|at| row.get(*at)).cloned().collect(),
-    }
 }

@@ -6,7 +6,7 @@ use lifeboat_model::{ChangedColumn, ChangedTable, SiteId};
 
 use super::super::replay::Lines;
 use super::super::{Catalogue, Classes, Session, Table};
-use super::index::key_of_texts;
+use super::index::KeyOf;
 use super::{Router, RoutingIndex};
 use crate::Error;
 
@@ -52,7 +52,7 @@ impl IndexQuery {
     /// Runs it, and puts what it gives into the index. Rows that are nobody's are passed over.
     pub fn fill(&self, session: &mut Session, index: &mut dyn RoutingIndex) -> Result<(), Error> {
         let action = format!("cannot read whose the rows of table `{}` are", self.table);
-        let mut lines = Lines::default();
+        let (mut lines, key) = (Lines::default(), KeyOf::new(&self.table, &self.columns));
         let mut failed = None;
         let mut take = |line: &[u8]| {
             let mut values = line.split(|byte| *byte == b'\t');
@@ -62,7 +62,7 @@ impl IndexQuery {
             if values.contains(&b"\\N".as_slice()) {
                 return Ok(());
             }
-            index.put(&self.table, &key_of_texts(&self.table, &self.columns, values.into_iter()), &site)
+            index.put(&self.table, &key.of_texts(values.into_iter()), &site)
         };
         let copied = session.copy_out(&self.copy).map_err(std::io::Error::other).and_then(|mut out| {
             loop {

@@ -16,17 +16,18 @@
 mod index;
 mod load;
 mod rules;
+mod shape;
 #[cfg(test)]
 mod tests;
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use lifeboat_model::{ChangedTable, ChangedValue, RowChange, SiteId};
 
 use crate::Error;
-use index::{key_in_row, key_of};
-use rules::{Reference, Rule, Rules};
+use rules::Rules;
+use shape::Shape;
 
 pub use index::{IndexKey, MemoryIndex, RoutingIndex};
 pub use load::IndexQuery;
@@ -37,6 +38,8 @@ const WAITING_MAX: usize = 10_000;
 /// Tells whose changes are.
 pub struct Router {
     rules: Rules,
+    /// Of the tables that changes were of, by name.
+    shapes: HashMap<String, Arc<Shape>>,
     /// From the first change of a transaction on whose site is not known yet.
     waiting: Vec<Arrived>,
 }
@@ -81,7 +84,7 @@ pub struct Routed {
 
 impl Router {
     fn new(rules: Rules) -> Self {
-        Self { rules, waiting: Vec::new() }
+        Self { rules, shapes: HashMap::new(), waiting: Vec::new() }
     }
 
     /// Whether changes of the table are any site's.
@@ -91,16 +94,29 @@ impl Router {
 
     /// Tells whose a change is; nothing yet, if that shows only at the end of its transaction.
     pub fn route(&mut self, arrived: Arrived, index: &mut dyn RoutingIndex) -> Result<Vec<Routed>, Error> {
-        self.rules.learn(&arrived.table.name);
         if self.waiting.is_empty() {
-            let routed = self.route_now(&arrived, index)?;
+            let Some(shape) = self.shape_of(&arrived.table) else { return Ok(Vec::new()) };
+            let told = tell(&shape, &arrived, index)?;
             // Of a deletion there is no more to be learned.
-            if is_deletion(&arrived) || routed.iter().all(|routed| routed.site.is_some()) {
-                return Ok(routed);
+            if is_deletion(&arrived) || told.is_known() {
+                return Ok(told.routed(&shape, arrived));
             }
         }
         self.waiting.push(arrived);
         if self.waiting.len() < WAITING_MAX { Ok(Vec::new()) } else { self.end_transaction(index) }
+    }
+
+    /// `None`: its rows are no site's.
+    fn shape_of(&mut self, table: &Arc<ChangedTable>) -> Option<Arc<Shape>> {
+        match self.shapes.get(&table.name) {
+            Some(shape) if Arc::ptr_eq(&shape.table, table) => Some(Arc::clone(shape)),
+            _ => {
+                self.rules.learn(&table.name);
+                let shape = Arc::new(Shape::new(&self.rules, table)?);
+                self.shapes.insert(table.name.clone(), Arc::clone(&shape));
+                Some(shape)
+            }
+        }
     }
 
     /// The transaction is over: what waited is told now, or is nobody's.
@@ -110,10 +126,10 @@ impl Router {
         while !open.is_empty() {
             let (before, mut held, mut still) = (open.len(), Held::default(), Vec::new());
             for arrived in open {
-                let now = if held.has(&arrived) { None } else { Some(self.route_now(&arrived, index)?) };
-                let is_known = |now: &Vec<Routed>| is_deletion(&arrived) || now.iter().all(|one| one.site.is_some());
-                match now.filter(is_known) {
-                    Some(now) => routed.extend(now),
+                let Some(shape) = self.shape_of(&arrived.table) else { continue };
+                let now = if held.has(&arrived) { None } else { Some(tell(&shape, &arrived, index)?) };
+                match now.filter(|told| is_deletion(&arrived) || told.is_known()) {
+                    Some(told) => routed.extend(told.routed(&shape, arrived)),
                     None => {
                         held.add(&arrived);
                         still.push(arrived);
@@ -123,7 +139,7 @@ impl Router {
             open = still;
             if open.len() == before {
                 // It learns no more; those behind it may pass.
-                routed.extend(self.route_at_last(&open.remove(0), index)?);
+                routed.extend(self.route_at_last(open.remove(0), index)?);
             }
         }
         routed.sort_by_key(|routed| routed.sequence); // stable: a move is a deletion, then an insert
@@ -136,151 +152,90 @@ impl Router {
     }
 
     /// What no parent tells of at the end of a transaction: a row whose parent has gone is whose it was.
-    fn route_at_last(&self, arrived: &Arrived, index: &mut dyn RoutingIndex) -> Result<Vec<Routed>, Error> {
-        let before = match (self.rules.of(&arrived.table.name), &arrived.change) {
-            (Some(rule), RowChange::Update { row, key_before }) => {
-                let key = key_before.clone().unwrap_or_else(|| key_in_row(&arrived.table, row));
-                self.site_before(rule, arrived, &key, index)?
+    fn route_at_last(&mut self, arrived: Arrived, index: &mut dyn RoutingIndex) -> Result<Vec<Routed>, Error> {
+        let Some(shape) = self.shape_of(&arrived.table) else { return Ok(Vec::new()) };
+        let before = match &arrived.change {
+            RowChange::Update { row, key_before } => {
+                let key = key_before.as_ref().map_or_else(|| shape.key_in(row), |key| key.iter().collect());
+                shape.site_before(&arrived, &key, index)?
             }
             _ => None,
         };
-        let mut routed = self.route_now(arrived, index)?;
-        for one in routed.iter_mut().filter(|one| one.site.is_none()) {
-            one.site.clone_from(&before);
-            if let RowChange::Update { row, .. } = &one.change {
-                self.note(&arrived.table, row, before.as_ref(), index)?;
-            }
+        let mut told = tell(&shape, &arrived, index)?;
+        if let (Told::One(site @ None), RowChange::Update { row, .. }) = (&mut told, &arrived.change) {
+            site.clone_from(&before);
+            shape.note(row, before.as_ref(), index)?;
         }
-        Ok(routed)
+        Ok(told.routed(&shape, arrived))
+    }
+}
+
+/// Whose a change is.
+enum Told {
+    /// `None`: nobody can tell.
+    One(Option<SiteId>),
+    /// The row went to another site.
+    Moved { left: SiteId, joined: SiteId },
+    /// No server sends it.
+    Nothing,
+}
+
+impl Told {
+    fn is_known(&self) -> bool {
+        !matches!(self, Told::One(None))
     }
 
-    fn route_now(&self, arrived: &Arrived, index: &mut dyn RoutingIndex) -> Result<Vec<Routed>, Error> {
+    fn routed(self, shape: &Shape, arrived: Arrived) -> Vec<Routed> {
         let Arrived { table, sequence, change, .. } = arrived;
-        let Some(rule) = self.rules.of(&table.name) else { return Ok(Vec::new()) };
-        let routed = |site, change| Routed { site, table: table.clone(), sequence: *sequence, change, breaks: None };
-        match change {
-            RowChange::Insert { row } => {
-                let site = self.site_of_row(rule, table, row, index)?;
-                self.note(table, row, site.as_ref(), index)?;
-                Ok(vec![routed(site, change.clone())])
+        match (self, change) {
+            (Told::One(site), change) => vec![Routed { site, table, sequence, change, breaks: None }],
+            (Told::Moved { left, joined }, RowChange::Update { row, key_before }) => {
+                let key = key_before.unwrap_or_else(|| shape.key_in(&row).into_iter().cloned().collect());
+                let breaks = shape.has_children.then(|| (left.clone(), joined.clone()));
+                let (leaves, comes) = (RowChange::Delete { key }, RowChange::Insert { row });
+                vec![
+                    Routed { site: Some(left), table: table.clone(), sequence, change: leaves, breaks: None },
+                    Routed { site: Some(joined), table, sequence, change: comes, breaks },
+                ]
             }
-            RowChange::Delete { key } => {
-                let site = self.site_before(rule, arrived, key, index)?;
-                self.forget(table, key, index)?;
-                Ok(vec![routed(site, change.clone())])
-            }
-            RowChange::Update { row, key_before } => {
-                let key = key_before.clone().unwrap_or_else(|| key_in_row(table, row));
-                let before = self.site_before(rule, arrived, &key, index)?;
-                let now = match self.site_of_row(rule, table, row, index)? {
-                    Some(site) => Some(site),
-                    // What says it is stored apart and was not changed.
-                    None if row.contains(&ChangedValue::Unchanged) => before.clone(),
-                    None => None,
-                };
-                if key_before.is_some() {
-                    self.forget(table, &key, index)?;
-                }
-                self.note(table, row, now.as_ref(), index)?;
-                let Some((before, now)) = before.zip(now.clone()).filter(|(before, now)| before != now) else {
-                    return Ok(vec![routed(now, change.clone())]);
-                };
-                let breaks = self.rules.has_children(&table.name).then(|| (before.clone(), now.clone()));
-                let leaves = routed(Some(before), RowChange::Delete { key });
-                let comes = routed(Some(now), RowChange::Insert { row: row.clone() });
-                Ok(vec![leaves, Routed { breaks, ..comes }])
-            }
-            RowChange::Pages(_) => Ok(Vec::new()), // of a database file: no server sends any
+            (Told::Moved { .. } | Told::Nothing, _) => Vec::new(),
         }
     }
+}
 
-    fn site_of_row(
-        &self,
-        rule: &Rule,
-        table: &ChangedTable,
-        row: &[ChangedValue],
-        index: &mut dyn RoutingIndex,
-    ) -> Result<Option<SiteId>, Error> {
-        let value = |name: &String| {
-            let at = table.columns.iter().position(|column| column.name == *name)?;
-            row.get(at)
-        };
-        let referred = |reference: &Reference| -> Option<IndexKey> {
-            let values: Option<Vec<&ChangedValue>> = reference.child.iter().map(value).collect();
-            key_of(&reference.parent, &reference.parent_columns, &values?)
-        };
-        let is_filled = |reference: &Reference| {
-            reference.child.iter().all(|name| value(name).is_some_and(|value| *value != ChangedValue::Null))
-        };
-        let reference = match rule {
-            Rule::One(site) => return Ok(Some(site.clone())),
-            Rule::Tenant(column) => return Ok(value(column).and_then(site_of_text)),
-            Rule::Via(references) => references.iter().find(|reference| is_filled(reference)),
-            Rule::Kinds(kind, targets) => {
-                let kind = value(kind);
-                let is_kind = |text: &String| matches!(kind, Some(ChangedValue::Text(kind)) if kind == text.as_bytes());
-                targets.iter().find(|(text, _)| is_kind(text)).map(|(_, reference)| reference)
-            }
-        };
-        match reference.and_then(referred) {
-            Some(key) => index.site_of(&key),
-            None => Ok(None),
+/// Tells what can be told now, and keeps the index true.
+fn tell(shape: &Shape, arrived: &Arrived, index: &mut dyn RoutingIndex) -> Result<Told, Error> {
+    match &arrived.change {
+        RowChange::Insert { row } => {
+            let site = shape.site_of_row(|at| row.get(at), index)?;
+            shape.note(row, site.as_ref(), index)?;
+            Ok(Told::One(site))
         }
-    }
-
-    /// Whose the row was that had this key.
-    fn site_before(
-        &self,
-        rule: &Rule,
-        arrived: &Arrived,
-        key: &[ChangedValue],
-        index: &mut dyn RoutingIndex,
-    ) -> Result<Option<SiteId>, Error> {
-        let table = &arrived.table;
-        match rule {
-            Rule::One(site) => return Ok(Some(site.clone())),
-            Rule::Tenant(column) => {
-                let at = table.columns.iter().position(|known| known.name == *column);
-                let in_identity = arrived.identity.iter().find(|(place, _)| Some(*place) == at).map(|(_, value)| value);
-                let in_key = table.key.iter().position(|place| Some(*place) == at).and_then(|place| key.get(place));
-                // Without a primary key the key is the whole row.
-                let in_row = if table.key.is_empty() { at.and_then(|at| key.get(at)) } else { None };
-                if let Some(site) = in_identity.or(in_key).or(in_row).and_then(site_of_text) {
-                    return Ok(Some(site));
-                }
-            }
-            Rule::Via(_) | Rule::Kinds(..) if table.key.is_empty() => {
-                return self.site_of_row(rule, table, key, index);
-            }
-            Rule::Via(_) | Rule::Kinds(..) => {}
+        RowChange::Delete { key } => {
+            let key: Vec<&ChangedValue> = key.iter().collect();
+            let site = shape.site_before(arrived, &key, index)?;
+            shape.forget(&key, index)?;
+            Ok(Told::One(site))
         }
-        match index::primary(table, key) {
-            Some(key) => index.site_of(&key),
-            None => Ok(None),
-        }
-    }
-
-    /// Remembers whose the row is, by everything that it may be asked for by.
-    fn note(
-        &self,
-        table: &ChangedTable,
-        row: &[ChangedValue],
-        site: Option<&SiteId>,
-        index: &mut dyn RoutingIndex,
-    ) -> Result<(), Error> {
-        let Some(site) = site else { return Ok(()) };
-        for columns in self.rules.sets_of(table) {
-            let value = |name: &String| row.get(table.columns.iter().position(|column| column.name == *name)?);
-            let values: Option<Vec<&ChangedValue>> = columns.iter().map(value).collect();
-            if let Some(key) = values.and_then(|values| key_of(&table.name, &columns, &values)) {
-                index.put(&table.name, &key, site)?;
+        RowChange::Update { row, key_before } => {
+            let key = key_before.as_ref().map_or_else(|| shape.key_in(row), |key| key.iter().collect());
+            let before = shape.site_before(arrived, &key, index)?;
+            let now = match shape.site_of_row(|at| row.get(at), index)? {
+                Some(site) => Some(site),
+                // What says it is stored apart and was not changed.
+                None if row.contains(&ChangedValue::Unchanged) => before.clone(),
+                None => None,
+            };
+            if key_before.is_some() {
+                shape.forget(&key, index)?;
             }
+            shape.note(row, now.as_ref(), index)?;
+            Ok(match (before, now) {
+                (Some(left), Some(joined)) if left != joined => Told::Moved { left, joined },
+                (_, now) => Told::One(now),
+            })
         }
-        Ok(())
-    }
-
-    fn forget(&self, table: &ChangedTable, key: &[ChangedValue], index: &mut dyn RoutingIndex) -> Result<(), Error> {
-        index::primary(table, key).map_or(Ok(()), |key| index.remove(&key))
+        RowChange::Pages(_) => Ok(Told::Nothing), // of a database file
     }
 }
 
@@ -298,6 +253,14 @@ fn rows_of(Arrived { table, change, .. }: &Arrived) -> impl Iterator<Item = (Str
     };
     let table = table.name.clone();
     before.into_iter().chain(now).map(move |key| (table.clone(), key))
+}
+
+/// The key's values as a row has them; of a table without a key the whole row.
+fn key_in_row(table: &ChangedTable, row: &[ChangedValue]) -> Vec<ChangedValue> {
+    match table.key.is_empty() {
+        true => row.to_vec(),
+        false => table.key.iter().filter_map(|at| row.get(*at)).cloned().collect(),
+    }
 }
 
 fn site_of_text(value: &ChangedValue) -> Option<SiteId> {
