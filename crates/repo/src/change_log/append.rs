@@ -7,10 +7,12 @@
 
 use bytes::Bytes;
 use futures_util::{StreamExt, TryStreamExt};
-use lifeboat_format::{Compressor, SegmentHead, SegmentName, SegmentWriter, SiteKeys, encode_epoch, names};
+use lifeboat_format::{
+    BlockWriter, Compressor, SegmentHead, SegmentName, SegmentWriter, SiteKeys, encode_epoch, names,
+};
 use lifeboat_model::{
     Epoch, EpochFacts, EpochId, Fault, Faulty, Lsn, ObjectId, SegmentFooter, SegmentNumber, SegmentSpan, SiteHandle,
-    Timestamp, WriterIdentity,
+    SiteId, Timestamp, WriterIdentity,
 };
 use lifeboat_store::ObjectName;
 
@@ -175,17 +177,18 @@ impl Appender {
             followed_by,
         };
         let name = object_name(names::segment(&head.name))?;
-        let keys = self.keys_of(&draft).await?;
-        let own = self.log.repository.keys().object_keys();
-        let (bytes, footer) = tokio::task::block_in_place(|| seal(own, head, draft, keys))?;
+        let (mut draft, own) = (draft, self.log.repository.keys().object_keys());
+        let blocks = draft.take_blocks();
+        let keys = self.keys_of(&blocks).await?;
+        let (bytes, footer) = tokio::task::block_in_place(|| seal((own, head), draft, blocks, keys))?;
         self.log.create_own(&name, bytes.into(), (self.epoch.id, number)).await?;
         Ok(self.newest.insert(footer))
     }
 
-    /// The keys of every site in a draft, in its order.
-    async fn keys_of(&self, draft: &SegmentDraft) -> Result<Vec<SiteKeys>, Error> {
+    /// The keys of every site that has a block, in their order.
+    async fn keys_of(&self, blocks: &[(SiteId, BlockWriter)]) -> Result<Vec<SiteKeys>, Error> {
         let repository = &self.log.repository;
-        let handles: Vec<SiteHandle> = draft.blocks.keys().map(|site| repository.handle_of(site)).collect();
+        let handles: Vec<SiteHandle> = blocks.iter().map(|(site, _)| repository.handle_of(site)).collect();
         let keys = handles.into_iter().map(|handle| {
             let repository = repository.clone();
             async move { repository.first_site_keys(handle).await }
@@ -195,14 +198,14 @@ impl Appender {
 }
 
 fn seal(
-    own: &SiteKeys,
-    head: SegmentHead,
+    (own, head): (&SiteKeys, SegmentHead),
     draft: SegmentDraft,
+    blocks: Vec<(SiteId, BlockWriter)>,
     keys: Vec<SiteKeys>,
 ) -> Result<(Vec<u8>, SegmentFooter), Error> {
     let mut compressor = Compressor::new()?;
     let mut segment = SegmentWriter::new(own, head);
-    let SegmentDraft { blocks, shared, unrouted, .. } = draft;
+    let SegmentDraft { shared, unrouted, .. } = draft;
     for ((site, block), keys) in blocks.into_iter().zip(&keys) {
         if let Some(block) = block.seal(keys, ObjectId(random_id()?), &mut compressor)? {
             segment.push_block(&site, block)?;

@@ -3,7 +3,7 @@
 //! A draft is plain bytes in memory, about [`SegmentDraft::len`] of them; whoever fills it appends it
 //! before that is too much.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use lifeboat_format::BlockWriter;
@@ -17,16 +17,23 @@ use crate::Error;
 
 /// About what one fact takes, beside its texts.
 const FACT_BYTES: usize = 64;
+/// Tables that are looked for one by one.
+const KNOWN_MAX: usize = 32;
 
 /// Changes that are not in a segment yet. Transactions come in the order of their commits.
 #[derive(Debug, Default)]
 pub struct SegmentDraft {
-    pub(super) blocks: BTreeMap<SiteId, BlockWriter>,
+    /// Of the shared facts' sites, by their numbers.
+    blocks: Vec<BlockWriter>,
     pub(super) shared: SharedFacts,
     pub(super) unrouted: UnroutedChanges,
     pub(super) bounds: Option<SpanBounds>,
     sites: HashMap<SiteId, u32>,
+    /// The one that was pushed last.
+    site: u32,
     tables: HashMap<String, u32>,
+    /// Tables that were pushed, as they are in memory: the next change is of one of them, mostly.
+    known: Vec<(Arc<ChangedTable>, u32)>,
     /// Place of a count in the open transaction, by site and table.
     counted: HashMap<(u32, u32), usize>,
     len: usize,
@@ -75,16 +82,22 @@ impl SegmentDraft {
         change: &RowChange,
     ) -> Result<(), Error> {
         self.open(head)?;
-        if !self.blocks.contains_key(site) {
-            self.blocks.insert(site.clone(), BlockWriter::new()); // the name is copied once a site
-        }
-        if let Some(block) = self.blocks.get_mut(site) {
+        let (site, table_number) = (self.site_number(site), self.number_of(table));
+        if let Some(block) = self.blocks.get_mut(site as usize) {
             let before = block.len();
             block.push(head, sequence, table, change)?;
             self.len += block.len() - before;
         }
-        self.count(site, &table.name, change.kind());
+        self.count(site, table_number, change.kind());
         Ok(())
+    }
+
+    /// What becomes segments: sites that have changes, in their order, and their blocks.
+    pub(super) fn take_blocks(&mut self) -> Vec<(SiteId, BlockWriter)> {
+        let sites = self.shared.sites.iter().cloned();
+        let mut blocks: Vec<_> = sites.zip(std::mem::take(&mut self.blocks)).collect();
+        blocks.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        blocks
     }
 
     /// A row was changed, and nobody can tell whose it is.
@@ -158,9 +171,7 @@ impl SegmentDraft {
     }
 
     /// Counts a change of a site's table in the transaction that is open.
-    fn count(&mut self, site: &SiteId, table: &str, kind: ChangeKind) {
-        let site = self.site_number(site);
-        let table = self.table_number(table);
+    fn count(&mut self, site: u32, table: u32, kind: ChangeKind) {
         if let Some(facts) = self.shared.transactions.last_mut() {
             let at = *self.counted.entry((site, table)).or_insert_with(|| {
                 facts.counts.push(SiteCount { site, table, counts: ChangeCounts::default() });
@@ -171,13 +182,30 @@ impl SegmentDraft {
     }
 
     fn site_number(&mut self, site: &SiteId) -> u32 {
+        if self.shared.sites.get(self.site as usize) == Some(site) {
+            return self.site;
+        }
         if let Some(number) = self.sites.get(site) {
+            self.site = *number;
             return *number;
         }
         let number = self.shared.sites.len() as u32; // 2^32 sites are more than memory holds
         self.len += site.as_str().len();
         self.shared.sites.push(site.clone());
         self.sites.insert(site.clone(), number);
+        self.blocks.push(BlockWriter::new());
+        self.site = number;
+        number
+    }
+
+    fn number_of(&mut self, table: &Arc<ChangedTable>) -> u32 {
+        if let Some((_, number)) = self.known.iter().find(|(known, _)| Arc::ptr_eq(known, table)) {
+            return *number;
+        }
+        let number = self.table_number(&table.name);
+        if self.known.len() < KNOWN_MAX {
+            self.known.push((Arc::clone(table), number));
+        }
         number
     }
 
