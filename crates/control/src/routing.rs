@@ -29,7 +29,7 @@ use held::{Held, Key, Row};
 mod held;
 
 const SCHEMA: &str = "
-    PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -8192;
+    PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -4096;
     CREATE TABLE IF NOT EXISTS place (only_one INTEGER PRIMARY KEY CHECK (only_one = 1), epoch INTEGER NOT NULL,
         position INTEGER NOT NULL, unrouted INTEGER NOT NULL, repository BLOB NOT NULL) STRICT;
     CREATE TABLE IF NOT EXISTS counted_on (name TEXT PRIMARY KEY, counted TEXT NOT NULL) STRICT;
@@ -37,7 +37,7 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS tables (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
     CREATE TABLE IF NOT EXISTS row (key BLOB PRIMARY KEY, tables INTEGER NOT NULL, site INTEGER NOT NULL)
         STRICT, WITHOUT ROWID";
-/// So many puts are written at once: about 10 MiB of memory.
+/// So many puts are written at once: about 8 MiB of memory.
 const WAITING_MAX: usize = 200_000;
 
 /// The index of one source.

@@ -6,8 +6,8 @@
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 
-/// Rows that are remembered beside those that wait, at most: about 16 MiB.
-const RECENT_MAX: usize = 250_000;
+/// Rows that are remembered beside those that wait, at most: about 8 MiB.
+const RECENT_MAX: usize = 220_000;
 
 /// Table and site of a row, by their numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
