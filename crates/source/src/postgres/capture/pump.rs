@@ -31,7 +31,8 @@ const STATUS_EVERY: Duration = Duration::from_secs(10);
 const SILENCE_MAX: Duration = Duration::from_secs(300);
 /// A batch that is waiting for room grows to this; a single message may be longer.
 const BATCH_BYTES: usize = 256 * 1024;
-pub(super) const BATCHES: usize = 4;
+/// What the server goes on with while a segment is sealed: with less of it, it waits each time.
+pub(super) const BATCHES: usize = 16;
 /// A server that is being stopped asks again as soon as it is answered. One that is not asks every 30 s.
 const ASKED_MAX: u32 = 20;
 const ASKED_WITHIN: Duration = Duration::from_secs(2);
