@@ -15,6 +15,8 @@ pub(super) const BYTES_MAX: u64 = 24 << 20;
 const SEGMENTS_MAX: usize = 720;
 /// What is so old is written again, however few there are.
 const AGE_MAX: Duration = Duration::from_secs(3600);
+/// What is younger is not, unless there are many: who catches up with a burst is not to do it all twice at once.
+const AGE_MIN: Duration = Duration::from_secs(600);
 /// Long segments that become one.
 const LONGS_MAX: usize = 24;
 
@@ -29,9 +31,10 @@ pub(super) struct Item {
 /// The oldest range that is due. `longs` and `plain` ascend, `plain` comes after them without a gap; `age`: since the
 /// oldest plain one was sealed.
 pub(super) fn due(longs: &[Item], plain: &[Item], age: Option<Duration>) -> Option<RangeInclusive<SegmentNumber>> {
-    let is_old = age.is_some_and(|age| age >= AGE_MAX);
+    let (is_old, is_settled) = (age.is_some_and(|age| age >= AGE_MAX), age.is_some_and(|age| age >= AGE_MIN));
     let hour = runs(plain, SEGMENTS_MAX, BYTES_MAX / 2);
-    let hour = hour.into_iter().find(|run| run.items >= 2 && (run.is_full || is_old));
+    let is_due = |run: &Run| run.items == SEGMENTS_MAX || (run.is_full && is_settled) || is_old;
+    let hour = hour.into_iter().find(|run| run.items >= 2 && is_due(run));
     let day = runs(longs, LONGS_MAX, BYTES_MAX / 4);
     let day = day.into_iter().find(|run| run.items >= 2 && run.is_full);
     hour.or(day).map(|run| run.first..=run.last)
@@ -97,9 +100,10 @@ mod tests {
         check(vec![], items(1, 60, 1, 1_000), 60, Some((1, 60)));
         check(vec![], items(1, 1, 1, 1_000), 600, None);
         check(vec![], vec![], 600, None);
-        // Eight of 3 MiB are what one may be of; the ninth makes them due.
-        check(vec![], items(1, 8, 1, 3 * MIB), 1, None);
-        check(vec![], items(1, 9, 1, 3 * MIB), 1, Some((1, 8)));
+        // Eight of 3 MiB are what one may be of; the ninth makes them due, once the burst is over.
+        check(vec![], items(1, 8, 1, 3 * MIB), 10, None);
+        check(vec![], items(1, 9, 1, 3 * MIB), 9, None);
+        check(vec![], items(1, 9, 1, 3 * MIB), 10, Some((1, 8)));
     }
 
     #[test]
