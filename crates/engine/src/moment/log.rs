@@ -9,6 +9,8 @@ use crate::{Engine, Error};
 /// A commit is in the log before others see it, and with synchronous replication that can take a while:
 /// so far before a base, by the capturer's clock, segments are looked at in any case.
 const LOOK_BACK_MICROS: i64 = 60 * 1_000_000;
+/// Segments that are looked at at once while a search goes on: over a network each round trip is long.
+const AT_ONCE: usize = 8;
 
 /// The log of one source, with every epoch's first words.
 pub(super) struct SourceLog {
@@ -66,27 +68,75 @@ impl SourceLog {
         let first = self.first_reaching(epoch, base.lsn, last).await?;
         let (mut number, xmin) = (first, base.xmin());
         while number > 1 {
-            let Some((_, before)) = self.footer(epoch, number - 1).await? else { break };
-            let is_unseen = before.span.bounds.is_some_and(|bounds| bounds.highest >= xmin);
-            let is_near = before.sealed_at.0.saturating_add(LOOK_BACK_MICROS) >= cut_from.0;
-            if !is_unseen && !is_near {
-                break;
+            let before: Vec<u64> = (1..number).rev().take(AT_ONCE).collect();
+            for (at, found) in before.iter().zip(self.footers(epoch, &before).await) {
+                let Some((_, before)) = found? else { return Ok(number) };
+                let is_unseen = before.span.bounds.is_some_and(|bounds| bounds.highest >= xmin);
+                let is_near = before.sealed_at.0.saturating_add(LOOK_BACK_MICROS) >= cut_from.0;
+                if !is_unseen && !is_near {
+                    return Ok(number);
+                }
+                number = *at;
             }
-            number -= 1;
         }
         Ok(number)
     }
 
-    /// The first segment that is complete up to a position, by halves; `last` if none is.
+    /// The first segment that is complete up to a position; `last` if none is. Several are looked at at once, in as many
+    /// round trips as the number of segments has digits.
     async fn first_reaching(&self, epoch: EpochId, lsn: Lsn, last: u64) -> Result<u64, Error> {
         let (mut from, mut till) = (1, last.max(1));
         while from < till {
-            let middle = from + (till - from) / 2;
-            match self.footer(epoch, middle).await? {
-                Some((_, footer)) if footer.span.complete_till < lsn => from = middle + 1,
-                _ => till = middle,
+            let (probes, before) = (probes(from, till), (from, till));
+            let mut failed = None;
+            for (number, found) in probes.iter().zip(self.footers(epoch, &probes).await) {
+                match found {
+                    Ok(Some((_, footer))) if footer.span.complete_till < lsn => from = number + 1,
+                    Ok(_) => {
+                        till = *number;
+                        break;
+                    }
+                    // Others may tell as much.
+                    Err(error) => failed = Some(error),
+                }
+            }
+            if let Some(error) = failed.filter(|_| (from, till) == before) {
+                return Err(error);
             }
         }
         Ok(from)
+    }
+
+    /// Footers of single segments, all asked for at once.
+    async fn footers(
+        &self,
+        epoch: EpochId,
+        numbers: &[u64],
+    ) -> Vec<Result<Option<(ListedSegment, SegmentFooter)>, Error>> {
+        futures_util::future::join_all(numbers.iter().map(|number| self.footer(epoch, *number))).await
+    }
+}
+
+/// Numbers of `from..till`, evenly apart and ascending: all of them, if they are few.
+fn probes(from: u64, till: u64) -> Vec<u64> {
+    let step = (till - from).div_ceil(AT_ONCE as u64 + 1).max(1);
+    (1..=AT_ONCE as u64).map(|place| from + place * step - 1).take_while(|number| *number < till).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::probes;
+
+    #[test]
+    fn probes_lie_within_and_leave_little_between_them() {
+        assert_eq!(probes(5, 6), [5]);
+        assert_eq!(probes(5, 13), [5, 6, 7, 8, 9, 10, 11, 12]);
+        for (from, till) in [(1, 2), (1, 10), (1, 17_280), (17_000, 17_280), (3, 12)] {
+            let probes = probes(from, till);
+            assert!(!probes.is_empty() && probes.iter().all(|probe| (from..till).contains(probe)), "{from}..{till}");
+            let ends = probes.iter().copied().chain([till]);
+            let gaps = ends.scan(from, |from, end| Some(end - std::mem::replace(from, end + 1)));
+            assert!(gaps.max() <= Some((till - from) / 9 + 1), "{from}..{till}: {probes:?}");
+        }
     }
 }
