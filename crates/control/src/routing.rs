@@ -37,8 +37,8 @@ const SCHEMA: &str = "
     CREATE TABLE IF NOT EXISTS tables (number INTEGER PRIMARY KEY, name TEXT NOT NULL UNIQUE) STRICT;
     CREATE TABLE IF NOT EXISTS row (key BLOB PRIMARY KEY, tables INTEGER NOT NULL, site INTEGER NOT NULL)
         STRICT, WITHOUT ROWID";
-/// So many puts are written at once: about 8 MiB of memory.
-const WAITING_MAX: usize = 200_000;
+/// So many puts are written at once: about 4 MiB of memory.
+const WAITING_MAX: usize = 110_000;
 
 /// The index of one source.
 pub struct RoutingFile {
