@@ -126,6 +126,7 @@ mod tests {
     const ROW: Option<Row> = Some(Row { table: 1, site: 2 });
     const OTHER: Option<Row> = Some(Row { table: 1, site: 3 });
 
+    // Explains invariant: held-is-the-file
     #[test]
     fn what_the_file_says_is_written_no_second_time_and_anything_else_is() {
         let mut held = Held::default();
