@@ -1,6 +1,6 @@
 //! The bytes in the bucket: what was written once is read for ever, and nothing else is believed.
 //!
-//! `vectors/v0` holds one object of every kind, made from the values of `sample` with fixed keys and
+//! `vectors/v1` holds one object of every kind, made from the values of `sample` with fixed keys and
 //! nonces; `docs/format.md` works through them. `vectors.sha256` lists them, and `tests/tidy` keeps
 //! that list true. A new one is added by `LIFEBOAT_WRITE_VECTORS=1 cargo test --test format golden`, which
 //! never replaces one that is there.
@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used)] // every function here is part of a test
 
 mod damage;
+mod frozen;
 mod golden;
 mod properties;
 mod sample;

@@ -43,7 +43,7 @@ def config(text):
     body, tail = text[: text.rindex(mark)], text[text.rindex(mark) + len(mark) :]
     assert tail == hashlib.sha256(body).hexdigest().encode() + b'"\n}\n', "lifeboat.json is damaged"
     value = json.loads(text)
-    assert value["version"] == 0 and value["features"]["read"] == [], "a newer format"
+    assert value["version"] == 1 and value["features"]["read"] == [], "a newer format"
     return value
 
 
@@ -51,7 +51,7 @@ def unwrap(data, wrapping, kind, number=0, repository=None, site=bytes(16), unde
     """The key in a key object, which must be the one that was asked for."""
     assert len(data) == 124
     magic, version, found_kind, zero, *found = struct.unpack_from("<8sHBBI16s16sq8s", data)
-    assert (magic, version, found_kind, zero) == (b"LIFEBKEY", 0, kind, 0)
+    assert (magic, version, found_kind, zero) == (b"LIFEBKEY", 1, kind, 0)
     assert (found[0], found[1], found[2], found[4]) == (number, repository, site, under), "another key"
     return AESGCM(wrapping).decrypt(data[64:76], data[76:], data[:64])
 
@@ -88,7 +88,7 @@ class Object:
 
     def __init__(self, site, kind, object_id, sealed_key, read, length):
         self.site, self.read, self.length = site, read, length
-        self.bound = struct.pack("<8sHBBI16s16s", b"LIFEBOAT", 0, kind, 0, site.number, site.handle, object_id)
+        self.bound = struct.pack("<8sHBBI16s16s", b"LIFEBOAT", 1, kind, 0, site.number, site.handle, object_id)
         self.key = AESGCM(site.wrapping.decrypt(sealed_key[:12], sealed_key[12:], self.bound))
 
     @classmethod
@@ -257,7 +257,7 @@ def change_log(data, repo, site_key):
 
 
 def vectors():
-    folder = Path(__file__).parent / "vectors" / "v0"
+    folder = Path(__file__).parent / "vectors" / "v1"
     data = {file.name: file.read_bytes() for file in folder.iterdir()}
     counting = lambda first: bytes(range(first, first + 32))
     repository = bytes.fromhex(config(data["lifeboat.json"])["repository"])

@@ -67,7 +67,7 @@ pub fn snapshot() -> SnapshotRecord {
         added_bytes: 5_000,
         parts: parts(),
         restore: None,
-        moment: None,
+        moment: Some("2022-04-05T07:38:00Z".to_owned()),
     }
 }
 
@@ -102,8 +102,8 @@ pub fn intent() -> RestoreIntent {
         opened_at: NOON,
         owner: writer(),
         takes_over: Some(RestoreId([0x60; 8])),
-        moment: None,
-        keeps_later: false,
+        moment: Some("lsn:0/15D9A28".to_owned()),
+        keeps_later: true,
     }
 }
 
@@ -247,6 +247,12 @@ pub fn database(chunks: &[ChunkRef]) -> Entry {
     entry("notes.sqlite", kind, chunks.iter().copied().map(Extent::Chunk).collect())
 }
 
+/// Rows of one site in a table.
+fn table(name: &str, digest: RowsDigest, extents: Vec<Extent>) -> Entry {
+    let definition = br#"{"name":"public.issues","columns":[],"primary_key":[],"order":""}"#.to_vec();
+    entry(name, EntryKind::Table { rows: 3, digest, definition }, extents)
+}
+
 /// Every other kind of entry, in path order; files of `inline` and `packed` content.
 pub fn tree(inline: ChunkRef, packed: ChunkRef) -> Vec<Entry> {
     let mut root = entry("", EntryKind::Directory, Vec::new());
@@ -268,6 +274,8 @@ pub fn tree(inline: ChunkRef, packed: ChunkRef) -> Vec<Entry> {
         entry("gone", EntryKind::Absent, Vec::new()),
         entry(b"latin-\xe9".to_vec(), EntryKind::File, vec![Extent::Chunk(packed), Extent::Chunk(inline)]),
         entry("pipe", EntryKind::Fifo, Vec::new()),
+        table("public.issues", RowsDigest::InOrder([0x71; 32]), vec![Extent::Chunk(packed)]),
+        table("public.labels", RowsDigest::AnyOrder([0x72; 32]), vec![Extent::Chunk(inline)]),
         entry(
             "sparse",
             EntryKind::File,

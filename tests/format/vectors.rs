@@ -26,7 +26,7 @@ pub struct Vector {
 }
 
 pub fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/format/vectors/v0")
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/format/vectors/v1")
 }
 
 impl Vector {

@@ -20,8 +20,8 @@ pub fn unchanged(tree: &Tree) -> Vec<String> {
             }
             seen
         });
-    if !versions.contains(&"v0") {
-        return vec![format!("{ROOT}v0: no golden vectors: write one for every object kind, and list them in {LIST}")];
+    if !versions.contains(&"v1") {
+        return vec![format!("{ROOT}v1: no golden vectors: write one for every object kind, and list them in {LIST}")];
     }
     versions.into_iter().flat_map(|version| one_version(tree, &format!("{ROOT}{version}/"))).collect()
 }
@@ -63,11 +63,11 @@ fn one_version(tree: &Tree, folder: &str) -> Vec<String> {
 fn a_changed_missing_or_unlisted_vector_is_named() {
     let count = |files: &[(&str, &str)]| unchanged(&Tree::of(files)).len();
     let list = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  pack.bin\n";
-    let (list_path, vector) = ("tests/format/vectors/v0/vectors.sha256", "tests/format/vectors/v0/pack.bin");
+    let (list_path, vector) = ("tests/format/vectors/v1/vectors.sha256", "tests/format/vectors/v1/pack.bin");
     assert_eq!(count(&[(list_path, list), (vector, "abc")]), 0);
     assert_eq!(count(&[(list_path, list), (vector, "abd")]), 1);
     assert_eq!(count(&[(list_path, list)]), 1);
-    assert_eq!(count(&[(list_path, list), (vector, "abc"), ("tests/format/vectors/v0/new.bin", "x")]), 1);
+    assert_eq!(count(&[(list_path, list), (vector, "abc"), ("tests/format/vectors/v1/new.bin", "x")]), 1);
     assert_eq!(count(&[(list_path, "nonsense\n"), (vector, "abc")]), 2);
     assert_eq!(count(&[]), 1);
 }

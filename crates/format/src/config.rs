@@ -50,7 +50,7 @@ struct Features {
     write: Vec<String>,
 }
 
-/// For a person and a later version; version 0 has exactly these.
+/// For a person and a later version; version 1 has exactly these.
 #[derive(Serialize, Deserialize, PartialEq, Eq)]
 struct Algorithms {
     chunk_id: String,

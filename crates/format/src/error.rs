@@ -10,8 +10,8 @@ pub enum Error {
     /// Stored bytes are not what was written. The caller adds the object's name and the entry.
     #[error("{what} is damaged: {detail}")]
     Damaged { what: &'static str, detail: String },
-    /// Written by a later version of Lifeboat, in a layout this one does not know.
-    #[error("{what} is of a newer format version: found=`{found}`, supported=`{supported}`")]
+    /// Written by a later version of Lifeboat, or one from before version 1, in a layout this one does not know.
+    #[error("{what} is of another format version: found=`{found}`, supported=`{supported}`")]
     NewerVersion { what: &'static str, found: u32, supported: u32 },
     /// The repository uses something this version cannot read, or must not write beside.
     #[error("the repository needs a feature this version does not have: feature=`{feature}`, for=`{}`", if *.writing { "writing" } else { "reading" })]
@@ -60,6 +60,9 @@ impl Faulty for Error {
 
     fn hint(&self) -> Option<String> {
         match self {
+            Self::NewerVersion { found, supported, .. } if found < supported => Some(format!(
+                "format {found} is from before the first release: restore with the lifeboat that wrote it, and begin a new repository"
+            )),
             Self::NewerVersion { found, .. } => Some(format!(
                 "upgrade lifeboat to a version that reads format {found}; `lifeboat --version` shows this one"
             )),

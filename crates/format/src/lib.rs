@@ -72,5 +72,5 @@ pub use site_keys::SiteKeys;
 pub use table::{TableRow, decode_pack_table};
 pub use writer::{ObjectWriter, PackRow, Placed};
 
-/// The version of the on-disk format that this code writes and reads. Version 0 is not frozen.
-pub const FORMAT_VERSION: u16 = 0;
+/// The version of the on-disk format that this code writes and reads: frozen, see `docs/format.md`.
+pub const FORMAT_VERSION: u16 = 1;

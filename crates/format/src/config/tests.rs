@@ -27,7 +27,7 @@ fn the_config_is_read_back_and_is_plain_json() {
     let json: serde_json::Value = serde_json::from_slice(&bytes).unwrap();
     assert_eq!(json["repository"], "ab".repeat(16));
     assert_eq!(json["created"], "2023-11-14T22:13:20.123456Z");
-    assert_eq!(json["version"], 0);
+    assert_eq!(json["version"], 1);
     assert_eq!(json["features"]["read"], serde_json::json!([]));
     assert_eq!(json["capabilities"]["conditional_create"], true);
     assert_eq!(json["sha256"].as_str().map(str::len), Some(64));
@@ -52,8 +52,8 @@ fn any_changed_byte_is_damage_and_not_another_version() {
 
 #[test]
 fn a_newer_version_says_which_and_to_upgrade() {
-    let error = RepositoryConfig::decode(&edited("\"version\": 0", "\"version\": 7")).unwrap_err();
-    assert_eq!(error, Error::NewerVersion { what: "the repository", found: 7, supported: 0 });
+    let error = RepositoryConfig::decode(&edited("\"version\": 1", "\"version\": 7")).unwrap_err();
+    assert_eq!(error, Error::NewerVersion { what: "the repository", found: 7, supported: 1 });
     assert_eq!(error.fault(), Fault::Operator);
     assert!(error.hint().unwrap().contains("format 7"));
     // Even when everything else has changed.
@@ -61,6 +61,9 @@ fn a_newer_version_says_which_and_to_upgrade() {
     let text = format!("{other}{HASH_KEY}{}{HASH_END}", HEXLOWER.encode(&Sha256::digest(other)));
     let error = RepositoryConfig::decode(text.as_bytes()).unwrap_err();
     assert!(matches!(error, Error::NewerVersion { found: 9, .. }), "{error}");
+    // One from before the first release is not told to upgrade.
+    let error = RepositoryConfig::decode(&edited("\"version\": 1", "\"version\": 0")).unwrap_err();
+    assert!(error.hint().unwrap().contains("format 0 is from before"), "{:?}", error.hint());
 }
 
 #[test]

@@ -170,15 +170,15 @@ fn an_object_opens_only_as_what_it_is() {
 #[test]
 fn a_newer_version_is_believed_only_when_it_was_sealed_so() {
     let (mut bytes, ..) = pack();
-    bytes[8] = 1;
+    bytes[8] = 2;
     let flipped = ObjectOpener::from_header(&keys(), &bytes, ObjectKind::Pack, PACK);
     assert_damaged(flipped, "data key does not match");
     // As a later version would have written it.
-    let header = ObjectHeader { version: 1, ..ObjectHeader::parse(&bytes).unwrap() };
+    let header = ObjectHeader { version: 2, ..ObjectHeader::parse(&bytes).unwrap() };
     let (_, sealed_key) = keys().new_data_key(&header.bound_bytes()).unwrap();
     let newer = [&header.bound_bytes()[..], &sealed_key.0].concat();
     let error = ObjectOpener::from_header(&keys(), &newer, ObjectKind::Pack, PACK).unwrap_err();
-    assert_eq!(error, Error::NewerVersion { what: "pack", found: 1, supported: 0 });
+    assert_eq!(error, Error::NewerVersion { what: "pack", found: 2, supported: 1 });
     assert_eq!(error.fault(), Fault::Operator);
 }
 
