@@ -11,6 +11,7 @@ mod incident;
 mod index;
 mod killed;
 mod load;
+mod losses;
 mod moments;
 mod own;
 mod partitions;

@@ -192,6 +192,8 @@ fn run_site(engine: &Engine, site: &SiteId, outcome: &SiteOutcome, seen_at: Time
     RunSite { site: site.clone(), generation, snapshot, seen_at, outcome }
 }
 
+pub(crate) use site::hold_once;
+
 /// A run over a few sites repeats what the last one knew of the others, so that the newest run
 /// alone tells how far every sequence had come.
 fn carry_over(mut seen: Vec<RunSite>, last: Option<Run>, request: &BackupRequest) -> Vec<RunSite> {

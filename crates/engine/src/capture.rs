@@ -28,6 +28,7 @@ use crate::{Engine, Error, bases, this_process};
 mod birth;
 mod counted;
 mod follow;
+mod losses;
 mod news;
 mod own;
 mod slot;

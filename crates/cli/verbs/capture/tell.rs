@@ -110,6 +110,12 @@ impl Teller<'_> {
                 let again = if std::mem::take(is_waiting) { "again " } else { "" };
                 self.say(&format!("follows changes {again}from {complete_till} of epoch {epoch}"));
             }
+            CaptureNews::Lost { site, reason, note } => {
+                let what = words::hold(reason);
+                self.event("lost", json!({ "site": site.as_str(), "reason": what, "note": note }));
+                let hint = format!("`lifeboat find-damage` says what did it, and the last good moment of {site}");
+                self.warn(&format!("a site {what}, its points are held: site=`{site}`, {note}"), Some(&hint));
+            }
             CaptureNews::NeedBase(sites) => {
                 self.event("need_base", json!({ "sites": sites.iter().map(|site| site.as_str()).collect::<Vec<_>>() }));
                 let named = sites.iter().take(NAMED_MAX).map(ToString::to_string).collect::<Vec<_>>().join(", ");

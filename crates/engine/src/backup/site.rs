@@ -58,7 +58,7 @@ pub(super) async fn back_up_site(
 }
 
 /// Keeps a site's points, unless they are held for this reason already.
-pub(super) async fn hold_once(site: &mut Site, reason: HoldReason, note: &str) -> Result<(), Error> {
+pub(crate) async fn hold_once(site: &mut Site, reason: HoldReason, note: &str) -> Result<(), Error> {
     if site.state().holds.iter().any(|hold| hold.reason == reason) {
         return Ok(());
     }

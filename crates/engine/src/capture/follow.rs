@@ -24,6 +24,8 @@ const IDLE_SEGMENT_EVERY: Duration = Duration::from_secs(60);
 /// The first of them comes sooner: until there is one, no base leads anywhere.
 const FIRST_IDLE_SEGMENT: Duration = Duration::from_secs(10);
 const LOOK_EVERY: Duration = Duration::from_secs(60);
+/// One that takes longer is followed by a rest of four times as long.
+const LONG_LOOK: Duration = Duration::from_millis(250);
 const ASK_EVERY: Duration = Duration::from_secs(1);
 const WAIT: Duration = Duration::from_millis(200);
 
@@ -83,6 +85,7 @@ pub(super) async fn follow(
             writer.seal().await?;
             (sealed, idle_max) = (Instant::now(), IDLE_SEGMENT_EVERY);
             tell(writer.sealed());
+            writer.state.losses.settle(engine, source).await.into_iter().for_each(tell);
             let sites = writer.sites_without_base();
             if !sites.is_empty() {
                 tell(CaptureNews::NeedBase(sites));
@@ -158,6 +161,10 @@ fn broken_or(error: lifeboat_source::Error, stream: &CaptureStream, request: &Ca
 #[derive(Default)]
 struct Looks {
     last: Option<Instant>,
+    /// What the last one took.
+    took: Duration,
+    /// A table's structure was changed since.
+    is_wanted: bool,
     told: Vec<String>,
 }
 
@@ -169,10 +176,21 @@ impl Looks {
         }
         // A router is not changed in the middle of a transaction.
         let is_due = self.last.is_none_or(|last| last.elapsed() >= LOOK_EVERY);
-        if writer.is_inside() || !(writer.is_structure_new() || is_due) {
+        self.is_wanted |= writer.is_structure_new();
+        // Where the catalogue is large, a migration of a thousand schemas is looked at now and then, not a thousand times.
+        let rest = if self.took > LONG_LOOK { self.took * 4 } else { Duration::ZERO };
+        let has_rested = self.last.is_none_or(|last| last.elapsed() >= rest);
+        if writer.is_inside() || !(is_due || (self.is_wanted && has_rested)) {
             return Ok(None);
         }
-        self.last = Some(Instant::now());
+        let began = Instant::now();
+        (self.last, self.is_wanted) = (Some(began), false);
+        let broken = self.look_now(writer, tell);
+        self.took = began.elapsed();
+        broken
+    }
+
+    fn look_now(&mut self, writer: &mut Writer<'_>, tell: &TellNews) -> Result<Option<Broken>, Error> {
         let looked = ServerClock::default()
             .ask(writer.source)
             .and_then(|now| Ok((now, writer.source.drift()?, writer.source.partitions()?)));

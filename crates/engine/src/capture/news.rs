@@ -1,6 +1,6 @@
 //! What a capture tells while it goes on.
 
-use lifeboat_model::{EpochId, EpochReason, Lsn, SiteId, Timestamp};
+use lifeboat_model::{EpochId, EpochReason, HoldReason, Lsn, SiteId, Timestamp};
 
 use super::CaptureReport;
 
@@ -25,6 +25,8 @@ pub enum CaptureNews {
     Following { epoch: EpochId, complete_till: Lsn },
     /// A segment is durable.
     Sealed { epoch: EpochId, complete_till: Lsn, sealed_at: Timestamp },
+    /// A site lost itself, or more than its limit: its points are held.
+    Lost { site: SiteId, reason: HoldReason, note: String },
     /// Sites that need a base: something befell their own tables that is in no change of a row.
     NeedBase(Vec<SiteId>),
     /// Tables whose rows are in no log, because nobody says whose they are; none: all is well again.

@@ -36,6 +36,9 @@ impl Writer<'_> {
     pub(super) fn take_own_structure(&mut self, place: ChangePlace, change: &StructureChange) {
         let Some(site) = self.router.owner_of(change.root.as_ref().unwrap_or(&change.table)) else { return };
         self.state.without_base.insert(site.clone());
+        if let (StructureKind::Dropped { column: None, .. }, Some(head)) = (&change.kind, self.open_head()) {
+            self.state.losses.note_dropped(&site, &head);
+        }
         let StructureKind::Altered { tag, .. } = &change.kind else { return };
         if change.root.is_none() && (tag.starts_with("CREATE") || tag == "SELECT INTO") {
             let content = format!("{site}\n{}", change.table);

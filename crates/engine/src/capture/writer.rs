@@ -14,6 +14,7 @@ use lifeboat_source::postgres::capture::{
 use lifeboat_source::postgres::routing::{Arrived, Routed, Router};
 
 use super::counted::{CountedOn, unseen};
+use super::losses::Losses;
 use super::{CaptureIndex, CaptureNews, CaptureReport, IndexPlace, after, birth};
 use crate::{Engine, Error};
 
@@ -65,6 +66,7 @@ pub(super) struct State {
     pub counted: CountedOn,
     /// Sites whose log is whole, or whose structure is known, only from a new base on.
     pub without_base: BTreeSet<SiteId>,
+    pub losses: Losses,
     /// Tables whose changes are not all in the stream, and those that the segment says it of.
     pub partly: BTreeSet<String>,
     partly_told: BTreeSet<String>,
@@ -83,6 +85,7 @@ impl State {
             counted: CountedOn::load(index)?,
             foreign: BTreeSet::new(),
             without_base: BTreeSet::new(),
+            losses: Losses::default(),
             partly: BTreeSet::new(),
             partly_told: BTreeSet::new(),
             draft: SegmentDraft::default(),
@@ -350,7 +353,11 @@ impl Writer<'_> {
                 self.state.born.insert(site.clone());
             }
             match &site {
-                Some(site) => self.state.draft.push(site, (head, sequence), &table, &change)?,
+                Some(site) => {
+                    let is_root = self.is_root(&table.name);
+                    self.state.losses.note(site, &change, is_root, head);
+                    self.state.draft.push(site, (head, sequence), &table, &change)?;
+                }
                 None => {
                     self.report.unrouted += 1;
                     self.state.unrouted += 1;
@@ -451,6 +458,11 @@ impl Writer<'_> {
 
     fn report_source(&self) -> lifeboat_model::SourceName {
         self.appender.epoch().facts.source.clone()
+    }
+
+    /// The transaction that is open.
+    pub(super) fn open_head(&self) -> Option<TransactionHead> {
+        self.state.head
     }
 
     fn head(&self) -> Result<TransactionHead, Error> {

@@ -85,6 +85,11 @@ impl PostgresSource {
         }))
     }
 
+    /// Whether the site's schema or database is there; of sites that share tables always.
+    pub fn has_place(&self, site: &SiteId) -> Result<bool, Error> {
+        Ok(self.home(site)?.is_some_and(|home| home.exists))
+    }
+
     /// Whether all rows of a table are this site's, by the schema that it is in.
     pub fn is_own_table(&self, table: &TableName, site: &SiteId) -> bool {
         let schema = classify::parts(table.as_str()).and_then(|parts| parts.into_iter().next());
