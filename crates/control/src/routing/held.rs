@@ -159,7 +159,9 @@ mod tests {
     #[test]
     fn what_is_remembered_has_a_limit() {
         let mut held = Held::default();
-        let key = |number: usize| Key(((number as u128) << 32).to_le_bytes());
+        // As hashes are: different in every bit, or all of them would be looked for in one place.
+        let key =
+            |number: usize| Key((number as u128).wrapping_mul(0x9E37_79B9_7F4A_7C15_F39C_C060_5CED_C835).to_le_bytes());
         (0..RECENT_MAX + 10).for_each(|number| held.note(key(number), ROW));
         assert_eq!(held.recent.len(), 10);
         (0..RECENT_MAX + 10).for_each(|number| held.put(key(number), OTHER));
