@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use lifeboat_control::capturing::{News, Tell};
 use lifeboat_engine::{CaptureNews, SlotWatch};
-use lifeboat_model::{EpochReason, SourceName, Timestamp};
+use lifeboat_model::{EpochReason, HoldReason, SiteId, SourceName, Timestamp};
 use serde_json::json;
 
 use crate::output::{Output, bytes, count};
@@ -82,6 +82,21 @@ impl Teller<'_> {
         self.output.warn(&format!("{}: {text}", self.source), hint);
     }
 
+    fn lost(&self, site: &SiteId, reason: HoldReason, note: &str) {
+        let what = words::hold(reason);
+        self.event("lost", json!({ "site": site.as_str(), "reason": what, "note": note }));
+        let hint = format!("`lifeboat find-damage` says what did it, and the last good moment of {site}");
+        self.warn(&format!("a site {what}, its points are held: site=`{site}`, {note}"), Some(&hint));
+    }
+
+    fn need_base(&self, sites: &[SiteId]) {
+        self.event("need_base", json!({ "sites": sites.iter().map(SiteId::as_str).collect::<Vec<_>>() }));
+        let named = sites.iter().take(NAMED_MAX).map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        let more = sites.len().saturating_sub(NAMED_MAX);
+        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        self.say(&format!("tables of these sites were made or altered, another base is taken: {named}{more}"));
+    }
+
     fn capture(&self, news: CaptureNews, is_waiting: &mut bool) {
         match news {
             CaptureNews::Begun { epoch, why, note, gap_from, snapshots_only, structure_is_noted } => {
@@ -110,19 +125,8 @@ impl Teller<'_> {
                 let again = if std::mem::take(is_waiting) { "again " } else { "" };
                 self.say(&format!("follows changes {again}from {complete_till} of epoch {epoch}"));
             }
-            CaptureNews::Lost { site, reason, note } => {
-                let what = words::hold(reason);
-                self.event("lost", json!({ "site": site.as_str(), "reason": what, "note": note }));
-                let hint = format!("`lifeboat find-damage` says what did it, and the last good moment of {site}");
-                self.warn(&format!("a site {what}, its points are held: site=`{site}`, {note}"), Some(&hint));
-            }
-            CaptureNews::NeedBase(sites) => {
-                self.event("need_base", json!({ "sites": sites.iter().map(|site| site.as_str()).collect::<Vec<_>>() }));
-                let named = sites.iter().take(NAMED_MAX).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-                let more = sites.len().saturating_sub(NAMED_MAX);
-                let more = if more > 0 { format!(" and {more} more") } else { String::new() };
-                self.say(&format!("tables of these sites were made or altered, another base is taken: {named}{more}"));
-            }
+            CaptureNews::Lost { site, reason, note } => self.lost(&site, reason, &note),
+            CaptureNews::NeedBase(sites) => self.need_base(&sites),
             CaptureNews::Sealed { epoch, complete_till, sealed_at } => {
                 let till = complete_till.to_string();
                 self.event(
