@@ -331,6 +331,14 @@ async fn what_a_base_sees_of_a_transaction_that_is_cut_in_two_is_in_nobodys_way(
     let sql =
         format!("BEGIN; ALTER TABLE {s}.issues ALTER title TYPE varchar(99); UPDATE {s}.users SET name = 'x'; COMMIT");
     run_sql(&own.url, &sql.replace("TYPE varchar(99)", "TYPE varchar(99) USING upper(title)")).unwrap();
+    // Whoever is killed before the base was taken wishes for it again.
+    own.catch_up().await;
+    own.wished.lock().unwrap().clear();
+    own.catch_up().await;
+    assert_eq!(own.take_bases().await, [site(2)]);
+    own.catch_up().await;
+    assert!(own.take_bases().await.is_empty(), "it has its base");
+    run_sql(&own.url, &sql.replace("varchar(99)", "varchar(98) USING lower(title)")).unwrap();
     // Each of it in a segment of its own: which transaction it is, only the last one says.
     let small = request(Duration::from_secs(60), 1);
     let report = capture(&own.engine, &small, &mut own.index, &|_| ()).await.unwrap();

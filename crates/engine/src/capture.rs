@@ -156,6 +156,7 @@ async fn capture_epoch(
     let mut state = State::at(&log, &appender, index).await?;
     state.partly = partly;
     let mut writer = Writer { engine, source, appender, router, index, report, state };
+    writer.wish_again().await?;
     follow(engine, request, (&mut stream, &mut writer), tell).await?;
     Ok(writer.report)
 }

@@ -10,7 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lifeboat_model::{Lsn, Timestamp};
+use lifeboat_model::{Lsn, SiteId, Timestamp};
 use lifeboat_source::postgres::capture::{Leaf, Partitions, StructureChange, StructureKind};
 
 use super::CaptureIndex;
@@ -19,6 +19,7 @@ use crate::Error;
 /// Keys of what is none of a table's; names of tables have a dot.
 const LEAF: &str = "partition ";
 const LOOKED_AT: &str = "looked at";
+const WISHED: &str = "base of ";
 
 /// Why an epoch ends.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub(super) struct CountedOn {
     leaves: BTreeMap<u32, KnownLeaf>,
     /// When all was last as it should be, by the source's clock.
     pub looked_at: Option<Timestamp>,
+    /// Sites that a base was wished for, and when.
+    wished: BTreeMap<SiteId, Timestamp>,
     is_new: bool,
     /// Of the transaction that is open: partitions that came or went with rows, and tables that were dropped.
     unseen: Vec<(String, String)>,
@@ -69,6 +72,8 @@ impl CountedOn {
         for (name, text) in index.counted_on()? {
             if name == LOOKED_AT {
                 counted.looked_at = text.parse().ok().map(Timestamp);
+            } else if let Some(site) = name.strip_prefix(WISHED).and_then(|site| SiteId::new(site).ok()) {
+                counted.wished.extend(text.parse().ok().map(|at| (site, Timestamp(at))));
             } else if let Some(oid) = name.strip_prefix(LEAF).and_then(|oid| oid.parse().ok()) {
                 let known =
                     text.split_once(' ').and_then(|(file, root)| Some((file.parse::<u32>().ok()?, root.to_owned())));
@@ -90,10 +95,25 @@ impl CountedOn {
             let mut all = self.tables.clone();
             all.extend(self.leaves.iter().map(leaf));
             all.extend(self.looked_at.map(|at| (LOOKED_AT.to_owned(), at.0.to_string())));
+            all.extend(self.wished.iter().map(|(site, at)| (format!("{WISHED}{site}"), at.0.to_string())));
             index.count_on(&all)?;
             self.is_new = false;
         }
         Ok(())
+    }
+
+    pub fn wish(&mut self, site: SiteId, at: Timestamp) {
+        self.wished.insert(site, at);
+        self.is_new = true;
+    }
+
+    pub fn wished(&self) -> Vec<(SiteId, Timestamp)> {
+        self.wished.iter().map(|(site, at)| (site.clone(), *at)).collect()
+    }
+
+    pub fn wish_is_done(&mut self, site: &SiteId) {
+        self.wished.remove(site);
+        self.is_new = true;
     }
 
     /// All was as it should be then.

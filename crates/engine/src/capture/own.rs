@@ -9,7 +9,7 @@
 //! After each change of structure a base is wished for, so that a schema that is dropped later can be made again as it
 //! was.
 
-use lifeboat_model::{ChangePlace, SiteId};
+use lifeboat_model::{ChangePlace, SiteId, Timestamp};
 use lifeboat_source::postgres::capture::{StructureChange, StructureKind, WITH_ROWS};
 
 use super::writer::{FOLLOWED, MOVED, UNFOLLOWED, Writer};
@@ -21,6 +21,25 @@ impl Writer<'_> {
         std::mem::take(&mut self.state.without_base).into_iter().collect()
     }
 
+    fn wish(&mut self, site: SiteId) {
+        self.state.counted.wish(site.clone(), Timestamp::now());
+        self.state.without_base.insert(site);
+    }
+
+    /// Wishes again what was wished for before and nobody has done: whoever captured may have been killed before.
+    pub async fn wish_again(&mut self) -> Result<(), Error> {
+        for (site, at) in self.state.counted.wished() {
+            let known = self.engine.repository.site(&site, self.engine.memory.known_head(&site)).await?;
+            let newest = known.and_then(|site| site.state().snapshots.last().map(|record| record.cut_from));
+            if newest.is_some_and(|newest| newest > at) {
+                self.state.counted.wish_is_done(&site);
+            } else {
+                self.state.without_base.insert(site);
+            }
+        }
+        Ok(())
+    }
+
     /// What the log says of the site to whom the table belongs is not whole from here on; `None`: sites share it.
     pub(super) fn break_own(&mut self, place: ChangePlace, table: &str) -> Option<()> {
         let site = self.router.owner_of(table)?;
@@ -30,12 +49,12 @@ impl Writer<'_> {
 
     fn break_site(&mut self, place: ChangePlace, site: SiteId) {
         self.state.draft.note(place, MOVED.to_owned(), site.as_str().as_bytes().to_vec());
-        self.state.without_base.insert(site);
+        self.wish(site);
     }
 
     pub(super) fn take_own_structure(&mut self, place: ChangePlace, change: &StructureChange) {
         let Some(site) = self.router.owner_of(change.root.as_ref().unwrap_or(&change.table)) else { return };
-        self.state.without_base.insert(site.clone());
+        self.wish(site.clone());
         if let (StructureKind::Dropped { column: None, .. }, Some(head)) = (&change.kind, self.open_head()) {
             self.state.losses.note_dropped(&site, &head);
         }
@@ -57,7 +76,7 @@ impl Writer<'_> {
         let content = format!("{site}\n{table}\n{rows}");
         self.state.draft.note(place, FOLLOWED.to_owned(), content.into_bytes());
         if rows == WITH_ROWS {
-            self.state.without_base.insert(site);
+            self.wish(site);
         }
     }
 
