@@ -47,6 +47,12 @@ async fn what_changes_unseen_begins_a_new_epoch_after_all_until_then() {
         (format!("{MAKE}; {}", fill(1)), "has rows already"),
         ("ALTER TABLE tasks ALTER body TYPE varchar(99) USING upper(body)".to_owned(), "written anew"),
         ("ALTER TABLE tasks RENAME TO chores; UPDATE chores SET body = 'x'".to_owned(), "another name"),
+        (
+            "ALTER TABLE labels RENAME TO z; ALTER TABLE chores RENAME TO labels; ALTER TABLE z RENAME TO chores; \
+            ALTER TABLE labels RENAME TO z; ALTER TABLE chores RENAME TO labels; ALTER TABLE z RENAME TO chores"
+                .to_owned(),
+            "another name",
+        ),
         ("ALTER PUBLICATION lifeboat_app SET (publish = 'insert')".to_owned(), "changed a publication"),
         ("DROP PUBLICATION lifeboat_app; UPDATE labels SET name = name".to_owned(), "publication"),
     ] {

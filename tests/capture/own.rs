@@ -87,7 +87,7 @@ fn transaction(seed: &mut Seed, number: u64) -> String {
 }
 
 struct Own {
-    _server: Postgres,
+    server: Postgres,
     url: String,
     engine: Engine,
     index: Index,
@@ -105,7 +105,7 @@ impl Own {
                 .unwrap();
         }
         let (engine, oracle) = (engine_over(&url).await, engine_over(&url).await);
-        Some(Self { _server: server, url, engine, index: Index::default(), oracle, wished: Arc::default() })
+        Some(Self { server, url, engine, index: Index::default(), oracle, wished: Arc::default() })
     }
 
     async fn catch_up(&mut self) -> CaptureReport {
@@ -350,4 +350,74 @@ async fn what_a_base_sees_of_a_transaction_that_is_cut_in_two_is_in_nobodys_way(
     own.catch_up().await;
     let got = rows_of(&own.engine, &site(2), &PointInTime::Time(at)).await;
     assert!(got.iter().any(|(name, (rows, _))| name.ends_with("comments") && *rows == 270), "{got:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn names_that_go_from_one_site_to_another_take_no_rows_with_them() {
+    const TEST: &str = "names_that_go_from_one_site_to_another_take_no_rows_with_them";
+    let Some(mut own) = Own::new(TEST).await else { return };
+    run_sql(&own.url, &format!("CREATE TYPE {0}.mood AS ENUM ('ok'); ALTER TABLE {0}.users ADD m {0}.mood", schema(4)))
+        .unwrap();
+    own.catch_up().await;
+    let [a, b, c] = [1, 2, 3].map(schema);
+    for (change, hit) in [
+        (
+            format!(
+                "BEGIN; ALTER SCHEMA {a} RENAME TO z; ALTER SCHEMA {b} RENAME TO {a}; ALTER SCHEMA z RENAME TO {b}; COMMIT"
+            ),
+            vec![site(1), site(2)],
+        ),
+        (
+            format!(
+                "ALTER TABLE {b}.doomed RENAME TO moved; ALTER INDEX {b}.doomed_pkey RENAME TO moved_pkey; ALTER TABLE {b}.moved SET SCHEMA {c}"
+            ),
+            vec![site(2), site(3)],
+        ),
+        (format!("ALTER TYPE {}.mood RENAME VALUE 'ok' TO 'fine'", schema(4)), vec![site(4)]),
+        (format!("CREATE FUNCTION {}.one() RETURNS int LANGUAGE sql AS 'SELECT 1'", schema(4)), vec![]),
+    ] {
+        backup_all(&own.engine).await.unwrap();
+        run_sql(&own.url, &change).unwrap();
+        for number in 1..=SITES {
+            run_sql(&own.url, &format!("UPDATE {}.users SET name = name || '.' WHERE id = 1", schema(number))).unwrap();
+        }
+        let at = own.now();
+        run_sql(&own.url, &format!("UPDATE {}.issues SET body = 'x' WHERE id = 1", schema(4))).unwrap();
+        assert_eq!(own.catch_up().await.begun, None, "{change}");
+        let based = own.take_bases().await;
+        for number in 1..=SITES {
+            let opened = list(&own.engine, &site(number), &PointInTime::Time(at), None, None).await;
+            assert_eq!(opened.is_err(), hit.contains(&site(number)), "{change}: {number}");
+            assert!(!hit.contains(&site(number)) || based.contains(&site(number)), "{change}: {based:?}");
+        }
+        assert!(!based.is_empty(), "{change}: a base is wished for");
+        // From the base on all is well.
+        run_sql(&own.url, &format!("UPDATE {}.issues SET body = 'y' WHERE id = 1", schema(4))).unwrap();
+        own.catch_up().await;
+        let at = own.now();
+        run_sql(&own.url, &format!("UPDATE {}.issues SET body = 'z' WHERE id = 1", schema(4))).unwrap();
+        own.catch_up().await;
+        own.take_bases().await;
+        backup_all(&own.oracle).await.unwrap();
+        for number in 1..=3 {
+            let snapshot = own.oracle.site(&site(number)).await.unwrap().state().snapshots.last().unwrap().id;
+            let got = rows_of(&own.engine, &site(number), &PointInTime::Time(at)).await;
+            expect_same(&got, &own.oracle_says(&site(number), snapshot).await, &format!("{change}: {number}"));
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn the_slot_of_another_database_is_never_dropped() {
+    const TEST: &str = "the_slot_of_another_database_is_never_dropped";
+    let Some(mut own) = Own::new(TEST).await else { return };
+    own.catch_up().await;
+    let other = own.server.fresh_database().unwrap();
+    run_sql(&other, &format!("CREATE SCHEMA {0}; {1}", schema(1), MAKE.replace(":s", &schema(1)))).unwrap();
+    let engine = engine_over(&other).await;
+    let mut index = Index::default();
+    let refused = capture(&engine, &request(Duration::from_millis(300), 20_000), &mut index, &|_| ()).await;
+    let error = refused.unwrap_err();
+    assert!(error.to_string().contains("not this source's"), "{error}");
+    assert_eq!(own.catch_up().await.begun, None, "it is followed on");
 }

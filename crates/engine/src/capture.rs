@@ -218,7 +218,9 @@ fn judge(source: &PostgresSource, appender: Appender, index: &mut dyn CaptureInd
     });
     if is_of_log {
         let (router, counted) = (source.current_router()?, CountedOn::load(index)?);
-        if let Some(table) = other_table(&counted.tables, &router.counted_on()) {
+        // What befalls a site's own table the stream says in its place, where it is noted.
+        let is_told = router.has_own_tables() && source.partitions()?.are_noted;
+        if let Some(table) = other_table(&counted.tables, &router.counted_on()).filter(|_| !is_told) {
             let detail = format!("a table has another name, or other rows, than the index counts on: table=`{table}`");
             let sound_till = Some(counted.looked_at.unwrap_or(appender.epoch().facts.begun_at));
             return Ok(LogEnd::Over { why: EpochReason::TableRewritten, broken: Broken { detail, sound_till } });

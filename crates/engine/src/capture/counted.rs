@@ -125,6 +125,24 @@ impl CountedOn {
         (self.tables, self.is_new) = (tables, true);
     }
 
+    /// Counts on tables that are new; those that are known keep their names, until the stream says that they changed.
+    pub fn count_on_new(&mut self, tables: BTreeMap<String, String>) {
+        let known: BTreeSet<String> = self.tables.values().map(|counted| number_of(counted).to_owned()).collect();
+        self.tables.extend(tables.into_iter().filter(|(_, counted)| !known.contains(number_of(counted))));
+        self.is_new = true;
+    }
+
+    /// The other name under which a table of this number is counted on; it has the new one from here on.
+    pub fn rename(&mut self, number: u32, table: &str) -> Option<String> {
+        let number = number.to_string();
+        let is_other = |(name, counted): &(&String, &String)| number_of(counted) == number && *name != table;
+        let before = self.tables.iter().find(is_other).map(|(name, _)| name.clone())?;
+        let counted = self.tables.remove(&before)?;
+        self.tables.insert(table.to_owned(), counted);
+        self.is_new = true;
+        Some(before)
+    }
+
     /// A change of structure in the stream.
     pub fn note(&mut self, change: &StructureChange) {
         match &change.kind {
@@ -133,6 +151,9 @@ impl CountedOn {
             }
             StructureKind::Dropped { column: None, .. } => {
                 self.dropped.insert(change.table.clone());
+                let number = change.oid.to_string();
+                self.tables.retain(|_, counted| number_of(counted) != number);
+                self.is_new = true;
                 if let Some(known) = self.leaves.get(&change.oid) {
                     self.unseen.push((known.root.clone(), "a partition was dropped".to_owned()));
                 }
@@ -242,11 +263,21 @@ pub(super) fn unseen(root: &str, what: &str) -> String {
     format!("{what}, which is in no change of a row: table=`{root}`")
 }
 
+/// A table that has another name now.
+pub(super) fn renamed(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Option<String> {
+    let names: BTreeMap<&str, &String> = now.iter().map(|(name, counted)| (number_of(counted), name)).collect();
+    let is_other = |(name, counted): &(&String, &String)| names.get(number_of(counted)).is_some_and(|now| now != name);
+    before.iter().find(is_other).map(|(name, _)| name.clone())
+}
+
+fn number_of(counted: &str) -> &str {
+    counted.split(' ').next().unwrap_or_default()
+}
+
 /// A table that an index counts on, and that is not what it was. One that is new is none, nor is one that is
 /// gone, under any name: the stream says when it was dropped.
 pub(super) fn other_table(before: &BTreeMap<String, String>, now: &BTreeMap<String, String>) -> Option<String> {
-    let number = |counted: &str| counted.split(' ').next().map(str::to_owned);
-    let is_gone = |counted: &String| !now.values().any(|now| number(now) == number(counted));
+    let is_gone = |counted: &String| !now.values().any(|now| number_of(now) == number_of(counted));
     let is_other = |(table, counted): &(&String, &String)| match now.get(*table) {
         Some(now) => now != *counted,
         None => !is_gone(counted),

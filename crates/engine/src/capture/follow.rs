@@ -14,7 +14,7 @@ use std::time::{Duration, Instant};
 use lifeboat_model::{Fault, Faulty, Lsn};
 use lifeboat_source::postgres::capture::{CaptureStream, Captured, ServerClock};
 
-use super::counted::Broken;
+use super::counted::{Broken, renamed};
 use super::writer::Writer;
 use super::{CaptureNews, CaptureRequest, TellNews, after};
 use crate::{Engine, Error};
@@ -165,6 +165,7 @@ struct Looks {
     took: Duration,
     /// A table's structure was changed since.
     is_wanted: bool,
+    has_new_structure: bool,
     told: Vec<String>,
 }
 
@@ -184,6 +185,7 @@ impl Looks {
             return Ok(None);
         }
         let began = Instant::now();
+        self.has_new_structure |= self.is_wanted;
         (self.last, self.is_wanted) = (Some(began), false);
         let broken = self.look_now(writer, tell);
         self.took = began.elapsed();
@@ -212,14 +214,28 @@ impl Looks {
         let broken = match differs {
             None if !drift.differences.is_empty() => {
                 let joined = writer.source.join_empty_tables()?;
-                writer.state.counted.count_on(joined.router.counted_on());
+                let now = joined.router.counted_on();
+                let renamed =
+                    if joined.router.has_own_tables() { None } else { renamed(&writer.state.counted.tables, &now) };
+                match joined.router.has_own_tables() {
+                    true => writer.state.counted.count_on_new(now),
+                    false => writer.state.counted.count_on(now),
+                }
                 (writer.router, writer.state.partly) = (joined.router, joined.partly);
-                joined.left.first().map(|table| format!("a table joined that has rows already: table=`{table}`"))
+                let renamed = renamed.map(|table| format!("a table has another name than before: table=`{table}`"));
+                let left = joined.left.first();
+                renamed.or_else(|| left.map(|table| format!("a table joined that has rows already: table=`{table}`")))
             }
             differs => differs,
         };
         match broken {
             Some(detail) => Ok(Some(Broken { detail, sound_till: Some(writer.sound_till()) })),
+            None if writer.router.has_own_tables() && self.has_new_structure => {
+                // Names may be others, of tables that are published all the same.
+                (writer.router, self.has_new_structure) = (writer.source.current_router()?, false);
+                writer.state.counted.count_on_new(writer.router.counted_on());
+                Ok(None)
+            }
             None if writer.state.counted.is_suspicious() => {
                 writer.state.counted.suspect_till(ServerClock::default().ask(writer.source)?.position);
                 Ok(None)

@@ -53,8 +53,15 @@ impl Writer<'_> {
     }
 
     pub(super) fn take_own_structure(&mut self, place: ChangePlace, change: &StructureChange) {
+        let is_table = matches!(change.kind, StructureKind::Altered { .. }) && change.root.is_none();
+        let renamed = is_table.then(|| self.state.counted.rename(change.oid, &change.table)).flatten();
+        // With its rows, which no change tells of.
+        renamed.as_ref().map(|before| self.break_own(place, before));
         let Some(site) = self.router.owner_of(change.root.as_ref().unwrap_or(&change.table)) else { return };
         self.wish(site.clone());
+        if matches!(&change.kind, StructureKind::Other { tag, .. } if tag == "ALTER TYPE") {
+            self.break_site(place, site.clone()); // its values may be written otherwise since
+        }
         if let (StructureKind::Dropped { column: None, .. }, Some(head)) = (&change.kind, self.open_head()) {
             self.state.losses.note_dropped(&site, &head);
         }
@@ -62,7 +69,7 @@ impl Writer<'_> {
         if change.root.is_none() && (tag.starts_with("CREATE") || tag == "SELECT INTO") {
             let content = format!("{site}\n{}", change.table);
             self.state.draft.note(place, UNFOLLOWED.to_owned(), content.into_bytes());
-        } else if change.root.is_none() && self.router.had_other_name(change.oid, &change.table) {
+        } else if renamed.is_some() {
             self.break_site(place, site);
         }
     }

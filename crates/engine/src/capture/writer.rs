@@ -245,6 +245,9 @@ impl Writer<'_> {
     }
 
     fn note_structure(&mut self, place: ChangePlace, change: StructureChange) {
+        if matches!(change.kind, StructureKind::Other { .. }) {
+            return; // no table's
+        }
         if let StructureKind::Dropped { column, .. } = &change.kind {
             let column = column.as_ref().map(|column| format!("\n{column}")).unwrap_or_default();
             let dropped = format!("{}{column}", change.table);
@@ -378,7 +381,8 @@ impl Writer<'_> {
         if self.needed(&head, sequence) != Needed::Both {
             return Ok(());
         }
-        self.state.is_structure_new = true;
+        let is_of_tables = !matches!(change.kind, StructureKind::Other { .. });
+        self.state.is_structure_new |= is_of_tables || self.router.has_own_tables();
         self.state.counted.note(&change);
         let place = ChangePlace { commit: head.commit, sequence };
         if self.router.has_own_tables() {
@@ -390,6 +394,15 @@ impl Writer<'_> {
                 let root = change.root.as_ref().unwrap_or(&change.table);
                 let broken = self.break_own(place, root);
                 broken.ok_or_else(|| self.broken("all rows of a table were written anew", &change.table))?;
+            }
+            StructureKind::Altered { .. } if !self.router.has_own_tables() && change.root.is_none() => {
+                let before = self.state.counted.rename(change.oid, &change.table);
+                if let Some(before) = before.filter(|name| self.router.knows(name)) {
+                    return Err(self.broken("a table has another name, or a class, than before", &before));
+                }
+            }
+            StructureKind::Other { renames_values: true, .. } if !self.router.has_own_tables() => {
+                return Err(self.broken("values of a type were renamed", &change.table));
             }
             StructureKind::Dropped { column: None, .. } if known => self.router.truncate(&change.table, self.index)?,
             _ => {}

@@ -57,7 +57,8 @@ pub(super) async fn replace_part(
     };
     manifest.replace_part(number, status, entries);
     let partly: Vec<String> = partly.into_iter().collect();
-    notes(source, cut, &partly, replayed);
+    let altered = own_alone(engine, site, cut);
+    notes(source, cut, (&partly, &altered), replayed);
     replayed.conflicts.extend(skipped.conflicts().into_iter().map(|conflict| (source.clone(), conflict)));
     replayed.parts.push(ReplayedPart {
         source: source.clone(),
@@ -78,15 +79,25 @@ pub(super) async fn replay(engine: &Engine, site: &Site, cut: &PartCut) -> Resul
     tokio::task::block_in_place(|| work.finish())
 }
 
-fn notes(source: &SourceName, cut: &PartCut, partly: &[String], replayed: &mut Replayed) {
+/// Tables that were altered; where each site has its own, of this site alone.
+fn own_alone(engine: &Engine, site: &Site, cut: &PartCut) -> Vec<String> {
+    let source = match engine.fleet.source(cut.log.source()) {
+        Some(AnySource::Postgres(source)) if source.has_own_tables() => source,
+        _ => return cut.scan.altered.clone(),
+    };
+    let is_own = |table: &&String| source.is_own_table(&TableName::quoted(*table), site.id());
+    cut.scan.altered.iter().filter(is_own).cloned().collect()
+}
+
+fn notes(source: &SourceName, cut: &PartCut, (partly, altered): (&[String], &[String]), replayed: &mut Replayed) {
     let mut note = |text: String| replayed.notes.push((source.clone(), text));
     let some = |tables: &[String]| {
         let more = tables.len().saturating_sub(NAMED_MAX);
         let more = if more > 0 { format!(" and {more} more") } else { String::new() };
         format!("{}{more}", tables.iter().take(NAMED_MAX).cloned().collect::<Vec<_>>().join(", "))
     };
-    if !cut.scan.altered.is_empty() {
-        note(format!("structure was changed between the snapshot and the moment: {}", some(&cut.scan.altered)));
+    if !altered.is_empty() {
+        note(format!("structure was changed between the snapshot and the moment: {}", some(altered)));
     }
     if !partly.is_empty() {
         let taken = cut.base.manifest.head().parts[cut.base.part].record.cut_till;

@@ -90,6 +90,11 @@ impl PostgresSource {
         Ok(self.home(site)?.is_some_and(|home| home.exists))
     }
 
+    /// Whether each site has a schema.
+    pub fn has_own_tables(&self) -> bool {
+        self.config.tenancy == Tenancy::Schema
+    }
+
     /// Whether all rows of a table are this site's, by the schema that it is in.
     pub fn is_own_table(&self, table: &TableName, site: &SiteId) -> bool {
         let schema = classify::parts(table.as_str()).and_then(|parts| parts.into_iter().next());

@@ -37,8 +37,21 @@ BEGIN
                         JOIN pg_class l ON l.oid = t.relid WHERE t.isleaf AND l.relkind = 'r') END)
             FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
             WHERE c.relkind IN ('r', 'p') AND c.relpersistence = 'p' AND n.nspname !~ '^lifeboat_'
-                AND c.oid IN (SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_class'::regclass)
+                AND (c.oid IN (SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_class'::regclass)
+                    -- With the schema's name all of its tables' change.
+                    OR tg_tag = 'ALTER SCHEMA' AND c.relnamespace IN (
+                        SELECT objid FROM pg_event_trigger_ddl_commands() WHERE classid = 'pg_namespace'::regclass))
             ORDER BY c.oid
+        LOOP
+            PERFORM pg_logical_emit_message(true, 'lifeboat.ddl', note::text);
+            PERFORM pg_logical_emit_message(true, 'lifeboat.ddl', '');
+        END LOOP;
+        -- Of what is no table only that there was something, and whether values of a type may be others since.
+        FOR note IN
+            SELECT DISTINCT jsonb_build_object('event', 'other', 'tag', tg_tag, 'oid', 0, 'table', format('%I.%I', schema_name, '*'),
+                'renames_values', tg_tag = 'ALTER TYPE' AND current_query() ~* 'rename\s+(value|attribute)')
+            FROM pg_event_trigger_ddl_commands()
+            WHERE classid <> 'pg_class'::regclass AND schema_name !~ '^(lifeboat_|pg_)' AND NOT in_extension
         LOOP
             PERFORM pg_logical_emit_message(true, 'lifeboat.ddl', note::text);
             PERFORM pg_logical_emit_message(true, 'lifeboat.ddl', '');

@@ -192,12 +192,24 @@ pub struct SlotSeen {
 
 /// The slot of this name; `None`: there is none.
 pub(super) fn slot_seen(session: &mut Session, name: &str) -> Result<Option<SlotSeen>, Error> {
+    // One of another database is none of this source's.
     let seen = |slot: FoundSlot| SlotSeen { facts: slot.facts, is_followed: slot.process.is_some(), lost: slot.lost };
-    Ok(look_up(session, name)?.map(seen))
+    Ok(look_up(session, name)?.filter(|slot| slot.foreign.is_none()).map(seen))
 }
 
-/// Drops a slot that nobody follows. One that is not there is dropped.
+/// Drops a slot that nobody follows. One that is not there is dropped; one of another database, whose changes it would
+/// lose, is not.
 pub fn drop_slot(session: &mut Session, name: &str) -> Result<(), Error> {
+    if let Some(detail) = look_up(session, name)?.and_then(|slot| slot.foreign) {
+        return Err(Error::Conflict {
+            path: name.to_owned(),
+            detail: format!("the slot is not this source's: {detail}"),
+            hint:
+                "slots are named after their source, once for the whole server: give this source another name, or drop \
+                   that slot with pg_drop_replication_slot if nobody needs it"
+                    .into(),
+        });
+    }
     let sql = "SELECT pg_catalog.pg_drop_replication_slot(slot_name) FROM pg_catalog.pg_replication_slots
         WHERE slot_name = $1";
     let dropped = session.execute(sql, &[&name]);

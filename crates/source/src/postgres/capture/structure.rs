@@ -43,6 +43,8 @@ pub enum StructureKind {
     Dropped { tag: String, column: Option<String> },
     /// All of its rows were written anew, which the stream does not show.
     Rewritten { tag: String },
+    /// Something that is no table was made or altered in its schema; `table` is the schema, and `*`.
+    Other { tag: String, renames_values: bool },
     /// The stream describes it otherwise than before; nothing has noted why.
     Differs,
 }
@@ -145,15 +147,19 @@ struct Note {
     columns: Vec<StructureColumn>,
     #[serde(default)]
     leaves: Option<Vec<Leaf>>,
+    #[serde(default)]
+    renames_values: bool,
 }
 
 /// `None`: not written by the event triggers.
 pub(super) fn read_note(content: &[u8]) -> Option<StructureChange> {
-    let Note { event, tag, oid, table, root, column, columns, leaves } = serde_json::from_slice(content).ok()?;
+    let Note { event, tag, oid, table, root, column, columns, leaves, renames_values } =
+        serde_json::from_slice(content).ok()?;
     let kind = match event.as_str() {
         "altered" => StructureKind::Altered { tag, columns, leaves },
         "dropped" => StructureKind::Dropped { tag, column },
         "rewritten" => StructureKind::Rewritten { tag },
+        "other" => StructureKind::Other { tag, renames_values },
         _ => return None,
     };
     Some(StructureChange { oid, table, root, kind })

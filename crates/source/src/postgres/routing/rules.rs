@@ -128,18 +128,6 @@ impl Router {
     pub fn has_own_tables(&self) -> bool {
         matches!(self.rules, Rules::BySchema { .. })
     }
-
-    /// Whether a table of this number is known, under any name.
-    pub fn knows_number(&self, number: u32) -> bool {
-        let (Rules::ByClass { numbers, .. } | Rules::BySchema { numbers, .. }) = &self.rules;
-        numbers.values().any(|known| *known == number)
-    }
-
-    /// Whether a table of this number is known under another name.
-    pub fn had_other_name(&self, number: u32, table: &str) -> bool {
-        let (Rules::ByClass { numbers, .. } | Rules::BySchema { numbers, .. }) = &self.rules;
-        numbers.iter().any(|(name, known)| *known == number && name != table)
-    }
 }
 
 impl Rule {
