@@ -1,9 +1,10 @@
 //! Sites with a schema each, captured: random moments under a live load beside an oracle, tables that come and go, and a
 //! schema that was dropped.
 
+use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lifeboat_engine::{
     AnySource, BackupRequest, CaptureNews, CaptureReport, Engine, Error, Fleet, RestorePoint, backup, capture, list,
@@ -420,4 +421,96 @@ async fn the_slot_of_another_database_is_never_dropped() {
     let error = refused.unwrap_err();
     assert!(error.to_string().contains("not this source's"), "{error}");
     assert_eq!(own.catch_up().await.begun, None, "it is followed on");
+}
+
+/// `lifeboat` over a server of such sites.
+struct Host {
+    dir: tempfile::TempDir,
+    url: String,
+}
+
+impl Host {
+    fn new(url: &str) -> Self {
+        let host = Self { dir: tempfile::tempdir().unwrap(), url: url.to_owned() };
+        assert!(host.command(&["init"]).output().unwrap().status.success());
+        let file = host.dir.path().join("lifeboat.toml");
+        let config = std::fs::read_to_string(&file).unwrap();
+        let more = "\n[sources.app]\nkind = \"postgres\"\nurl = \"env:APP_URL\"\ntenancy = \"schema\"\nschema = \"tenant {site}\"\n\
+            [capture]\nflush = \"1s\"\n[policies.all]\nsites = [\"*\"]\ncapture = true\n";
+        std::fs::write(file, config + more).unwrap();
+        host
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
+        command.args(args).current_dir(self.dir.path()).env_remove("LIFEBOAT_CONFIG").env("APP_URL", &self.url);
+        command
+    }
+
+    /// Waits until the capture has said so often that bases were taken.
+    fn wait_for_bases(&self, times: usize) {
+        let began = Instant::now();
+        loop {
+            let text = std::fs::read_to_string(self.dir.path().join("capture.log")).unwrap();
+            if text.matches("\"taken\":").count() >= times {
+                return;
+            }
+            assert!(began.elapsed() < Duration::from_secs(60), "{times} times: {text}");
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+}
+
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_capture_takes_bases_of_sites_whose_structure_was_changed_once_that_is_over() {
+    const TEST: &str = "a_capture_takes_bases_of_sites_whose_structure_was_changed_once_that_is_over";
+    let Some(own) = Own::new(TEST).await else { return };
+    let host = Host::new(&own.url);
+    let log = std::fs::File::create(host.dir.path().join("capture.log")).unwrap();
+    let _running = Running(host.command(&["capture", "--json"]).stdout(log).stderr(Stdio::null()).spawn().unwrap());
+    host.wait_for_bases(1);
+    // A migration in several steps is not disturbed, and one base is taken of it.
+    let s = schema(2);
+    let slowest = (0..6).map(|step| {
+        let began = Instant::now();
+        let sql = format!(
+            "CREATE TABLE {s}.n{step} (id int PRIMARY KEY); ALTER TABLE {s}.users ADD COLUMN c{step} int DEFAULT {step}"
+        );
+        run_sql(&own.url, &sql).unwrap();
+        let took = began.elapsed();
+        std::thread::sleep(Duration::from_millis(700));
+        took
+    });
+    assert!(slowest.max().unwrap() < Duration::from_secs(5));
+    run_sql(&own.url, &format!("CREATE SCHEMA \"tenant new\"; {}", MAKE.replace(":s", "\"tenant new\""))).unwrap();
+    host.wait_for_bases(2);
+    let began = Instant::now();
+    while !host.command(&["points", "new"]).output().unwrap().status.success() {
+        assert!(began.elapsed() < Duration::from_secs(60), "no base of a site that came");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+    run_sql(&own.url, &format!("UPDATE {s}.users SET c5 = 7; DELETE FROM \"tenant new\".doomed WHERE id < 5")).unwrap();
+    std::thread::sleep(Duration::from_secs(2));
+    let (before, at) = (seen(&own, 2), own.now());
+    std::thread::sleep(Duration::from_millis(200));
+    run_sql(&own.url, &format!("DROP SCHEMA {s} CASCADE; DROP SCHEMA \"tenant new\" CASCADE")).unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    run_sql(&own.url, &format!("UPDATE {}.users SET name = 'later'", schema(1))).unwrap();
+    std::thread::sleep(Duration::from_secs(3));
+    for site in ["s2", "new"] {
+        let ran = host.command(&["restore", site, "--at", &at.to_string(), "--yes"]).output().unwrap();
+        assert!(ran.status.success(), "{site}: {}", String::from_utf8_lossy(&ran.stderr));
+    }
+    assert_eq!(seen(&own, 2), before);
+    let rows = query_text(&own.url, "SELECT count(*)::text FROM \"tenant new\".doomed").unwrap();
+    assert_eq!(rows[0][0].as_deref(), Some("5"));
 }

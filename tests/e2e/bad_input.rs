@@ -77,7 +77,7 @@ fn a_wrong_configuration_or_key_is_refused_by_name() {
 
     let repository = place.path("repository/lifeboat.json");
     let text = std::fs::read_to_string(&repository).unwrap();
-    std::fs::write(&repository, text.replacen("\"version\": 0", "\"version\": 9", 1)).unwrap();
+    std::fs::write(&repository, text.replacen("\"version\": 1", "\"version\": 9", 1)).unwrap();
     let said = place.run(&["backup", "--all"]);
     assert!([10, 20].contains(&said.code), "{said:?}");
     std::fs::rename(place.path("repository"), place.path("elsewhere")).unwrap();

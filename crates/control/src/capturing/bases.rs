@@ -16,6 +16,8 @@ use super::{Capturing, News, POLL};
 
 /// Sites come and go: those that are new are looked for so often.
 const LOOK_EVERY: Duration = Duration::from_secs(600);
+/// A site's structure is changed by several statements, each of which needs the tables that a base reads: they come first.
+const SETTLES: Duration = Duration::from_secs(10);
 /// Until those that failed are tried again; longer each time.
 const FIRST_WAIT: Duration = Duration::from_secs(10);
 
@@ -28,8 +30,8 @@ pub(super) struct Bases {
 #[derive(Default)]
 struct Inner {
     wanted: Notify,
-    /// Sites that have a base, and need another.
-    again: Mutex<BTreeSet<(SiteId, SourceName)>>,
+    /// Sites that have a base and need another, and since when nothing more became of them.
+    again: Mutex<BTreeMap<(SiteId, SourceName), Instant>>,
     is_over: AtomicBool,
 }
 
@@ -53,11 +55,11 @@ impl Bases {
 
     /// These need another base than they have.
     pub fn want_again(&self, source: &SourceName, sites: Vec<SiteId>) {
-        self.again().extend(sites.into_iter().map(|site| (site, source.clone())));
+        self.again().extend(sites.into_iter().map(|site| ((site, source.clone()), Instant::now())));
         self.want();
     }
 
-    fn again(&self) -> MutexGuard<'_, BTreeSet<(SiteId, SourceName)>> {
+    fn again(&self) -> MutexGuard<'_, BTreeMap<(SiteId, SourceName), Instant>> {
         self.inner.again.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -72,7 +74,7 @@ impl Bases {
         let (mut proven, mut wait, mut told) = (Proven::new(), FIRST_WAIT, None);
         self.inner.wanted.notified().await; // nothing is captured yet
         while !self.inner.is_over.load(Ordering::Relaxed) && !shared.is_cancelled() {
-            let taken = self.take_wanted(&shared, &sources, &mut proven).await;
+            let taken = self.take_wanted(&shared, (&sources, SETTLES), &mut proven).await;
             // The same trouble is told once.
             if let Some((source, taken)) = &taken
                 && (taken.good > 0 || told.as_ref() != Some(taken))
@@ -83,6 +85,7 @@ impl Bases {
             told = taken.clone();
             let is_well = taken.as_ref().is_none_or(|taken| taken.failed.is_empty() && taken.error.is_none());
             let pause = if is_well { LOOK_EVERY } else { wait };
+            let pause = if is_well && !self.again().is_empty() { SETTLES / 4 } else { pause };
             wait = if is_well { FIRST_WAIT } else { (wait * 2).min(LOOK_EVERY) };
             self.pause(&shared, pause).await;
         }
@@ -90,25 +93,28 @@ impl Bases {
 
     /// Takes them once. `None`: there were none to be taken.
     pub async fn take(&self, shared: &Capturing, sources: &[SourceName]) -> Option<BasesTaken> {
-        let (source, taken) = self.take_wanted(shared, sources, &mut Proven::new()).await?;
+        let (source, taken) = self.take_wanted(shared, (sources, Duration::ZERO), &mut Proven::new()).await?;
         (shared.tell)(&source, News::BasesTaken(taken.clone()));
         Some(taken)
     }
 
-    /// What is wanted again and fails is wanted still.
+    /// What is wanted again and fails is wanted still, and so is what did not settle yet.
     async fn take_wanted(
         &self,
         shared: &Capturing,
-        sources: &[SourceName],
+        (sources, settles): (&[SourceName], Duration),
         proven: &mut Proven,
     ) -> Option<(SourceName, BasesTaken)> {
-        let again = std::mem::take(&mut *self.again());
-        let taken = take(shared, (sources, &again), proven).await;
+        let settled = |since: &Instant| since.elapsed() >= settles;
+        let again: BTreeMap<_, _> = self.again().extract_if(.., |_, since| settled(since)).collect();
+        let sites: BTreeSet<(SiteId, SourceName)> = again.keys().cloned().collect();
+        let unsettled: BTreeSet<SiteId> = self.again().keys().map(|(site, _)| site.clone()).collect();
+        let taken = take(shared, sources, (&sites, &unsettled), proven).await;
         let has_failed = |site: &SiteId| match &taken {
             None => true,
             Some((_, taken)) => taken.error.is_some() || taken.failed.iter().any(|(failed, _)| failed == site),
         };
-        self.again().extend(again.into_iter().filter(|(site, _)| has_failed(site)));
+        self.again().extend(again.into_iter().filter(|((site, _), _)| has_failed(site)));
         taken
     }
 
@@ -126,13 +132,17 @@ impl Bases {
 /// What became of it, and for which source it was, among others.
 async fn take(
     shared: &Capturing,
-    (sources, again): (&[SourceName], &BTreeSet<(SiteId, SourceName)>),
+    sources: &[SourceName],
+    (again, unsettled): (&BTreeSet<(SiteId, SourceName)>, &BTreeSet<SiteId>),
     proven: &mut Proven,
 ) -> Option<(SourceName, BasesTaken)> {
     let mut sites: BTreeMap<SiteId, SourceName> = again.iter().cloned().collect();
     for source in sources {
         match sites_without_base(&shared.engine, source, proven.entry(source.clone()).or_default()).await {
-            Ok(without) => sites.extend(without.into_iter().map(|site| (site, source.clone()))),
+            Ok(without) => {
+                let settled = without.into_iter().filter(|site| !unsettled.contains(site));
+                sites.extend(settled.map(|site| (site, source.clone())));
+            }
             Err(error) if error.fault() == Fault::Cancelled => return None,
             Err(error) => {
                 let taken = BasesTaken { error: Some(error.to_string()), ..BasesTaken::default() };

@@ -309,7 +309,8 @@ async fn refuse(site: &Site, (log, epoch): (&SourceLog, &Epoch), asked: &str, wh
             format!("nothing is in the change log of `{source}` yet; is `lifeboat capture` running?")
         }
         Refused::AfterEnd(AfterEnd(Some(last))) if is_newest => format!(
-            "the change log of `{source}` ends there: the newest restorable time is {last}; is `lifeboat capture` running?"
+            "the change log of `{source}` ends there: the newest restorable time is {last}. Where nothing is written \
+             it says once a minute how far it has come; is `lifeboat capture` running?"
         ),
         Refused::AfterEnd(AfterEnd(Some(last))) => match first_base(next).await? {
             Some(first) => format!(
