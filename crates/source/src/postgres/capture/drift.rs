@@ -80,7 +80,7 @@ impl PostgresSource {
 
     /// Lets tables that have no row yet join what is followed, and gives a router that knows them. What is
     /// still lacking then has rows that the log does not have: a new epoch is needed for those. Where each site
-    /// has its own tables, those with rows join too, and the stream says so ([`JOINED`]): only that site needs a base.
+    /// has its own tables, those with rows join too, and the stream says so ([`super::JOINED`]): only that site needs a base.
     pub fn join_empty_tables(&self) -> Result<Joined, Error> {
         let (drift, covered, has_own_tables) = self.look_for_drift()?;
         let (mut session, name) = (self.server().connect()?, capture_name(self.name().as_str()));
