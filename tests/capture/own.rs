@@ -13,14 +13,15 @@ use lifeboat_format::SecretKey;
 use lifeboat_model::{PointInTime, SiteId, SnapshotId, Timestamp};
 use lifeboat_repo::Repository;
 use lifeboat_source::postgres::{PostgresSource, Tenancy};
-use lifeboat_store::MemoryStore;
+use lifeboat_store::{MemoryStore, Store};
+use lifeboat_testkit::fault_store::{Failure, FaultStore};
 use lifeboat_testkit::postgres::{ClusterOptions, Postgres, own_config, query_text, run_sql};
 use lifeboat_testkit::world::{backup_all, engine_of, restore_request, run_restore, site_id};
 use tokio::sync::RwLock;
 
 use crate::index::Index;
 use crate::load::{Over, Seed};
-use crate::world::{Snapshot, app, expect_same, read_snapshot, request, rows_of};
+use crate::world::{Snapshot, app, capture_when_free, expect_same, read_snapshot, request, rows_of};
 
 const SITES: u64 = 4;
 const MAKE: &str = "
@@ -140,8 +141,12 @@ impl Own {
 async fn engine_over(url: &str) -> Engine {
     let (store, master) = (Arc::new(MemoryStore::new()), SecretKey::generate().unwrap());
     Repository::init(store.clone(), &master).await.unwrap();
+    engine_at(url, store, &master).await
+}
+
+async fn engine_at(url: &str, store: Arc<dyn Store>, master: &SecretKey) -> Engine {
     let source = PostgresSource::new(app(), own_config(url, Tenancy::Schema, "tenant {site}")).unwrap();
-    engine_of(Fleet::new(vec![AnySource::Postgres(Box::new(source))]), Repository::open(store, &master).await.unwrap())
+    engine_of(Fleet::new(vec![AnySource::Postgres(Box::new(source))]), Repository::open(store, master).await.unwrap())
 }
 
 /// A moment, and the oracle's snapshots in it.
@@ -406,6 +411,43 @@ async fn names_that_go_from_one_site_to_another_take_no_rows_with_them() {
             expect_same(&got, &own.oracle_says(&site(number), snapshot).await, &format!("{change}: {number}"));
         }
     }
+}
+
+// Explains invariant: counted-after-logged
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_capture_that_dies_while_names_change_hides_none_of_it() {
+    const TEST: &str = "a_capture_that_dies_while_names_change_hides_none_of_it";
+    let Some(mut own) = Own::new(TEST).await else { return };
+    let (store, master) = (Arc::new(MemoryStore::new()), SecretKey::generate().unwrap());
+    Repository::init(store.clone(), &master).await.unwrap();
+    own.engine = engine_at(&own.url, store.clone(), &master).await;
+    own.catch_up().await;
+    let [a, b] = [1, 2].map(schema);
+    let swap = format!(
+        "BEGIN; ALTER SCHEMA {a} RENAME TO z; ALTER SCHEMA {b} RENAME TO {a}; ALTER SCHEMA z RENAME TO {b}; COMMIT;
+         UPDATE {a}.users SET name = name || '.'; UPDATE {b}.users SET name = name || '.'"
+    );
+    let mut died = 0;
+    for request_number in [1, 2, 3, 4, 5, 6, 8, 10] {
+        backup_all(&own.engine).await.unwrap();
+        run_sql(&own.url, &swap).unwrap();
+        let at = own.now();
+        run_sql(&own.url, &format!("UPDATE {}.users SET name = name", schema(4))).unwrap();
+        let faulty = FaultStore::new(store.clone());
+        let faults = faulty.faults();
+        let engine = engine_at(&own.url, Arc::new(faulty), &master).await;
+        faults.at_next(request_number, Failure::KillBefore);
+        died +=
+            u32::from(capture_when_free(&engine, &request(Duration::from_secs(9), 1), &mut own.index).await.is_err());
+        own.index.crash();
+        let tells = capture_when_free(&own.engine, &request(Duration::from_millis(300), 20_000), &mut own.index).await;
+        let begun = tells.unwrap().begun;
+        for number in [1, 2] {
+            let opened = list(&own.engine, &site(number), &PointInTime::Time(at), None, None).await;
+            assert!(opened.is_err(), "died at request {request_number}, {begun:?}: rows of two sites are mixed");
+        }
+    }
+    assert!(died > 4, "{died}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -6,7 +6,8 @@
 //!          the whole table: somebody emptied the partition by itself ─▶ broken, since the last good look
 //! ```
 //!
-//! It is kept with the index, and written before what it is about is in the log.
+//! Invariant (counted-after-logged): it is written down only when the log has what followed from it. Killed in between,
+//! the same may be found once more, which costs a base or an epoch; never is it taken for known.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -132,11 +133,16 @@ impl CountedOn {
         self.is_new = true;
     }
 
-    /// The other name under which a table of this number is counted on; it has the new one from here on.
-    pub fn rename(&mut self, number: u32, table: &str) -> Option<String> {
+    /// The other name under which a table of this number is counted on.
+    pub fn other_name(&self, number: u32, table: &str) -> Option<String> {
         let number = number.to_string();
         let is_other = |(name, counted): &(&String, &String)| number_of(counted) == number && *name != table;
-        let before = self.tables.iter().find(is_other).map(|(name, _)| name.clone())?;
+        self.tables.iter().find(is_other).map(|(name, _)| name.clone())
+    }
+
+    /// The same; the table has the new name from here on.
+    pub fn rename(&mut self, number: u32, table: &str) -> Option<String> {
+        let before = self.other_name(number, table)?;
         let counted = self.tables.remove(&before)?;
         self.tables.insert(table.to_owned(), counted);
         self.is_new = true;

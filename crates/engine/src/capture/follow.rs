@@ -242,7 +242,6 @@ impl Looks {
             }
             None => {
                 writer.state.counted.looked(now.at);
-                writer.state.counted.keep(writer.index)?;
                 Ok(None)
             }
         }

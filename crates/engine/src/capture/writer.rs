@@ -266,7 +266,6 @@ impl Writer<'_> {
         let complete_till = self.appender.complete_till().max(self.state.taken_till);
         // The newest segment tells what the log has of a transaction without an end: an empty one would hide it.
         let is_cut = self.is_inside() || self.state.logged_till.is_some_and(|logged| logged.commit > complete_till);
-        self.state.counted.keep(self.index)?;
         if !is_cut || self.has_news() {
             // Before their changes are in the log: what is there leads nowhere without it.
             for site in std::mem::take(&mut self.state.born) {
@@ -280,6 +279,8 @@ impl Writer<'_> {
             self.report.segments += 1;
             self.report.complete_till = complete_till;
         }
+        // Only when the log has what follows from it: what was renamed once is no news when it comes again.
+        self.state.counted.keep(self.index)?;
         self.state.is_index_behind = true;
         Ok(())
     }
@@ -396,7 +397,7 @@ impl Writer<'_> {
                 broken.ok_or_else(|| self.broken("all rows of a table were written anew", &change.table))?;
             }
             StructureKind::Altered { .. } if !self.router.has_own_tables() && change.root.is_none() => {
-                let before = self.state.counted.rename(change.oid, &change.table);
+                let before = self.state.counted.other_name(change.oid, &change.table);
                 if let Some(before) = before.filter(|name| self.router.knows(name)) {
                     return Err(self.broken("a table has another name, or a class, than before", &before));
                 }
