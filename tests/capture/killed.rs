@@ -1,8 +1,5 @@
 //! The program itself, as an operator runs it: killed under load, two at once, stopped, and looked at.
 
-use std::io::Write;
-use std::path::PathBuf;
-use std::process::{Child, Command, Output, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -11,101 +8,16 @@ use lifeboat_engine::{BackupRequest, SiteBackup, backup};
 use lifeboat_format::SecretKey;
 use lifeboat_store::{DirectoryStore, Store};
 use lifeboat_testkit::postgres::{grow_site, query_text, run_sql, site_name};
-use serde_json::Value;
 
+use crate::host::Host;
 use crate::load::{Seed, transaction};
 use crate::world::{SITES, World};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// A directory with a configuration and a repository.
-struct Host {
-    dir: tempfile::TempDir,
-    url: String,
-}
-
-impl Host {
-    fn new(url: &str) -> Self {
-        let host = Self { dir: tempfile::tempdir().unwrap(), url: url.to_owned() };
-        assert!(host.run(&["init"]).status.success());
-        let mut config = std::fs::OpenOptions::new().append(true).open(host.path("lifeboat.toml")).unwrap();
-        let sources = "\n[sources.app]\nkind = \"postgres\"\nurl = \"env:APP_URL\"\ntenancy = \"column\"\n\
-            tenant_column = \"site_id\"\nroot = \"sites\"\nshared = [\"countries\", \"plans\"]\n\
-            [capture]\nflush = \"1s\"\nflush_bytes = \"64KiB\"\n[policies.all]\nsites = [\"*\"]\ncapture = true\n";
-        config.write_all(sources.as_bytes()).unwrap();
-        host
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
-        command.args(args).current_dir(self.dir.path()).env_remove("LIFEBOAT_CONFIG").env("APP_URL", &self.url);
-        command
-    }
-
-    fn run(&self, args: &[&str]) -> Output {
-        self.command(args).output().unwrap()
-    }
-
-    /// The last line of a command with `--json`, and its exit code.
-    fn told(&self, args: &[&str]) -> (Value, i32) {
-        let output = self.run(&[args, &["--json"]].concat());
-        let text = String::from_utf8(output.stdout).unwrap();
-        let last = text.lines().last().unwrap_or_default();
-        (serde_json::from_str(last).unwrap_or_else(|_| panic!("{args:?}: {text}")), output.status.code().unwrap_or(-1))
-    }
-
-    /// A capture that goes on.
-    fn start(&self) -> Capture {
-        let log = std::fs::File::create(self.path("capture.log")).unwrap();
-        let child = self.command(&["capture", "--json"]).stdout(log).stderr(Stdio::null()).spawn().unwrap();
-        Capture(child)
-    }
-
-    fn wait_for(&self, what: &str) {
-        let began = Instant::now();
-        loop {
-            let text = std::fs::read_to_string(self.path("capture.log")).unwrap();
-            if text.contains(what) {
-                return;
-            }
-            assert!(began.elapsed() < PATIENCE, "no {what}: {text}");
-            std::thread::sleep(Duration::from_millis(50));
-        }
-    }
-
-    fn is_whole(&self) -> bool {
-        let (done, code) = self.told(&["status"]);
-        assert!(code == 0 || code == 4, "{done}");
-        code == 0
-    }
-}
-
-struct Capture(Child);
-
-impl Capture {
-    fn kill(&mut self) {
-        self.0.kill().unwrap();
-        self.0.wait().unwrap();
-    }
-
-    /// By SIGTERM.
-    fn stop(mut self) -> i32 {
-        let pid = self.0.id().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().unwrap().success());
-        self.0.wait().unwrap().code().unwrap_or(-1)
-    }
-}
-
-impl Drop for Capture {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
+/// Sites that share their tables.
+const SOURCE: &str =
+    "tenancy = \"column\"\ntenant_column = \"site_id\"\nroot = \"sites\"\nshared = [\"countries\", \"plans\"]";
 
 fn kills() -> u32 {
     if std::env::var_os("LIFEBOAT_TEST_FULL").is_some() { 50 } else { 6 }
@@ -115,7 +27,7 @@ fn kills() -> u32 {
 async fn a_capture_that_is_killed_under_load_again_and_again_loses_nothing() {
     const TEST: &str = "a_capture_that_is_killed_under_load_again_and_again_loses_nothing";
     let Some(mut world) = World::new(TEST).await else { return };
-    let host = Host::new(&world.url);
+    let host = Host::new(&world.url, SOURCE);
     let (done, code) = host.told(&["capture", "--until-caught-up"]);
     assert_eq!((code, done["bases"].as_u64()), (0, Some(u64::from(SITES))), "{done}");
     let (stop, url) = (Arc::new(AtomicBool::new(false)), world.url.clone());
@@ -161,7 +73,7 @@ async fn a_capture_that_is_killed_under_load_again_and_again_loses_nothing() {
 async fn one_goes_on_until_it_is_told_to_stop_and_a_second_one_is_fenced() {
     const TEST: &str = "one_goes_on_until_it_is_told_to_stop_and_a_second_one_is_fenced";
     let Some(world) = World::new(TEST).await else { return };
-    let host = Host::new(&world.url);
+    let host = Host::new(&world.url, SOURCE);
     let (done, code) = host.told(&["status"]);
     assert_eq!((code, done["captured"]["troubled"].as_u64()), (4, Some(1)), "never captured: {done}");
     let capture = host.start();
@@ -185,7 +97,7 @@ async fn one_goes_on_until_it_is_told_to_stop_and_a_second_one_is_fenced() {
 async fn a_slot_that_was_dropped_is_a_gap_that_everybody_is_told_of() {
     const TEST: &str = "a_slot_that_was_dropped_is_a_gap_that_everybody_is_told_of";
     let Some(world) = World::new(TEST).await else { return };
-    let host = Host::new(&world.url);
+    let host = Host::new(&world.url, SOURCE);
     let (done, code) = host.told(&["capture", "--until-caught-up"]);
     assert_eq!(code, 0, "{done}");
     let drop_it = "SELECT pg_drop_replication_slot('lifeboat_app')";

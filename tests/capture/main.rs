@@ -7,6 +7,7 @@ mod damage;
 mod died;
 mod drifted;
 mod guarded;
+mod host;
 mod incident;
 mod index;
 mod killed;

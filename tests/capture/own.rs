@@ -1,7 +1,6 @@
 //! Sites with a schema each, captured: random moments under a live load beside an oracle, tables that come and go, and a
 //! schema that was dropped.
 
-use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
@@ -19,11 +18,14 @@ use lifeboat_testkit::postgres::{ClusterOptions, Postgres, own_config, query_tex
 use lifeboat_testkit::world::{backup_all, engine_of, restore_request, run_restore, site_id};
 use tokio::sync::RwLock;
 
+use crate::host::Host;
 use crate::index::Index;
 use crate::load::{Over, Seed};
 use crate::world::{Snapshot, app, capture_when_free, expect_same, read_snapshot, request, rows_of};
 
 const SITES: u64 = 4;
+/// What a capture says when it has taken bases.
+const TAKEN: &str = "\"taken\":";
 const MAKE: &str = "
     CREATE TABLE :s.users (id bigserial PRIMARY KEY, name text, settings jsonb NOT NULL DEFAULT '{}');
     CREATE TABLE :s.issues (id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, title text, body text,
@@ -470,61 +472,13 @@ async fn the_slot_of_another_database_is_never_dropped() {
     assert_eq!(own.catch_up().await.begun, None, "it is followed on");
 }
 
-/// `lifeboat` over a server of such sites.
-struct Host {
-    dir: tempfile::TempDir,
-    url: String,
-}
-
-impl Host {
-    fn new(url: &str) -> Self {
-        let host = Self { dir: tempfile::tempdir().unwrap(), url: url.to_owned() };
-        assert!(host.command(&["init"]).output().unwrap().status.success());
-        let file = host.dir.path().join("lifeboat.toml");
-        let config = std::fs::read_to_string(&file).unwrap();
-        let more = "\n[sources.app]\nkind = \"postgres\"\nurl = \"env:APP_URL\"\ntenancy = \"schema\"\nschema = \"tenant {site}\"\n\
-            [capture]\nflush = \"1s\"\n[policies.all]\nsites = [\"*\"]\ncapture = true\n";
-        std::fs::write(file, config + more).unwrap();
-        host
-    }
-
-    fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
-        command.args(args).current_dir(self.dir.path()).env_remove("LIFEBOAT_CONFIG").env("APP_URL", &self.url);
-        command
-    }
-
-    /// Waits until the capture has said so often that bases were taken.
-    fn wait_for_bases(&self, times: usize) {
-        let began = Instant::now();
-        loop {
-            let text = std::fs::read_to_string(self.dir.path().join("capture.log")).unwrap();
-            if text.matches("\"taken\":").count() >= times {
-                return;
-            }
-            assert!(began.elapsed() < Duration::from_secs(60), "{times} times: {text}");
-            std::thread::sleep(Duration::from_millis(100));
-        }
-    }
-}
-
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_capture_takes_bases_of_sites_whose_structure_was_changed_once_that_is_over() {
     const TEST: &str = "a_capture_takes_bases_of_sites_whose_structure_was_changed_once_that_is_over";
     let Some(own) = Own::new(TEST).await else { return };
-    let host = Host::new(&own.url);
-    let log = std::fs::File::create(host.dir.path().join("capture.log")).unwrap();
-    let _running = Running(host.command(&["capture", "--json"]).stdout(log).stderr(Stdio::null()).spawn().unwrap());
-    host.wait_for_bases(1);
+    let host = Host::new(&own.url, "tenancy = \"schema\"\nschema = \"tenant {site}\"");
+    let _running = host.start();
+    host.wait_for(TAKEN);
     // A migration in several steps is not disturbed, and one base is taken of it.
     let s = schema(2);
     let slowest = (0..6).map(|step| {
@@ -539,9 +493,9 @@ async fn a_capture_takes_bases_of_sites_whose_structure_was_changed_once_that_is
     });
     assert!(slowest.max().unwrap() < Duration::from_secs(5));
     run_sql(&own.url, &format!("CREATE SCHEMA \"tenant new\"; {}", MAKE.replace(":s", "\"tenant new\""))).unwrap();
-    host.wait_for_bases(2);
+    host.wait_for_times(TAKEN, 2);
     let began = Instant::now();
-    while !host.command(&["points", "new"]).output().unwrap().status.success() {
+    while !host.run(&["points", "new"]).status.success() {
         assert!(began.elapsed() < Duration::from_secs(60), "no base of a site that came");
         std::thread::sleep(Duration::from_millis(300));
     }
@@ -554,7 +508,7 @@ async fn a_capture_takes_bases_of_sites_whose_structure_was_changed_once_that_is
     run_sql(&own.url, &format!("UPDATE {}.users SET name = 'later'", schema(1))).unwrap();
     std::thread::sleep(Duration::from_secs(3));
     for site in ["s2", "new"] {
-        let ran = host.command(&["restore", site, "--at", &at.to_string(), "--yes"]).output().unwrap();
+        let ran = host.run(&["restore", site, "--at", &at.to_string(), "--yes"]);
         assert!(ran.status.success(), "{site}: {}", String::from_utf8_lossy(&ran.stderr));
     }
     assert_eq!(seen(&own, 2), before);
