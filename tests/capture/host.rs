@@ -7,19 +7,32 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A directory with a configuration and a repository.
 pub struct Host {
     dir: tempfile::TempDir,
-    url: String,
+    env: Vec<(String, String)>,
 }
 
 impl Host {
     /// `source`: how its sites are kept apart, as the configuration says it.
     pub fn new(url: &str, source: &str) -> Self {
-        let host = Self { dir: tempfile::tempdir().unwrap(), url: url.to_owned() };
-        assert!(host.run(&["init"]).status.success());
+        Self::initialised(url, source, (&["init"], &[]))
+    }
+
+    /// With a repository elsewhere, and what its server asks for in the environment.
+    pub fn over(url: &str, source: &str, repository: &str, env: &[(&str, &str)]) -> Self {
+        Self::initialised(url, source, (&["init", "--repo", repository], env))
+    }
+
+    fn initialised(url: &str, source: &str, (init, env): (&[&str], &[(&str, &str)])) -> Self {
+        let mut env: Vec<(String, String)> =
+            env.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
+        env.push(("APP_URL".into(), url.into()));
+        let host = Self { dir: tempfile::tempdir().unwrap(), env };
+        let init = host.run(init);
+        assert!(init.status.success(), "{init:?}");
         let mut config = std::fs::OpenOptions::new().append(true).open(host.path("lifeboat.toml")).unwrap();
         let sources = format!(
             "\n[sources.app]\nkind = \"postgres\"\nurl = \"env:APP_URL\"\n{source}\n[capture]\nflush = \"1s\"\n\
@@ -35,7 +48,7 @@ impl Host {
 
     pub fn command(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
-        command.args(args).current_dir(self.dir.path()).env_remove("LIFEBOAT_CONFIG").env("APP_URL", &self.url);
+        command.args(args).current_dir(self.dir.path()).env_remove("LIFEBOAT_CONFIG").envs(self.env.iter().cloned());
         command
     }
 

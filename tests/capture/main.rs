@@ -19,4 +19,5 @@ mod partitions;
 mod proved;
 mod replayed;
 mod restored;
+mod s3;
 mod world;
