@@ -11,6 +11,7 @@ mod host;
 mod incident;
 mod index;
 mod killed;
+mod large;
 mod load;
 mod losses;
 mod moments;

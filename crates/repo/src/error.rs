@@ -48,6 +48,12 @@ impl Error {
     pub(crate) fn of_object(object: impl ToString) -> impl FnOnce(lifeboat_format::Error) -> Self {
         move |source| Self::Object { object: object.to_string(), source }
     }
+
+    /// Whether it is about something that the format has no room for.
+    pub fn is_too_large(&self) -> bool {
+        matches!(self, Self::Object { source, .. } | Self::Format(source)
+            if matches!(source, lifeboat_format::Error::TooLarge { .. }))
+    }
 }
 
 impl Faulty for Error {

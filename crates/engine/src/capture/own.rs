@@ -47,6 +47,17 @@ impl Writer<'_> {
         Some(())
     }
 
+    /// A change that no block can hold: the site is whole again from a base that sees it. Nothing else waits for it.
+    pub(super) fn leave_out(
+        &mut self,
+        place: ChangePlace,
+        site: &SiteId,
+        (table, error): (&str, &lifeboat_repo::Error),
+    ) {
+        tracing::warn!(%site, table, %error, "a change of a row is not in the change log; a new base is taken");
+        self.break_site(place, site.clone());
+    }
+
     fn break_site(&mut self, place: ChangePlace, site: SiteId) {
         self.state.draft.note(place, MOVED.to_owned(), site.as_str().as_bytes().to_vec());
         self.wish(site);

@@ -347,8 +347,8 @@ impl Writer<'_> {
                 continue;
             }
             self.report.changes += 1;
+            let place = ChangePlace { commit: head.commit, sequence };
             if self.state.partly.contains(&table.name) && self.state.partly_told.insert(table.name.clone()) {
-                let place = ChangePlace { commit: head.commit, sequence };
                 self.state.draft.note(place, PARTLY.to_owned(), table.name.clone().into_bytes());
             }
             if let (Some(site), RowChange::Insert { .. }) = (&site, &change)
@@ -360,7 +360,10 @@ impl Writer<'_> {
                 Some(site) => {
                     let is_root = self.is_root(&table.name);
                     self.state.losses.note(site, &change, is_root, head);
-                    self.state.draft.push(site, (head, sequence), &table, &change)?;
+                    match self.state.draft.push(site, (head, sequence), &table, &change) {
+                        Err(error) if error.is_too_large() => self.leave_out(place, site, (&table.name, &error)),
+                        pushed => pushed?,
+                    }
                 }
                 None => {
                     self.report.unrouted += 1;
@@ -369,7 +372,6 @@ impl Writer<'_> {
                 }
             }
             if let Some((left, joined)) = breaks {
-                let place = ChangePlace { commit: head.commit, sequence };
                 let content = format!("{left}\n{joined}").into_bytes();
                 self.state.draft.note(place, MOVED.to_owned(), content);
             }

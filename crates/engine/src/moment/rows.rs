@@ -119,8 +119,8 @@ fn refuse_moved(site: &Site, source: &SourceName, cut: &PartCut) -> Result<(), E
         asked: format!("lsn:{}", cut.scan.cut.till),
         hint: format!(
             "rows of `{source}` came to the site or left it at {at} without a change of their own (with a row they belong to, \
-             or a table was made or written anew): choose a time before it, or one after the next snapshot \
-             (`lifeboat points {}`)",
+             a table was made or written anew, or the change was too large for the log): choose a time before it, or one \
+             after the next snapshot (`lifeboat points {}`)",
             site.id()
         ),
     })

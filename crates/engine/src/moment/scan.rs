@@ -28,7 +28,7 @@ pub(super) struct Scan {
     pub events: Vec<(ChangePlace, TableEvent)>,
     /// Tables whose structure was changed.
     pub altered: Vec<String>,
-    /// Where rows came to the site or left it without a change of their own.
+    /// Where rows came to the site or left it without a change of their own, or one that is not in the log.
     pub moved: Option<Timestamp>,
     /// The site's own tables that were made, and are not followed yet.
     unfollowed: BTreeMap<String, Timestamp>,

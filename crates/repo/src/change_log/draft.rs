@@ -17,6 +17,8 @@ use crate::Error;
 
 /// About what one fact takes, beside its texts.
 const FACT_BYTES: usize = 64;
+/// A change whose site nobody can tell is kept up to this size; a larger one is counted.
+const UNROUTED_BYTES_MAX: usize = 16 << 20;
 /// Tables that are looked for one by one.
 const KNOWN_MAX: usize = 32;
 
@@ -73,7 +75,7 @@ impl SegmentDraft {
         self.open(head).map(|_| ())
     }
 
-    /// A row of one site was changed.
+    /// A row of one site was changed. One that no block can hold ([`Error::is_too_large`]) is left out, and only that.
     pub fn push(
         &mut self,
         site: &SiteId,
@@ -108,6 +110,7 @@ impl SegmentDraft {
     ) -> Result<(), Error> {
         let Unrouted { table, kind, key, change } = unrouted;
         self.open(head)?.unrouted += 1;
+        let change = change.filter(|change| change_bytes(change) <= UNROUTED_BYTES_MAX);
         let known = self.unrouted.tables.iter().position(|known| known == table.as_ref());
         let place = known.unwrap_or_else(|| {
             self.unrouted.tables.push(ChangedTable::clone(table));
