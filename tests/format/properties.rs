@@ -85,6 +85,7 @@ fn snapshot() -> impl Strategy<Value = SnapshotRecord> {
                 logical_bytes: numbers[2],
                 added_bytes: numbers[3],
                 parts,
+                is_scan: numbers[0] % 2 == 1,
                 moment: restore.map(|id| format!("lsn:0/{}", id[0])),
                 restore: restore.map(RestoreId),
             }

@@ -68,6 +68,7 @@ pub fn snapshot() -> SnapshotRecord {
         parts: parts(),
         restore: None,
         moment: Some("2022-04-05T07:38:00Z".to_owned()),
+        is_scan: false,
     }
 }
 

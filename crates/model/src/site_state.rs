@@ -150,6 +150,8 @@ pub enum StateError {
     NotTheOpenRestore(RestoreId),
     #[error("a snapshot taken while a restore is open cannot be good: snapshot=`{0}`")]
     GoodDuringRestore(SnapshotId),
+    #[error("a scan has a site's files alone, and cannot be good: snapshot=`{0}`")]
+    GoodScan(SnapshotId),
     #[error("no such snapshot: snapshot=`{0}`")]
     NoSuchSnapshot(SnapshotId),
     #[error("the snapshot exists already: snapshot=`{0}`")]
@@ -174,6 +176,9 @@ impl SiteState {
             }
             CommitEvent::Marked { snapshot, mark, reason } => {
                 let record = next.snapshot_mut(*snapshot)?;
+                if record.is_scan && *mark != Mark::Incomplete {
+                    return Err(StateError::GoodScan(*snapshot));
+                }
                 record.mark = *mark;
                 record.mark_reason = Some(reason.clone());
             }
@@ -224,6 +229,10 @@ impl SiteState {
         }
         if self.intent.is_some() && snapshot.mark == Mark::Good {
             return Err(StateError::GoodDuringRestore(snapshot.id));
+        }
+        // A reader that does not know of scans must not take one for a whole site.
+        if snapshot.is_scan && snapshot.mark != Mark::Incomplete {
+            return Err(StateError::GoodScan(snapshot.id));
         }
         self.snapshots.push(SnapshotRecord { generation, ..snapshot.clone() });
         self.indexes.extend(index);

@@ -30,6 +30,8 @@ pub struct SnapshotRecord {
     /// For [`Mark::Undo`], where that restore put back a moment that no snapshot is: the moment, as
     /// `PointInTime` prints it.
     pub moment: Option<String>,
+    /// Of files alone, as they were between two snapshots: its other parts were not looked at. Never good.
+    pub is_scan: bool,
 }
 
 /// One part of a snapshot.

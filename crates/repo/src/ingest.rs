@@ -89,6 +89,7 @@ pub struct NewSnapshot {
     pub parent: Option<SnapshotId>,
     pub restore: Option<RestoreId>,
     pub moment: Option<String>,
+    pub is_scan: bool,
     pub parts: Vec<NewPart>,
 }
 

@@ -72,6 +72,7 @@ pub(crate) async fn publish(repository: &Repository, site: &str, files: &[(&str,
         parent: None,
         restore: None,
         moment: None,
+        is_scan: false,
         parts: vec![NewPart { part, entries }],
     };
     let prepared = ingest.finish(&site, new).await.unwrap();

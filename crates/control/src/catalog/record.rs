@@ -25,6 +25,7 @@ struct Record {
     parts: Vec<Part>,
     restore: Option<[u8; 8]>,
     moment: Option<String>,
+    is_scan: bool,
 }
 
 type ObjectBytes = [u8; 16];
@@ -70,6 +71,7 @@ pub(super) fn to_text(record: &SnapshotRecord) -> Option<String> {
         parts: parts?,
         restore: record.restore.map(|id| id.0),
         moment: record.moment.clone(),
+        is_scan: record.is_scan,
     };
     serde_json::to_string(&row).ok()
 }
@@ -95,6 +97,7 @@ pub(super) fn from_text(text: &str) -> Option<SnapshotRecord> {
         parts: parts?,
         restore: row.restore.map(RestoreId),
         moment: row.moment,
+        is_scan: row.is_scan,
     })
 }
 

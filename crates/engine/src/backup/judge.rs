@@ -114,6 +114,7 @@ mod tests {
             parts,
             restore: None,
             moment: None,
+            is_scan: false,
         }
     }
 

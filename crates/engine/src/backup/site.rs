@@ -203,6 +203,7 @@ async fn publish(
         parent,
         restore: None,
         moment: None,
+        is_scan: false,
         parts,
     };
     let prepared = ingest.finish(site, new).await?;

@@ -41,6 +41,7 @@ pub(super) async fn publish(engine: &Engine, source: &PostgresSource, epoch: &Ep
         parent: None,
         restore: None,
         moment: None,
+        is_scan: false,
         parts: vec![NewPart { part, entries: Vec::new() }],
     };
     let prepared = Ingest::start(&site, engine.ingest).await?.finish(&site, new).await?;

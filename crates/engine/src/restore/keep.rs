@@ -77,6 +77,7 @@ pub(super) async fn keep_undo(
         parent: Some(facts.record.id),
         restore: Some(intent.restore),
         moment: facts.replayed.as_ref().map(|replayed| replayed.moment.to_string()),
+        is_scan: false,
         parts: kept,
     };
     let prepared = ingest.finish(&facts.site, new).await?;

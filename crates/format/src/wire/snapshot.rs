@@ -30,6 +30,7 @@ wire_map!(SnapshotRecord {
     12: parts,
     13: restore,
     14: moment,
+    15: is_scan,
 });
 wire_map!(ManifestRef { 0: id, 1: len, 2: head_offset, 3: head_len });
 wire_map!(PartRecord { 0: source, 1: kind, 2: status, 3: entries, 4: logical_bytes, 5: cut_from, 6: cut_till });

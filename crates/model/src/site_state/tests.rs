@@ -21,6 +21,7 @@ fn snapshot(number: u8, mark: Mark, cut_till: i64) -> CommitEvent {
         parts: Vec::new(),
         restore: None,
         moment: None,
+        is_scan: false,
     };
     CommitEvent::Published { snapshot: Box::new(record), index: None }
 }
@@ -81,6 +82,24 @@ fn a_snapshot_during_a_restore_is_never_good() {
     assert_eq!(during(Mark::Good), Err(StateError::GoodDuringRestore(SnapshotId([1; 8]))));
     assert!(during(Mark::Incomplete).is_ok());
     assert!(during(Mark::Undo).is_ok());
+}
+
+#[test]
+fn a_scan_is_never_good_whatever_anybody_thinks_of_it() {
+    let scan = |mark| match snapshot(1, mark, 10) {
+        CommitEvent::Published { snapshot, index } => {
+            CommitEvent::Published { snapshot: Box::new(SnapshotRecord { is_scan: true, ..*snapshot }), index }
+        }
+        other => other,
+    };
+    let bad = StateError::GoodScan(SnapshotId([1; 8]));
+    for mark in [Mark::Good, Mark::Suspect, Mark::Undo] {
+        assert_eq!(apply_all(&[scan(mark)]), Err(bad.clone()));
+        let marked = CommitEvent::Marked { snapshot: SnapshotId([1; 8]), mark, reason: "x".into() };
+        assert_eq!(apply_all(&[scan(Mark::Incomplete), marked]), Err(bad.clone()));
+    }
+    let state = apply_all(&[snapshot(2, Mark::Good, 5), scan(Mark::Incomplete)]);
+    assert_eq!(state.map(|state| state.latest().map(|latest| latest.id)), Ok(Some(SnapshotId([2; 8]))));
 }
 
 #[test]

@@ -102,6 +102,7 @@ async fn write_manifest(
         parts: records,
         restore: new.restore,
         moment: new.moment,
+        is_scan: new.is_scan,
     })
 }
 
