@@ -27,6 +27,7 @@ mod staging;
 mod switch;
 mod target;
 mod walk;
+mod watch;
 mod wipe;
 mod xattr;
 
@@ -36,3 +37,4 @@ pub use plan::{MergePlan, Scope, plan_merge};
 pub use reader::FilesSource;
 pub use staged::{LiveFile, StagedFile};
 pub use target::FilesTarget;
+pub use watch::{Hint, Watch};
