@@ -9,3 +9,4 @@ mod later;
 mod order;
 mod requests;
 mod restore;
+mod scans;

@@ -18,9 +18,11 @@ mod judge;
 mod line;
 mod probe;
 mod read;
+mod scan;
 mod site;
 
 pub(crate) use read::{Parent, PartIngest};
+pub(crate) use scan::{ScanMemory, Scanned, scan_sites};
 
 use line::{Place, in_line};
 use site::back_up_site;
@@ -122,7 +124,7 @@ fn back_up_sites(
 }
 
 /// The newest run, by the remembered number where there is one.
-async fn last_run(engine: &Engine) -> Result<Option<Run>, Error> {
+pub(crate) async fn last_run(engine: &Engine) -> Result<Option<Run>, Error> {
     if let Some(number) = engine.memory.newest_run() {
         match engine.repository.run(number).await {
             Ok(run) => return Ok(Some(run)),

@@ -89,27 +89,30 @@ impl Fleet {
     ///
     /// `accept_loss`: the operator says that the loss is meant.
     pub fn look(&self, last: &BTreeMap<SourceName, RunSource>, accept_loss: bool) -> Vec<SourceHealth> {
-        self.sources
-            .iter()
-            .map(|source| {
-                let source = source.as_source();
-                let (name, kind) = (source.name().clone(), source.kind());
-                match source.discover() {
-                    Err(error) => {
-                        let hint = error.hint().unwrap_or_default();
-                        let failure = Some((error.to_string(), hint));
-                        SourceHealth { source: name, kind, sites: Vec::new(), root: None, unnamed: Vec::new(), failure }
-                    }
-                    Ok(found) => {
-                        let failure = last.get(&name).filter(|_| !accept_loss).and_then(|last| judge(last, &found));
-                        // In a directory anything may lie about; in a table each id is a customer.
-                        let unnamed = if kind == SourceKind::Postgres { found.left_out } else { Vec::new() };
-                        let (sites, root) = (found.sites, Some(found.root));
-                        SourceHealth { source: name, kind, sites, root, unnamed, failure }
-                    }
-                }
-            })
-            .collect()
+        self.sources.iter().map(|source| look_at(source.as_source(), last, accept_loss)).collect()
+    }
+
+    /// The same of one source.
+    pub(crate) fn look_at(&self, name: &SourceName, last: &BTreeMap<SourceName, RunSource>) -> Option<SourceHealth> {
+        self.source(name).map(|source| look_at(source.as_source(), last, false))
+    }
+}
+
+fn look_at(source: &dyn Source, last: &BTreeMap<SourceName, RunSource>, accept_loss: bool) -> SourceHealth {
+    let (name, kind) = (source.name().clone(), source.kind());
+    match source.discover() {
+        Err(error) => {
+            let hint = error.hint().unwrap_or_default();
+            let failure = Some((error.to_string(), hint));
+            SourceHealth { source: name, kind, sites: Vec::new(), root: None, unnamed: Vec::new(), failure }
+        }
+        Ok(found) => {
+            let failure = last.get(&name).filter(|_| !accept_loss).and_then(|last| judge(last, &found));
+            // In a directory anything may lie about; in a table each id is a customer.
+            let unnamed = if kind == SourceKind::Postgres { found.left_out } else { Vec::new() };
+            let (sites, root) = (found.sites, Some(found.root));
+            SourceHealth { source: name, kind, sites, root, unnamed, failure }
+        }
     }
 }
 

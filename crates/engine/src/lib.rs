@@ -21,6 +21,7 @@ mod moment;
 mod points;
 mod process;
 mod restore;
+mod scanner;
 
 pub use backup::{BackupReport, BackupRequest, SiteBackup, SiteOutcome, backup};
 pub use bases::{CapturedPart, EpochSeen, Window, epochs, has_base, newest_epoch, sites_without_base, windows};
@@ -49,3 +50,4 @@ pub use restore::{
     Approval, Change, Conflict, Only, PartPlan, Planned, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget,
     RowsCounted, RowsLimit, find_undo, plan_restore, restore,
 };
+pub use scanner::{ScanReport, ScanRequest, Scanner};

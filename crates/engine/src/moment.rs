@@ -20,7 +20,7 @@ use crate::{Engine, Error, choose_point};
 pub(crate) mod base;
 mod cut;
 mod database;
-mod files;
+pub(crate) mod files;
 mod locate;
 mod log;
 mod pages;
@@ -30,7 +30,7 @@ mod scan;
 mod structure;
 mod without;
 
-use locate::Located;
+use locate::{Located, PartCut};
 
 pub use cut::Moment;
 pub use pages::{FileVersion, ReplayedFile, replay_pages};
@@ -95,20 +95,30 @@ pub(crate) async fn open_point(engine: &Engine, id: &SiteId, at: &PointInTime) -
         conflicts: Vec::new(),
         unscanned: Vec::new(),
     };
+    let at = located.at;
+    // The time that the oldest row is as of: it must find its file.
+    let mut rows_from = at;
     for (source, cut) in &located.cuts {
         rows::replace_part(engine, &site, (source, cut), &mut manifest, &mut replayed).await?;
+        rows_from = rows_from.min(rows_from_of(cut, at));
     }
-    for number in 0..manifest.head().parts.len() {
-        match manifest.head().parts[number].record.kind {
-            SourceKind::Files => {
-                files::replace_part(&site, (&record, located.at), number, &mut manifest, &mut replayed).await?;
-            }
+    let kinds: Vec<_> = manifest.head().parts.iter().map(|part| part.record.kind).enumerate().collect();
+    for (number, kind) in &kinds {
+        let part = &manifest.head().parts[*number].record;
+        match kind {
             SourceKind::Sqlite => {
-                let place = (located.at, number);
-                database::replace_part(engine, &site, place, &mut manifest, &mut replayed).await?;
+                let from = database::replace_part(engine, &site, (at, *number), &mut manifest, &mut replayed).await?;
+                rows_from = rows_from.min(from.saturating_sub(files::ROWS_LAG));
             }
-            SourceKind::Postgres => {} // done, where it was captured
+            SourceKind::Postgres if !located.cuts.contains_key(&part.source) => {
+                rows_from = rows_from.min(part.cut_from)
+            }
+            SourceKind::Postgres | SourceKind::Files => {}
         }
+    }
+    for (number, _) in kinds.iter().filter(|(_, kind)| *kind == SourceKind::Files) {
+        let moment = files::Moment { base: record.id, rows_from, at };
+        files::replace_part(&site, moment, *number, &mut manifest, &mut replayed).await?;
     }
     Ok(OpenPoint { site, record, manifest, at: located.at, replayed: Some(replayed) })
 }
@@ -116,6 +126,15 @@ pub(crate) async fn open_point(engine: &Engine, id: &SiteId, at: &PointInTime) -
 /// Whether changes may go on top of a snapshot: one that shrank still is what the site was.
 fn is_base(record: &SnapshotRecord) -> bool {
     matches!(record.mark, Mark::Good | Mark::Suspect)
+}
+
+/// The time that the oldest rows of a captured part are as of.
+fn rows_from_of(cut: &PartCut, at: Timestamp) -> Timestamp {
+    match cut.partly().is_empty() {
+        true => at.saturating_sub(files::ROWS_LAG),
+        // Tables that are in the log only in part are as the base has them.
+        false => cut.base.manifest.head().parts[cut.base.part].record.cut_from.min(at),
+    }
 }
 
 /// The snapshot that parts are from which no change log has.

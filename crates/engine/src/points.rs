@@ -29,7 +29,7 @@ pub fn choose_point<'s>(state: &'s SiteState, at: &PointInTime) -> Result<&'s Sn
         PointInTime::Latest => state.latest().ok_or_else(|| Error::NoPoint {
             site: site.clone(),
             asked: "latest".into(),
-            hint: match state.snapshots.iter().rev().find(|record| record.mark != Mark::Undo) {
+            hint: match state.snapshots.iter().rev().find(|record| record.mark != Mark::Undo && !record.is_scan) {
                 Some(record) => format!(
                     "no point of this site is good; the newest one can be asked for by name: --at snapshot:{}",
                     record.id

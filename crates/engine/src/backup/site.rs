@@ -176,7 +176,7 @@ async fn read_site<'a>(
 
 /// About how many bytes of memory a site needs until it is published: its entries, and content that
 /// may be on its way to the store.
-fn weight(parts: &[NewPart]) -> u64 {
+pub(super) fn weight(parts: &[NewPart]) -> u64 {
     const ENTRY_BYTES: u64 = 512;
     let entries = parts.iter().flat_map(|part| &part.entries);
     let bytes = entries.map(|(entry, content)| match content {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 
 use lifeboat_model::{
-    Entry, EntryKind, EntryMetadata, EntryPath, EpochId, FileTime, Lsn, PartStatus, SourceName, Timestamp,
+    Entry, EntryKind, EntryMetadata, EntryPath, EpochId, FileTime, Lsn, PartRecord, PartStatus, SourceName, Timestamp,
 };
 use lifeboat_repo::{LocalPackWriter, Manifest, Site};
 
@@ -27,20 +27,20 @@ pub(super) async fn epoch_at(engine: &Engine, source: &SourceName, at: Timestamp
     Ok(None)
 }
 
-/// Puts one part of a snapshot's manifest to the moment.
+/// Puts one part of a snapshot's manifest to the moment; gives the time that it is known to be as of.
 pub(super) async fn replace_part(
     engine: &Engine,
     site: &Site,
     (at, number): (Timestamp, usize),
     manifest: &mut Manifest,
     replayed: &mut Replayed,
-) -> Result<(), Error> {
+) -> Result<Timestamp, Error> {
     let source = manifest.head().parts[number].record.source.clone();
     let mut note = |text: String| replayed.notes.push((source.clone(), text));
     let Some(epoch) = epoch_at(engine, &source, at).await? else {
-        let taken = manifest.head().parts[number].record.cut_till;
-        note(format!("the database is as it was at {taken}: it was not captured at the moment"));
-        return Ok(());
+        let PartRecord { cut_from, cut_till, .. } = manifest.head().parts[number].record;
+        note(format!("the database is as it was at {cut_till}: it was not captured at the moment"));
+        return Ok(cut_from);
     };
     let file = lifeboat_source::unnamed_file()?;
     // It reads snapshots as whoever asked for this moment reads them: the future is within itself.
@@ -71,7 +71,7 @@ pub(super) async fn replace_part(
     manifest.replace_part(number, status, entries);
     let till = found.version.map_or(Lsn(0), |version| version.position);
     replayed.parts.push(ReplayedPart { source, base: found.base, epoch, till, changes: found.versions });
-    Ok(())
+    Ok(found.known_till.min(at))
 }
 
 fn copy(file: &File, size: u64, pack: &mut LocalPackWriter) -> Result<(), Error> {

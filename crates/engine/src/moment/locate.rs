@@ -60,6 +60,7 @@ pub(super) async fn locate(engine: &Engine, site: &Site, at: &PointInTime) -> Re
     if let PointInTime::Time(time) = at {
         let cuts = cut_at_time(engine, site, logs, *time).await?;
         let is_captured = !cuts.is_empty() || is_file_captured(engine, site, *time).await?;
+        let is_captured = is_captured || super::files::are_all_scanned(site, *time);
         return Ok(is_captured.then(|| Located { at: *time, moment: at.clone(), cuts }));
     }
     let Found { log, epoch, wanted } = find(site.id(), &logs, at).await?;
