@@ -85,10 +85,13 @@ impl Config {
         root.finish()?;
         overlap::resolve(&document, &repository, &mut sources)?;
         let mut config = Self { path: path.to_owned(), repository, sources, hooks, capture, policy, policies, notes };
-        let can_be_captured = |source: &SourceConfig| source.can_be_captured() || source.has_pages();
+        let is_scanned = capture.scan.is_some();
+        let can_be_captured = |source: &SourceConfig| {
+            source.can_be_captured() || source.has_pages() || (source.has_files() && is_scanned)
+        };
         if config.wants_capture() && !config.sources.iter().any(can_be_captured) {
-            let note = "no source can be captured, snapshots only: PostgreSQL with tenancy = \"column\" or \"schema\" and SQLite are, in \
-                        this version: key=`policy.capture`";
+            let note = "no source can be captured, snapshots only: PostgreSQL with tenancy = \"column\" or \"schema\", SQLite and \
+                        files are, in this version: key=`policy.capture`";
             config.notes.push(note.into());
         }
         Ok(config)
@@ -115,6 +118,12 @@ impl Config {
     pub fn captured_files(&self) -> impl Iterator<Item = &SourceConfig> {
         let wanted = self.wants_capture();
         self.sources.iter().filter(move |source| wanted && source.has_pages())
+    }
+
+    /// The same of sources of files, where they are scanned at all.
+    pub fn scanned(&self) -> impl Iterator<Item = &SourceConfig> {
+        let wanted = self.wants_capture() && self.capture.scan.is_some();
+        self.sources.iter().filter(move |source| wanted && source.has_files())
     }
 
     /// What a path belongs to, when it lies where a source, the repository or the catalog is.

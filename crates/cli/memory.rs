@@ -124,7 +124,8 @@ pub fn run_seen(run: &Run, repository: &Repository) -> RunSeen {
 
 /// What a listing says of a site.
 pub fn summary(state: &SiteState) -> SiteSummary {
-    let count = |mark: Mark| state.snapshots.iter().filter(|record| record.mark == mark).count() as u64;
+    let snapshots = || state.snapshots.iter().filter(|record| !record.is_scan);
+    let count = |mark: Mark| snapshots().filter(|record| record.mark == mark).count() as u64;
     let latest = state.latest();
     SiteSummary {
         latest: latest.map(|record| record.id),

@@ -90,6 +90,7 @@ pub fn snapshot(record: &SnapshotRecord) -> Value {
         "cut_from": record.cut_from.to_string(),
         "mark": mark(record.mark),
         "mark_reason": record.mark_reason,
+        "scan": record.is_scan,
         "state": state(record.state),
         "entries": record.entries,
         "bytes": record.logical_bytes,

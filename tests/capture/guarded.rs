@@ -40,9 +40,11 @@ impl Running {
             requests: vec![CaptureRequest { flush_every: Duration::from_millis(200), ..CaptureRequest::of(app()) }],
             slot_limit_bytes,
             open_index: Box::new(move |_| Ok(index.open())),
+            scans: Vec::new(),
+            note_scan: Box::new(|_, _| ()),
             tell: Box::new(move |_: &SourceName, news| tells.lock().unwrap().push(news)),
         };
-        let task = tokio::spawn(async move { capturing.go_on().await.0 });
+        let task = tokio::spawn(async move { capturing.go_on().await.rows });
         Self { engine, faults, told, task }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::ConfigError;
-use super::reader::Table;
+use super::reader::{Field, Table};
 use super::values;
 
 /// How changes are followed.
@@ -14,17 +14,29 @@ pub struct CaptureConfig {
     pub flush_bytes: u64,
     /// Log that a server may keep for us; beyond it the slot is given up.
     pub slot_limit_bytes: u64,
+    /// How often sources of files are scanned; `None`: never.
+    pub scan: Option<Duration>,
+    /// Let the kernel hint at which sites changed.
+    pub watch: bool,
 }
 
 impl Default for CaptureConfig {
     fn default() -> Self {
-        Self { flush: Duration::from_secs(5), flush_bytes: 8 << 20, slot_limit_bytes: 16 << 30 }
+        Self {
+            flush: Duration::from_secs(5),
+            flush_bytes: 8 << 20,
+            slot_limit_bytes: 16 << 30,
+            scan: Some(Duration::from_secs(300)),
+            watch: true,
+        }
     }
 }
 
 /// A segment is held in memory until it is sealed.
 const FLUSH_BYTES_MAX: u64 = 256 << 20;
 const FLUSH_MAX: Duration = Duration::from_secs(3_600);
+/// Beyond it the nightly backup says as much.
+const SCAN_MAX: Duration = Duration::from_secs(86_400);
 
 pub(super) fn read(root: &mut Table<'_, '_>) -> Result<CaptureConfig, ConfigError> {
     let mut capture = CaptureConfig::default();
@@ -50,6 +62,26 @@ pub(super) fn read(root: &mut Table<'_, '_>) -> Result<CaptureConfig, ConfigErro
     if let Some(field) = table.take("slot_limit") {
         capture.slot_limit_bytes = values::size(&field, "16GiB")?;
     }
+    if let Some(field) = table.take("scan") {
+        capture.scan = scan(&field)?;
+    }
+    if let Some(field) = table.take("watch") {
+        capture.watch = field.flag()?;
+    }
     table.finish()?;
     Ok(capture)
+}
+
+fn scan(field: &Field<'_, '_>) -> Result<Option<Duration>, ConfigError> {
+    if matches!(field.text("a duration, or \"off\"", "\"5m\"")?, "off" | "0") {
+        return Ok(None);
+    }
+    let every = values::duration(field, "5m")?;
+    if every > SCAN_MAX {
+        return Err(field.error(
+            format!("files are scanned between two nights, or not at all: key=`{}`", field.key),
+            "at most 1d, for example `scan = \"5m\"`; \"off\" for never",
+        ));
+    }
+    Ok(Some(every))
 }

@@ -81,6 +81,11 @@ impl SourceConfig {
         matches!(&self.settings, SourceSettings::Sqlite(_))
     }
 
+    /// Whether it is scanned between two backups.
+    pub fn has_files(&self) -> bool {
+        matches!(&self.settings, SourceSettings::Files(_))
+    }
+
     /// Where it is, for people: the path, or the place of the connection URL.
     pub fn place(&self) -> String {
         match &self.settings {

@@ -344,6 +344,30 @@ fn a_whole_file_means_what_it_says() {
 }
 
 #[test]
+fn files_are_scanned_every_five_minutes_unless_it_is_off_or_nobody_asks() {
+    let files = "[sources.files]\nkind = \"files\"\npath = \"/srv/{site}/files\"\n";
+    let check = |capture: bool, settings: &str, want: Option<u64>| {
+        let text = format!("{files}[policy]\ncapture = {capture}\n[capture]\n{settings}");
+        let config = with_repository(&text).unwrap();
+        let every = config.scanned().next().and(config.capture.scan).map(|every| every.as_secs());
+        assert_eq!(every, want, "{text}");
+        assert_eq!(config.notes.is_empty(), want.is_some() || !capture, "{:?}", config.notes);
+    };
+    check(true, "", Some(300));
+    check(true, "scan = \"1h\"\n", Some(3600));
+    check(true, "scan = \"off\"\n", None);
+    check(true, "scan = \"0\"\n", None);
+    check(false, "", None);
+    assert!(!with_repository("[capture]\nwatch = false\n").unwrap().capture.watch);
+    refused(
+        with_repository("[capture]\nscan = \"2d\"\n"),
+        5,
+        "files are scanned between two nights, or not at all: key=`capture.scan`",
+        "at most 1d, for example `scan = \"5m\"`; \"off\" for never",
+    );
+}
+
+#[test]
 fn a_database_inside_a_tree_is_left_out_of_the_files() {
     let source =
         |name: &str, kind: &str, path: &str| format!("[sources.{name}]\nkind = \"{kind}\"\npath = \"{path}\"\n");

@@ -7,9 +7,10 @@ mod tell;
 
 use std::sync::Arc;
 
-use lifeboat_control::capturing::{BasesTaken, Capturing, PagesEnd, SourceEnd};
+use lifeboat_control::ScanNote;
+use lifeboat_control::capturing::{Capturing, Ends, PagesEnd, ScanEnd, SourceEnd};
 use lifeboat_control::pages::PagesFile;
-use lifeboat_engine::{CaptureIndex, CaptureRequest, PageIndex, PagesRequest};
+use lifeboat_engine::{CaptureIndex, CaptureRequest, PageIndex, PagesRequest, ScanRequest};
 use lifeboat_model::{Faulty, SourceName, worst_exit_code};
 use serde_json::json;
 
@@ -30,18 +31,15 @@ pub fn run(args: &CaptureArgs, context: &Context) -> Result<Outcome, CliError> {
         super::key::warn_unproven(&open.engine.repository, &context.output).await;
         let Open { config, engine, bars, memory: _memory } = open;
         let capturing = capturing(&config, Arc::new(engine), (&sources, args.until_caught_up), context);
-        let (ends, files, taken) = match args.until_caught_up {
+        let ends = match args.until_caught_up {
             true => capturing.catch_up().await,
-            false => {
-                let (ends, files) = capturing.go_on().await;
-                (ends, files, None)
-            }
+            false => capturing.go_on().await,
         };
         bars.clear();
         if args.until_caught_up {
             context.cancel.check()?;
         }
-        Ok(outcome(ends, files, taken.as_ref(), context))
+        Ok(outcome(ends, context))
     })
 }
 
@@ -50,15 +48,24 @@ fn chosen(args: &CaptureArgs, config: &Config) -> Result<Vec<SourceName>, CliErr
     for name in &args.sources {
         match config.source(name) {
             None => return Err(super::sources::unknown(name, config)),
-            Some(source) if !source.can_be_captured() && !source.has_pages() => {
+            Some(source) if source.has_files() && config.capture.scan.is_none() => {
+                return Err(CliError::usage(format!("files are not scanned, says the configuration: source=`{name}`"))
+                    .with_hint("write scan = \"5m\" in [capture]"));
+            }
+            Some(source) if !source.can_be_captured() && !source.has_pages() && !source.has_files() => {
                 return Err(CliError::usage(format!("changes of this source are not captured in this version: source=`{name}`"))
-                    .with_hint("PostgreSQL with tenancy = \"column\" or \"schema\" and SQLite are; back the others up as often as you can afford to lose"));
+                    .with_hint("PostgreSQL with tenancy = \"column\" or \"schema\", SQLite and files are; back the others up as often as you can afford to lose"));
             }
             Some(_) => {}
         }
     }
     let mut chosen: Vec<SourceName> = match args.sources.is_empty() {
-        true => config.captured().chain(config.captured_files()).map(|source| source.name.clone()).collect(),
+        true => config
+            .captured()
+            .chain(config.captured_files())
+            .chain(config.scanned())
+            .map(|source| source.name.clone())
+            .collect(),
         false => args.sources.clone(),
     };
     chosen.sort();
@@ -66,7 +73,7 @@ fn chosen(args: &CaptureArgs, config: &Config) -> Result<Vec<SourceName>, CliErr
     if chosen.is_empty() {
         let error = CliError::usage("there is nothing to capture: no policy asks for it, or no source can be captured");
         return Err(error.with_hint(
-            "write capture = true in [policy], for a source of kind \"postgres\" with tenancy = \"column\" or \"schema\", or of kind \"sqlite\"; or name one: --source NAME",
+            "write capture = true in [policy], for a source of kind \"postgres\" with tenancy = \"column\" or \"schema\", \"sqlite\" or \"files\"; or name one: --source NAME",
         ));
     }
     Ok(chosen)
@@ -91,9 +98,18 @@ fn capturing(
         flush_every: settings.flush,
         flush_bytes: usize::try_from(settings.flush_bytes).unwrap_or(usize::MAX),
     };
-    let has_pages = |source: &&SourceName| config.source(source).is_some_and(SourceConfig::has_pages);
-    let of_rows = sources.iter().filter(|source| !has_pages(source));
-    let of_files = sources.iter().filter(has_pages);
+    let scan = |source: &SourceName| ScanRequest {
+        source: source.clone(),
+        every: settings.scan.unwrap_or(ScanRequest::EVERY),
+        walk_all_every: ScanRequest::WALK_ALL_EVERY,
+        // What ends after one round needs no hints.
+        watches: settings.watch && !until_caught_up,
+    };
+    let of = |is_of: fn(&SourceConfig) -> bool| {
+        sources.iter().filter(move |source| config.source(source).is_some_and(is_of))
+    };
+    let of_rows = of(SourceConfig::can_be_captured);
+    let (of_files, of_scans) = (of(SourceConfig::has_pages), of(SourceConfig::has_files));
     let (catalog, id) = (config.repository.catalog.clone(), engine.repository.config().repository.0);
     let open_pages = move |source: &SourceName| {
         let opened = PagesFile::open(&catalog, source, id).map_err(|error| lifeboat_engine::Error::Conflict {
@@ -101,6 +117,12 @@ fn capturing(
             hint: error.hint().unwrap_or_default(),
         })?;
         Ok(Box::new(opened) as Box<dyn PageIndex>)
+    };
+    let noted = config.repository.catalog.clone();
+    let note_scan = move |source: &SourceName, note: &ScanNote| {
+        if let Err(error) = note.write(&noted, source, id) {
+            tracing::warn!(%error, %source, "`lifeboat status` will not know of this scan");
+        }
     };
     let (catalog, repository) = (config.repository.catalog.clone(), engine.repository.clone());
     let open_index = move |source: &SourceName| {
@@ -111,16 +133,18 @@ fn capturing(
         engine,
         requests: of_rows.map(request).collect(),
         files: of_files.map(pages).collect(),
+        scans: of_scans.map(scan).collect(),
         slot_limit_bytes: settings.slot_limit_bytes,
         open_index: Box::new(open_index),
         open_pages: Box::new(open_pages),
+        note_scan: Box::new(note_scan),
         tell: tell::to(context.output.clone(), context.global.verbose > 0, settings.slot_limit_bytes),
     }
 }
 
-fn outcome(ends: Vec<SourceEnd>, files: Vec<PagesEnd>, taken: Option<&BasesTaken>, context: &Context) -> Outcome {
+fn outcome(ends: Ends, context: &Context) -> Outcome {
     let (mut failed, mut sources) = (Vec::new(), Vec::new());
-    for SourceEnd { source, report, error } in ends {
+    for SourceEnd { source, report, error } in ends.rows {
         if let Some(error) = error {
             let error = CliError::of(&error);
             let message = format!("{source}: {}", error.message);
@@ -150,10 +174,13 @@ fn outcome(ends: Vec<SourceEnd>, files: Vec<PagesEnd>, taken: Option<&BasesTaken
             "complete_till": report.complete_till.to_string(),
         }));
     }
-    for end in files {
+    for end in ends.files {
         files_outcome(end, (&mut failed, &mut sources), context);
     }
-    if let Some(taken) = taken {
+    for end in ends.scans {
+        scans_outcome(end, (&mut failed, &mut sources), context);
+    }
+    if let Some(taken) = &ends.bases {
         failed.extend(taken.failed.iter().map(|(site, reason)| Failed {
             site: Some(site.to_string()),
             message: format!("it has no base, so that its changes lead nowhere yet: {reason}"),
@@ -168,7 +195,7 @@ fn outcome(ends: Vec<SourceEnd>, files: Vec<PagesEnd>, taken: Option<&BasesTaken
         }));
     }
     let worst = worst_exit_code(failed.iter().map(|failed| failed.exit_code));
-    let bases = taken.map_or(0, |taken| taken.good);
+    let bases = ends.bases.map_or(0, |taken| taken.good);
     Outcome { exit_code: worst, failed, ..Outcome::ok() }.with("sources", sources).with("bases", bases)
 }
 
@@ -202,4 +229,24 @@ fn files_outcome(end: PagesEnd, (failed, sources): (&mut Vec<Failed>, &mut Vec<s
         "page_bytes": report.page_bytes,
         "segments": report.segments,
     }));
+}
+
+fn scans_outcome(end: ScanEnd, (failed, sources): (&mut Vec<Failed>, &mut Vec<serde_json::Value>), context: &Context) {
+    let ScanEnd { source, rounds, published, failed: sites, error } = end;
+    if let Some(error) = error {
+        let error = CliError::of(&error);
+        let message = format!("{source}: {}", error.message);
+        failed.push(Failed { site: None, message, hint: error.hint.clone(), exit_code: error.exit_code() });
+    }
+    if rounds == 0 {
+        return;
+    }
+    context.output.line(format!("{source}: {} scans published", count(published)));
+    failed.extend(sites.into_iter().map(|(site, reason)| Failed {
+        site: Some(site.to_string()),
+        message: format!("its files could not be scanned: source=`{source}`, {reason}"),
+        hint: None,
+        exit_code: PARTLY,
+    }));
+    sources.push(json!({ "source": source.as_str(), "rounds": rounds, "scans": published }));
 }

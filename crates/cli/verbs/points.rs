@@ -1,7 +1,7 @@
 //! `lifeboat points SITE`: every point the site can be put back to, oldest first, and from when to when its captured
 //! parts can be put back to any moment.
 
-use lifeboat_engine::{CapturedPart, Window, points, windows};
+use lifeboat_engine::{CapturedPart, Point, Window, points, windows};
 use lifeboat_model::{Mark, RunOutcome, SourceName, Timestamp};
 use serde_json::json;
 
@@ -32,23 +32,22 @@ pub fn run(args: &PointsArgs, context: &Context) -> Result<Outcome, CliError> {
             ("NOTE", Align::Left),
         ]);
         for point in &found {
-            let record = &point.snapshot;
-            let mut object = words::snapshot(record);
+            let mut object = words::snapshot(&point.snapshot);
             object["unchanged_till"] = point.unchanged_till.map(|till| till.to_string()).into();
             output.event("point", object);
-            let note = match (record.mark, record.restore, point.unchanged_till) {
-                (Mark::Undo, Some(restore), _) => format!("undoes restore {restore}"),
-                (Mark::Good, _, Some(till)) => format!("unchanged till {till}"),
-                _ => record.mark_reason.clone().unwrap_or_default(),
-            };
+        }
+        let tells_all = context.global.verbose > 0;
+        for run in found.chunk_by(|a, b| !tells_all && a.snapshot.is_scan && b.snapshot.is_scan) {
+            let Some(point) = run.last() else { continue };
+            let record = &point.snapshot;
             table.row([
                 record.id.to_string(),
                 record.cut_till.to_string(),
                 ago(record.cut_till, now),
-                words::mark(record.mark).to_owned(),
+                if record.is_scan { "scan".into() } else { words::mark(record.mark).to_owned() },
                 words::state(record.state).to_owned(),
                 bytes(record.logical_bytes),
-                note,
+                note(point, run),
             ]);
         }
         if found.is_empty() {
@@ -63,17 +62,36 @@ pub fn run(args: &PointsArgs, context: &Context) -> Result<Outcome, CliError> {
         for hold in &site.state().holds {
             output.line(format!("held since {}: {}: {}", hold.placed_at, words::hold(hold.reason), hold.note));
         }
+        let scans = found.iter().filter(|point| point.snapshot.is_scan).count();
         let good = found.iter().filter(|point| point.snapshot.mark == Mark::Good);
         let oldest = good.clone().map(|point| point.snapshot.cut_till).min();
         let newest = good.map(|point| point.unchanged_till.unwrap_or(point.snapshot.cut_till)).max();
         let text = |time: Option<Timestamp>| time.map(|time| time.to_string());
         Ok(Outcome::ok()
             .with("site", args.site.as_str())
-            .with("points", found.len())
+            .with("points", found.len() - scans)
+            .with("scans", scans)
             .with("oldest", text(oldest))
             .with("newest", text(newest))
             .with("captured_till", text(restorable)))
     })
+}
+
+/// What else there is to say of a point; a run of scans is told by its last one.
+fn note(point: &Point, run: &[Point]) -> String {
+    let record = &point.snapshot;
+    match (record.mark, record.restore, point.unchanged_till) {
+        _ if record.is_scan => {
+            let sources: Vec<&str> = record.parts.iter().map(|part| part.source.as_str()).collect();
+            let first = run.first().map(|first| first.snapshot.cut_till).filter(|_| run.len() > 1);
+            let more =
+                first.map_or_else(String::new, |first| format!(", the last of {} since {first} (-v)", run.len()));
+            format!("files of {} alone{more}", sources.join(", "))
+        }
+        (Mark::Undo, Some(restore), _) => format!("undoes restore {restore}"),
+        (Mark::Good, _, Some(till)) => format!("unchanged till {till}"),
+        _ => record.mark_reason.clone().unwrap_or_default(),
+    }
 }
 
 /// From when to when a captured part can be put back to any moment, and why not in between.

@@ -5,6 +5,7 @@
 //!
 //! It looks, and changes nothing.
 
+mod scans;
 mod sources;
 
 use std::time::Duration;
@@ -35,6 +36,7 @@ pub fn run(args: &StatusArgs, context: &Context) -> Result<Outcome, CliError> {
         super::key::warn_unproven(&open.engine.repository, &context.output).await;
         let now = Timestamp::now();
         let sources = sources::all(&open, now).await?;
+        let scans = scans::all(&open, now);
         let known = Known::gather(&open, context).await?;
         let asked = known.sites().into_iter().map(async |site| {
             let line = line_of(site, &known, &open).await?;
@@ -51,8 +53,11 @@ pub fn run(args: &StatusArgs, context: &Context) -> Result<Outcome, CliError> {
             }
         }
         sources::tell(&sources, now, &context.output);
+        scans::tell(&scans, now, &context.output);
         tell_sites(&sites, args.all, now, &context.output);
-        Ok(outcome(&sources, &sites, known.has_failed_source, failed))
+        let unscanned = scans.iter().filter(|scan| scan.problem.is_some()).count();
+        let has_trouble = known.has_failed_source || unscanned > 0;
+        Ok(outcome(&sources, &sites, has_trouble, failed).with("unscanned", unscanned))
     })
 }
 
@@ -157,12 +162,12 @@ fn tell_sites(sites: &[SiteStatus], tells_all: bool, now: Timestamp, output: &Ou
     });
 }
 
-fn outcome(sources: &[SourceStatus], sites: &[SiteStatus], has_failed_source: bool, failed: Vec<Failed>) -> Outcome {
+fn outcome(sources: &[SourceStatus], sites: &[SiteStatus], has_trouble: bool, failed: Vec<Failed>) -> Outcome {
     let now = Timestamp::now();
     let late = sites.iter().filter(|site| site.is_breached(now) && site.is_late(now)).count();
     let without_base = sites.iter().filter(|site| !site.without_base.is_empty()).count();
     let troubled = sources.iter().filter(|source| !source.problems.is_empty()).count();
-    let is_breached = has_failed_source || troubled > 0 || sites.iter().any(|site| site.is_breached(now));
+    let is_breached = has_trouble || troubled > 0 || sites.iter().any(|site| site.is_breached(now));
     let codes = failed.iter().map(|failed| failed.exit_code).chain(is_breached.then_some(BREACHED));
     Outcome { exit_code: worst_exit_code(codes), failed, ..Outcome::ok() }
         .with("sites", sites.len())

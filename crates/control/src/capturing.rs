@@ -4,6 +4,7 @@
 //! source ─▶ capture ─ store down, server stopped ─▶ wait, longer each time ─▶ capture …
 //!               │                       for good ─▶ ends, with its exit code; the others go on
 //!               ├ epoch begun ─▶ bases: one task for all sources, while changes are followed
+//! files  ─▶ scans: a round each interval, of the sites that changed
 //! server ─▶ guard: how much log does the slot keep? ─ beyond the limit ─▶ the slot is given up, a new epoch
 //! ```
 //!
@@ -16,22 +17,24 @@ mod bases;
 mod compactor;
 mod guard;
 mod pages;
+mod scans;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use lifeboat_engine::{
-    CaptureIndex, CaptureNews, CaptureReport, CaptureRequest, Engine, Error, PagesRequest, SlotWatch, capture,
-    give_up_slot,
+    CaptureIndex, CaptureNews, CaptureReport, CaptureRequest, Engine, Error, PagesRequest, ScanReport, ScanRequest,
+    SlotWatch, capture, give_up_slot,
 };
-use lifeboat_model::{Fault, Faulty, SourceName};
+use lifeboat_model::{Fault, Faulty, SiteId, SourceName};
 use tokio::sync::Notify;
 
 use bases::Bases;
 pub use bases::BasesTaken;
 use guard::guard;
 pub use pages::{OpenPages, PagesEnd};
+pub use scans::{NoteScan, ScanEnd};
 
 /// Opens the routing index of a source, as it was committed last.
 pub type OpenIndex = dyn Fn(&SourceName) -> Result<Box<dyn CaptureIndex>, Error> + Send + Sync;
@@ -52,6 +55,12 @@ pub enum News {
     /// Bases are being taken of so many sites.
     TakingBases(u64),
     BasesTaken(BasesTaken),
+    /// A round of scans of a source of files.
+    Scanned(ScanReport),
+    /// A site could not be scanned: told once, until it is otherwise.
+    NotScanned(SiteId, String, Option<String>),
+    /// Nothing hints at changes: each round walks every site.
+    Unwatched(String),
 }
 
 /// Sources to be captured.
@@ -60,11 +69,24 @@ pub struct Capturing {
     pub requests: Vec<CaptureRequest>,
     /// Sources of database files.
     pub files: Vec<PagesRequest>,
+    /// Sources of files.
+    pub scans: Vec<ScanRequest>,
     /// Log that the server may keep for a slot.
     pub slot_limit_bytes: u64,
     pub open_index: Box<OpenIndex>,
     pub open_pages: Box<OpenPages>,
+    pub note_scan: Box<NoteScan>,
     pub tell: Box<Tell>,
+}
+
+/// How the captures of all sources ended.
+#[derive(Debug)]
+pub struct Ends {
+    pub rows: Vec<SourceEnd>,
+    pub files: Vec<PagesEnd>,
+    pub scans: Vec<ScanEnd>,
+    /// Bases that were taken on the way, where the capture ends by itself.
+    pub bases: Option<BasesTaken>,
 }
 
 /// How the capture of a source ended.
@@ -89,9 +111,10 @@ const OWN_SLOT_PATIENCE: Duration = Duration::from_secs(150);
 
 impl Capturing {
     /// Follows every source until it is told to stop. Must run on a multi-threaded runtime.
-    pub async fn go_on(self) -> (Vec<SourceEnd>, Vec<PagesEnd>) {
+    pub async fn go_on(self) -> Ends {
         let (shared, bases) = (Arc::new(self), Bases::default());
         let files = spawn_files(&shared);
+        let scans = spawn_scans(&shared, false);
         let compacting = tokio::spawn(compactor::compact(Arc::clone(&shared)));
         let taking = tokio::spawn(bases.clone().keep(Arc::clone(&shared)));
         let tasks: Vec<_> = (0..shared.requests.len())
@@ -100,36 +123,37 @@ impl Capturing {
                 (shared.requests[number].source.clone(), source.start())
             })
             .collect();
-        let mut ends = Vec::new();
+        let mut rows = Vec::new();
         for (source, task) in tasks {
-            ends.push(task.await.unwrap_or_else(|panic| panicked(source, &panic)));
+            rows.push(task.await.unwrap_or_else(|panic| panicked(source, &panic)));
         }
-        let files = ends_of(files).await;
+        let (files, scans) = (ends_of(files).await, scan_ends_of(scans).await);
         compacting.abort();
         bases.end();
         let _ = taking.await;
-        (ends, files)
+        Ends { rows, files, scans, bases: None }
     }
 
     /// Captures what has happened until now, with bases where there are none: then once more, so that the log has
-    /// come further than they have.
-    pub async fn catch_up(self) -> (Vec<SourceEnd>, Vec<PagesEnd>, Option<BasesTaken>) {
+    /// come further than they have. Databases first, then files: whoever writes a row after its file has both.
+    pub async fn catch_up(self) -> Ends {
         let shared = Arc::new(self);
         let files = ends_of(spawn_files(&shared)).await;
         let bases = Bases::default();
-        let mut ends = catch_up_once(&shared, &bases, |_| true).await;
+        let mut rows = catch_up_once(&shared, &bases, |_| true).await;
         let captured: Vec<SourceName> =
-            ends.iter().filter(|end| end.error.is_none()).map(|end| end.source.clone()).collect();
+            rows.iter().filter(|end| end.error.is_none()).map(|end| end.source.clone()).collect();
         let taken = bases.take(&shared, &captured).await;
         if taken.as_ref().is_some_and(|taken| taken.good > 0) {
             for again in catch_up_once(&shared, &bases, |source| captured.contains(source)).await {
-                let Some(end) = ends.iter_mut().find(|end| end.source == again.source) else { continue };
+                let Some(end) = rows.iter_mut().find(|end| end.source == again.source) else { continue };
                 end.report = end.report.take().map(|first| add(first, again.report));
                 end.error = again.error;
             }
         }
+        let scans = scan_ends_of(spawn_scans(&shared, true)).await;
         compactor::compact_once(&shared).await;
-        (ends, files, taken)
+        Ends { rows, files, scans, bases: taken }
     }
 
     fn is_cancelled(&self) -> bool {
@@ -160,6 +184,26 @@ fn spawn_files(shared: &Arc<Capturing>) -> FileTasks {
         (request.source.clone(), tokio::spawn(pages::follow(Arc::clone(shared), request.clone())))
     };
     shared.files.iter().map(one).collect()
+}
+
+type ScanTasks = Vec<(SourceName, tokio::task::JoinHandle<ScanEnd>)>;
+
+fn spawn_scans(shared: &Arc<Capturing>, once: bool) -> ScanTasks {
+    let one = |request: &ScanRequest| {
+        (request.source.clone(), tokio::spawn(scans::scan(Arc::clone(shared), request.clone(), once)))
+    };
+    shared.scans.iter().map(one).collect()
+}
+
+async fn scan_ends_of(tasks: ScanTasks) -> Vec<ScanEnd> {
+    let mut ends = Vec::new();
+    for (source, task) in tasks {
+        ends.push(task.await.unwrap_or_else(|panic| {
+            let SourceEnd { source, error, .. } = panicked(source, &panic);
+            ScanEnd { source, rounds: 0, published: 0, failed: Vec::new(), error }
+        }));
+    }
+    ends
 }
 
 async fn ends_of(tasks: FileTasks) -> Vec<PagesEnd> {

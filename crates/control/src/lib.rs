@@ -1,5 +1,5 @@
 //! What, when and in which order. In this version: the catalog, what is kept of databases that are captured (the routing
-//! index of a server, the hashes of files' pages), and the captures that go on for ever.
+//! index of a server, the hashes of files' pages), when files were scanned, and the captures that go on for ever.
 //!
 //! What is not here: bytes, buckets, tenants' data.
 
@@ -8,6 +8,7 @@ pub mod catalog;
 mod error;
 pub mod pages;
 pub mod routing;
+mod scans;
 
 pub use catalog::{
     Catalog, Content, Head, Lost, Marks, Noted, Opened, RunSeen, SetAside, SiteFingerprint, SiteHead, SiteRow, SiteRun,
@@ -16,3 +17,4 @@ pub use catalog::{
 pub use error::Error;
 pub use pages::PagesFile;
 pub use routing::{RoutingFile, RoutingPlace};
+pub use scans::ScanNote;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
 use lifeboat_control::capturing::{News, Tell};
-use lifeboat_engine::{CaptureNews, SlotWatch};
+use lifeboat_engine::{CaptureNews, ScanReport, SlotWatch};
 use lifeboat_model::{EpochReason, HoldReason, SiteId, SourceName, Timestamp};
 use serde_json::json;
 
@@ -38,6 +38,19 @@ pub fn to(output: Output, tells_segments: bool, slot_limit_bytes: u64) -> Box<Te
                 teller.event("bases", json!({ "taking": sites }));
                 let sites = count(sites);
                 teller.say(&format!("takes a base of {sites} sites, while their changes are followed"));
+            }
+            News::Scanned(report) => {
+                // A round that went through says that whatever was waited for is over.
+                *is_waiting = false;
+                teller.scanned(&report);
+            }
+            News::NotScanned(site, reason, hint) => {
+                teller.event("not_scanned", json!({ "site": site.as_str(), "reason": reason }));
+                teller.warn(&format!("its files could not be scanned: site=`{site}`, {reason}"), hint.as_deref());
+            }
+            News::Unwatched(reason) => {
+                teller.event("unwatched", json!({ "reason": reason }));
+                teller.warn(&format!("each scan walks every site: {reason}"), None);
             }
             News::BasesTaken(taken) => {
                 let failed = taken.failed.len();
@@ -87,6 +100,22 @@ impl Teller<'_> {
         self.event("lost", json!({ "site": site.as_str(), "reason": what, "note": note }));
         let hint = format!("`lifeboat find-damage` says what did it, and the last good moment of {site}");
         self.warn(&format!("a site {what}, its points are held: site=`{site}`, {note}"), Some(&hint));
+    }
+
+    fn scanned(&self, report: &ScanReport) {
+        let (published, failed) = (report.published.len() as u64, report.failed.len());
+        let sites: Vec<&str> = report.published.iter().map(SiteId::as_str).collect();
+        self.event(
+            "scan",
+            json!({
+                "sites": report.sites, "walked": report.walked, "published": sites, "failed": failed,
+                "added_bytes": report.added_bytes, "watched": report.unwatched.is_none(),
+            }),
+        );
+        if self.tells_segments && published > 0 {
+            let (walked, added) = (count(report.walked), bytes(report.added_bytes));
+            self.say(&format!("{} of {walked} walked sites changed, a scan of each: {added}", count(published)));
+        }
     }
 
     fn need_base(&self, sites: &[SiteId]) {
