@@ -166,10 +166,14 @@ async fn a_site_that_is_being_restored_is_scanned_when_that_is_over() {
     };
     site.commit(&this_process(), |_, _| Ok(CommitEvent::RestoreOpened(intent.clone()))).await.unwrap();
     std::fs::write(scans.path("half.txt"), "half restored").unwrap();
+    let from = scans.faults.count();
     for _ in 0..2 {
         let report = scans.round(&mut scanner).await;
         assert_eq!((published(&report), report.walked), (vec![], 1));
     }
+    // Nothing was read or stored for it meanwhile.
+    let calls = scans.faults.calls().split_off(from);
+    assert!(!calls.iter().any(|call| call.name.contains("/manifest/")), "{calls:#?}");
     let closed = CommitEvent::RestoreClosed { restore, outcome: RestoreOutcome::Completed };
     site.commit(&this_process(), |_, _| Ok(closed.clone())).await.unwrap();
     assert_eq!(published(&scans.round(&mut scanner).await), ["acme"]);
