@@ -65,10 +65,12 @@ pub enum ObjectKind {
     Footer,
     Epoch,
     LogCommit,
+    /// On the host that captures, never in a bucket: what the source said while the store did not answer.
+    Spill,
 }
 
 impl ObjectKind {
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Pack,
         Self::Manifest,
         Self::Index,
@@ -80,6 +82,7 @@ impl ObjectKind {
         Self::Footer,
         Self::Epoch,
         Self::LogCommit,
+        Self::Spill,
     ];
 
     /// For messages.
@@ -96,6 +99,7 @@ impl ObjectKind {
             Self::Footer => "footer",
             Self::Epoch => "epoch",
             Self::LogCommit => "log commit",
+            Self::Spill => "spill",
         }
     }
 
@@ -112,6 +116,7 @@ impl ObjectKind {
             Self::Footer => 9,
             Self::Epoch => 10,
             Self::LogCommit => 11,
+            Self::Spill => 12,
         }
     }
 

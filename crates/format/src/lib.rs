@@ -36,6 +36,7 @@ mod sample;
 mod scan;
 mod secret;
 mod site_keys;
+mod spill;
 mod table;
 mod wire;
 mod writer;
@@ -69,6 +70,7 @@ pub use opener::{ObjectOpener, OpenedFrame};
 pub use scan::{Scan, ScanDamage, ScannedFrame, scan_pack};
 pub use secret::{KeyId, SecretKey};
 pub use site_keys::SiteKeys;
+pub use spill::{SpillItems, SpillRecord, decode_spill_record, encode_spill_item, encode_spill_record};
 pub use table::{TableRow, decode_pack_table};
 pub use writer::{ObjectWriter, PackRow, Placed};
 

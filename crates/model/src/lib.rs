@@ -17,6 +17,7 @@ mod progress;
 mod receipt;
 mod site_state;
 mod snapshot;
+mod spill;
 mod time;
 
 pub use change::{
@@ -45,4 +46,5 @@ pub use site_state::{
     WriterIdentity,
 };
 pub use snapshot::{PartIdentity, PartProblem, PartRecord, PartStatus, Position, SnapshotRecord, SourceKind};
+pub use spill::{SpillFacts, SpillItem, SpillMark};
 pub use time::{TimeError, Timestamp};

@@ -37,6 +37,13 @@ pub enum Error {
     /// Of a file without a name that holds what is on its way.
     #[error("cannot keep content on its way: {source}")]
     LocalFile { source: std::io::Error },
+    /// What a source said cannot be kept on this host.
+    #[error("there is no more room for changes on this host: file=`{file}`, {detail}")]
+    SpillFull { file: String, detail: String },
+    #[error("changes cannot be kept on this host: file=`{file}`, reason=`{source}`")]
+    SpillFailed { file: String, source: std::io::Error },
+    #[error("changes that were only on this host are damaged: file=`{file}`, {detail}")]
+    SpillDamaged { file: String, detail: String },
     #[error("cancelled")]
     Cancelled,
     #[error("internal: {0}")]
@@ -65,6 +72,8 @@ impl Faulty for Error {
             Error::State(_) | Error::Bug(_) => Fault::Bug,
             Error::NoRepository { .. } | Error::RepositoryExists { .. } | Error::NotEmpty { .. } => Fault::Operator,
             Error::WrongKey { .. } | Error::LocalFile { .. } => Fault::Operator,
+            // Never `Damage`: that is said of the repository only.
+            Error::SpillFull { .. } | Error::SpillFailed { .. } | Error::SpillDamaged { .. } => Fault::Operator,
             Error::LogFenced { .. } => Fault::Fenced,
             Error::Damaged { .. }
             | Error::RolledBack { .. }
@@ -94,6 +103,9 @@ impl Faulty for Error {
             Error::LocalFile { .. } => {
                 Some("make room where temporary files are, or set TMPDIR to a directory that has some".into())
             }
+            Error::SpillFull { .. } => Some("make room there, or raise `capture.spill_limit`; until then the server keeps what is not taken".into()),
+            Error::SpillFailed { .. } => Some("make its directory writable, or name another one with `repository.catalog`".into()),
+            Error::SpillDamaged { .. } => Some("the next `lifeboat capture` begins a new epoch, after a gap".into()),
             Error::LogFenced { .. } => Some(
                 "nothing of it was overwritten; stop all but one of the processes that capture this source, perhaps on another host".into(),
             ),

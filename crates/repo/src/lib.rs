@@ -21,6 +21,7 @@ mod manifest;
 mod repository;
 mod run;
 mod site;
+mod spill;
 mod upload;
 
 pub use change_log::{
@@ -38,6 +39,7 @@ pub use local_pack::{LocalPack, LocalPackWriter};
 pub use manifest::Manifest;
 pub use repository::{KnownHead, Repository};
 pub use site::{CommitOutcome, Site};
+pub use spill::{Spill, SpillReader, SpillSeen, SpillWriter};
 
 /// Random bytes for a new id, from the operating system.
 pub(crate) fn random_id<const LEN: usize>() -> Result<[u8; LEN], Error> {
