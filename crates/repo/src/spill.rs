@@ -16,9 +16,7 @@ use std::io::{self, ErrorKind, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-use lifeboat_format::{
-    SiteKeys, SpillItems, SpillRecord, decode_spill_record, encode_spill_item, encode_spill_record,
-};
+use lifeboat_format::{SiteKeys, SpillItems, SpillRecord, decode_spill_record, encode_spill_item, encode_spill_record};
 use lifeboat_model::{ObjectId, SourceName, SpillFacts, SpillItem, SpillMark};
 
 use crate::{Error, Repository, random_id};

@@ -15,8 +15,8 @@ use lifeboat_model::{Lsn, Timestamp};
 use super::partitions::leaves;
 use super::sites::Sites;
 use super::{
-    CaptureStream, Coverage, Followed, Leaf, NewSlot, ReplicationSession, ServerIdentity, SlotState, StructureNotes,
-    capture_name, coverage, drop_slot, note_structure, set_up, slot_state,
+    CaptureStream, Coverage, Followed, Leaf, NewSlot, ReplicationSession, ServerIdentity, SlotState, Spilled,
+    StructureNotes, capture_name, coverage, drop_slot, note_structure, set_up, slot_state,
 };
 use crate::postgres::routing::{Router, RoutingIndex};
 use crate::postgres::{PostgresSource, Server, Session};
@@ -107,10 +107,29 @@ impl PostgresSource {
         slot_state(&mut self.server().connect()?, &found, followed)
     }
 
+    /// Which server it is now.
+    pub fn server_identity(&self) -> Result<ServerIdentity, Error> {
+        ReplicationSession::connect(self.server())?.identify()
+    }
+
     /// Follows on after `confirmed`.
     pub fn follow_on(&self, confirmed: Lsn) -> Result<Following, Error> {
         let session = ReplicationSession::connect(self.server())?;
-        let stream = CaptureStream::begin(self.server(), session, &self.slot_name(), confirmed)?;
+        self.following(CaptureStream::begin(self.server(), session, &self.slot_name(), confirmed)?)
+    }
+
+    /// Follows on from what was kept, and from the slot where that ends.
+    pub fn follow_on_behind(&self, spilled: Spilled) -> Result<Following, Error> {
+        let (session, slot) = (ReplicationSession::connect(self.server())?, self.slot_name());
+        self.following(CaptureStream::behind(self.server(), spilled, Some((session, &slot)))?)
+    }
+
+    /// Follows what was kept, and nothing else: the slot is no more.
+    pub fn follow_spilled(&self, spilled: Spilled) -> Result<Following, Error> {
+        self.following(CaptureStream::behind(self.server(), spilled, None)?)
+    }
+
+    fn following(&self, stream: CaptureStream) -> Result<Following, Error> {
         let sites = Sites::load(self)?;
         let covered = coverage(&mut self.server().connect()?, &sites.catalogue, &|table| sites.is_of_sites(table))?;
         Ok(Following { stream, router: sites.router, partly: covered.partly() })

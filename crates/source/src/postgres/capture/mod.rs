@@ -5,7 +5,8 @@
 //! follow   slot_state: may it go on? ─▶ CaptureStream::begin ─▶ next, next, … ─▶ confirm what is durable
 //! both     `PostgresSource::prepare`, `follow_on`
 //! watch    tables that are new, publications that somebody changed, a slot that keeps too much
-//! inside   startup ─▶ wire ─▶ pump (a thread: answers the server) ─▶ output ─▶ relations ─▶ Captured
+//! inside   startup ─▶ wire ─▶ pump (a thread: answers the server) ─▶ raw ─▶ output ─▶ relations ─▶ Captured
+//! later    raw ─▶ SpillStream: kept as it comes ─▶ Spilled: read before what the server says since
 //! ```
 //!
 //! The output plugin is the server's own `pgoutput`, in version 1 of its protocol: whole transactions, in
@@ -19,6 +20,7 @@ mod output;
 mod partitions;
 mod publication;
 mod pump;
+mod raw;
 mod relations;
 mod session;
 mod sites;
@@ -34,9 +36,10 @@ pub use partitions::Partitions;
 pub use publication::{
     Coverage, Difference, JOINED, SnapshotsOnly, WITH_ROWS, coverage, differences, publication_names, set_up, take_down,
 };
+pub use raw::{Said, SpillStream};
 pub use session::{ReplicationSession, ServerIdentity};
 pub use slot::{Followed, NewSlot, SlotFacts, SlotSeen, SlotState, capture_name, drop_slot, slot_facts, slot_state};
-pub use stream::{CaptureStream, Captured};
+pub use stream::{CaptureStream, Captured, NextSpilled, Spilled};
 pub use structure::{
     Leaf, StructureChange, StructureColumn, StructureKind, StructureNotes, TableColumns, forget_structure,
     note_structure,

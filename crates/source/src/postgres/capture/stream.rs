@@ -10,34 +10,25 @@
 //! Invariant (one-by-one): a transaction is never held in memory, however large; what is held is a few
 //! batches and one row.
 //!
-//! What is not here: whose a row is, and where it is kept.
+//! What is not here: the connection (`raw`), whose a row is, and where it is kept.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeboat_model::{ChangedTable, ChangedValue, Fault, Lsn, RowChange, TransactionHead, TransactionId};
+use lifeboat_model::{ChangedTable, ChangedValue, Fault, Lsn, RowChange, SpillItem, TransactionHead, TransactionId};
 use postgres::error::SqlState;
-use tokio::sync::{mpsc, watch};
-use tokio::task::JoinHandle;
-use tokio::time::timeout;
 
 use super::output::{Output, decode};
-use super::publication::publication_names;
-use super::pump::{BATCHES, Batch, Pumped, pump};
+use super::pump::Pumped;
+use super::raw::RawStream;
 use super::relations::{Learned, Read, Relations};
-use super::session::{OwnRuntime, ReplicationSession, quoted};
+use super::session::ReplicationSession;
 use super::structure::{PREFIX, StructureChange, StructureKind, read_note};
 use super::wire::WireError;
 use crate::Error;
 use crate::postgres::Server;
 
-const ACTION: &str = "cannot follow the database's changes";
-/// The server first reads its log up to the position; with many tables that takes a while.
-const START_MAX: Duration = Duration::from_secs(120);
-
-/// How long dropping a stream waits for it to end.
-const LEAVE_MAX: Duration = Duration::from_secs(3);
+pub(super) const ACTION: &str = "cannot follow the database's changes";
 
 /// What the stream says next. A `sequence` counts within its transaction, from 0, the same each time.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,13 +72,11 @@ pub enum Captured {
     },
 }
 
-/// A slot that is followed. Blocks; ends its connection when dropped.
+/// A slot that is followed, behind what was kept of it before. Blocks; ends its connection when dropped.
 pub struct CaptureStream {
-    runtime: OwnRuntime,
-    pump: Option<JoinHandle<()>>,
-    batches: mpsc::Receiver<Batch>,
-    waiting: VecDeque<Pumped>,
-    confirmed: watch::Sender<Lsn>,
+    /// `None`: there is no more than what was kept.
+    raw: Option<RawStream>,
+    spilled: Option<Spilled>,
     source_name: String,
     relations: Relations,
     /// Next to which a transaction's number is to be read.
@@ -95,39 +84,48 @@ pub struct CaptureStream {
     is_inside: bool,
     sequence: u64,
     server_at: Lsn,
-    has_lost_publication: bool,
+    has_lost_spill: bool,
+}
+
+/// Gives one thing after the other, and `None` at the end.
+pub type NextSpilled = dyn FnMut() -> Result<Option<SpillItem>, Error> + Send;
+
+/// What the stream said before, and was kept: it comes first.
+pub struct Spilled {
+    pub begins: Lsn,
+    /// Where the server goes on.
+    pub till: Lsn,
+    pub next: Box<NextSpilled>,
 }
 
 impl CaptureStream {
     /// Begins to follow `slot` after `confirmed`, by the session that made the slot or any other. The
     /// snapshot that was exported ends here.
     pub fn begin(server: &Server, session: ReplicationSession, slot: &str, confirmed: Lsn) -> Result<Self, Error> {
-        let ReplicationSession { runtime, mut wire, source_name } = session;
-        let near = newest_transaction(server)?;
-        let names = publication_names(slot).map(|name| quoted(&name)).join(",").replace('\'', "''");
-        let command = format!(
-            "START_REPLICATION SLOT {} LOGICAL {confirmed} (proto_version '1', publication_names '{names}', \
-             messages 'true')",
-            quoted(slot)
-        );
-        let started = runtime.block_on(wire.start_replication(&command, START_MAX));
-        started.map_err(|error| cannot_follow(&source_name, slot, error))?;
-        let (sender, batches) = mpsc::channel(BATCHES);
-        let (confirmed_sender, confirmed_receiver) = watch::channel(confirmed);
-        let pump = Some(runtime.spawn(pump(wire, sender, confirmed_receiver)));
+        let mut stream = Self::of(server, confirmed)?;
+        stream.raw = Some(RawStream::begin(session, slot, confirmed)?);
+        Ok(stream)
+    }
+
+    /// What was kept, and then, with a session, what comes from where that ends.
+    pub fn behind(server: &Server, spilled: Spilled, slot: Option<(ReplicationSession, &str)>) -> Result<Self, Error> {
+        let mut stream = Self::of(server, spilled.begins)?;
+        stream.raw = slot.map(|(session, slot)| RawStream::begin(session, slot, spilled.till)).transpose()?;
+        stream.spilled = Some(spilled);
+        Ok(stream)
+    }
+
+    fn of(server: &Server, server_at: Lsn) -> Result<Self, Error> {
         Ok(Self {
-            runtime,
-            pump,
-            batches,
-            waiting: VecDeque::new(),
-            confirmed: confirmed_sender,
-            source_name,
+            raw: None,
+            spilled: None,
+            source_name: server.source_name().to_owned(),
             relations: Relations::new(server),
-            near,
+            near: newest_transaction(server)?,
             is_inside: false,
             sequence: 0,
-            server_at: confirmed,
-            has_lost_publication: false,
+            server_at,
+            has_lost_spill: false,
         })
     }
 
@@ -135,17 +133,14 @@ impl CaptureStream {
     /// an error the stream is over.
     pub fn next(&mut self, wait: Duration) -> Result<Captured, Error> {
         loop {
-            let Some(pumped) = self.waiting.pop_front() else {
-                match self.receive(wait) {
-                    Some(batch) => self.waiting = batch.map_err(|error| self.ended(error))?.into(),
-                    None => return Ok(Captured::Idle { server_at: self.server_at }),
-                }
-                continue;
+            let Some(pumped) = self.next_pumped(wait)? else {
+                return Ok(Captured::Idle { server_at: self.server_at });
             };
             match pumped {
                 Pumped::ServerAt(at) => {
                     self.server_at = self.server_at.max(at);
-                    if self.waiting.is_empty() && !self.is_inside {
+                    let is_at_end = self.spilled.is_none() && self.raw.as_ref().is_none_or(RawStream::is_at_end);
+                    if is_at_end && !self.is_inside {
                         return Ok(Captured::Idle { server_at: self.server_at });
                     }
                 }
@@ -158,39 +153,44 @@ impl CaptureStream {
         }
     }
 
-    /// Everything before `position` is durable: the server may forget it. Positions never go back.
-    pub fn confirm(&self, position: Lsn) {
-        self.confirmed.send_if_modified(|confirmed| {
-            let is_later = position > *confirmed;
-            *confirmed = position.max(*confirmed);
-            is_later
-        });
+    /// `None`: nothing came.
+    fn next_pumped(&mut self, wait: Duration) -> Result<Option<Pumped>, Error> {
+        if let Some(spilled) = &mut self.spilled {
+            let item = (spilled.next)().inspect_err(|_| self.has_lost_spill = true)?;
+            return Ok(Some(match item {
+                Some(SpillItem::Message { start, bytes }) => Pumped::Data { start, message: bytes.into() },
+                Some(SpillItem::ServerAt(at)) => Pumped::ServerAt(at),
+                None => {
+                    let till = spilled.till;
+                    self.spilled = None;
+                    Pumped::ServerAt(till)
+                }
+            }));
+        }
+        match &mut self.raw {
+            Some(raw) => raw.next(wait),
+            None => {
+                std::thread::sleep(wait);
+                Ok(None)
+            }
+        }
     }
 
-    /// `None`: nothing came.
-    fn receive(&mut self, wait: Duration) -> Option<Batch> {
-        let received = self.runtime.block_on(async { timeout(wait, self.batches.recv()).await }).ok()?;
-        // The pump tells why before it ends; asked once more it has nothing to say.
-        Some(received.unwrap_or_else(|| Err(WireError::Protocol("the stream is over".into()))))
+    /// Everything before `position` is durable: the server may forget it. Positions never go back.
+    pub fn confirm(&self, position: Lsn) {
+        if let Some(raw) = &self.raw {
+            raw.confirm(position);
+        }
     }
 
     /// Whether it ended because a publication is gone: what happened since can never be followed.
     pub fn has_lost_publication(&self) -> bool {
-        self.has_lost_publication
+        self.raw.as_ref().is_some_and(RawStream::has_lost_publication)
     }
 
-    fn ended(&mut self, error: WireError) -> Error {
-        let mut failed = match error.code() {
-            // A publication that is not there, or was not when the change was made.
-            Some(SqlState::UNDEFINED_OBJECT) => error.failed(&self.source_name, ACTION),
-            _ => return error.failed(&self.source_name, ACTION),
-        };
-        self.has_lost_publication = true;
-        if let Error::Database { hint, .. } = &mut failed {
-            *hint =
-                "somebody dropped the publication: what happened since cannot be followed; begin a new epoch".into();
-        }
-        failed
+    /// Whether it ended because what was kept cannot be read: the server does not send it again.
+    pub fn has_lost_spill(&self) -> bool {
+        self.has_lost_spill
     }
 
     fn next_sequence(&mut self) -> u64 {
@@ -253,17 +253,6 @@ impl CaptureStream {
     }
 }
 
-impl Drop for CaptureStream {
-    fn drop(&mut self) {
-        // The pump says good-bye to the server when nobody is there to confirm, so that the slot is free soon.
-        self.batches.close();
-        self.confirmed = watch::channel(Lsn(0)).0;
-        let (Some(pump), handle) = (self.pump.take(), self.runtime.handle().clone()) else { return };
-        let leave = move || handle.block_on(async { timeout(LEAVE_MAX, pump).await });
-        let _ = std::thread::spawn(leave).join(); // a thread that belongs to no runtime: it blocks
-    }
-}
-
 /// The server's newest transaction, its wraparounds counted.
 fn newest_transaction(server: &Server) -> Result<TransactionId, Error> {
     let mut session = server.connect()?;
@@ -275,7 +264,7 @@ fn newest_transaction(server: &Server) -> Result<TransactionId, Error> {
     })
 }
 
-fn cannot_follow(source_name: &str, slot: &str, error: WireError) -> Error {
+pub(super) fn cannot_follow(source_name: &str, slot: &str, error: WireError) -> Error {
     let (hint, fault) = match error.code() {
         Some(SqlState::OBJECT_IN_USE) => (
             "another lifeboat follows it: look for its process in pg_stat_replication, and end one of the two",
