@@ -15,11 +15,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lifeboat_model::{EpochFacts, EpochId, EpochReason, Lsn, SiteId, SourceKind, SourceName, Timestamp};
-use lifeboat_repo::{Appender, ChangeLog};
+use lifeboat_model::{EpochFacts, EpochId, EpochReason, Fault, Faulty, Lsn, SiteId, SourceKind, SourceName, Timestamp};
+use lifeboat_repo::{Appender, ChangeLog, Spill};
 use lifeboat_source::Source;
 use lifeboat_source::postgres::PostgresSource;
-use lifeboat_source::postgres::capture::{Followed, Following, ServerIdentity, SlotState, StructureNotes};
+use lifeboat_source::postgres::capture::{Following, StructureNotes};
 use lifeboat_source::postgres::routing::{IndexKey, RoutingIndex};
 
 use crate::fleet::AnySource;
@@ -28,18 +28,24 @@ use crate::{Engine, Error, bases, this_process};
 mod birth;
 mod counted;
 mod follow;
+mod judge;
+mod kept;
 mod losses;
 mod news;
 mod own;
 mod slot;
+mod spill;
 mod writer;
 
 pub use news::{CaptureNews, TellNews};
 pub use slot::{SlotDanger, SlotWatch, give_up_slot, look_at_slot, look_for_drift};
+pub use spill::{SpillEnd, spill};
 pub(crate) use writer::{COLUMNS, DROPPED, FOLLOWED, MOVED, OWN_NOTES, PARTLY, STRUCTURE, UNFOLLOWED};
 
-use counted::{Broken, CountedOn, other_table};
+use counted::{Broken, CountedOn};
 use follow::follow;
+use judge::{LogEnd, judge, without_slot};
+use kept::Kept;
 use writer::{State, Writer};
 
 /// What to capture, and how.
@@ -53,6 +59,8 @@ pub struct CaptureRequest {
     pub flush_bytes: usize,
     /// The slot that was followed was given up, and why: a new epoch is to begin.
     pub given_up: Option<String>,
+    /// Where changes are kept while the store does not answer, and what was kept is found.
+    pub spill: Option<Spill>,
 }
 
 impl CaptureRequest {
@@ -62,7 +70,7 @@ impl CaptureRequest {
     /// Follows on and on, in segments of the usual age and size.
     pub fn of(source: SourceName) -> Self {
         let (flush_every, flush_bytes) = (Self::FLUSH_EVERY, Self::FLUSH_BYTES);
-        Self { source, until_caught_up: false, flush_every, flush_bytes, given_up: None }
+        Self { source, until_caught_up: false, flush_every, flush_bytes, given_up: None, spill: None }
     }
 }
 
@@ -129,6 +137,9 @@ pub async fn capture(
             Err(Error::EpochBroken { detail, sound_till, .. }) => {
                 broken = Some((EpochReason::TableRewritten, Broken { detail, sound_till }));
             }
+            Err(error @ Error::SpillLost { .. }) => {
+                broken = Some((EpochReason::SlotLost, Broken { detail: error.to_string(), sound_till: None }));
+            }
             other => return other,
         }
     }
@@ -143,13 +154,23 @@ async fn capture_epoch(
     let source = postgres_source(engine, &request.source)?;
     let log = ChangeLog::open(&engine.repository, &request.source).await?;
     let end = match (log.appender().await?, broken) {
-        (_, Some((why, broken))) => LogEnd::Over { why, broken },
-        (Some(appender), None) => tokio::task::block_in_place(|| judge(source, appender, index))?,
+        (Some(appender), broken) => {
+            tokio::task::block_in_place(|| end_of(source, request, appender, (&mut *index, broken)))?
+        }
+        (None, Some((why, broken))) => LogEnd::Over { why, broken, kept: None },
         (None, None) => LogEnd::over(EpochReason::First, "nothing was captured before".into()),
     };
-    let begun = match end {
-        LogEnd::GoOn(appender) => go_on(source, *appender, index)?,
-        LogEnd::Over { why, broken } => begin_epoch(source, &log, (why, broken), index).await?,
+    let (begun, kept) = match end {
+        LogEnd::GoOn { appender, kept } => (go_on(source, *appender, index, kept.as_ref())?, kept),
+        LogEnd::Over { why, broken, kept } => {
+            if let Some((appender, kept)) = kept {
+                take_kept(engine, request, (&log, *appender, &kept), index).await?;
+            }
+            let begun = begin_epoch(source, &log, (why, broken), index).await?;
+            // Of the epoch before: what it could give is taken.
+            request.spill.as_ref().map_or(Ok(()), Spill::remove)?;
+            (begun, None)
+        }
     };
     let Begun { appender, following: Following { mut stream, router, partly }, report } = begun;
     tell(CaptureNews::of(&report));
@@ -157,24 +178,54 @@ async fn capture_epoch(
     state.partly = partly;
     let mut writer = Writer { engine, source, appender, router, index, report, state };
     writer.wish_again().await?;
-    follow(engine, request, (&mut stream, &mut writer), tell).await?;
+    follow(engine, request, (&mut stream, &mut writer, kept), tell).await?;
     Ok(writer.report)
 }
 
-/// What an existing log allows.
-enum LogEnd {
-    GoOn(Box<Appender>),
-    /// What comes next is another epoch.
-    Over {
-        why: EpochReason,
-        broken: Broken,
-    },
+/// What the log allows, where something may have ended its epoch already.
+fn end_of(
+    source: &PostgresSource,
+    request: &CaptureRequest,
+    appender: Appender,
+    (index, broken): (&mut dyn CaptureIndex, Option<(EpochReason, Broken)>),
+) -> Result<LogEnd, Error> {
+    match broken {
+        None => {
+            let kept = Kept::find(request, &appender, index)?;
+            judge(source, appender, index, kept)
+        }
+        Some((EpochReason::SlotLost, Broken { detail, sound_till: None })) if request.given_up.is_some() => {
+            let kept = Kept::find(request, &appender, index)?.ok().flatten();
+            without_slot(source, (appender, kept), index, (EpochReason::SlotLost, detail))
+        }
+        Some((why, broken)) => Ok(LogEnd::Over { why, broken, kept: None }),
+    }
 }
 
-impl LogEnd {
-    /// All of the log until then is whole.
-    fn over(why: EpochReason, detail: String) -> Self {
-        Self::Over { why, broken: Broken { detail, sound_till: None } }
+/// Takes what was kept of an epoch that cannot go on. What of it cannot be taken is a part of the gap.
+async fn take_kept(
+    engine: &Engine,
+    request: &CaptureRequest,
+    (log, appender, kept): (&ChangeLog, Appender, &Kept),
+    index: &mut dyn CaptureIndex,
+) -> Result<(), Error> {
+    let source = postgres_source(engine, &request.source)?;
+    let spilled = kept.spilled(&request.source)?;
+    let Following { mut stream, router, partly } = tokio::task::block_in_place(|| source.follow_spilled(spilled))?;
+    let report = CaptureReport::new(appender.epoch().id, appender.complete_till());
+    let mut state = State::at(log, &appender, index).await?;
+    state.partly = partly;
+    let mut writer = Writer { engine, source, appender, router, index, report, state };
+    match kept.drain(engine, request, (&mut stream, &mut writer)).await {
+        Err(error) if matches!(error.fault(), Fault::Retry | Fault::Cancelled | Fault::Fenced) => match error {
+            Error::EpochBroken { .. } => Ok(()),
+            other => Err(other),
+        },
+        Err(error) => {
+            tracing::warn!(%error, source = %request.source, "what was kept on this host is not all in the log");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
     }
 }
 
@@ -185,56 +236,19 @@ struct Begun {
     report: CaptureReport,
 }
 
-/// Whether the slot is as the log left it, and the index belongs to the log.
-fn judge(source: &PostgresSource, appender: Appender, index: &mut dyn CaptureIndex) -> Result<LogEnd, Error> {
-    let facts = &appender.epoch().facts;
-    let server = ServerIdentity { system_identifier: facts.system_identifier.clone(), timeline: facts.timeline };
-    let followed = Followed { server, slot: facts.slot.clone(), confirmed: after(appender.complete_till()) };
-    let over = |why, note: String| Ok(LogEnd::over(why, note));
-    let confirmed = match source.slot_state(&followed)? {
-        SlotState::Ready(facts) => facts.confirmed,
-        SlotState::InUse { process, .. } => return Err(in_use(source, &followed.slot, process)),
-        SlotState::Missing => {
-            return over(EpochReason::SlotLost, format!("the slot is gone: slot=`{}`", followed.slot));
-        }
-        SlotState::Lost { reason } => return over(EpochReason::SlotLost, reason),
-        SlotState::OtherServer { found } => {
-            return over(EpochReason::Failover, format!("another server: system_identifier=`{found}`"));
-        }
-        SlotState::OtherTimeline { found } => {
-            return over(EpochReason::Failover, format!("another timeline: timeline=`{found}`"));
-        }
-        SlotState::NotOurs { detail } => return Err(not_ours(source, &followed.slot, detail)),
-        SlotState::Ahead { confirmed } => {
-            let note = format!("the slot was moved on by somebody else: confirmed=`{confirmed}`");
-            return over(EpochReason::SlotLost, note);
-        }
-    };
-    let epoch = appender.epoch().id;
-    // An older copy of the index lacks what the server does not send again.
-    let is_of_log = index.place()?.is_some_and(|place| {
-        let is_whole = confirmed.is_none_or(|confirmed| confirmed <= after(place.position));
-        place.epoch == epoch && place.position <= appender.complete_till() && is_whole
-    });
-    if is_of_log {
-        let (router, counted) = (source.current_router()?, CountedOn::load(index)?);
-        // What befalls a site's own table the stream says in its place, where it is noted.
-        let is_told = router.has_own_tables() && source.partitions()?.are_noted;
-        if let Some(table) = other_table(&counted.tables, &router.counted_on()).filter(|_| !is_told) {
-            let detail = format!("a table has another name, or other rows, than the index counts on: table=`{table}`");
-            let sound_till = Some(counted.looked_at.unwrap_or(appender.epoch().facts.begun_at));
-            return Ok(LogEnd::Over { why: EpochReason::TableRewritten, broken: Broken { detail, sound_till } });
-        }
-        return Ok(LogEnd::GoOn(Box::new(appender)));
-    }
-    over(EpochReason::Asked, "the routing index of this host is gone, or does not belong to the log".into())
-}
-
 /// From where the index is: it may be behind the log, and must see what it lacks once more.
-fn go_on(source: &PostgresSource, appender: Appender, index: &mut dyn CaptureIndex) -> Result<Begun, Error> {
+fn go_on(
+    source: &PostgresSource,
+    appender: Appender,
+    index: &mut dyn CaptureIndex,
+    kept: Option<&Kept>,
+) -> Result<Begun, Error> {
     let indexed = index.place()?.map_or(Lsn(0), |place| place.position);
     let confirmed = after(indexed.min(appender.complete_till()));
-    let following = tokio::task::block_in_place(|| source.follow_on(confirmed))?;
+    let following = tokio::task::block_in_place(|| match kept {
+        Some(kept) => Ok::<_, Error>(source.follow_on_behind(kept.spilled(source.name())?)?),
+        None => Ok(source.follow_on(confirmed)?),
+    })?;
     let report = CaptureReport::new(appender.epoch().id, appender.complete_till());
     Ok(Begun { appender, following, report })
 }

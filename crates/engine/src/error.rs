@@ -39,6 +39,9 @@ pub enum Error {
         /// It may have been so since then; `None`: all before the end is whole.
         sound_till: Option<lifeboat_model::Timestamp>,
     },
+    /// The server does not send it again: the next capture begins a new epoch.
+    #[error("what was only on this host cannot be read: source=`{source_name}`, {detail}")]
+    SpillLost { source_name: lifeboat_model::SourceName, detail: String },
     #[error("stored data of the site is damaged: site=`{site}`, {detail}")]
     Damaged { site: SiteId, detail: String },
     #[error("the restored data is not what the snapshot holds: site=`{site}`, {detail}")]
@@ -69,7 +72,7 @@ impl Faulty for Error {
             }
             Error::HalfSwitched { source, .. } => source.fault(),
             Error::TakenOver { .. } | Error::CapturedElsewhere { .. } => Fault::Fenced,
-            Error::EpochBroken { .. } => Fault::Retry,
+            Error::EpochBroken { .. } | Error::SpillLost { .. } => Fault::Retry,
             Error::LostRun { .. } | Error::Damaged { .. } | Error::NotVerified { .. } => Fault::Damage,
             Error::Cancelled => Fault::Cancelled,
             Error::Bug(_) => Fault::Bug,
@@ -101,7 +104,9 @@ impl Faulty for Error {
             Error::CapturedElsewhere { .. } => {
                 Some("one capture a source: let that one go on, or stop it and run the same command again".into())
             }
-            Error::EpochBroken { .. } => Some("run the same command again: it begins a new epoch".into()),
+            Error::EpochBroken { .. } | Error::SpillLost { .. } => {
+                Some("run the same command again: it begins a new epoch".into())
+            }
             Error::TakenOver { .. } => Some(
                 "nothing more was changed by this one; see `lifeboat points` for the restore that is open now".into(),
             ),

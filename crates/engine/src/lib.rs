@@ -26,8 +26,8 @@ mod scanner;
 pub use backup::{BackupReport, BackupRequest, SiteBackup, SiteOutcome, backup};
 pub use bases::{CapturedPart, EpochSeen, Window, epochs, has_base, newest_epoch, sites_without_base, windows};
 pub use capture::{
-    CaptureIndex, CaptureNews, CaptureReport, CaptureRequest, IndexPlace, SlotDanger, SlotWatch, TellNews, capture,
-    give_up_slot, look_at_slot, look_for_drift,
+    CaptureIndex, CaptureNews, CaptureReport, CaptureRequest, IndexPlace, SlotDanger, SlotWatch, SpillEnd, TellNews,
+    capture, give_up_slot, look_at_slot, look_for_drift, spill,
 };
 pub use capture_pages::{
     FileUpdate, HASHES_PER_CHUNK, KnownFile, PageIndex, PagesPlace, PagesReport, PagesRequest, capture_pages,

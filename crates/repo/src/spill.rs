@@ -29,7 +29,7 @@ const RECORD_ITEMS_MAX: usize = 16 << 20;
 const FREE_BYTES_MIN: u64 = 128 << 20;
 
 /// Where the spill of a source is, or would be.
-#[derive(Clone)]
+#[derive(Debug, Clone)]
 pub struct Spill {
     file: PathBuf,
     keys: SiteKeys,

@@ -15,6 +15,7 @@ use lifeboat_model::{Fault, Faulty, Lsn};
 use lifeboat_source::postgres::capture::{CaptureStream, Captured, ServerClock};
 
 use super::counted::{Broken, renamed};
+use super::kept::Kept;
 use super::writer::Writer;
 use super::{CaptureNews, CaptureRequest, TellNews, after};
 use crate::{Engine, Error};
@@ -41,7 +42,7 @@ struct Ending {
 pub(super) async fn follow(
     engine: &Engine,
     request: &CaptureRequest,
-    (stream, writer): (&mut CaptureStream, &mut Writer<'_>),
+    (stream, writer, mut kept): (&mut CaptureStream, &mut Writer<'_>, Option<Kept>),
     tell: &TellNews,
 ) -> Result<(), Error> {
     let source = writer.source;
@@ -61,7 +62,7 @@ pub(super) async fn follow(
         });
         let broken = match taken {
             Ok(broken) => broken,
-            Err(error @ Error::EpochBroken { .. }) => {
+            Err(error @ (Error::EpochBroken { .. } | Error::SpillLost { .. })) => {
                 writer.seal().await?; // what came before it is whole
                 return Err(error);
             }
@@ -92,8 +93,12 @@ pub(super) async fn follow(
             }
         }
         if is_index_due && writer.is_index_behind() {
-            stream.confirm(writer.write_index()?);
+            let durable = writer.write_index()?;
+            stream.confirm(durable);
             indexed = Instant::now();
+            if let Some(done) = kept.take_if(|kept| kept.till() <= durable) {
+                done.is_done(tell)?;
+            }
         }
     }
     match ending.and_then(|ending| ending.broken).filter(|_| !engine.cancel.load(Ordering::Relaxed)) {
@@ -147,6 +152,9 @@ impl Clock {
 
 /// Why the stream is over: what goes on later, or what cannot.
 fn broken_or(error: lifeboat_source::Error, stream: &CaptureStream, request: &CaptureRequest) -> Error {
+    if stream.has_lost_spill() {
+        return Error::SpillLost { source_name: request.source.clone(), detail: error.to_string() };
+    }
     match stream.has_lost_publication() {
         true => Error::EpochBroken {
             source_name: request.source.clone(),

@@ -31,6 +31,10 @@ pub enum CaptureNews {
     NeedBase(Vec<SiteId>),
     /// Tables whose rows are in no log, because nobody says whose they are; none: all is well again.
     Unclassed(Vec<String>),
+    /// The store does not answer: changes until then are on this host, and nowhere else. `is_first`: of this stretch.
+    OnlyHere { till: Lsn, at: Timestamp, bytes: u64, is_first: bool },
+    /// What was only on this host is in the log.
+    OnlyHereNoMore { bytes: u64 },
     /// Tables could not be looked at; what is followed is followed on.
     LookFailed(String),
 }

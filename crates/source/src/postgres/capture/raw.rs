@@ -135,6 +135,13 @@ pub struct Said {
     pub committed_at: Option<Timestamp>,
 }
 
+impl Said {
+    /// Whether it says no more than how far the server is.
+    pub fn is_server_at(&self) -> bool {
+        matches!(self.item, SpillItem::ServerAt(_))
+    }
+}
+
 impl SpillStream {
     /// `None`: nothing came within `wait`. After an error the stream is over.
     pub fn next(&mut self, wait: Duration) -> Result<Option<Said>, Error> {
