@@ -16,6 +16,7 @@ mod error;
 pub mod key_file;
 mod log;
 mod memory;
+mod only_here;
 mod open;
 pub mod output;
 pub mod progress;

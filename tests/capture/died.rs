@@ -60,7 +60,7 @@ impl World {
     }
 
     /// Each change once, and of each it is known whose it is.
-    async fn expect_nothing_twice_and_nothing_lost(&self, when: &str) {
+    pub async fn expect_nothing_twice_and_nothing_lost(&self, when: &str) {
         let log = ChangeLog::open(&self.engine.repository, &app()).await.unwrap();
         let newest = log.newest().unwrap();
         let last = newest.segment.unwrap();

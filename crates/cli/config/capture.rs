@@ -18,6 +18,8 @@ pub struct CaptureConfig {
     pub scan: Option<Duration>,
     /// Let the kernel hint at which sites changed.
     pub watch: bool,
+    /// Changes that may be kept on this host while the store does not answer; 0: none.
+    pub spill_limit_bytes: u64,
 }
 
 impl Default for CaptureConfig {
@@ -28,6 +30,7 @@ impl Default for CaptureConfig {
             slot_limit_bytes: 16 << 30,
             scan: Some(Duration::from_secs(300)),
             watch: true,
+            spill_limit_bytes: 4 << 30,
         }
     }
 }
@@ -67,6 +70,9 @@ pub(super) fn read(root: &mut Table<'_, '_>) -> Result<CaptureConfig, ConfigErro
     }
     if let Some(field) = table.take("watch") {
         capture.watch = field.flag()?;
+    }
+    if let Some(field) = table.take("spill_limit") {
+        capture.spill_limit_bytes = values::size_or_none(&field, "4GiB")?;
     }
     table.finish()?;
     Ok(capture)

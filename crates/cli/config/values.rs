@@ -41,6 +41,16 @@ pub(super) fn size(field: &Field<'_, '_>, example: &str) -> Result<u64, ConfigEr
     parse_size(text).filter(|bytes| *bytes > 0).ok_or_else(|| field.mistyped(wanted, &example))
 }
 
+/// The same, or `0`.
+pub(super) fn size_or_none(field: &Field<'_, '_>, example: &str) -> Result<u64, ConfigError> {
+    let wanted = "a size (a whole number and KiB, MiB, GiB or TiB), or \"0\"";
+    let example = format!("\"{example}\"");
+    match field.text(wanted, &example)? {
+        "0" => Ok(0),
+        text => parse_size(text).ok_or_else(|| field.mistyped(wanted, &example)),
+    }
+}
+
 fn parse_size(text: &str) -> Option<u64> {
     let units = [("KiB", 10), ("MiB", 20), ("GiB", 30), ("TiB", 40)];
     let (digits, shift) = units.iter().find_map(|(unit, shift)| Some((text.strip_suffix(unit)?, *shift)))?;

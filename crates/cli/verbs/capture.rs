@@ -12,6 +12,7 @@ use lifeboat_control::capturing::{Capturing, Ends, PagesEnd, ScanEnd, SourceEnd}
 use lifeboat_control::pages::PagesFile;
 use lifeboat_engine::{CaptureIndex, CaptureRequest, PageIndex, PagesRequest, ScanRequest};
 use lifeboat_model::{Faulty, SourceName, worst_exit_code};
+use lifeboat_repo::Spill;
 use serde_json::json;
 
 use crate::args::CaptureArgs;
@@ -86,7 +87,11 @@ fn capturing(
     context: &Context,
 ) -> Capturing {
     let settings = config.capture;
+    let spill = |source: &SourceName| {
+        Spill::new(&engine.repository, &config.repository.catalog, source, settings.spill_limit_bytes)
+    };
     let request = |source: &SourceName| CaptureRequest {
+        spill: Some(spill(source)),
         flush_every: settings.flush,
         flush_bytes: usize::try_from(settings.flush_bytes).unwrap_or(usize::MAX),
         ..CaptureRequest::of(source.clone())
@@ -129,9 +134,10 @@ fn capturing(
         let file = CaptureFile::open(&catalog, &repository, source)?;
         Ok(Box::new(file) as Box<dyn CaptureIndex>)
     };
+    let requests = of_rows.map(request).collect();
     Capturing {
         engine,
-        requests: of_rows.map(request).collect(),
+        requests,
         files: of_files.map(pages).collect(),
         scans: of_scans.map(scan).collect(),
         slot_limit_bytes: settings.slot_limit_bytes,

@@ -6,6 +6,7 @@ use lifeboat_model::{Mark, RunOutcome, SourceName, Timestamp};
 use serde_json::json;
 
 use crate::args::PointsArgs;
+use crate::only_here::OnlyHere;
 use crate::output::{Align, Outcome, Output, Table, ago, bytes};
 use crate::{CliError, Context, words};
 
@@ -57,7 +58,20 @@ pub fn run(args: &PointsArgs, context: &Context) -> Result<Outcome, CliError> {
         }
         let names: Vec<SourceName> = open.config.sources.iter().map(|source| source.name.clone()).collect();
         let parts = windows(&open.engine, &site, &names).await?;
-        parts.iter().for_each(|part| tell_windows(part, now, output));
+        for part in &parts {
+            tell_windows(part, now, output);
+            let newest = part.epochs.last();
+            match newest.and_then(|seen| OnlyHere::of(&open, &part.source, seen)) {
+                Some(Ok(only_here)) => {
+                    let mut object = only_here.to_json();
+                    object["source"] = part.source.as_str().into();
+                    output.event("only_here", object);
+                    output.line(format!("{}: {}", part.source, only_here.text()));
+                }
+                Some(Err(reason)) => output.warn(&format!("{}: {reason}", part.source), None),
+                None => {}
+            }
+        }
         let restorable = parts.iter().flat_map(|part| &part.windows).map(|window| window.till).max();
         for hold in &site.state().holds {
             output.line(format!("held since {}: {}: {}", hold.placed_at, words::hold(hold.reason), hold.note));

@@ -31,7 +31,13 @@ const CUT_MAX: Duration = Duration::from_secs(3_600);
 
 pub fn run(args: &StatusArgs, context: &Context) -> Result<Outcome, CliError> {
     context.block_on(async {
-        let open = context.open().await?;
+        let open = match context.open().await {
+            Ok(open) => open,
+            Err(error) => {
+                crate::only_here::warn_of_files(&context.config()?, &context.output);
+                return Err(error);
+            }
+        };
         context.tell_notes(&open.config);
         super::key::warn_unproven(&open.engine.repository, &context.output).await;
         let now = Timestamp::now();

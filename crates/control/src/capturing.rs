@@ -3,6 +3,7 @@
 //! ```text
 //! source ─▶ capture ─ store down, server stopped ─▶ wait, longer each time ─▶ capture …
 //!               │                       for good ─▶ ends, with its exit code; the others go on
+//!               ├ store down, and the slot half full ─▶ spill: changes are kept on this host until the store is back
 //!               ├ epoch begun ─▶ bases: one task for all sources, while changes are followed
 //! files  ─▶ scans: a round each interval, of the sites that changed
 //! server ─▶ guard: how much log does the slot keep? ─ beyond the limit ─▶ the slot is given up, a new epoch
@@ -25,7 +26,7 @@ use std::time::{Duration, Instant};
 
 use lifeboat_engine::{
     CaptureIndex, CaptureNews, CaptureReport, CaptureRequest, Engine, Error, PagesRequest, ScanReport, ScanRequest,
-    SlotWatch, capture, give_up_slot,
+    SlotDanger, SlotWatch, SpillEnd, capture, give_up_slot, spill,
 };
 use lifeboat_model::{Fault, Faulty, SiteId, SourceName};
 use tokio::sync::Notify;
@@ -52,6 +53,8 @@ pub enum News {
     SlotShrank(SlotWatch),
     /// The slot was given up, rather than fill the server's disk: what is not in the log yet is lost to it.
     GaveUp(SlotWatch),
+    /// There is no more room for changes on this host, and why: told once, until it is over.
+    SpillIsFull(String, Option<String>),
     /// Bases are being taken of so many sites.
     TakingBases(u64),
     BasesTaken(BasesTaken),
@@ -262,6 +265,8 @@ struct Follower {
     /// Whether anything was followed since the last trouble.
     is_well: Arc<AtomicBool>,
     has_followed: bool,
+    /// It was told that there is no more room on this host.
+    is_spill_full: bool,
 }
 
 /// What the guard says.
@@ -269,6 +274,9 @@ struct Follower {
 struct Beyond {
     slot: std::sync::Mutex<Option<SlotWatch>>,
     found: Notify,
+    /// The alarm line is passed.
+    is_half: AtomicBool,
+    half: Notify,
 }
 
 /// How one capture ended.
@@ -283,7 +291,7 @@ impl Follower {
     fn new(shared: Arc<Capturing>, number: usize, bases: Bases) -> Self {
         let request = shared.requests[number].clone();
         let (beyond, is_well) = (Arc::default(), Arc::default());
-        Self { shared, request, bases, beyond, is_well, has_followed: false }
+        Self { shared, request, bases, beyond, is_well, has_followed: false, is_spill_full: false }
     }
 
     /// On a thread of its own. Most of it blocks; on the runtime's threads each stretch would be on another one, and what is
@@ -313,6 +321,7 @@ impl Follower {
             if self.is_well.swap(false, Ordering::Relaxed) {
                 (wait, fenced_since, told, self.has_followed) = (FIRST_WAIT, None, None, true);
                 self.request.given_up = None; // that epoch is in the log
+                self.is_spill_full = false;
             }
             let error = match ended {
                 Ended::Capture(Ok(report)) => return Ok(Some(report)),
@@ -343,6 +352,9 @@ impl Follower {
                     if told != Some(cause) {
                         told = Some(cause);
                         self.tell(News::Waiting(error.to_string(), error.hint()));
+                    }
+                    if cause && self.beyond.is_half.load(Ordering::Relaxed) && self.spill().await {
+                        continue;
                     }
                     self.wait(wait).await;
                     wait = (wait * 2).min(LONGEST_WAIT);
@@ -378,6 +390,45 @@ impl Follower {
         }
     }
 
+    /// Keeps changes on this host until the store answers. Gives whether to capture again at once.
+    async fn spill(&mut self) -> bool {
+        let source = self.request.source.clone();
+        let shared = Arc::clone(&self.shared);
+        let tell = move |news: CaptureNews| (shared.tell)(&source, News::Capture(news));
+        let mut index = match (self.shared.open_index)(&self.request.source) {
+            Ok(index) => index,
+            Err(error) => {
+                tracing::warn!(%error, source = %self.request.source, "changes cannot be kept on this host");
+                return false;
+            }
+        };
+        let ended = tokio::select! {
+            ended = spill(&self.shared.engine, &self.request, index.as_mut(), &tell) => ended,
+            slot = self.beyond.found() => {
+                drop(index);
+                self.give_up(slot).await;
+                return true;
+            }
+        };
+        match ended {
+            Ok(SpillEnd::StoreAnswers | SpillEnd::Stopped) => true,
+            Ok(SpillEnd::Full(error)) => {
+                if !std::mem::replace(&mut self.is_spill_full, true) {
+                    self.tell(News::SpillIsFull(error.to_string(), error.hint()));
+                }
+                false
+            }
+            Ok(SpillEnd::Unable(why)) => {
+                tracing::info!(why, source = %self.request.source, "changes are not kept on this host");
+                false
+            }
+            Err(error) => {
+                tracing::warn!(%error, source = %self.request.source, "changes cannot be kept on this host");
+                false
+            }
+        }
+    }
+
     /// Drops the slot; the next capture begins a new epoch.
     async fn give_up(&mut self, slot: SlotWatch) {
         let note = format!("the slot kept too much and was given up: kept_bytes=`{}`", slot.kept_bytes);
@@ -396,10 +447,11 @@ impl Follower {
         }
     }
 
-    /// Waits before the next try, and not when the slot must be given up.
+    /// Waits before the next try, and not when the slot must be given up, or has just passed the alarm line.
     async fn wait(&mut self, wait: Duration) {
         let slot = tokio::select! {
             () = self.shared.pause(wait) => None,
+            () = self.beyond.half.notified() => None,
             slot = self.beyond.found() => Some(slot),
         };
         if let Some(slot) = slot {
@@ -421,6 +473,14 @@ impl Beyond {
                 Some(slot) => return slot,
                 None => self.found.notified().await,
             }
+        }
+    }
+
+    /// What the guard saw.
+    fn note(&self, danger: SlotDanger) {
+        let is_half = danger == SlotDanger::Half;
+        if !self.is_half.swap(is_half, Ordering::Relaxed) && is_half {
+            self.half.notify_one();
         }
     }
 

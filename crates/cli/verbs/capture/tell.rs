@@ -34,6 +34,10 @@ pub fn to(output: Output, tells_segments: bool, slot_limit_bytes: u64) -> Box<Te
                 teller.say(&format!("the server keeps little for it again: {}", bytes(slot.kept_bytes)));
             }
             News::GaveUp(slot) => teller.gave_up(&slot),
+            News::SpillIsFull(message, hint) => {
+                teller.event("spill_full", json!({ "message": message }));
+                teller.warn(&format!("{message}; the server keeps what comes from here on"), hint.as_deref());
+            }
             News::TakingBases(sites) => {
                 teller.event("bases", json!({ "taking": sites }));
                 let sites = count(sites);
@@ -166,6 +170,13 @@ impl Teller<'_> {
                     self.say(&format!("complete up to {till} at {sealed_at}"));
                 }
             }
+            CaptureNews::OnlyHere { till, at, bytes, is_first } => {
+                self.only_here(&till.to_string(), at, (bytes, is_first))
+            }
+            CaptureNews::OnlyHereNoMore { bytes: kept } => {
+                self.event("only_here_no_more", json!({ "bytes": kept }));
+                self.say(&format!("what was only on this host is in the bucket: {}", bytes(kept)));
+            }
             CaptureNews::Unclassed(tables) => {
                 self.event("unclassed", json!({ "tables": tables }));
                 if tables.is_empty() {
@@ -186,6 +197,17 @@ impl Teller<'_> {
             CaptureNews::LookFailed(reason) => {
                 tracing::warn!(source = %self.source, reason, "the tables could not be looked at");
             }
+        }
+    }
+
+    fn only_here(&self, till: &str, at: Timestamp, (kept, is_first): (u64, bool)) {
+        self.event("only_here", json!({ "complete_till": till, "till": at.to_string(), "bytes": kept }));
+        if is_first {
+            self.warn(
+                "the store does not answer, and the server keeps much: changes are kept ONLY ON THIS HOST from here on, \
+                 until the store is back; with this host they would be lost, a gap",
+                Some("`lifeboat status` shows how much it is, when the store answers; `capture.spill_limit` is the limit"),
+            );
         }
     }
 

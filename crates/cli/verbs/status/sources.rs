@@ -8,6 +8,7 @@ use lifeboat_model::{SourceName, Timestamp};
 use serde_json::json;
 
 use crate::CliError;
+use crate::only_here::OnlyHere;
 use crate::open::Open;
 use crate::output::{Align, Output, Table, ago, bytes, count, duration};
 use crate::words;
@@ -23,6 +24,7 @@ pub struct SourceStatus {
     slot: Option<SlotWatch>,
     /// Changes of the epoch whose site nobody could tell; `None`: another host captures.
     unrouted: Option<u64>,
+    only_here: Option<OnlyHere>,
     /// What is not as promised.
     pub problems: Vec<String>,
 }
@@ -54,7 +56,17 @@ fn one(open: &Open, source: &SourceName, epoch: Option<EpochSeen>, now: Timestam
     let place = place
         .filter(|place| place.repository == own && epoch.as_ref().is_some_and(|seen| seen.epoch.id.0 == place.epoch));
     let unrouted = place.map(|place| place.unrouted);
-    let mut status = SourceStatus { source: source.clone(), epoch, slot: None, unrouted, problems: Vec::new() };
+    let only_here = epoch.as_ref().and_then(|seen| OnlyHere::of(open, source, seen));
+    let mut status =
+        SourceStatus { source: source.clone(), epoch, slot: None, unrouted, only_here: None, problems: Vec::new() };
+    match only_here {
+        Some(Ok(only_here)) => {
+            status.problems.push(only_here.text());
+            status.only_here = Some(only_here);
+        }
+        Some(Err(reason)) => status.problems.push(reason),
+        None => {}
+    }
     if status.epoch.is_none() {
         status.problems.push("nothing was captured yet: run `lifeboat capture`".into());
         return status;
@@ -161,6 +173,7 @@ fn to_json(status: &SourceStatus, now: Timestamp) -> serde_json::Value {
         "lag_seconds": status.lag(now).map(|lag| lag.as_secs()),
         "slot": slot,
         "unrouted": status.unrouted,
+        "only_here": status.only_here.as_ref().map(OnlyHere::to_json),
         "problems": status.problems,
     })
 }

@@ -23,6 +23,7 @@ pub(super) async fn guard(shared: Arc<Capturing>, source: SourceName, beyond: Ar
                 SlotDanger::None if before != SlotDanger::None => (shared.tell)(&source, News::SlotShrank(slot)),
                 _ => {}
             }
+            beyond.note(danger);
             before = danger;
         }
         tokio::time::sleep(LOOK_EVERY).await;
