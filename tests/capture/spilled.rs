@@ -58,6 +58,15 @@ impl Scene {
         lsn(&self.world, "SELECT pg_current_wal_insert_lsn()::text")
     }
 
+    /// Of the first site.
+    fn comments(&self) -> u64 {
+        let sql = format!(
+            "SELECT count(*)::text FROM comments JOIN issues ON issues.id = issue_id WHERE site_id = '{}'",
+            site_name(1)
+        );
+        query_text(&self.world.url, &sql).unwrap()[0][0].as_deref().unwrap().parse().unwrap()
+    }
+
     fn wait_until_confirmed(&self, position: Lsn) {
         let began = Instant::now();
         while confirmed(&self.world) < position {
@@ -124,8 +133,9 @@ async fn changes_while_the_store_is_away_are_acknowledged_and_survive_a_kill() {
     scene.outage.wait_for("OnlyHere");
     scene.wait_until_confirmed(first);
     scene.world.work(11, 40);
-    let between = (Timestamp::now(), scene.comment("and more"));
-    scene.wait_until_confirmed(between.1);
+    let position = scene.comment("and more");
+    let (moment, comments) = (Timestamp::now(), scene.comments());
+    scene.wait_until_confirmed(position);
     // What is under way is not acknowledged, and comes again.
     scene.world.work(12, 10);
     let bytes = std::fs::read(scene.spill()).unwrap();
@@ -149,8 +159,8 @@ async fn changes_while_the_store_is_away_are_acknowledged_and_survive_a_kill() {
     assert!(!points.contains("only on this host") && !points.contains("a gap from"), "{points}");
     expect_whole(&mut world, &host, "after the outage").await;
     // A moment within it.
-    let rows = world.rows_at(&site_id(&site_name(1)), &PointInTime::Time(between.0)).await;
-    assert!(!rows.is_empty());
+    let rows = world.rows_at(&site_id(&site_name(1)), &PointInTime::Time(moment)).await;
+    assert_eq!(rows["public.comments"].0, comments);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -188,6 +198,8 @@ async fn what_was_only_on_a_host_that_is_lost_is_a_gap_that_everybody_sees() {
     assert_eq!(done["sources"][0]["epoch_begun"].as_str(), Some("slot lost"), "{done}");
     let points = String::from_utf8(host.run(&["points", &site_name(1)]).stdout).unwrap();
     assert!(points.contains("a gap from") && points.contains("further than the log"), "{points}");
+    run_sql(&world.url, "UPDATE issues SET title = title || '!'").unwrap(); // behind the bases
+    capture(&host);
     expect_whole(&mut world, &host, "in the new epoch").await;
 }
 
@@ -252,4 +264,40 @@ async fn what_was_kept_is_restorable_though_the_slot_is_lost() {
     let committed: i64 = committed[0][0].as_deref().unwrap().parse().unwrap();
     assert!(parts[0].windows[0].till >= Timestamp(committed), "{parts:?}");
     assert_eq!(parts[0].windows.len(), 2, "{parts:?}");
+}
+
+/// The files of the routing index, which nobody has open.
+fn index_files(host: &Host) -> Vec<(PathBuf, Vec<u8>)> {
+    let all = std::fs::read_dir(host.path("lifeboat.catalog")).unwrap().map(|entry| entry.unwrap().path());
+    let is_index = |path: &PathBuf| path.file_name().is_some_and(|name| name.to_str().unwrap().starts_with("routing-"));
+    all.filter(is_index).map(|path| (path.clone(), std::fs::read(path).unwrap())).collect()
+}
+
+// Explains invariant: spill-joins-log
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn an_index_that_is_older_than_what_was_kept_goes_on_nowhere() {
+    const TEST: &str = "an_index_that_is_older_than_what_was_kept_goes_on_nowhere";
+    let Some(world) = World::new(TEST).await else { return };
+    let host = Host::new(&world.url, SOURCE);
+    capture(&host);
+    let old = index_files(&host);
+    run_sql(&world.url, "UPDATE issues SET title = title || '!'").unwrap();
+    capture(&host); // the slot is further than that copy
+    let outage = Outage::start(&host, &world.url, ROOM);
+    outage.wait_for("Following");
+    outage.takes_store_away();
+    let scene = Scene { world, host, outage };
+    scene.comment("begin");
+    scene.outage.wait_for("Waiting");
+    scene.passes_the_alarm_line();
+    let position = scene.comment(SECRET);
+    scene.wait_until_confirmed(position);
+    let (world, host) = scene.is_killed();
+    index_files(&host).into_iter().for_each(|(path, _)| std::fs::remove_file(path).unwrap());
+    old.into_iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
+    let done = capture(&host);
+    assert_eq!(done["sources"][0]["epoch_begun"].as_str(), Some("slot lost"), "{done}");
+    let points = String::from_utf8(host.run(&["points", &site_name(1)]).stdout).unwrap();
+    assert!(points.contains("begins later"), "{points}");
+    drop(world);
 }
