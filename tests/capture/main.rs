@@ -6,6 +6,7 @@ mod compacted;
 mod damage;
 mod died;
 mod drifted;
+mod failed_over;
 mod guarded;
 mod host;
 mod incident;

@@ -67,6 +67,12 @@ impl World {
         self.engine = engine_over(&self.url, store, master).await;
     }
 
+    /// The product is at another server now.
+    pub async fn is_now_at(&mut self, url: &str) {
+        url.clone_into(&mut self.url);
+        self.engine = engine_over(url, self.store.clone(), &self.master).await;
+    }
+
     pub async fn catch_up(&mut self) -> CaptureReport {
         let request = request(Duration::from_millis(300), 20_000);
         capture_when_free(&self.engine, &request, &mut self.index).await.unwrap()

@@ -62,6 +62,11 @@ pub(super) fn judge(
             let detail = format!("another server: system_identifier=`{found}`");
             return Ok(LogEnd::over(EpochReason::Failover, detail));
         }
+        SlotState::PutBack { at } => {
+            let detail =
+                format!("the server was put back to an earlier time, its own log ends before ours: lsn=`{at}`");
+            return Ok(LogEnd::over(EpochReason::Failover, detail));
+        }
         SlotState::Ahead { confirmed } => {
             let why = of_no_use.unwrap_or_else(|| {
                 "somebody else took what lies between, or it was only on a host and is gone".to_owned()

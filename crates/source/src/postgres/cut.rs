@@ -94,9 +94,13 @@ fn export(mut exporter: Session, catalogue: &Catalogue) -> Result<Option<Exporte
                ELSE pg_catalog.pg_current_wal_insert_lsn() END";
     let clock =
         "pg_catalog.to_char(pg_catalog.clock_timestamp() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')";
+    // After a failover the checkpoint's own is the old one, until the next checkpoint; a file's name has the new one.
+    let timeline = "CASE WHEN pg_catalog.pg_is_in_recovery() \
+                    THEN (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()) \
+                    ELSE ('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8)\
+                    )::bit(32)::int4 END";
     let query = format!(
-        "SELECT pg_catalog.pg_export_snapshot(), ({lsn})::text, \
-         (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()), \
+        "SELECT pg_catalog.pg_export_snapshot(), ({lsn})::text, ({timeline}), \
          pg_catalog.pg_current_snapshot()::text, {clock}"
     );
     let row = exporter.query_one(&query, &[]).map_err(|error| exporter.failed("cannot export a snapshot", &error))?;

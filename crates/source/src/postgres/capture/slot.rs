@@ -70,6 +70,10 @@ pub enum SlotState {
     OtherTimeline {
         found: u32,
     },
+    /// The server's own log ends before ours: it was put back to an earlier time, and its positions mean something else.
+    PutBack {
+        at: Lsn,
+    },
     /// Of this name, but of another database, plugin or kind.
     NotOurs {
         detail: String,
@@ -171,8 +175,20 @@ pub fn slot_state(session: &mut Session, found: &ServerIdentity, followed: &Foll
     if found.timeline != followed.server.timeline {
         return Ok(SlotState::OtherTimeline { found: found.timeline });
     }
+    // An epoch without a change yet begins where the log ends, and what is confirmed is one behind it.
+    if let Some(at) = log_end(session)?.filter(|at| at.0.saturating_add(1) < followed.confirmed.0) {
+        return Ok(SlotState::PutBack { at });
+    }
     let Some(slot) = look_up(session, &followed.slot)? else { return Ok(SlotState::Missing) };
     Ok(judge(slot, followed.confirmed))
+}
+
+/// Up to where the server has written its log; `None`: it only replays another's.
+fn log_end(session: &mut Session) -> Result<Option<Lsn>, Error> {
+    let sql = "SELECT CASE WHEN NOT pg_is_in_recovery() THEN pg_current_wal_insert_lsn()::text END";
+    let row = session.query_one(sql, &[]);
+    let row = row.map_err(|error| session.failed("cannot ask where the server's log is", &error))?;
+    Ok(row.get::<_, Option<&str>>(0).and_then(|text| Lsn::parse(text).ok()))
 }
 
 /// The facts of a slot, whoever's it is; `None`: there is none.
