@@ -7,6 +7,7 @@ use serde_json::json;
 
 use crate::args::PointsArgs;
 use crate::only_here::OnlyHere;
+use crate::open::Open;
 use crate::output::{Align, Outcome, Output, Table, ago, bytes};
 use crate::{CliError, Context, words};
 
@@ -60,17 +61,7 @@ pub fn run(args: &PointsArgs, context: &Context) -> Result<Outcome, CliError> {
         let parts = windows(&open.engine, &site, &names).await?;
         for part in &parts {
             tell_windows(part, now, output);
-            let newest = part.epochs.last();
-            match newest.and_then(|seen| OnlyHere::of(&open, &part.source, seen)) {
-                Some(Ok(only_here)) => {
-                    let mut object = only_here.to_json();
-                    object["source"] = part.source.as_str().into();
-                    output.event("only_here", object);
-                    output.line(format!("{}: {}", part.source, only_here.text()));
-                }
-                Some(Err(reason)) => output.warn(&format!("{}: {reason}", part.source), None),
-                None => {}
-            }
+            tell_only_here(part, &open, output);
         }
         let restorable = parts.iter().flat_map(|part| &part.windows).map(|window| window.till).max();
         for hold in &site.state().holds {
@@ -105,6 +96,21 @@ fn note(point: &Point, run: &[Point]) -> String {
         (Mark::Undo, Some(restore), _) => format!("undoes restore {restore}"),
         (Mark::Good, _, Some(till)) => format!("unchanged till {till}"),
         _ => record.mark_reason.clone().unwrap_or_default(),
+    }
+}
+
+/// What is in no bucket yet.
+fn tell_only_here(part: &CapturedPart, open: &Open, output: &Output) {
+    let source = &part.source;
+    match part.epochs.last().and_then(|seen| OnlyHere::of(open, source, seen)) {
+        Some(Ok(only_here)) => {
+            let mut object = only_here.to_json();
+            object["source"] = source.as_str().into();
+            output.event("only_here", object);
+            output.line(format!("{source}: {}", only_here.text()));
+        }
+        Some(Err(reason)) => output.warn(&format!("{source}: {reason}"), None),
+        None => {}
     }
 }
 

@@ -108,6 +108,7 @@ fn each_gap_has_its_own_name() {
     while matches!(state(&capture, end), SlotState::InUse { .. }) {}
     assert!(matches!(state(&capture, end), SlotState::Ready(_)));
     assert_eq!(state(&capture, Lsn(end.0 - 1)), SlotState::Ahead { confirmed: end });
+    assert!(matches!(state(&capture, Lsn(u64::MAX)), SlotState::PutBack { .. }));
     let ours = capture.followed.clone();
     let is = |followed: &mut Followed, server: ServerIdentity| followed.server = server;
     let other = ServerIdentity { system_identifier: "7".into(), ..ours.server.clone() };
@@ -151,7 +152,8 @@ fn a_slot_whose_log_was_thrown_away_is_lost() {
         run_sql(&url, "SELECT pg_switch_wal(); CREATE TABLE x AS SELECT 1 AS a; DROP TABLE x").unwrap();
     }
     run_sql(&url, "CHECKPOINT").unwrap();
-    assert_eq!(state(&capture, Lsn(u64::MAX)), SlotState::Lost { reason: "max_slot_wal_keep_size=`1MB`".into() });
+    let end = capture.followed.confirmed;
+    assert_eq!(state(&capture, end), SlotState::Lost { reason: "max_slot_wal_keep_size=`1MB`".into() });
     let error = begin_soon(&capture.server, &capture.followed.slot, capture.followed.confirmed).err().unwrap();
     assert_eq!(error.fault(), Fault::Operator);
     assert!(error.hint().unwrap().contains("thrown away"), "{error}");
