@@ -84,7 +84,7 @@ impl SpillItems {
     }
 
     /// `None`: the next one is not whole yet.
-    pub fn next(&mut self) -> Result<Option<SpillItem>> {
+    pub fn next_item(&mut self) -> Result<Option<SpillItem>> {
         let Some((kind, rest)) = self.bytes[self.taken..].split_first() else { return Ok(None) };
         let Some((position, rest)) = position_of(rest) else { return Ok(None) };
         let (item, len) = match *kind {
@@ -127,7 +127,7 @@ mod tests {
             let (mut read, mut found) = (SpillItems::default(), Vec::new());
             for some in bytes.chunks(len) {
                 read.push(some);
-                while let Some(item) = read.next().unwrap() {
+                while let Some(item) = read.next_item().unwrap() {
                     found.push(item);
                 }
             }
@@ -135,7 +135,7 @@ mod tests {
         }
         let mut bad = SpillItems::default();
         bad.push(&[9; 20]);
-        assert!(bad.next().is_err());
+        assert!(bad.next_item().is_err());
     }
 
     #[test]

@@ -281,7 +281,7 @@ impl SpillReader {
     /// `None`: that was all.
     pub fn next_item(&mut self) -> Result<Option<SpillItem>, Error> {
         loop {
-            if let Some(item) = self.items.next()? {
+            if let Some(item) = self.items.next_item()? {
                 return Ok(Some(item));
             }
             if self.at == self.end {

@@ -51,10 +51,12 @@ pub async fn spill(
         return Ok(SpillEnd::Unable("it is not wanted".into()));
     };
     let source = postgres_source(engine, &request.source)?;
-    let begun = tokio::task::block_in_place(|| Spilling::begin(source, spill, index))?;
+    let begun = tokio::task::block_in_place(|| Spilling::begin(source, spill, index));
     let mut spilling = match begun {
-        Ok(spilling) => spilling,
-        Err(why) => return Ok(SpillEnd::Unable(why)),
+        Ok(Ok(spilling)) => spilling,
+        Ok(Err(why)) => return Ok(SpillEnd::Unable(why)),
+        Err(error @ Error::Repo(lifeboat_repo::Error::SpillFull { .. })) => return Ok(SpillEnd::Full(error)),
+        Err(error) => return Err(error),
     };
     let mut probe = Probe::new(&engine.repository, &request.source);
     let end = loop {
