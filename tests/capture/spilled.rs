@@ -80,7 +80,7 @@ impl Scene {
     }
 
     /// The store is back, and whoever captured is dead.
-    fn is_killed(self) -> (World, Host) {
+    fn kill(self) -> (World, Host) {
         let Self { world, host, outage } = self;
         outage.kill();
         (world, host)
@@ -140,7 +140,7 @@ async fn changes_while_the_store_is_away_are_acknowledged_and_survive_a_kill() {
     scene.world.work(12, 10);
     let bytes = std::fs::read(scene.spill()).unwrap();
     assert!(bytes.len() > 10_000 && !bytes.windows(SECRET.len()).any(|some| some == SECRET.as_bytes()));
-    let (mut world, host) = scene.is_killed();
+    let (mut world, host) = scene.kill();
 
     let (status, code) = host.told(&["status"]);
     assert_eq!((code, status["captured"]["troubled"].as_u64()), (4, Some(1)), "{status}");
@@ -177,7 +177,7 @@ async fn a_store_that_comes_back_gets_what_was_kept_from_the_same_capture() {
     scene.comment("after");
     scene.outage.wait_for("OnlyHereNoMore");
     assert!(!scene.spill().exists() && !scene.outage.told().contains("Begun"), "{}", scene.outage.told());
-    let (mut world, host) = scene.is_killed();
+    let (mut world, host) = scene.kill();
     capture(&host);
     expect_whole(&mut world, &host, "after the outage").await;
 }
@@ -192,7 +192,7 @@ async fn what_was_only_on_a_host_that_is_lost_is_a_gap_that_everybody_sees() {
     let position = scene.comment(SECRET);
     scene.wait_until_confirmed(position);
     let spill = scene.spill();
-    let (mut world, host) = scene.is_killed();
+    let (mut world, host) = scene.kill();
     std::fs::remove_file(spill).unwrap();
     let done = capture(&host);
     assert_eq!(done["sources"][0]["epoch_begun"].as_str(), Some("slot lost"), "{done}");
@@ -220,7 +220,7 @@ async fn a_host_without_room_acknowledges_nothing_more_and_loses_nothing() {
     assert_eq!(scene.outage.told().matches("SpillIsFull").count(), 1);
     scene.outage.gives_store_back();
     scene.outage.wait_for("OnlyHereNoMore");
-    let (mut world, host) = scene.is_killed();
+    let (mut world, host) = scene.kill();
     let done = capture(&host);
     assert_eq!(done["sources"][0]["epoch"].as_u64(), Some(1), "{done}");
     expect_whole(&mut world, &host, "after the outage").await;
@@ -237,7 +237,7 @@ async fn what_was_kept_is_restorable_though_the_slot_is_lost() {
     scene.wait_until_confirmed(position);
     let kept = query_text(&scene.world.url, &format!("SELECT count(*) FROM comments WHERE body = '{SECRET}'")).unwrap();
     assert_eq!(kept[0][0].as_deref(), Some("3"));
-    let (mut world, host) = scene.is_killed();
+    let (mut world, host) = scene.kill();
     let began = Instant::now();
     while query_text(&world.url, "SELECT pg_drop_replication_slot('lifeboat_app')").is_err() {
         assert!(began.elapsed() < PATIENCE);
@@ -292,7 +292,7 @@ async fn an_index_that_is_older_than_what_was_kept_goes_on_nowhere() {
     scene.passes_the_alarm_line();
     let position = scene.comment(SECRET);
     scene.wait_until_confirmed(position);
-    let (world, host) = scene.is_killed();
+    let (world, host) = scene.kill();
     index_files(&host).into_iter().for_each(|(path, _)| std::fs::remove_file(path).unwrap());
     old.into_iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());
     let done = capture(&host);
