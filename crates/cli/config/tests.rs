@@ -538,3 +538,17 @@ fn a_wrong_postgres_source_is_told() {
     check("type = \"kind\"", "kind = \"kind\"", "a key is missing", "type");
     check("[\"job_queue\"]", "\"job_queue\"", "instead of a list of tables", "countries");
 }
+
+#[test]
+fn what_may_be_kept_on_this_host_has_a_size_or_is_nothing() {
+    let limit = |text: &str| with_repository(&format!("[capture]\nspill_limit = \"{text}\"\n"));
+    assert_eq!(limit("0").unwrap().capture.spill_limit_bytes, 0);
+    assert_eq!(limit("2GiB").unwrap().capture.spill_limit_bytes, 2 << 30);
+    assert_eq!(with_repository("").unwrap().capture.spill_limit_bytes, 4 << 30);
+    refused(
+        limit("7"),
+        5,
+        "a text of another form instead of a size (a whole number and KiB, MiB, GiB or TiB), or \"0\": key=`capture.spill_limit`",
+        "for example `spill_limit = \"4GiB\"`",
+    );
+}
