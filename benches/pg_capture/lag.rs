@@ -23,7 +23,7 @@ pub fn measure(kept: &Kept<'_>, work: &mut Work, options: &Options, report: &mut
     kept.lifeboat.configure("1s", "8MiB")?;
     let began = Instant::now();
     let child = kept.lifeboat.capturing()?;
-    let (rate, before) = (report.changes_a_second() / CHANGES as f64 / 2.0, work.count());
+    let (rate, before) = (report.received_a_second() / CHANGES as f64 / 2.0, work.count());
     let watched = watch(kept, work, (rate, options.lag));
     rustix::process::kill_process(process_id(&child)?, rustix::process::Signal::TERM)?;
     let ended = child.wait4()?;
@@ -41,6 +41,7 @@ pub fn measure(kept: &Kept<'_>, work: &mut Work, options: &Options, report: &mut
     let lags = steps.iter().map(|step| lag_of(step, &seen)).collect::<Outcome<Vec<f64>>>()?;
     let done = (work.count() - before) * CHANGES;
     let wanted = rate * CHANGES as f64;
+    println!("applications: {:.0} changes/s of {wanted:.0}", done as f64 / options.lag.as_secs_f64());
     report.lag(Lag { seconds: lags, changes_a_second: done as f64 / options.lag.as_secs_f64(), wanted });
     Ok(())
 }

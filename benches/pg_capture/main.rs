@@ -9,7 +9,7 @@
 //! ```text
 //! make the sites ▸ first capture, a base each ▸ keep slot and repository ▸ work (the backlog)
 //! captures   as kept ▸ `lifeboat capture --until-caught-up` · as kept ▸ `pg_recvlogical -f /dev/null` · …
-//! lag        `lifeboat capture`, work at half of that rate ▸ commit until confirmed
+//! lag        `lifeboat capture`, work at half of `pg_recvlogical`'s rate ▸ commit until confirmed
 //! replay     as kept ▸ a day of segments, compacted by hours ▸ one site: at its base · at the end of the log · …
 //! ```
 //!

@@ -107,9 +107,9 @@ impl Report {
         self.reads.push(read);
     }
 
-    /// By us, of the backlog.
-    pub fn changes_a_second(&self) -> f64 {
-        self.changes as f64 / self.wall(Task::Capture, "lifeboat")
+    /// By PostgreSQL's own client, of the backlog.
+    pub fn received_a_second(&self) -> f64 {
+        self.changes as f64 / self.wall(Task::Capture, "pg_recvlogical")
     }
 
     fn spread(&self, task: Task, contender: &'static str, of: impl Fn(&Cost) -> f64) -> Spread {
@@ -184,7 +184,7 @@ impl Report {
                 self.wall(Task::Capture, "pg_recvlogical") / self.wall(Task::Capture, "lifeboat"),
             ),
             Target::at_least(
-                "lag: changes a second / half of capture's",
+                "lag: changes a second / half of pg_recvlogical's",
                 0.95,
                 lag.map_or(f64::NAN, |lag| lag.changes_a_second / lag.wanted),
             ),

@@ -195,12 +195,63 @@ pub struct SegmentFooter {
     pub unrouted: Option<UnroutedRef>,
     /// This is the last segment of its epoch: the source is followed on in that one.
     pub followed_by: Option<EpochId>,
+    /// What the shared block tells beside transactions; `None`: unknown.
+    pub shared_kinds: Option<SharedKinds>,
 }
 
 impl SegmentFooter {
     /// The block of one site.
     pub fn block(&self, site: &SiteId) -> Option<&BlockRef> {
         self.blocks.binary_search_by(|block| block.site.cmp(site)).ok().and_then(|at| self.blocks.get(at))
+    }
+
+    /// Whether the shared block may tell of one of these: it does, or nobody knows that it does not.
+    pub fn may_tell(&self, kinds: SharedKinds) -> bool {
+        self.shared.is_some() && self.shared_kinds.is_none_or(|told| told.has_any(kinds))
+    }
+}
+
+/// What a shared block tells beside transactions, as a set. A block whose footer says so holds exactly the transactions
+/// that the bounds of its segment's span are of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SharedKinds(pub u64);
+
+impl SharedKinds {
+    pub const TRUNCATIONS: Self = Self(1);
+    pub const STRUCTURE: Self = Self(2);
+    /// Notes of the capture itself, by their prefix.
+    pub const OWN_NOTES: Self = Self(4);
+    /// Notes of applications.
+    pub const OTHER_NOTES: Self = Self(8);
+    pub const NOTES: Self = Self::OWN_NOTES.and(Self::OTHER_NOTES);
+    const KNOWN: Self = Self(15);
+
+    /// Prefix of the notes that the capture itself makes.
+    pub const OWN_PREFIX: &str = "lifeboat.";
+
+    pub fn of(facts: &SharedFacts) -> Self {
+        let has = |is_there: bool, kind: Self| if is_there { kind } else { Self(0) };
+        let is_own = |note: &LogNote| note.prefix.starts_with(Self::OWN_PREFIX);
+        has(!facts.truncations.is_empty(), Self::TRUNCATIONS)
+            .and(has(!facts.structure.is_empty(), Self::STRUCTURE))
+            .and(has(facts.notes.iter().any(is_own), Self::OWN_NOTES))
+            .and(has(!facts.notes.iter().all(is_own), Self::OTHER_NOTES))
+    }
+
+    #[must_use]
+    pub const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    /// Without those that only a later version knows.
+    #[must_use]
+    pub fn known(self) -> Self {
+        Self(self.0 & Self::KNOWN.0)
+    }
+
+    /// Whether it has one of these, or one that only a later version knows.
+    pub fn has_any(self, kinds: Self) -> bool {
+        self.0 & (kinds.0 | !Self::KNOWN.0) != 0
     }
 }
 

@@ -26,7 +26,7 @@ pub use change::{
 };
 pub use change_log::{
     BlockRef, ChangeCounts, ChangeKind, Epoch, EpochFacts, EpochReason, LogCommit, LogEvent, LogNote, LogState,
-    LongSegment, ObjectPlace, SegmentFooter, SegmentSpan, SharedFacts, SiteChange, SiteCount, SpanBounds,
+    LongSegment, ObjectPlace, SegmentFooter, SegmentSpan, SharedFacts, SharedKinds, SiteChange, SiteCount, SpanBounds,
     StructureChange, TransactionFacts, Truncation, UnroutedChange, UnroutedChanges, UnroutedRef,
 };
 pub use commit::{Commit, Run, RunOutcome, RunSite, RunSource};

@@ -17,6 +17,7 @@ mod compact;
 mod draft;
 mod facts;
 mod read;
+mod share;
 
 use std::sync::Arc;
 
@@ -26,6 +27,8 @@ use lifeboat_store::ObjectName;
 
 use crate::upload::object_name;
 use crate::{Error, Repository};
+
+use share::FooterShare;
 
 pub use append::Appender;
 pub use check::{LogCheckReport, LogFinding};
@@ -40,6 +43,7 @@ pub struct ChangeLog {
     repository: Repository,
     source: SourceName,
     memory: Arc<dyn FooterMemory>,
+    footer_share: Arc<FooterShare>,
     newest: Option<NewestEpoch>,
 }
 
@@ -133,6 +137,7 @@ impl ChangeLog {
             repository: repository.clone(),
             source: source.clone(),
             memory: Arc::new(NoFooterMemory),
+            footer_share: Arc::default(),
             newest: None,
         };
         if let Some(epoch) = log.newest_epoch().await? {

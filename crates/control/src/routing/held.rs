@@ -109,11 +109,12 @@ impl Held {
         if self.recent.len() + self.waiting.len() > RECENT_MAX {
             self.recent.clear();
         }
-        let fits = self.waiting.len() <= RECENT_MAX;
-        let written = std::mem::take(&mut self.waiting);
-        match fits {
-            true => self.recent.extend(written),
-            false => self.recent.clear(),
+        match self.waiting.len() <= RECENT_MAX {
+            true => self.recent.extend(self.waiting.drain()), // as many wait the next time: its memory stays
+            false => {
+                self.recent.clear();
+                self.waiting = Rows::default();
+            }
         }
     }
 }

@@ -34,7 +34,7 @@ pub(crate) const FOLLOWED: &str = "lifeboat.followed";
 /// Beside changes of a table that are not all in the log: the table.
 pub(crate) const PARTLY: &str = "lifeboat.partly";
 /// How all of them begin.
-pub(crate) const OWN_NOTES: &str = "lifeboat.";
+pub(crate) const OWN_NOTES: &str = lifeboat_model::SharedKinds::OWN_PREFIX;
 
 /// Times that wait until the log has come as far.
 const ASKED_MAX: usize = 16;

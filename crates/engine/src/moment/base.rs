@@ -4,7 +4,7 @@
 //! in the base's snapshot. Never by its position: a commit stands in the log before others can see it.
 //! What is not here: choosing among a site's snapshots (`locate`).
 
-use lifeboat_model::{Epoch, Lsn, TransactionHead, TransactionId, Visibility};
+use lifeboat_model::{Epoch, Lsn, SpanBounds, TransactionHead, TransactionId, Visibility};
 
 use super::cut::Cut;
 
@@ -50,6 +50,11 @@ impl BasePlace {
     /// Whether a transaction is seen.
     pub fn sees(&self, id: TransactionId) -> bool {
         self.sees.sees(id)
+    }
+
+    /// Whether one of a segment's transactions may be seen.
+    pub fn may_see(&self, bounds: &SpanBounds) -> bool {
+        bounds.lowest < self.sees.xmax
     }
 
     /// Whether a transaction's changes go on top of the base, up to the cut.

@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use lifeboat_model::{Lsn, SegmentFooter, SharedFacts, Timestamp, TransactionHead};
+use lifeboat_model::{Lsn, SegmentFooter, SharedFacts, SpanBounds, Timestamp, TransactionHead};
 
 /// What a part is wanted as of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,8 +58,22 @@ impl CutFinder {
         Self { moment, end: None }
     }
 
-    /// Takes the next segment; gives the cut as soon as nothing that follows can change it.
-    pub fn take(&mut self, footer: &SegmentFooter, shared: &SharedFacts) -> Option<Cut> {
+    /// Whether the next segment's transactions decide where the cut is.
+    pub fn needs(&self, bounds: &SpanBounds) -> bool {
+        matches!(self.moment, Moment::Time(time) if bounds.latest > time)
+    }
+
+    /// Whether the next segment may have the cut.
+    pub fn may_cut(&self, footer: &SegmentFooter) -> bool {
+        match self.moment {
+            Moment::End => false,
+            Moment::Position(lsn) => lsn <= footer.span.complete_till,
+            Moment::Time(_) => footer.span.bounds.is_some_and(|bounds| self.needs(&bounds)),
+        }
+    }
+
+    /// Takes the next segment, without its transactions where they are not needed; gives the cut as soon as nothing that follows can change it.
+    pub fn take(&mut self, footer: &SegmentFooter, shared: Option<&SharedFacts>) -> Option<Cut> {
         // The last words of an epoch are said when the next one begins: what happened before then is missing.
         if footer.followed_by.is_none() {
             self.end = Some((footer.span.complete_till, footer.sealed_at));
@@ -69,7 +83,7 @@ impl CutFinder {
             Moment::Position(lsn) => (lsn <= footer.span.complete_till).then_some(Cut { till: lsn }),
             Moment::Time(time) => {
                 let later = |head: &TransactionHead| head.committed_at > time;
-                let mut heads = shared.transactions.iter().map(|facts| facts.head);
+                let mut heads = shared?.transactions.iter().map(|facts| facts.head);
                 heads.find(later).map(|head| Cut::before(head.commit))
             }
         }
@@ -105,6 +119,7 @@ mod tests {
             shared: None,
             unrouted: None,
             followed_by: None,
+            shared_kinds: None,
         }
     }
 
@@ -119,7 +134,7 @@ mod tests {
 
     fn find(moment: Moment, segments: &[(SegmentFooter, SharedFacts)]) -> Result<Cut, AfterEnd> {
         let mut finder = CutFinder::new(moment);
-        match segments.iter().find_map(|(footer, shared)| finder.take(footer, shared)) {
+        match segments.iter().find_map(|(footer, shared)| finder.take(footer, Some(shared))) {
             Some(cut) => Ok(cut),
             None => finder.finish(),
         }

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{
-    Epoch, Lsn, PointInTime, SiteId, SnapshotId, SnapshotRecord, SourceKind, SourceName, Timestamp, TransactionHead,
-    TransactionId,
+    Epoch, Lsn, PointInTime, SharedKinds, SiteId, SnapshotId, SnapshotRecord, SourceKind, SourceName, Timestamp,
+    TransactionHead, TransactionId,
 };
 use lifeboat_repo::{Manifest, Site};
 
@@ -206,7 +206,7 @@ async fn find_in(log: &SourceLog, epoch: &Epoch, at: &PointInTime) -> Result<Opt
                 let at = heads.filter(|head| head.commit >= note.place.commit).map(|head| head.committed_at).next();
                 Some((note.place.commit, at))
             };
-            find_back(log, epoch.id, &|footer| footer.shared.is_some(), &find)
+            find_back(log, epoch.id, &|footer| footer.may_tell(SharedKinds::NOTES), &find)
                 .await?
                 .map(|(commit, at)| before(commit, at))
         }

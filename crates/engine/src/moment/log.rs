@@ -87,7 +87,11 @@ impl SourceLog {
     async fn first_reaching(&self, epoch: EpochId, lsn: Lsn, last: u64) -> Result<u64, Error> {
         let (mut from, mut till) = (1, last.max(1));
         while from < till {
-            let (probes, before) = (probes(from, till), (from, till));
+            let (mut probes, before) = (probes(from, till), (from, till));
+            // Most epochs begin with bases of all their sites.
+            if from == 1 && till == last && probes.first() != Some(&1) {
+                probes.insert(0, 1);
+            }
             let mut failed = None;
             for (number, found) in probes.iter().zip(self.footers(epoch, &probes).await) {
                 match found {

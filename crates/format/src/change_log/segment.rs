@@ -4,7 +4,7 @@ use std::fmt;
 
 use lifeboat_model::{
     BlockRef, EpochId, LongSegment, Lsn, ObjectId, ObjectPlace, SegmentFooter, SegmentNumber, SegmentSpan, SharedFacts,
-    SiteId, SourceName, Timestamp, TransactionHead, UnroutedChanges, UnroutedRef,
+    SharedKinds, SiteId, SourceName, SpanBounds, Timestamp, TransactionHead, UnroutedChanges, UnroutedRef,
 };
 
 use super::{Checked, SealedBlock};
@@ -67,6 +67,7 @@ struct FooterBody {
     unrouted: Option<UnroutedRef>,
     followed_by: Option<EpochId>,
     stands_for: Option<StandsFor>,
+    shared_kinds: Option<SharedKinds>,
 }
 
 wire_map!(FooterBody {
@@ -81,6 +82,7 @@ wire_map!(FooterBody {
     8: unrouted,
     9: followed_by,
     10: stands_for,
+    11: shared_kinds,
 });
 
 /// A segment being put together: its blocks by site, then what belongs to none.
@@ -93,13 +95,15 @@ pub struct SegmentWriter {
     shared: Option<ObjectPlace>,
     unrouted: Option<UnroutedRef>,
     stands_for: Option<StandsFor>,
+    shared_kinds: Option<SharedKinds>,
 }
 
 impl SegmentWriter {
     /// `keys` are the repository's own ([`crate::RepositoryKeys::object_keys`]).
     pub fn new(keys: &SiteKeys, head: SegmentHead) -> Self {
         let (blocks, shared, unrouted) = (Vec::new(), None, None);
-        Self { keys: keys.clone(), head, bytes: Vec::new(), blocks, shared, unrouted, stands_for: None }
+        let bytes = Vec::new();
+        Self { keys: keys.clone(), head, bytes, blocks, shared, unrouted, stands_for: None, shared_kinds: None }
     }
 
     /// The same for a long segment: of those from `first` to the head's number, the last of which has a footer
@@ -139,6 +143,19 @@ impl SegmentWriter {
         Ok(())
     }
 
+    /// The same, and the footer says what it tells beside transactions, so that readers know when they need it. It does
+    /// not where the bounds of the head's span are others than those of the transactions.
+    pub fn push_shared_with_kinds(&mut self, id: ObjectId, facts: &SharedFacts) -> Result<()> {
+        self.push_shared(id, facts)?;
+        let heads = facts.transactions.iter().map(|facts| &facts.head);
+        let bounds = heads.fold(None, |bounds: Option<SpanBounds>, head| match bounds {
+            Some(bounds) => Some(bounds.with(head)),
+            None => Some(SpanBounds::of(head)),
+        });
+        self.shared_kinds = (bounds == self.head.span.bounds).then(|| SharedKinds::of(facts));
+        Ok(())
+    }
+
     pub fn push_unrouted(&mut self, id: ObjectId, changes: &UnroutedChanges) -> Result<()> {
         if self.unrouted.is_some() {
             return Err(Error::misuse("the unrouted block comes once"));
@@ -154,7 +171,7 @@ impl SegmentWriter {
     pub fn finish(mut self) -> Result<(Vec<u8>, SegmentFooter)> {
         let SegmentHead { name, id, previous, span, sealed_at, followed_by } = self.head;
         let SegmentName { source, epoch, number } = name;
-        let Self { blocks, shared, unrouted, stands_for, .. } = self;
+        let Self { blocks, shared, unrouted, stands_for, shared_kinds, .. } = self;
         let body = FooterBody {
             source,
             epoch,
@@ -167,6 +184,7 @@ impl SegmentWriter {
             unrouted,
             followed_by,
             stands_for,
+            shared_kinds,
         };
         let offset = self.bytes.len() as u64;
         body.check(offset).map_err(Error::misuse)?;
@@ -361,6 +379,9 @@ impl FooterBody {
         if self.stands_for.is_some_and(|stands_for| stands_for.first.0 == 0 || stands_for.first > self.number) {
             return Err("it stands for segments that come after it".to_owned());
         }
+        if self.shared_kinds.is_some() && self.shared.is_none() {
+            return Err("it says what a shared block tells, and there is none".to_owned());
+        }
         self.check_span()?;
         self.blocks.iter().try_for_each(|block| self.check_block(block))
     }
@@ -392,8 +413,22 @@ impl FooterBody {
     }
 
     fn into_footer(self, id: ObjectId) -> SegmentFooter {
-        let Self { source, epoch, number, previous, span, sealed_at, blocks, shared, unrouted, followed_by, .. } = self;
-        SegmentFooter { source, epoch, number, id, previous, span, sealed_at, blocks, shared, unrouted, followed_by }
+        let Self { source, epoch, number, previous, span, sealed_at, blocks, .. } = self;
+        let Self { shared, unrouted, followed_by, shared_kinds, .. } = self;
+        SegmentFooter {
+            source,
+            epoch,
+            number,
+            id,
+            previous,
+            span,
+            sealed_at,
+            blocks,
+            shared,
+            unrouted,
+            followed_by,
+            shared_kinds,
+        }
     }
 }
 
@@ -437,3 +472,6 @@ fn check_unrouted(unrouted: &UnroutedChanges) -> Checked {
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

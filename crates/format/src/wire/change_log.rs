@@ -1,13 +1,14 @@
 //! What epochs, segments and log commits say of themselves.
 
 use lifeboat_model::{
-    BlockRef, EpochReason, LogEvent, LogNote, LogState, LongSegment, ObjectPlace, SegmentSpan, SharedFacts, SiteCount,
-    SiteId, SpanBounds, StructureChange, TransactionFacts, Truncation, UnroutedChange, UnroutedChanges, UnroutedRef,
+    BlockRef, EpochReason, LogEvent, LogNote, LogState, LongSegment, ObjectPlace, SegmentSpan, SharedFacts,
+    SharedKinds, SiteCount, SiteId, SpanBounds, StructureChange, TransactionFacts, Truncation, UnroutedChange,
+    UnroutedChanges, UnroutedRef,
 };
 
 use super::variant::{Variant, put_variant};
 use super::wire_codes;
-use crate::cbor::{self, In, Out, Wire, WireResult, wire_array, wire_lists, wire_map};
+use crate::cbor::{self, In, Out, Wire, WireResult, wire_array, wire_lists, wire_map, wire_newtypes};
 use crate::change_log::StandsFor;
 
 wire_codes!(EpochReason, "reason of an epoch" { 0: First, 1: SlotLost, 2: Failover, 3: TableRewritten, 4: Asked });
@@ -19,6 +20,7 @@ wire_array!(StandsFor { first, last_id });
 wire_array!(UnroutedRef { place, changes });
 wire_array!(BlockRef { site, place, counts, first, last });
 
+wire_newtypes!(SharedKinds);
 wire_map!(SharedFacts { 0: sites, 1: tables, 2: transactions, 3: truncations, 4: structure, 5: notes });
 wire_array!(TransactionFacts { head, counts, unrouted });
 wire_array!(SiteCount { site, table, counts });

@@ -212,7 +212,7 @@ fn seal(
         }
     }
     if !shared.is_empty() {
-        segment.push_shared(ObjectId(random_id()?), &shared)?;
+        segment.push_shared_with_kinds(ObjectId(random_id()?), &shared)?;
     }
     if !unrouted.changes.is_empty() {
         segment.push_unrouted(ObjectId(random_id()?), &unrouted)?;

@@ -15,7 +15,7 @@ use futures_util::StreamExt;
 use lifeboat_format::{BlockReader, decode_shared, decode_unrouted, names};
 use lifeboat_model::{
     BlockRef, Epoch, EpochId, Fault, Faulty, LogCommitNumber, LongSegment, Lsn, ObjectId, ObjectPlace, SegmentFooter,
-    SegmentNumber, SiteId,
+    SegmentNumber, SharedKinds, SiteId,
 };
 
 use super::commits::{LogHead, apply};
@@ -226,7 +226,9 @@ impl Check<'_> {
         for number in [segment.first(), segment.number] {
             let found = self.log.plain_segments(segment.epoch, number.0, number.0).await;
             let footer = match found.map(|mut found| found.pop()) {
-                Ok(Some(plain)) => self.log.read_footer(&plain).await.map(|found| found.footer),
+                Ok(Some(plain)) => {
+                    self.log.read_footer(&plain, self.log.footer_share.guess(&plain)).await.map(|found| found.footer)
+                }
                 Ok(None) => return Ok(()),
                 Err(error) => Err(error),
             };
@@ -336,7 +338,7 @@ async fn read_segment(
 ) -> Result<SegmentRead, Error> {
     let object = log.object_of(segment);
     let mut read = SegmentRead::default();
-    let (footer, end_len) = match log.read_footer(segment).await {
+    let (footer, end_len) = match log.read_footer(segment, log.footer_share.guess(segment)).await {
         Ok(found) => (found.footer, found.end_len),
         Err(error) if error.fault() == Fault::Damage => {
             read.find(&object, (None, None), &error);
@@ -387,8 +389,16 @@ async fn read_all(
     if let Some(place) = &footer.shared {
         let shared = slice(place);
         read.count(shared.len());
-        if let Err(error) = decode_shared(own, place, &shared) {
-            read.find(name.as_str(), (Some(place.offset), None), &log.damaged(segment, place, "shared", error));
+        match decode_shared(own, place, &shared) {
+            Ok(facts) if footer.shared_kinds.is_some_and(|told| told.known() != SharedKinds::of(&facts)) => {
+                let detail = "the footer says that its shared block tells of other things than it does".to_owned();
+                let error = Error::Damaged { object: log.object_of(segment), detail };
+                read.find(name.as_str(), (Some(place.offset), None), &error);
+            }
+            Ok(_) => {}
+            Err(error) => {
+                read.find(name.as_str(), (Some(place.offset), None), &log.damaged(segment, place, "shared", error));
+            }
         }
     }
     if let Some(unrouted) = &footer.unrouted {

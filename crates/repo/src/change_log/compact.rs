@@ -119,8 +119,8 @@ impl ChangeLog {
     ) -> Result<Option<Compacted>, Error> {
         let segments = self.segments(epoch, first..=last).await?;
         let all: u64 = segments.iter().map(|segment| segment.len).sum();
-        if all > 2 * BYTES_MAX {
-            return Err(lifeboat_format::Error::TooLarge { what: "long segment", len: all, max: 2 * BYTES_MAX }.into());
+        if all > BYTES_MAX {
+            return Err(lifeboat_format::Error::TooLarge { what: "long segment", len: all, max: BYTES_MAX }.into());
         }
         let loaded = self.load(segments).await?;
         let id = ObjectId(random_id()?);
@@ -224,7 +224,7 @@ impl ChangeLog {
         }
         let (shared, unrouted) = (shared.finish(), join_unrouted(unrouted));
         if !shared.is_empty() {
-            writer.push_shared(ObjectId(random_id()?), &shared)?;
+            writer.push_shared_with_kinds(ObjectId(random_id()?), &shared)?;
         }
         if !unrouted.changes.is_empty() {
             writer.push_unrouted(ObjectId(random_id()?), &unrouted)?;

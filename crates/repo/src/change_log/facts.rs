@@ -8,7 +8,7 @@ use futures_util::stream::{self, Stream, StreamExt};
 use lifeboat_format::decode_shared;
 use lifeboat_model::{ObjectPlace, SegmentFooter, SharedFacts};
 
-use super::read::{FOOTERS_MAX, ReadFooter};
+use super::read::{FACTS_BYTES_GUESS, FOOTERS_MAX, ReadFooter};
 use super::{ChangeLog, ListedSegment};
 use crate::Error;
 
@@ -39,7 +39,7 @@ impl ChangeLog {
             let shared = self.shared(segment, &footer).await?;
             return Ok((footer, shared));
         }
-        let ReadFooter { footer, from, read, .. } = self.read_footer(segment).await?;
+        let ReadFooter { footer, from, read, .. } = self.read_footer(segment, FACTS_BYTES_GUESS).await?;
         let Some(place) = &footer.shared else { return Ok((footer, SharedFacts::default())) };
         let offset = place.offset.checked_sub(from).and_then(|offset| usize::try_from(offset).ok());
         let len = usize::try_from(place.len).ok();

@@ -23,8 +23,8 @@ use crate::upload::object_name;
 
 /// Names asked for in one listing: what servers give at once.
 const LIST_NAMES_MAX: usize = 1_000;
-/// Read of a segment's end in the hope that the footer is in it: one of some hundred sites.
-const FOOTER_BYTES_GUESS: u64 = 64 << 10;
+/// Read of a segment's end in the hope that footer and shared block are in it.
+pub(super) const FACTS_BYTES_GUESS: u64 = 64 << 10;
 pub(super) const FOOTERS_MAX: usize = 16;
 /// Blocks of one site fetched ahead.
 const RANGES_MAX: usize = 4;
@@ -133,7 +133,7 @@ impl ChangeLog {
     pub async fn footer(&self, segment: &ListedSegment) -> Result<SegmentFooter, Error> {
         match self.recall_footer(segment) {
             Some(footer) => Ok(footer),
-            None => Ok(self.read_footer(segment).await?.footer),
+            None => Ok(self.read_footer(segment, self.footer_share.guess(segment)).await?.footer),
         }
     }
 
@@ -143,19 +143,23 @@ impl ChangeLog {
         self.decode_end(segment, &end).ok()
     }
 
-    /// A footer from the store, which is remembered.
-    pub(super) async fn read_footer(&self, segment: &ListedSegment) -> Result<ReadFooter, Error> {
+    /// A footer from the store, which is remembered. `guess`: bytes of the segment's end that are read at first; what its
+    /// footer has beyond them is read then.
+    pub(super) async fn read_footer(&self, segment: &ListedSegment, guess: u64) -> Result<ReadFooter, Error> {
         let name = self.object_name(segment)?;
         let store = self.repository.store();
-        let from = segment.len - FOOTER_BYTES_GUESS.min(segment.len);
+        let from = segment.len - guess.min(segment.len);
         let read = store.get_range(&name, from..segment.len).await?;
         let tail = SegmentTail::parse(&read, segment.len).map_err(Error::of_object(&name))?;
-        let end_len = usize::try_from(segment.len - tail.footer_offset).unwrap_or(usize::MAX);
-        let end = match read.len().checked_sub(end_len) {
-            Some(from) => read.slice(from..),
-            None => store.get_range(&name, tail.footer_offset..segment.len).await?,
+        let end = match tail.footer_offset.checked_sub(from).and_then(|offset| usize::try_from(offset).ok()) {
+            Some(offset) => read.slice(offset..),
+            None => {
+                let missing = store.get_range(&name, tail.footer_offset..from).await?;
+                [missing, read.clone()].concat().into()
+            }
         };
         let footer = self.decode_end(segment, &end).map_err(Error::of_object(&name))?;
+        self.footer_share.learn(segment, end.len() as u64);
         self.memory.remember(name.as_str(), &end);
         Ok(ReadFooter { footer, end_len: end.len(), from, read })
     }

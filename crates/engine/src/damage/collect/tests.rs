@@ -23,6 +23,7 @@ fn footer(complete_till: u64) -> SegmentFooter {
         shared: None,
         unrouted: None,
         followed_by: None,
+        shared_kinds: None,
     }
 }
 

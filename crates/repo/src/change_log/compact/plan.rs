@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use lifeboat_model::SegmentNumber;
 
-/// Stored bytes of the segments that become one: what memory holds of them, and half of what a segment may be.
-pub(super) const BYTES_MAX: u64 = 24 << 20;
+/// Stored bytes of the segments that become one: memory holds them, and what they become. A footer is a hundredth of it or so.
+pub(super) const BYTES_MAX: u64 = 12 << 20;
 /// An hour of segments of five seconds.
 const SEGMENTS_MAX: usize = 720;
 /// What is so old is written again, however few there are.
@@ -76,7 +76,8 @@ fn runs(items: &[Item], items_max: usize, small: u64) -> Vec<Run> {
 mod tests {
     use super::*;
 
-    const MIB: u64 = 1 << 20;
+    /// Of 24 of them one may be.
+    const PART: u64 = BYTES_MAX / 24;
 
     /// Neighbours from `first` on: how many, each how long and of how many segments.
     fn items(first: u64, count: u64, each: u64, len: u64) -> Vec<Item> {
@@ -100,16 +101,16 @@ mod tests {
         check(vec![], items(1, 60, 1, 1_000), 60, Some((1, 60)));
         check(vec![], items(1, 1, 1, 1_000), 600, None);
         check(vec![], vec![], 600, None);
-        // Eight of 3 MiB are what one may be of; the ninth makes them due, once the burst is over.
-        check(vec![], items(1, 8, 1, 3 * MIB), 10, None);
-        check(vec![], items(1, 9, 1, 3 * MIB), 9, None);
-        check(vec![], items(1, 9, 1, 3 * MIB), 10, Some((1, 8)));
+        // Eight of three parts are what one may be of; the ninth makes them due, once the burst is over.
+        check(vec![], items(1, 8, 1, 3 * PART), 10, None);
+        check(vec![], items(1, 9, 1, 3 * PART), 9, None);
+        check(vec![], items(1, 9, 1, 3 * PART), 10, Some((1, 8)));
     }
 
     #[test]
     fn what_is_large_already_is_left_alone() {
-        check(vec![], items(1, 100, 1, 20 * MIB), 600, None);
-        let mut plain = items(1, 3, 1, 20 * MIB);
+        check(vec![], items(1, 100, 1, 20 * PART), 600, None);
+        let mut plain = items(1, 3, 1, 20 * PART);
         plain.extend(items(4, 50, 1, 1_000));
         check(vec![], plain.clone(), 59, None);
         check(vec![], plain, 60, Some((4, 53)));
@@ -117,12 +118,12 @@ mod tests {
 
     #[test]
     fn a_day_of_small_long_segments_is_due_when_no_hour_is() {
-        check(items(1, 23, 720, MIB), vec![], 0, None);
-        check(items(1, 24, 720, MIB), vec![], 0, Some((1, 24 * 720)));
-        check(items(1, 24, 720, 7 * MIB), vec![], 0, None);
-        check(items(1, 7, 720, 4 * MIB), vec![], 0, Some((1, 6 * 720)));
+        check(items(1, 23, 720, PART), vec![], 0, None);
+        check(items(1, 24, 720, PART), vec![], 0, Some((1, 24 * 720)));
+        check(items(1, 24, 720, 7 * PART), vec![], 0, None);
+        check(items(1, 7, 720, 4 * PART), vec![], 0, Some((1, 6 * 720)));
         let plain = items(24 * 720 + 1, 720, 1, 1_000);
-        check(items(1, 24, 720, MIB), plain, 10, Some((24 * 720 + 1, 25 * 720)));
+        check(items(1, 24, 720, PART), plain, 10, Some((24 * 720 + 1, 25 * 720)));
     }
 
     #[test]
