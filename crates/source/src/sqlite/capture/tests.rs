@@ -9,6 +9,7 @@ use rusqlite::Connection;
 
 use super::super::connect::open_read_only;
 use super::super::pages::Pages;
+use super::wal::WalScan;
 use super::*;
 use crate::Error;
 
@@ -128,6 +129,25 @@ fn versions_of_a_logged_database_are_the_file_by_hint_and_by_comparison() {
 fn versions_of_a_database_in_rollback_mode_are_the_file() {
     let follower = follow_all("DELETE");
     assert_eq!(follower.hinted_reads, 0);
+}
+
+#[test]
+fn a_log_that_is_begun_anew_while_it_is_looked_through_is_no_hint() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notes.db");
+    let connection = open(&path, "WAL");
+    (0..3).for_each(|step| work(&connection, step));
+    let mark = WalScan::read(&path, 4_096, None).unwrap().unwrap().mark;
+    work(&connection, 4);
+    assert!(WalScan::read(&path, 4_096, Some(&mark)).unwrap().unwrap().goes_on);
+    // The header is read, then the log is begun anew: what was committed since the mark is overwritten.
+    let (mut scan, header) = WalScan::begin(&path, 4_096, Some(&mark)).unwrap().unwrap();
+    connection.query_row("PRAGMA wal_checkpoint(RESTART)", [], |_| Ok(())).unwrap();
+    work(&connection, 10);
+    scan.take_frames(&header, 4_096).unwrap();
+    assert!(scan.goes_on && scan.pages().count() == 0, "frames of the new log are not of the old one");
+    scan.confirm(&header, 4_096).unwrap();
+    assert!(!scan.goes_on);
 }
 
 #[test]

@@ -43,6 +43,17 @@ pub struct WalScan {
 impl WalScan {
     /// `None`: there is no log with a header.
     pub fn read(database: &Path, page_size: u32, mark: Option<&WalMark>) -> std::io::Result<Option<Self>> {
+        let Some((mut scan, header)) = Self::begin(database, page_size, mark)? else { return Ok(None) };
+        scan.take_frames(&header, page_size)?;
+        scan.confirm(&header, page_size)?;
+        Ok(Some(scan))
+    }
+
+    pub(super) fn begin(
+        database: &Path,
+        page_size: u32,
+        mark: Option<&WalMark>,
+    ) -> std::io::Result<Option<(Self, Header)>> {
         let file = match File::open(beside(database, WAL)) {
             Ok(file) => file,
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
@@ -51,9 +62,16 @@ impl WalScan {
         let Some(header) = Header::read(&file, page_size)? else { return Ok(None) };
         let mark = mark.filter(|mark| mark.salts == header.salts);
         let from = WalMark { salts: header.salts, end: HEADER_LEN as u64, checksum: header.checksum };
-        let mut scan = Self { file, mark: *mark.unwrap_or(&from), goes_on: mark.is_some(), newest: BTreeMap::new() };
-        scan.take_frames(&header, page_size)?;
-        Ok(Some(scan))
+        let scan = Self { file, mark: *mark.unwrap_or(&from), goes_on: mark.is_some(), newest: BTreeMap::new() };
+        Ok(Some((scan, header)))
+    }
+
+    /// A log that is begun anew has its header first, and then frames over those of the old one. So where the header is
+    /// still the same, every frame was there to be read; else some may have been missed, and it goes on from nothing.
+    pub(super) fn confirm(&mut self, header: &Header, page_size: u32) -> std::io::Result<()> {
+        let now = Header::read(&self.file, page_size)?;
+        self.goes_on &= now.is_some_and(|now| now.salts == header.salts);
+        Ok(())
     }
 
     /// The pages that were written.
@@ -72,7 +90,7 @@ impl WalScan {
         }
     }
 
-    fn take_frames(&mut self, header: &Header, page_size: u32) -> std::io::Result<()> {
+    pub(super) fn take_frames(&mut self, header: &Header, page_size: u32) -> std::io::Result<()> {
         let mut reader = BufReader::with_capacity(READ_BUFFER_LEN, &self.file);
         reader.seek(SeekFrom::Start(self.mark.end))?;
         let mut frame = vec![0; FRAME_HEADER_LEN + page_size as usize];
@@ -100,7 +118,7 @@ impl WalScan {
     }
 }
 
-struct Header {
+pub(super) struct Header {
     salts: [u8; 8],
     checksum: (u32, u32),
     /// The order of bytes in the numbers that are summed up.
