@@ -227,7 +227,7 @@ async fn follow(
             failure = None;
             loop {
                 match tokio::task::block_in_place(|| writer.work(engine, source, &mut files, round))? {
-                    Work::Full => writer.flush().await?,
+                    Work::Full => writer.flush_full().await?,
                     Work::Stopped => break,
                     Work::Done => {
                         writer.end_round(began.1);

@@ -17,14 +17,18 @@ use crate::{Engine, Error};
 
 /// Pages of one change: a version of more is several changes.
 const CHANGE_BYTES: usize = 512 << 10;
+/// Chunks of hashes, of 4 KiB each, that wait to be written at most: a page that is written again and again is one of them.
+const PENDING_MAX: usize = 2_048;
 
 pub(super) struct Writer<'w> {
     appender: Appender,
     pub index: &'w mut dyn PageIndex,
     draft: SegmentDraft,
     flush_bytes: usize,
-    /// What becomes of the hashes when the next segment is durable.
+    /// What becomes of the hashes once a segment is durable and they are due.
     pending: BTreeMap<SiteId, FileUpdate>,
+    hashes_every: Duration,
+    hashes_written: Instant,
     /// The last position that was given.
     last: Lsn,
     /// Every version whose position is not after it is over.
@@ -93,6 +97,8 @@ impl<'w> Writer<'w> {
             index,
             draft: SegmentDraft::new(),
             flush_bytes: request.flush_bytes,
+            hashes_every: request.flush_every,
+            hashes_written: Instant::now(),
             pending: BTreeMap::new(),
             last,
             complete: last,
@@ -296,16 +302,29 @@ impl<'w> Writer<'w> {
         age >= request.flush_every && !self.draft.is_empty()
     }
 
-    /// Seals what is collected; the hashes follow, unless a version is open whose beginning is in it.
+    /// Seals what is collected. The hashes follow, unless a version is open whose beginning is in it.
     pub async fn flush(&mut self) -> Result<(), Error> {
+        self.flush_before(true).await
+    }
+
+    /// Seals what is collected because it is much. The hashes follow when they are due: of files that are written on and
+    /// on, the next segment brings others.
+    pub async fn flush_full(&mut self) -> Result<(), Error> {
+        let waiting: usize = self.pending.values().map(|update| update.chunks.len()).sum();
+        let is_due = waiting >= PENDING_MAX || self.hashes_written.elapsed() >= self.hashes_every;
+        self.flush_before(is_due).await
+    }
+
+    async fn flush_before(&mut self, hashes_follow: bool) -> Result<(), Error> {
         let is_inside = self.open.as_ref().is_some_and(|open| open.head.is_some());
         let draft = std::mem::take(&mut self.draft);
         self.appender.append(draft, self.complete).await?;
         self.report.segments += 1;
         self.report.complete_till = self.complete;
-        if !is_inside {
+        if hashes_follow && !is_inside {
             self.index.commit(&PagesPlace::of(self.appender.known(), self.is_filled), &self.pending)?;
             self.pending.clear();
+            self.hashes_written = Instant::now();
         }
         Ok(())
     }
