@@ -285,6 +285,7 @@ impl RoutingFile {
             }
             transaction.commit()
         })();
+        drop(rows);
         written.map_err(|error| Error::of_sqlite(&self.file, error))?;
         self.held.written();
         Ok(())

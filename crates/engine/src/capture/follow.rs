@@ -29,6 +29,7 @@ const LOOK_EVERY: Duration = Duration::from_secs(60);
 const LONG_LOOK: Duration = Duration::from_millis(250);
 const ASK_EVERY: Duration = Duration::from_secs(1);
 const WAIT: Duration = Duration::from_millis(200);
+const WAIT_MIN: Duration = Duration::from_millis(20);
 
 /// Where following ends.
 struct Ending {
@@ -58,7 +59,9 @@ pub(super) async fn follow(
     while !is_over {
         let taken = tokio::task::block_in_place(|| {
             clock.ask(writer);
-            take_some(request, (stream, writer), &mut looks, tell)
+            // A segment that is due in a moment is not made to wait for longer.
+            let due = request.flush_every.saturating_sub(sealed.elapsed()).clamp(WAIT_MIN, WAIT);
+            take_some(request, (stream, writer, due), &mut looks, tell)
         });
         let broken = match taken {
             Ok(broken) => broken,
@@ -112,7 +115,7 @@ pub(super) async fn follow(
 /// Takes what comes, for a moment: until nothing does, or a segment is full. Gives why the epoch must end.
 fn take_some(
     request: &CaptureRequest,
-    (stream, writer): (&mut CaptureStream, &mut Writer<'_>),
+    (stream, writer, wait): (&mut CaptureStream, &mut Writer<'_>, Duration),
     looks: &mut Looks,
     tell: &TellNews,
 ) -> Result<Option<Broken>, Error> {
@@ -124,7 +127,7 @@ fn take_some(
         writer.take(captured)?;
         let broken = looks.look(writer, tell)?;
         // Rather between two transactions than inside of one.
-        let is_long = began.elapsed() >= if is_whole { WAIT } else { WAIT * 5 };
+        let is_long = began.elapsed() >= if is_whole { wait } else { WAIT * 5 };
         if broken.is_some() || is_idle || is_long || writer.len() >= request.flush_bytes {
             return Ok(broken);
         }
