@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::ListedSegment;
 
-/// Nothing was read yet: footers are an eighth of their segments or so, where a site has a few changes in each.
-const FIRST_SHARE: u64 = WHOLE / 8;
-const FIRST_MIN: u64 = 8 << 10;
-const FIRST_MAX: u64 = 64 << 10;
+/// Nothing was read yet, and many are about to be at once: rather too little, as only what is missing is read then.
+const FIRST_SHARE: u64 = WHOLE / 64;
+const FIRST_MIN: u64 = 2 << 10;
+const FIRST_MAX: u64 = 16 << 10;
 /// Shorter reads spare nothing, and a longer footer is worth a second request.
 const GUESS_MIN: u64 = 1 << 10;
 const GUESS_MAX: u64 = 512 << 10;
@@ -60,9 +60,9 @@ mod tests {
     fn a_guess_follows_the_footers_that_were_read_and_never_goes_far_beyond_them() {
         let segment = |len| ListedSegment { epoch: EpochId(1), number: SegmentNumber(1), len, long: None };
         let share = FooterShare::default();
-        assert_eq!(share.guess(&segment(10)), 8 << 10, "whoever reads takes no more than there is");
-        assert_eq!(share.guess(&segment(160 << 10)), 20 << 10);
-        assert_eq!(share.guess(&segment(8 << 20)), 64 << 10);
+        assert_eq!(share.guess(&segment(10)), 2 << 10, "whoever reads takes no more than there is");
+        assert_eq!(share.guess(&segment(320 << 10)), 5 << 10);
+        assert_eq!(share.guess(&segment(8 << 20)), 16 << 10);
         share.learn(&segment(50_000), 10_000);
         assert!((10_000..10_010).contains(&share.guess(&segment(50_000))));
         assert!((20_000..20_020).contains(&share.guess(&segment(100_000))));
