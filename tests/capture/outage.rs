@@ -107,6 +107,8 @@ async fn a_started_process_captures() {
         requests: vec![request],
         slot_limit_bytes: SLOT_LIMIT,
         open_index: Box::new(open_index),
+        scans: Vec::new(),
+        note_scan: Box::new(|_, _| ()),
         tell: Box::new(|_: &SourceName, news| tell(&news)),
     };
     capturing.go_on().await;
