@@ -1,6 +1,7 @@
 //! Capture and replay on a real PostgreSQL: what a base and the change log give is what the database held.
 #![allow(clippy::unwrap_used)] // every function here is part of a test
 
+mod again;
 mod born;
 mod compacted;
 mod damage;

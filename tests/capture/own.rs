@@ -59,11 +59,11 @@ const UPHEAVALS: [(&str, bool); 9] = [
     ("ALTER TABLE :s.visits DETACH PARTITION :s.visits_1", false),
 ];
 
-fn schema(site: u64) -> String {
+pub fn schema(site: u64) -> String {
     format!("\"tenant s{site}\"")
 }
 
-fn site(number: u64) -> SiteId {
+pub fn site(number: u64) -> SiteId {
     site_id(&format!("s{number}"))
 }
 
@@ -90,18 +90,18 @@ fn transaction(seed: &mut Seed, number: u64) -> String {
     }
 }
 
-struct Own {
-    server: Postgres,
-    url: String,
-    engine: Engine,
-    index: Index,
-    oracle: Engine,
+pub struct Own {
+    pub server: Postgres,
+    pub url: String,
+    pub engine: Engine,
+    pub index: Index,
+    pub oracle: Engine,
     /// Sites that a base was wished for.
-    wished: Arc<Mutex<Vec<SiteId>>>,
+    pub wished: Arc<Mutex<Vec<SiteId>>>,
 }
 
 impl Own {
-    async fn new(test: &str) -> Option<Self> {
+    pub async fn new(test: &str) -> Option<Self> {
         let server = Postgres::start_or_skip(test, &ClusterOptions::default())?;
         let url = server.fresh_database().unwrap();
         for number in 1..=SITES {
@@ -112,7 +112,7 @@ impl Own {
         Some(Self { server, url, engine, index: Index::default(), oracle, wished: Arc::default() })
     }
 
-    async fn catch_up(&mut self) -> CaptureReport {
+    pub async fn catch_up(&mut self) -> CaptureReport {
         let wished = self.wished.clone();
         let tell = move |news| {
             if let CaptureNews::NeedBase(sites) = news {
@@ -123,14 +123,14 @@ impl Own {
     }
 
     /// As `lifeboat capture` does it.
-    async fn take_bases(&self) -> Vec<SiteId> {
+    pub async fn take_bases(&self) -> Vec<SiteId> {
         let sites: Vec<SiteId> = std::mem::take(&mut *self.wished.lock().unwrap());
         let request = BackupRequest { sites: sites.clone(), accept_loss: false, anew: true };
         backup(&self.engine, &request).await.unwrap();
         sites
     }
 
-    fn now(&self) -> Timestamp {
+    pub fn now(&self) -> Timestamp {
         let now = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8::text";
         Timestamp(query_text(&self.url, now).unwrap()[0][0].as_deref().unwrap().parse().unwrap())
     }
@@ -140,7 +140,7 @@ impl Own {
     }
 }
 
-async fn engine_over(url: &str) -> Engine {
+pub async fn engine_over(url: &str) -> Engine {
     let (store, master) = (Arc::new(MemoryStore::new()), SecretKey::generate().unwrap());
     Repository::init(store.clone(), &master).await.unwrap();
     engine_at(url, store, &master).await
@@ -271,7 +271,7 @@ async fn sites_with_a_schema_each_are_what_an_oracle_recorded_at_random_moments(
 }
 
 /// Everything of a site as SQL sees it.
-fn seen(own: &Own, number: u64) -> Vec<String> {
+pub fn seen(own: &Own, number: u64) -> Vec<String> {
     let tables = ["users", "issues", "comments", "visits"];
     let one = |table: &&str| {
         let sql = format!(

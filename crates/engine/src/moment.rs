@@ -11,7 +11,8 @@
 use std::collections::BTreeMap;
 
 use lifeboat_model::{
-    EpochId, Lsn, Mark, PointInTime, SiteId, SnapshotId, SnapshotRecord, SourceKind, SourceName, Timestamp,
+    EpochId, Lsn, Mark, PartRecord, PartStatus, PointInTime, SiteId, SnapshotId, SnapshotRecord, SourceKind,
+    SourceName, Timestamp,
 };
 use lifeboat_repo::{Manifest, Site};
 
@@ -23,6 +24,7 @@ mod database;
 pub(crate) mod files;
 mod locate;
 mod log;
+mod objects;
 mod pages;
 mod prove;
 mod rows;
@@ -120,6 +122,7 @@ pub(crate) async fn open_point(engine: &Engine, id: &SiteId, at: &PointInTime) -
         let moment = files::Moment { base: record.id, rows_from, at };
         files::replace_part(&site, moment, *number, &mut manifest, &mut replayed).await?;
     }
+    replayed.conflicts.extend(parts_gone(&site, &manifest, located.at));
     Ok(OpenPoint { site, record, manifest, at: located.at, replayed: Some(replayed) })
 }
 
@@ -135,6 +138,30 @@ fn rows_from_of(cut: &PartCut, at: Timestamp) -> Timestamp {
         // Tables that are in the log only in part are as the base has them.
         false => cut.base.manifest.head().parts[cut.base.part].record.cut_from.min(at),
     }
+}
+
+/// Parts of which nothing was there any more at the moment, though there was something before: who asks for that may mean a
+/// time before it went.
+fn parts_gone(site: &Site, manifest: &Manifest, at: Timestamp) -> Vec<(SourceName, String)> {
+    let last_there = |source: &SourceName| {
+        let had = |record: &&SnapshotRecord| {
+            let is_it = |part: &PartRecord| part.source == *source && part.entries > 0;
+            is_base(record) && record.cut_till <= at && record.parts.iter().any(is_it)
+        };
+        site.state().snapshots.iter().rev().find(had)
+    };
+    let absent = manifest.head().parts.iter().filter(|part| part.record.status == PartStatus::Absent);
+    let gone = absent.filter_map(|part| {
+        let source = &part.record.source;
+        let last = last_there(source)?;
+        let told = format!(
+            "nothing of the site was there at the moment any more; the newest snapshot that has something of it is of {}, and \
+             `lifeboat find-damage` tells when it went: --at snapshot:{}",
+            last.cut_till, last.id
+        );
+        Some((source.clone(), told))
+    });
+    gone.collect()
 }
 
 /// The snapshot that parts are from which no change log has.

@@ -10,9 +10,9 @@
 //! was.
 
 use lifeboat_model::{ChangePlace, SiteId, Timestamp};
-use lifeboat_source::postgres::capture::{StructureChange, StructureKind, WITH_ROWS};
+use lifeboat_source::postgres::capture::{OtherChange, StructureChange, StructureKind, WITH_ROWS};
 
-use super::writer::{FOLLOWED, MOVED, UNFOLLOWED, Writer};
+use super::writer::{FOLLOWED, MOVED, OBJECT, UNFOLLOWED, Writer};
 use crate::Error;
 
 impl Writer<'_> {
@@ -70,8 +70,11 @@ impl Writer<'_> {
         renamed.as_ref().map(|before| self.break_own(place, before));
         let Some(site) = self.router.owner_of(change.root.as_ref().unwrap_or(&change.table)) else { return };
         self.wish(site.clone());
-        if matches!(&change.kind, StructureKind::Other { tag, .. } if tag == "ALTER TYPE") {
-            self.break_site(place, site.clone()); // its values may be written otherwise since
+        if let StructureKind::Other(other) = &change.kind {
+            if other.tag == "ALTER TYPE" && !other.adds_values {
+                self.break_site(place, site.clone()); // its values may be written otherwise since
+            }
+            self.note_object(place, &site, other);
         }
         if let (StructureKind::Dropped { column: None, .. }, Some(head)) = (&change.kind, self.open_head()) {
             self.state.losses.note_dropped(&site, &head);
@@ -83,6 +86,12 @@ impl Writer<'_> {
         } else if renamed.is_some() {
             self.break_site(place, site);
         }
+    }
+
+    fn note_object(&mut self, place: ChangePlace, site: &SiteId, change: &OtherChange) {
+        let Some(object) = &change.object else { return };
+        let content = format!("{site}\n{}", object.to_json());
+        self.state.draft.note(place, OBJECT.to_owned(), content.into_bytes());
     }
 
     /// A table joined what is followed. A message is a word, not a proof: whoever may write one can make a site need a

@@ -9,7 +9,7 @@ use lifeboat_model::{
 use lifeboat_repo::{Appender, ChangeLog, SegmentDraft, Unrouted};
 use lifeboat_source::postgres::PostgresSource;
 use lifeboat_source::postgres::capture::{
-    Captured, JOINED, Partitions, ServerTime, StructureChange, StructureKind, TableColumns,
+    Captured, JOINED, OtherChange, Partitions, ServerTime, StructureChange, StructureKind, TableColumns,
 };
 use lifeboat_source::postgres::routing::{Arrived, Routed, Router};
 
@@ -31,6 +31,8 @@ pub(crate) const DROPPED: &str = "lifeboat.dropped";
 pub(crate) const UNFOLLOWED: &str = "lifeboat.unfollowed";
 /// From here on they are. A third line says whether it had rows by then.
 pub(crate) const FOLLOWED: &str = "lifeboat.followed";
+/// Something that is no table was made, altered or dropped in a site's own schema: the site, and below it as JSON what it is.
+pub(crate) const OBJECT: &str = "lifeboat.object";
 /// Beside changes of a table that are not all in the log: the table.
 pub(crate) const PARTLY: &str = "lifeboat.partly";
 /// How all of them begin.
@@ -245,7 +247,7 @@ impl Writer<'_> {
     }
 
     fn note_structure(&mut self, place: ChangePlace, change: StructureChange) {
-        if matches!(change.kind, StructureKind::Other { .. }) {
+        if matches!(change.kind, StructureKind::Other(_)) {
             return; // no table's
         }
         if let StructureKind::Dropped { column, .. } = &change.kind {
@@ -384,7 +386,7 @@ impl Writer<'_> {
         if self.needed(&head, sequence) != Needed::Both {
             return Ok(());
         }
-        let is_of_tables = !matches!(change.kind, StructureKind::Other { .. });
+        let is_of_tables = !matches!(change.kind, StructureKind::Other(_));
         self.state.is_structure_new |= is_of_tables || self.router.has_own_tables();
         self.state.counted.note(&change);
         let place = ChangePlace { commit: head.commit, sequence };
@@ -404,7 +406,7 @@ impl Writer<'_> {
                     return Err(self.broken("a table has another name, or a class, than before", &before));
                 }
             }
-            StructureKind::Other { renames_values: true, .. } if !self.router.has_own_tables() => {
+            StructureKind::Other(OtherChange { renames_values: true, .. }) if !self.router.has_own_tables() => {
                 return Err(self.broken("values of a type were renamed", &change.table));
             }
             StructureKind::Dropped { column: None, .. } if known => self.router.truncate(&change.table, self.index)?,

@@ -11,10 +11,10 @@ use lifeboat_model::{
     SiteChange, SourceName, TransactionHead,
 };
 use lifeboat_repo::{LocalPackWriter, Manifest, Site, Wanted};
-use lifeboat_source::postgres::TableName;
 use lifeboat_source::postgres::capture::TableColumns;
 use lifeboat_source::postgres::describe::{POST_DATA_PATH, PRE_DATA_PATH, TableDefinition, entry_path, table_of_path};
 use lifeboat_source::postgres::replay::{Replay, ReplayedTable};
+use lifeboat_source::postgres::{PostgresSource, TableName};
 
 use super::locate::{Base, PartCut};
 use super::scan::TableEvent;
@@ -50,7 +50,12 @@ pub(super) async fn replace_part(
     manifest.adopt_local(pack);
     let is_empty = !entries.iter().any(|entry| matches!(entry.kind, EntryKind::Table { .. }));
     let was = &cut.base.manifest.head().parts[cut.base.part].record.status;
+    // With the last table of its own a site's schema went, or all that it was for.
+    let is_dropped =
+        is_empty && own_tables(engine, source).is_some() && *was != PartStatus::Absent && cut.scan.has_dropped();
+    let entries = if is_dropped { Vec::new() } else { entries };
     let status = match was {
+        _ if is_dropped => PartStatus::Absent,
         PartStatus::Absent if is_empty => PartStatus::Absent,
         PartStatus::Absent => PartStatus::Complete,
         other => other.clone(),
@@ -79,12 +84,17 @@ pub(super) async fn replay(engine: &Engine, site: &Site, cut: &PartCut) -> Resul
     tokio::task::block_in_place(|| work.finish())
 }
 
+/// The source, if each site has its tables to itself there.
+fn own_tables<'e>(engine: &'e Engine, source: &SourceName) -> Option<&'e PostgresSource> {
+    match engine.fleet.source(source) {
+        Some(AnySource::Postgres(source)) if source.has_own_tables() => Some(source),
+        _ => None,
+    }
+}
+
 /// Tables that were altered; where each site has its own, of this site alone.
 fn own_alone(engine: &Engine, site: &Site, cut: &PartCut) -> Vec<String> {
-    let source = match engine.fleet.source(cut.log.source()) {
-        Some(AnySource::Postgres(source)) if source.has_own_tables() => source,
-        _ => return cut.scan.altered.clone(),
-    };
+    let Some(source) = own_tables(engine, cut.log.source()) else { return cut.scan.altered.clone() };
     let is_own = |table: &&String| source.is_own_table(&TableName::quoted(*table), site.id());
     cut.scan.altered.iter().filter(is_own).cloned().collect()
 }
@@ -98,6 +108,12 @@ fn notes(source: &SourceName, cut: &PartCut, (partly, altered): (&[String], &[St
     };
     if !altered.is_empty() {
         note(format!("structure was changed between the snapshot and the moment: {}", some(altered)));
+    }
+    if let Some(told) = cut.scan.objects.told() {
+        note(format!(
+            "a schema that is gone is made again as the snapshot has it, with today's tables, columns and enumerations and \
+             without what else was made, altered or dropped between the snapshot and the moment: {told}"
+        ));
     }
     if !partly.is_empty() {
         let taken = cut.base.manifest.head().parts[cut.base.part].record.cut_till;
@@ -311,17 +327,23 @@ impl<'w> Work<'w> {
                 |entry: &Entry| Ok((table_of_path(&entry.path.to_string()).as_str().to_owned(), definition_of(entry)?));
             tables.map(named).collect()
         };
-        let Some(amended) = amendments(&definitions(self.entries)?, &definitions(entries)?) else { return Ok(()) };
-        let mut whole = Vec::new();
-        for at in [pre, post] {
+        let text = |at: usize| -> Result<String, Error> {
+            let mut text = Vec::new();
             self.read(&entries[at], &mut |bytes| {
-                whole.extend_from_slice(bytes);
+                text.extend_from_slice(bytes);
                 Ok(())
             })?;
-            whole.push(b'\n');
-        }
-        whole.extend_from_slice(amended.as_bytes());
-        for (at, text) in [(pre, whole.as_slice()), (post, &[])] {
+            String::from_utf8(text).map_err(|_| Error::Bug("a base's structure is no text".into()))
+        };
+        let amended = amendments(&definitions(self.entries)?, &definitions(entries)?);
+        let before = text(pre)?;
+        let with_values = self.cut.scan.objects.with_values(&before);
+        let (pre_data, post_data) = match (amended, with_values) {
+            (None, None) => return Ok(()),
+            (None, Some(made)) => (made, text(post)?),
+            (Some(amended), made) => (format!("{}\n{}\n{amended}", made.unwrap_or(before), text(post)?), String::new()),
+        };
+        for (at, text) in [(pre, pre_data.as_bytes()), (post, post_data.as_bytes())] {
             pack.push(text)?;
             entries[at].extents = pack.end_entry()?;
             entries[at].metadata.size = text.len() as u64;

@@ -14,6 +14,7 @@ use lifeboat_source::postgres::capture::TableColumns;
 use super::base::BasePlace;
 use super::cut::{AfterEnd, Cut, Moment};
 use super::log::SourceLog;
+use super::objects::OtherObjects;
 use crate::{Engine, Error};
 
 mod fold;
@@ -33,6 +34,8 @@ pub(super) struct Scan {
     pub events: Vec<(ChangePlace, TableEvent)>,
     /// Tables whose structure was changed.
     pub altered: Vec<String>,
+    /// What of the site's own schema is no table and became another.
+    pub objects: OtherObjects,
     /// Where rows came to the site or left it without a change of their own, or one that is not in the log.
     pub moved: Option<Timestamp>,
     /// The site's own tables that were made, and are not followed yet.
@@ -44,6 +47,13 @@ pub(super) struct Scan {
     /// Of the last transaction that belongs to the moment.
     pub last_commit: Option<Timestamp>,
     pub last_sealed: Timestamp,
+}
+
+impl Scan {
+    /// Whether any table was dropped.
+    pub fn has_dropped(&self) -> bool {
+        self.events.iter().any(|(_, event)| matches!(event, TableEvent::Dropped { .. }))
+    }
 }
 
 /// What befalls a table beside the changes of its rows.

@@ -150,6 +150,12 @@ impl RestorePlan {
         }
     }
 
+    /// What a person should know of the moment, also afterwards.
+    fn moment_notes(&self) -> impl Iterator<Item = Check> {
+        let notes = self.replayed.iter().flat_map(|replayed| &replayed.notes);
+        notes.map(|(source, note)| Check { name: format!("{source}: note"), passed: true, detail: note.clone() })
+    }
+
     pub(super) fn receipt(&self, restore: RestoreId, opened: Vec<Opened>, undo: Option<SnapshotId>) -> Receipt {
         let (parts, checks): (Vec<PartReceipt>, Vec<Vec<Check>>) =
             opened.into_iter().map(|part| (part.receipt, part.checks)).unzip();
@@ -162,7 +168,7 @@ impl RestorePlan {
             bytes_read: 0, // counted by the caller
             requests: 0,
             duration: std::time::Duration::ZERO,
-            checks: checks.into_iter().flatten().collect(),
+            checks: checks.into_iter().flatten().chain(self.moment_notes()).collect(),
             undo,
         }
     }

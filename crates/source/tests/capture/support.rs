@@ -157,7 +157,7 @@ pub fn line(event: &Captured) -> Option<String> {
                     column.iter().map(|name| format!(".{name}")).collect::<String>()
                 )
             }
-            StructureKind::Other { tag, .. } => format!("other {} {tag}", change.table),
+            StructureKind::Other(other) => format!("other {} {}", change.table, other.tag),
             StructureKind::Rewritten { tag } => format!("rewritten {} {tag}", change.table),
             StructureKind::Differs => format!("differs {}", change.table),
         },

@@ -8,12 +8,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{ChangePlace, Lsn, SegmentFooter, SharedFacts, SharedKinds, SiteId, Timestamp, Truncation};
 use lifeboat_repo::{ListedSegment, SegmentBlock};
-use lifeboat_source::postgres::capture::{TableColumns, WITH_ROWS};
+use lifeboat_source::postgres::capture::{OtherObject, TableColumns, WITH_ROWS};
 
 use super::super::base::BasePlace;
 use super::super::cut::{Cut, CutFinder, Moment};
+use super::super::objects::OtherObjects;
 use super::{Scan, Scanned, TableEvent};
-use crate::capture::{COLUMNS, DROPPED, FOLLOWED, MOVED, OWN_NOTES, PARTLY, STRUCTURE, UNFOLLOWED};
+use crate::capture::{COLUMNS, DROPPED, FOLLOWED, MOVED, OBJECT, OWN_NOTES, PARTLY, STRUCTURE, UNFOLLOWED};
 
 #[cfg(test)]
 mod tests;
@@ -65,6 +66,7 @@ impl<'s> Fold<'s> {
             blocks: Vec::new(),
             events: Vec::new(),
             altered: Vec::new(),
+            objects: OtherObjects::default(),
             moved: None,
             unfollowed: BTreeMap::new(),
             partly: BTreeSet::new(),
@@ -187,6 +189,12 @@ impl<'s> Fold<'s> {
             }
             STRUCTURE if !self.scan.altered.contains(&text) => self.scan.altered.push(text),
             PARTLY => drop(self.scan.partly.insert(text)),
+            OBJECT => match text.split_once('\n') {
+                Some((site, object)) if site == self.site.as_str() => {
+                    OtherObject::from_json(object).into_iter().for_each(|object| self.scan.objects.take(object));
+                }
+                _ => {} // another site's
+            },
             UNFOLLOWED | FOLLOWED => self.take_own((&prefix, &text), at),
             MOVED | DROPPED | STRUCTURE => {} // of another site, a column, a table that is known
             // A later version knows what it is that cannot be replayed over.

@@ -46,12 +46,28 @@ BEGIN
             PERFORM pg_logical_emit_message(true, 'lifeboat.ddl', note::text);
             PERFORM pg_logical_emit_message(true, 'lifeboat.ddl', '');
         END LOOP;
-        -- Of what is no table only that there was something, and whether values of a type may be others since.
+        -- Of what is no table what it is and, of an enumeration, its values: a schema may have to be made again with them.
         FOR note IN
-            SELECT DISTINCT jsonb_build_object('event', 'other', 'tag', tg_tag, 'oid', 0, 'table', format('%I.%I', schema_name, '*'),
-                'renames_values', tg_tag = 'ALTER TYPE' AND current_query() ~* 'rename\s+(value|attribute)')
-            FROM pg_event_trigger_ddl_commands()
-            WHERE classid <> 'pg_class'::regclass AND schema_name !~ '^(lifeboat_|pg_)' AND NOT in_extension
+            SELECT DISTINCT jsonb_build_object('event', 'other', 'tag', tg_tag, 'oid', 0, 'table', format('%I.%I', o.schema_name, '*'),
+                'renames_values', tg_tag = 'ALTER TYPE' AND current_query() ~* 'rename\s+(value|attribute)',
+                -- What was there is written as before: nothing but new values came, as far as the words say.
+                'adds_values', tg_tag = 'ALTER TYPE' AND current_query() ~* 'add\s+value'
+                    AND current_query() !~* '(rename|attribute|owner|schema\s)',
+                'object', jsonb_build_object('kind', o.object_type, 'name', o.object_identity,
+                    'values', (SELECT jsonb_agg(e.enumlabel ORDER BY e.enumsortorder) FROM pg_enum e
+                        WHERE o.classid = 'pg_type'::regclass AND e.enumtypid = o.objid)))
+            FROM (SELECT d.classid, d.objid, d.object_type, d.object_identity, d.in_extension, d.command_tag, coalesce(d.schema_name,
+                    (SELECT n.nspname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE c.oid = coalesce(
+                        (SELECT tgrelid FROM pg_trigger WHERE d.classid = 'pg_trigger'::regclass AND oid = d.objid),
+                        (SELECT polrelid FROM pg_policy WHERE d.classid = 'pg_policy'::regclass AND oid = d.objid),
+                        (SELECT ev_class FROM pg_rewrite WHERE d.classid = 'pg_rewrite'::regclass AND oid = d.objid)))) AS schema_name
+                FROM pg_event_trigger_ddl_commands() d) o
+            WHERE o.schema_name !~ '^(lifeboat_|pg_)' AND NOT o.in_extension
+                -- A view that is filled anew, a sequence that is set: nothing was made.
+                AND (o.classid <> 'pg_class'::regclass OR o.command_tag ~ '^(CREATE|ALTER)' AND o.command_tag <> 'ALTER SEQUENCE'
+                    AND EXISTS (SELECT FROM pg_class c WHERE c.oid = o.objid AND c.relkind NOT IN ('r', 'p')
+                        -- A table's primary key comes with its rows.
+                        AND NOT EXISTS (SELECT FROM pg_constraint k WHERE k.conindid = c.oid AND k.contype = 'p')))
         LOOP
             PERFORM pg_logical_emit_message(true, 'lifeboat.ddl', note::text);
             PERFORM pg_logical_emit_message(true, 'lifeboat.ddl', '');
@@ -63,6 +79,17 @@ BEGIN
             FROM pg_event_trigger_dropped_objects()
             WHERE object_type IN ('table', 'table column') AND NOT is_temporary AND schema_name !~ '^lifeboat_'
             ORDER BY objid, objsubid
+        LOOP
+            PERFORM pg_logical_emit_message(true, 'lifeboat.ddl', note::text);
+            PERFORM pg_logical_emit_message(true, 'lifeboat.ddl', '');
+        END LOOP;
+        -- What went with a table or a schema is told by that.
+        FOR note IN
+            SELECT DISTINCT jsonb_build_object('event', 'other', 'tag', tg_tag, 'oid', 0, 'table', format('%I.%I', schema_name, '*'),
+                'object', jsonb_build_object('kind', object_type, 'name', object_identity, 'is_dropped', true))
+            FROM pg_event_trigger_dropped_objects()
+            WHERE original AND object_type NOT IN ('table', 'table column', 'schema') AND NOT is_temporary
+                AND schema_name !~ '^(lifeboat_|pg_)'
         LOOP
             PERFORM pg_logical_emit_message(true, 'lifeboat.ddl', note::text);
             PERFORM pg_logical_emit_message(true, 'lifeboat.ddl', '');

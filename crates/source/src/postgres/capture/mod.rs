@@ -38,9 +38,10 @@ pub use publication::{
 };
 pub use raw::{Said, SpillStream};
 pub use session::{ReplicationSession, ServerIdentity};
+pub(super) use slot::CAPTURE_PREFIX;
 pub use slot::{Followed, NewSlot, SlotFacts, SlotSeen, SlotState, capture_name, drop_slot, slot_facts, slot_state};
 pub use stream::{CaptureStream, Captured, NextSpilled, Spilled};
 pub use structure::{
-    Leaf, StructureChange, StructureColumn, StructureKind, StructureNotes, TableColumns, forget_structure,
-    note_structure,
+    Leaf, OtherChange, OtherObject, StructureChange, StructureColumn, StructureKind, StructureNotes, TableColumns,
+    forget_structure, note_structure,
 };

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use lifeboat_model::{ChangedColumn, ChangedTable, ChangedValue, Fault, RowChange};
 
 use super::output::{OldRow, Relation};
+use super::session::quoted;
 use crate::Error;
 use crate::postgres::{Server, Session};
 
@@ -52,7 +53,7 @@ impl Relations {
     }
 
     pub fn note_type(&mut self, oid: u32, schema: &str, name: &str) {
-        self.types.insert(oid, format!("{schema}.{name}"));
+        self.types.insert(oid, format!("{}.{}", spelled(schema), spelled(name)));
     }
 
     pub fn get(&self, oid: u32) -> Result<&Known, Error> {
@@ -256,10 +257,32 @@ fn key_of(relation: &Relation, primary_key: &[String]) -> Vec<usize> {
     }
 }
 
+/// A name as the server prints it; a word of SQL's own is not quoted, which no type of a product is called.
+fn spelled(name: &str) -> String {
+    let is_plain =
+        |(at, byte): (usize, u8)| byte.is_ascii_lowercase() || byte == b'_' || (at > 0 && byte.is_ascii_digit());
+    match !name.is_empty() && name.bytes().enumerate().all(is_plain) {
+        true => name.to_owned(),
+        false => quoted(name),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::postgres::capture::output::RelationColumn;
+
+    #[test]
+    fn a_type_is_called_as_the_server_prints_it() {
+        let names = [
+            ("mood", "mood"),
+            ("tenant s2", "\"tenant s2\""),
+            ("A", "\"A\""),
+            ("a\"b", "\"a\"\"b\""),
+            ("1a", "\"1a\""),
+        ];
+        names.into_iter().for_each(|(name, want)| assert_eq!(spelled(name), want));
+    }
 
     #[test]
     fn a_row_is_known_by_its_primary_key_if_old_rows_tell_it() {

@@ -20,6 +20,9 @@ use super::wire::WireError;
 use crate::Error;
 use crate::postgres::Session;
 
+/// How names of our slots and publications begin.
+pub(in crate::postgres) const CAPTURE_PREFIX: &str = "lifeboat_";
+
 /// Names in PostgreSQL have 63 bytes; some are kept for a number behind.
 const NAME_BYTES_MAX: usize = 56;
 
@@ -28,7 +31,7 @@ const NAME_BYTES_MAX: usize = 56;
 /// Where the source's own name cannot be kept as it is, a part of its hash keeps two of them apart.
 pub fn capture_name(source_name: &str) -> String {
     let is_safe = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_';
-    let prefix = "lifeboat_";
+    let prefix = CAPTURE_PREFIX;
     if source_name.bytes().all(is_safe) && prefix.len() + source_name.len() <= NAME_BYTES_MAX {
         return format!("{prefix}{source_name}");
     }

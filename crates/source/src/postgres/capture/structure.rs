@@ -44,9 +44,34 @@ pub enum StructureKind {
     /// All of its rows were written anew, which the stream does not show.
     Rewritten { tag: String },
     /// Something that is no table was made or altered in its schema; `table` is the schema, and `*`.
-    Other { tag: String, renames_values: bool },
+    Other(OtherChange),
     /// The stream describes it otherwise than before; nothing has noted why.
     Differs,
+}
+
+/// What became of something that is no table.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherChange {
+    pub tag: String,
+    pub renames_values: bool,
+    /// An enumeration has values that it had not, and nothing else became of it.
+    pub adds_values: bool,
+    /// `None`: event triggers of an earlier version noted it.
+    pub object: Option<OtherObject>,
+}
+
+/// An index, a view, a function, a type.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OtherObject {
+    /// As the server calls it: `index`, `view`, `table constraint`.
+    pub kind: String,
+    /// As SQL prints it, with its schema.
+    pub name: String,
+    /// Of an enumeration: all of its values since, in order.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub values: Option<Vec<String>>,
+    #[serde(default)]
+    pub is_dropped: bool,
 }
 
 /// A table that holds rows, a partition or whole.
@@ -91,6 +116,18 @@ impl TableColumns {
     /// `None`: it is nothing of the kind.
     pub fn from_json(json: &[u8]) -> Option<Self> {
         serde_json::from_slice(json).ok()
+    }
+}
+
+impl OtherObject {
+    pub fn to_json(&self) -> String {
+        // Texts: there is nothing in it that JSON cannot say.
+        serde_json::to_string(self).unwrap_or_default()
+    }
+
+    /// `None`: it is nothing of the kind.
+    pub fn from_json(json: &str) -> Option<Self> {
+        serde_json::from_str(json).ok()
     }
 }
 
@@ -149,17 +186,21 @@ struct Note {
     leaves: Option<Vec<Leaf>>,
     #[serde(default)]
     renames_values: bool,
+    #[serde(default)]
+    adds_values: bool,
+    #[serde(default)]
+    object: Option<OtherObject>,
 }
 
 /// `None`: not written by the event triggers.
 pub(super) fn read_note(content: &[u8]) -> Option<StructureChange> {
-    let Note { event, tag, oid, table, root, column, columns, leaves, renames_values } =
+    let Note { event, tag, oid, table, root, column, columns, leaves, renames_values, adds_values, object } =
         serde_json::from_slice(content).ok()?;
     let kind = match event.as_str() {
         "altered" => StructureKind::Altered { tag, columns, leaves },
         "dropped" => StructureKind::Dropped { tag, column },
         "rewritten" => StructureKind::Rewritten { tag },
-        "other" => StructureKind::Other { tag, renames_values },
+        "other" => StructureKind::Other(OtherChange { tag, renames_values, adds_values, object }),
         _ => return None,
     };
     Some(StructureChange { oid, table, root, kind })

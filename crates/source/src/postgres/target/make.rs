@@ -24,6 +24,7 @@ use super::{
     staging,
 };
 use crate::Error;
+use crate::postgres::capture::CAPTURE_PREFIX;
 use crate::postgres::describe::literal;
 use crate::postgres::structure::ident;
 
@@ -110,8 +111,9 @@ fn fill(session: &mut Session, target: &RowsTarget, work: &Work, structure: &Str
     let states: Vec<SequenceState> = work.wanted.sequences.iter().filter(replayed).cloned().collect();
     sequences.extend(raise(session, &catalogue, &states, &scopes, &|scope| scope.name.to_string())?);
     let mut notes = without_event_triggers(session, schema, |session| fill_views(session, schema, structure))?;
-    if !structure.publications.is_empty() {
-        let lines = structure.publications.join(" ");
+    let lines = of_others(&structure.publications);
+    if !lines.is_empty() {
+        let lines = lines.join(" ");
         notes.push(format!("it is in no publication any more; put it back into those it was in, by hand: {lines}"));
     }
     let tables = scopes.iter().map(|scope| TableDiff { insert: scope.rows, ..TableDiff::none(&scope.name) });
@@ -120,6 +122,15 @@ fn fill(session: &mut Session, target: &RowsTarget, work: &Work, structure: &Str
     checks.extend(large_objects::content(session, work, &steps)?);
     notes.extend(large_objects::give(session, work, &steps)?);
     Ok(SwitchedRows { tables, checks, sequences, notes })
+}
+
+/// Without publications of our own captures: those let the tables join by themselves.
+fn of_others(publications: &[String]) -> Vec<&str> {
+    let is_own = |line: &&str| {
+        line.strip_prefix("ALTER PUBLICATION ")
+            .is_some_and(|rest| rest.trim_start_matches('"').starts_with(CAPTURE_PREFIX))
+    };
+    publications.iter().map(String::as_str).filter(|line| !is_own(line)).collect()
 }
 
 /// The wanted tables over those that the structure has made; each of them must be there as it was.
