@@ -172,6 +172,24 @@ fn plan_of(out: &str) -> Value {
 }
 
 #[test]
+fn a_unique_value_that_a_live_row_holds_is_told_with_the_rows_and_with_what_can_be_done() {
+    let Some(server) = Postgres::shared_or_skip("a_unique_value_that_a_live_row_holds") else { return };
+    let shop = Shop::fleet(server, 3, 100);
+    shop.ok(&["backup", "--all"]);
+    let key = shop.text("SELECT min(id) FROM users WHERE site_id = 'site-00002'");
+    shop.sql(
+        "CREATE TABLE was AS SELECT * FROM users WHERE site_id = 'site-00002' ORDER BY id LIMIT 1;
+         DELETE FROM users WHERE id = (SELECT id FROM was);
+         INSERT INTO users (id, site_id, number, email, name) SELECT 9000000, site_id, number, 'x', 'again' FROM was;
+         DROP TABLE was",
+    );
+    let said = shop.run(&["restore", SITE, "--keep-later", "--yes"]);
+    let row = format!("keys=`{key}`");
+    said.check(10, &[row.as_str(), "change or remove the live row", "--only PART/TABLE[KEY]", "--beside"]);
+    assert!(!said.err.contains("--plan"), "{}", said.err);
+}
+
+#[test]
 fn keys_of_kept_rows_and_of_conflicts_are_shown_where_all_is_asked_for_and_the_receipt_counts_them() {
     let Some(server) = Postgres::shared_or_skip("keys_of_kept_rows") else { return };
     let shop = Shop::fleet(server, 3, 100);

@@ -3,7 +3,7 @@
 use lifeboat_engine::{
     Approval, Only, Planned, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget, find_undo, plan_restore, restore,
 };
-use lifeboat_model::{PointInTime, Receipt, SiteId, TransactionId};
+use lifeboat_model::{Faulty, PointInTime, Receipt, SiteId, TransactionId};
 
 use super::plan::{parts_json, show_changes, show_counted, show_plan};
 use crate::args::{ApprovalArgs, DiffArgs, OnlyArg, RestoreArgs, UndoArgs};
@@ -168,6 +168,9 @@ async fn plan_and_run(
     let is_harmless = plan.is_empty() && plan.conflicts.is_empty() && !approval.dry_run && approval.plan.is_none();
     let approvable =
         Approvable { site: plan.site.as_str(), hash: &plan.hash, has_conflicts: !plan.conflicts.is_empty() };
+    if let Some(barred) = plan.barred().filter(|_| !approval.dry_run) {
+        return Err(CliError::of(&barred));
+    }
     if !is_harmless {
         match decide(approval, approvable, &context.output)? {
             Decision::Run => {}
@@ -182,7 +185,10 @@ async fn plan_and_run(
 fn left_alone(plan: &RestorePlan, left: Left, context: &Context) -> Outcome {
     let exit_code = match left {
         Left::DryRun => {
-            context.output.say(format!("Nothing was changed. To run exactly this plan: --plan {}", plan.hash));
+            context.output.say(match plan.barred().and_then(|barred| barred.hint()) {
+                Some(way_out) => format!("It cannot be run: {way_out}"),
+                None => format!("Nothing was changed. To run exactly this plan: --plan {}", plan.hash),
+            });
             0
         }
         Left::Declined => {

@@ -90,6 +90,7 @@ pub(crate) struct RowConflict {
     pub detail: String,
     /// The primary keys of the rows that it concerns, where they are told.
     pub keys: Vec<String>,
+    pub way_out: &'static str,
 }
 
 /// A comparison by content of the live part with the wanted one.
@@ -191,7 +192,12 @@ fn compare_first(engine: &Engine, request: &RestoreRequest, facts: &Facts, part:
             part.kept_files = tokio::task::block_in_place(|| super::later::kept_files(engine, facts, part))?;
         }
         if let Some(Compared::Rows(Some(verified))) = &part.compared {
-            let told = |found: &Conflict| RowConflict { detail: found.to_string(), keys: found.keys.clone() };
+            let is_own = matches!(&part.live, LivePart::Rows(live) if live.is_own);
+            let told = |found: &Conflict| RowConflict {
+                detail: found.to_string(),
+                keys: found.keys.clone(),
+                way_out: super::rows::way_out(is_own, found.kind),
+            };
             part.row_conflicts = verified.conflicts().iter().map(told).collect();
         }
     }

@@ -85,8 +85,28 @@ pub struct Conflict {
     pub detail: String,
     /// The primary keys of the rows that it concerns, where they are told.
     pub keys: Vec<String>,
+    /// What a person can do, where the database refuses it whatever is approved.
+    pub way_out: Option<&'static str>,
 }
 
+impl std::fmt::Display for Conflict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.detail)?;
+        f.write_str(&named_keys(&self.keys))
+    }
+}
+
+/// The first of some rows' keys, to stand behind a message.
+pub(super) fn named_keys(keys: &[String]) -> String {
+    let more = if keys.len() > KEYS_NAMED_MAX { ", …" } else { "" };
+    match keys {
+        [] => String::new(),
+        keys => format!(", keys=`{}{more}`", keys.iter().take(KEYS_NAMED_MAX).cloned().collect::<Vec<_>>().join(", ")),
+    }
+}
+
+/// Keys that an error names; a plan shows more.
+const KEYS_NAMED_MAX: usize = 5;
 /// One ranged read fetches about this much; see `lifeboat_repo`.
 const READ_BYTES: u64 = 8 << 20;
 
@@ -95,7 +115,7 @@ pub(super) fn plan(facts: &Facts, request: &RestoreRequest) -> RestorePlan {
     let parts: Vec<PartPlan> = facts.parts.iter().map(plan_part).collect();
     let mut conflicts: Vec<Conflict> = facts.parts.iter().flat_map(|part| conflicts(part, request)).collect();
     let of_log = facts.replayed.iter().flat_map(|replayed| replayed.conflicts.iter().cloned());
-    conflicts.extend(of_log.map(|(source, detail)| Conflict { source, detail, keys: Vec::new() }));
+    conflicts.extend(of_log.map(|(source, detail)| Conflict { source, detail, keys: Vec::new(), way_out: None }));
     let read_bytes = parts.iter().map(|part| part.write_bytes).sum();
     let mut plan = RestorePlan {
         site: request.site.clone(),
@@ -128,6 +148,15 @@ impl RestorePlan {
             .all(|part| part.changes.is_empty() && part.add + part.replace + part.metadata + part.remove == 0)
     }
 
+    /// Why no approval helps: the database would refuse the rows all the same.
+    pub fn barred(&self) -> Option<Error> {
+        let (conflict, way_out) = self.conflicts.iter().find_map(|conflict| Some((conflict, conflict.way_out?)))?;
+        Some(Error::Conflict {
+            detail: format!("the restore has a conflict: part=`{}`, {conflict}", conflict.source),
+            hint: format!("{way_out}; --dry-run shows all that is in the way"),
+        })
+    }
+
     /// What a restore says of itself where it puts back no snapshot.
     pub(super) fn moment(&self) -> Option<String> {
         self.replayed.as_ref().map(|replayed| replayed.moment.to_string())
@@ -137,10 +166,11 @@ impl RestorePlan {
         match approval {
             Approval::Hash(hash) if *hash == self.hash => Ok(()),
             Approval::Hash(hash) => Err(Error::PlanChanged { approved: hash.clone(), now: self.hash.clone() }),
-            Approval::Yes => match self.conflicts.first() {
-                None => Ok(()),
-                Some(conflict) => Err(Error::Conflict {
-                    detail: format!("the restore has a conflict: part=`{}`, {}", conflict.source, conflict.detail),
+            Approval::Yes => match (self.barred(), self.conflicts.first()) {
+                (Some(barred), _) => Err(barred),
+                (None, None) => Ok(()),
+                (None, Some(conflict)) => Err(Error::Conflict {
+                    detail: format!("the restore has a conflict: part=`{}`, {conflict}", conflict.source),
                     hint: format!(
                         "look at it with --dry-run; to go on all the same, approve this very plan: --plan {}",
                         self.hash
@@ -351,7 +381,7 @@ impl PartPlan {
 
 /// What a person has to decide about one part.
 fn conflicts(part: &PartFacts, request: &RestoreRequest) -> Vec<Conflict> {
-    let conflict = |detail: String| Conflict { source: part.source.clone(), detail, keys: Vec::new() };
+    let conflict = |detail: String| Conflict { source: part.source.clone(), detail, keys: Vec::new(), way_out: None };
     if request.target != RestoreTarget::InPlace {
         return Vec::new(); // what is there is equal already, or the facts had not been gathered
     }
@@ -367,7 +397,11 @@ fn conflicts(part: &PartFacts, request: &RestoreRequest) -> Vec<Conflict> {
         found.push(conflict(format!("the part was at another path: then=`{}`, now=`{}`", then.path, now.path)));
     }
     found.extend(super::undo::changed_since(part).into_iter().map(conflict));
-    let of_rows = |found: &RowConflict| Conflict { keys: found.keys.clone(), ..conflict(found.detail.clone()) };
+    let of_rows = |found: &RowConflict| Conflict {
+        keys: found.keys.clone(),
+        way_out: Some(found.way_out),
+        ..conflict(found.detail.clone())
+    };
     found.extend(part.row_conflicts.iter().map(of_rows));
     found.extend(super::limits::other_rules(part).map(conflict));
     found.extend(super::later::blocked(part).map(conflict));

@@ -150,22 +150,13 @@ impl RowsWork {
         if let Some(conflict) = verified.conflicts().first() {
             let more = verified.conflicts().len() - 1;
             let more = if more == 0 { String::new() } else { format!(" (and {more} more)") };
-            let hint = match (self.live.is_own, conflict.kind) {
-                (true, ConflictKind::TableGone | ConflictKind::ColumnDropped) => {
-                    "nothing was changed; look at what is left (restore --beside, --export), then drop the site's schema \
-                     or database and run the same command again: it is made whole, with its structure"
-                }
-                (false, ConflictKind::KeyElsewhere) => {
-                    "nothing was changed; are they the site's own rows, whose parents are gone? Then bring the parents back \
-                     first, table by table (--only PART/TABLE), and run the same command again; else free those keys"
-                }
-                _ => {
-                    "nothing was changed; mend what is in the way in the live database, then run the same command again"
-                }
-            };
+            let keys = super::plan::named_keys(&conflict.keys);
             return Err(Error::Conflict {
-                detail: format!("the rows cannot be put back as they were: part=`{}`, {conflict}{more}", self.source),
-                hint: hint.into(),
+                detail: format!(
+                    "the rows cannot be put back as they were: part=`{}`, {conflict}{keys}{more}",
+                    self.source
+                ),
+                hint: way_out(self.live.is_own, conflict.kind).into(),
             });
         }
         self.state = State::Verified(verified);
@@ -453,4 +444,24 @@ fn small_file(facts: &Facts, part: &PartFacts, path: &[u8]) -> Result<Option<Vec
     fetched??;
     let bytes = chunks.into_inner().unwrap_or_else(PoisonError::into_inner).into_values().flatten().collect();
     Ok(Some(bytes))
+}
+
+/// What a person can do about rows that the database refuses; approving the plan is none of it. `is_own`: the site has
+/// its tables to itself.
+pub(super) fn way_out(is_own: bool, kind: ConflictKind) -> &'static str {
+    match (is_own, kind) {
+        (true, ConflictKind::TableGone | ConflictKind::ColumnDropped) => {
+            "nothing was changed; look at what is left (restore --beside, --export), then drop the site's schema \
+             or database and run the same command again: it is made whole, with its structure"
+        }
+        (false, ConflictKind::KeyElsewhere) => {
+            "nothing was changed; are they the site's own rows, whose parents are gone? Then bring the parents back \
+             first, table by table (--only PART/TABLE), and run the same command again; else free those keys"
+        }
+        (_, ConflictKind::UniqueTaken) => {
+            "nothing was changed; change or remove the live row that holds the value and run the same command again, or \
+             bring other rows back without this one (--only PART/TABLE[KEY]), or restore beside (--beside) and choose by hand"
+        }
+        _ => "nothing was changed; mend what is in the way in the live database, then run the same command again",
+    }
 }

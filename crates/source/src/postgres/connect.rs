@@ -71,6 +71,11 @@ impl Server {
         Ok(Self { source_name: source_name.to_owned(), config, unusable: None })
     }
 
+    /// Under which name it is connected to.
+    pub(super) fn application_name(&self) -> &str {
+        self.config.get_application_name().unwrap_or_default()
+    }
+
     /// A server of which not even the URL is known: each connection fails with these words.
     pub fn unusable(source_name: &str, action: &str, detail: &str, hint: &str) -> Self {
         let unusable = Unusable { action: action.to_owned(), detail: detail.to_owned(), hint: hint.to_owned() };

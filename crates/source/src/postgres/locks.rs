@@ -24,9 +24,16 @@ const BLOCKERS: &str = "
     FROM (SELECT DISTINCT unnest(pg_blocking_pids($1)) AS pid) b
     LEFT JOIN pg_stat_activity a ON a.pid = b.pid ORDER BY b.pid";
 
+const OWN_HINT: &str = "that is Lifeboat itself, a backup, a restore or a capture that lets new tables join: nobody need be ended, \
+    run the same command again when it is through";
+const OTHERS_TOO_HINT: &str = "Lifeboat itself is among them, and through by itself; wait for the others, or end their sessions with \
+    SELECT pg_terminate_backend(process), then run the same command again";
+
 /// Looks on until it is dropped.
 pub(super) struct Watch {
-    seen: Arc<Mutex<Vec<String>>>,
+    seen: Arc<Mutex<Vec<Blocker>>>,
+    /// Under which name this program is connected.
+    own_name: String,
     stop: Option<Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -42,37 +49,44 @@ impl Watch {
     fn start(server: &Server, pid: i32) -> Self {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let (stop, stopped) = mpsc::channel();
-        let (server, notes) = (server.clone(), seen.clone());
+        let (others, notes) = (server.clone(), seen.clone());
         let thread = std::thread::spawn(move || {
             let mut session: Option<Session> = None;
             let mut pause = FIRST_LOOK;
             while stopped.recv_timeout(pause) == Err(RecvTimeoutError::Timeout) {
                 pause = BETWEEN_LOOKS;
-                session = session.or_else(|| server.connect().ok());
+                session = session.or_else(|| others.connect().ok());
                 let Some(open) = &mut session else { continue };
                 match open.query(BLOCKERS, &[&pid]) {
                     Ok(rows) if rows.is_empty() => {}
                     Ok(rows) => {
-                        *notes.lock().unwrap_or_else(PoisonError::into_inner) = rows.iter().map(named).collect()
+                        *notes.lock().unwrap_or_else(PoisonError::into_inner) = rows.iter().map(Blocker::of).collect()
                     }
                     Err(_) => session = None,
                 }
             }
         });
-        Self { seen, stop: Some(stop), thread: Some(thread) }
+        Self { seen, own_name: server.application_name().to_owned(), stop: Some(stop), thread: Some(thread) }
     }
 
     /// The error of a wait that took too long, with whom it waited for.
     pub fn tell(&self, source_name: &str, action: &str, patience: Duration) -> Error {
         let seen = self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let who = if seen.is_empty() { "somebody who is gone by now".into() } else { seen.join("; ") };
+        let own = seen.iter().filter(|blocker| blocker.application == self.own_name).count();
+        let named: Vec<String> = seen.iter().map(Blocker::named).collect();
+        let who = if seen.is_empty() { "somebody who is gone by now".into() } else { named.join("; ") };
+        let hint = match own {
+            0 => {
+                "wait for them, or end their session with SELECT pg_terminate_backend(process), then run the same command again"
+            }
+            _ if own == seen.len() => OWN_HINT,
+            _ => OTHERS_TOO_HINT,
+        };
         Error::Database {
             source_name: source_name.to_owned(),
             action: action.to_owned(),
             detail: format!("waited {} s for {who}", patience.as_secs_f32()),
-            hint: "wait for them, or end their session with SELECT pg_terminate_backend(process), then run the same \
-                   command again"
-                .into(),
+            hint: hint.into(),
             fault: Fault::Retry,
         }
     }
@@ -87,18 +101,36 @@ impl Drop for Watch {
     }
 }
 
-fn named(row: &postgres::Row) -> String {
-    let (pid, role, application): (i32, String, String) = (row.get(0), row.get(1), row.get(2));
-    let (state, seconds): (String, i64) = (row.get(3), row.get(4));
-    if pid == 0 {
-        return "a prepared transaction (see pg_prepared_xacts)".into();
+/// Who holds a lock, or waits for one before us.
+#[derive(Debug, Clone)]
+struct Blocker {
+    /// 0: a prepared transaction.
+    pid: i32,
+    role: String,
+    application: String,
+    state: String,
+    /// Of its transaction; negative: it has none.
+    seconds: i64,
+}
+
+impl Blocker {
+    fn of(row: &postgres::Row) -> Self {
+        let (pid, role, application) = (row.get(0), row.get(1), row.get(2));
+        Self { pid, role, application, state: row.get(3), seconds: row.get(4) }
     }
-    let mut text = format!("process=`{pid}`, role=`{role}`, application=`{application}`");
-    if !state.is_empty() {
-        text.push_str(&format!(", state=`{state}`"));
+
+    fn named(&self) -> String {
+        let Self { pid, role, application, state, seconds } = self;
+        if *pid == 0 {
+            return "a prepared transaction (see pg_prepared_xacts)".into();
+        }
+        let mut text = format!("process=`{pid}`, role=`{role}`, application=`{application}`");
+        if !state.is_empty() {
+            text.push_str(&format!(", state=`{state}`"));
+        }
+        if *seconds >= 0 {
+            text.push_str(&format!(", its transaction is {seconds} s old"));
+        }
+        text
     }
-    if seconds >= 0 {
-        text.push_str(&format!(", its transaction is {seconds} s old"));
-    }
-    text
 }

@@ -41,6 +41,25 @@ fn a_lock_that_is_not_given_up_ends_the_wait_and_names_its_holder() {
 }
 
 #[test]
+fn a_lock_of_lifeboat_itself_is_nobodys_to_be_ended() {
+    let Some(mut world) = fleet("locked by ourselves") else { return };
+    world.patience = Duration::from_millis(1200);
+    let (site, kept) = (victim(), world.back_up(&victim()));
+    world.run("UPDATE issues SET title = title || '!' WHERE site_id = 'site-00002'");
+    for (own, hint) in [(true, "Lifeboat itself"), (false, "pg_terminate_backend")] {
+        let mut target = world.target(&site);
+        let verified = world.verify(&mut target, &kept).unwrap();
+        let url = if own { world.url.clone() } else { format!("{}&application_name=shop", world.url) };
+        let mut holder = Server::new("app", &url).unwrap().connect().unwrap();
+        holder.batch_execute("BEGIN; LOCK TABLE public.comments IN ACCESS EXCLUSIVE MODE").unwrap();
+        let told = target.switch(verified).unwrap_err().hint().unwrap();
+        assert!(told.contains(hint) && own != told.contains("terminate"), "{told}");
+        holder.batch_execute("ROLLBACK").unwrap();
+        target.discard_staging().unwrap();
+    }
+}
+
+#[test]
 fn a_lock_that_is_given_up_in_time_is_waited_for() {
     let Some(world) = fleet("waits") else { return };
     let (site, kept) = (victim(), world.back_up(&victim()));

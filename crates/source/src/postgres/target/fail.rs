@@ -10,6 +10,11 @@ use super::super::Session;
 use super::super::locks::Watch;
 use crate::Error;
 
+/// Most often of an enumeration: of other types it is one that was altered.
+const UNREADABLE: &str = "the column's type does not have this value: an enumeration got it after the snapshot that the structure is \
+    from, or lost it since. Choose a moment from the next snapshot on (`lifeboat points`), or add the value (ALTER TYPE … ADD VALUE) \
+    where the type is live";
+
 /// An error with the server's code beside it, because some are tried again and some get better words.
 pub(super) struct Fail {
     pub error: Box<Error>,
@@ -35,15 +40,12 @@ impl Fail {
             (Some(code), Some(db)) if holds_values(code) => Error::Database {
                 source_name: session.source_name().to_owned(),
                 action,
-                detail: format!(
-                    "a value does not fit today's table: table=`{}`, constraint=`{}`, SQLSTATE={}",
-                    named(db.schema(), db.table()),
-                    db.constraint().or(db.column()).or(db.datatype()).unwrap_or(""),
-                    code.code()
-                ),
-                hint: "the table's types or constraints have changed since the snapshot: restore beside, or take the \
-                       change back"
-                    .into(),
+                detail: format!("a value does not fit today's table{}, SQLSTATE={}", place(db), code.code()),
+                hint: match *code {
+                    SqlState::INVALID_TEXT_REPRESENTATION => UNREADABLE,
+                    _ => "the table's types or constraints have changed since the snapshot: restore beside, or take the change back",
+                }
+                .into(),
                 fault: Fault::Operator,
             },
             _ => session.failed(action, error),
@@ -102,6 +104,22 @@ impl Fail {
 /// Classes 22 (data exception) and 23 (integrity constraint violation).
 fn holds_values(code: &SqlState) -> bool {
     code.code().starts_with("22") || code.code().starts_with("23")
+}
+
+/// Of which table, and what of it, as far as the server says.
+fn place(db: &postgres::error::DbError) -> String {
+    let table = db.table().map(|table| format!(": table=`{}`", named(db.schema(), Some(table))));
+    let part = db.constraint().map(|name| ("constraint", name)).or(db.column().map(|name| ("column", name)));
+    let part =
+        part.or(db.datatype().map(|name| ("type", name))).or(db.where_().and_then(copied).map(|name| ("column", name)));
+    let part = part.map(|(what, name)| format!("{}{what}=`{name}`", if table.is_some() { ", " } else { ": " }));
+    format!("{}{}", table.unwrap_or_default(), part.unwrap_or_default())
+}
+
+/// The column that a COPY had come to: of `COPY t, line 1, column c: "…"` the name alone.
+fn copied(context: &str) -> Option<&str> {
+    let rest = context.strip_prefix("COPY ")?.split_once(", column ")?.1;
+    rest.split_once(':').map(|(column, _)| column).filter(|column| !column.contains('\n'))
 }
 
 fn named(schema: Option<&str>, table: Option<&str>) -> String {
