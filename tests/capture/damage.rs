@@ -9,6 +9,7 @@ use lifeboat_format::SecretKey;
 use lifeboat_model::{Lsn, Timestamp, TransactionId};
 use lifeboat_store::OpenOptions;
 use lifeboat_testkit::postgres::{ClusterOptions, Postgres, pooled_fleet, query_text, run_sql, site_name};
+use lifeboat_testkit::world::backup_all;
 use serde_json::Value;
 
 use crate::index::Index;
@@ -71,6 +72,7 @@ async fn a_script_that_deletes_a_third_of_the_sites_is_found_first_with_each_sit
     let mut index = Index::default();
     let request = request(Duration::from_millis(300), 20_000);
     capture_when_free(&engine, &request, &mut index).await.unwrap();
+    backup_all(&engine).await.unwrap(); // what changes go on top of
     let before = newest_transaction(&url);
     std::thread::scope(|scope| {
         scope.spawn(|| work(&url, SITES, 7));

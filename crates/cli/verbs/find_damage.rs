@@ -1,7 +1,8 @@
 //! `lifeboat find-damage [--since T] [--source S]`: what removed most, whose, and the last good moment.
 
 use lifeboat_engine::{
-    DamageReport, DamageRequest, Incident, IncidentNote, LogLooked, RunDamage, RunDamageKind, SiteDamage, find_damage,
+    DamageReport, DamageRequest, Incident, IncidentNote, LogLooked, Restorable, RunDamage, RunDamageKind, SiteDamage,
+    find_damage,
 };
 use lifeboat_model::{PointInTime, Timestamp, worst_exit_code};
 use serde_json::{Value, json};
@@ -103,7 +104,10 @@ fn site_json(number: usize, incident: &Incident, site: &SiteDamage) -> Value {
         .map(|table| json!({ "table": table.table, "deleted": table.counts.deletes, "updated": table.counts.updates }));
     json!({
         "site": site.site.as_str(),
-        "at": site.last_good.at(),
+        "at": at(site),
+        "exact": matches!(site.restorable, Restorable::Exact | Restorable::Unknown),
+        "before": site.last_good.at(),
+        "dropped": site.gone,
         "source": incident.source.as_str(),
         "incident": number,
         "transaction": site.last_good.before.id.0,
@@ -115,6 +119,15 @@ fn site_json(number: usize, incident: &Incident, site: &SiteDamage) -> Value {
         "last_good": site.last_good.time().to_string(),
         "found": "log",
     })
+}
+
+/// The last good moment of a site as a restore takes it, or the nearest before it that can be had.
+fn at(site: &SiteDamage) -> Option<String> {
+    match &site.restorable {
+        Restorable::Unknown | Restorable::Exact => Some(site.last_good.at()),
+        Restorable::Earlier { at, .. } => Some(at.clone()),
+        Restorable::Never => None,
+    }
 }
 
 fn run_json(damage: &RunDamage) -> Value {
@@ -202,25 +215,39 @@ fn tell_sites(sites: &[SiteDamage], (output, shows_all): (&Output, bool)) {
     ]);
     let shown = if shows_all { usize::MAX } else { SITES_SHOWN_MAX };
     for site in sites.iter().take(shown) {
-        let names: Vec<&str> = site.tables.iter().take(TABLES_SHOWN_MAX).map(|table| table.table.as_str()).collect();
-        let more = if site.tables.len() > names.len() { ", …" } else { "" };
+        let all = site.gone.iter().chain(site.tables.iter().map(|table| &table.table));
+        let names: Vec<&str> = all.clone().take(TABLES_SHOWN_MAX).map(String::as_str).collect();
+        let more = if all.count() > names.len() { ", …" } else { "" };
         table.row([
             format!("   {}", site.site),
             count(site.counts.deletes),
             count(site.counts.updates),
-            site.last_good.at(),
+            at(site).unwrap_or_else(|| "none".to_owned()),
             format!("{}{more}", names.join(", ")),
         ]);
     }
     table.lines().into_iter().for_each(|line| output.line(clip(line)));
+    tell_earlier(sites, output);
     if sites.len() > shown {
         output.line(format!("   and {} more sites: -v shows all, --json too.", sites.len() - shown));
     }
 }
 
+/// Why a site is to be put back to an earlier moment than the last good one.
+fn tell_earlier(sites: &[SiteDamage], output: &Output) {
+    let earlier = |site: &&SiteDamage| matches!(site.restorable, Restorable::Earlier { .. } | Restorable::Never);
+    let Some(first) = sites.iter().find(earlier) else { return };
+    let (number, site) = (sites.iter().filter(earlier).count() as u64, &first.site);
+    let what = plural(number, "site");
+    output.line(format!("   Of {what} the log does not give the last good moment itself, for want of a base or in"));
+    output.line("   a gap: above is the nearest moment before it that can be restored.".to_owned());
+    output.line(format!("   All of them: `lifeboat points {site}`"));
+}
+
 fn headline(incident: &Incident) -> String {
     let (deleted, updated) = (incident.counts.deletes, incident.counts.updates);
-    let sites = plural(incident.sites.len() as u64, "site");
+    let counted = incident.sites.iter().filter(|site| site.counts != lifeboat_model::ChangeCounts::default());
+    let sites = plural(counted.count() as u64, "site");
     let rows = match (deleted, updated) {
         (0, 0) => None,
         (0, updated) => Some(format!("{} of {sites} rewritten", plural(updated, "row"))),
@@ -228,9 +255,20 @@ fn headline(incident: &Incident) -> String {
     };
     let emptied = Some(incident.emptied.len() as u64).filter(|tables| *tables > 0);
     let dropped = Some(incident.dropped.len() as u64).filter(|dropped| *dropped > 0);
+    let own = incident.sites.iter().filter(|site| !site.gone.is_empty());
+    let (losers, gone) = own.fold((0, 0), |(losers, gone), site| (losers + 1, gone + site.gone.len() as u64));
+    let own = (gone > 0).then(|| {
+        format!(
+            "{} lost {} of {}",
+            plural(losers, "site"),
+            plural(gone, "table or column"),
+            if losers == 1 { "its own" } else { "their own" }
+        )
+    });
     let all = [
         emptied.map(|tables| format!("{} emptied for every site", plural(tables, "table"))),
         dropped.map(|dropped| format!("{} dropped for every site", plural(dropped, "table or column"))),
+        own,
         rows,
     ];
     let all: Vec<String> = all.into_iter().flatten().collect();

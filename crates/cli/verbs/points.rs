@@ -1,7 +1,7 @@
 //! `lifeboat points SITE`: every point the site can be put back to, oldest first, and from when to when its captured
 //! parts can be put back to any moment.
 
-use lifeboat_engine::{CapturedPart, Point, Window, points, windows};
+use lifeboat_engine::{CapturedPart, Certainty, Point, Window, points, windows};
 use lifeboat_model::{Mark, RunOutcome, SourceName, Timestamp};
 use serde_json::json;
 
@@ -58,7 +58,7 @@ pub fn run(args: &PointsArgs, context: &Context) -> Result<Outcome, CliError> {
             table.lines().iter().for_each(|line| output.line(line));
         }
         let names: Vec<SourceName> = open.config.sources.iter().map(|source| source.name.clone()).collect();
-        let parts = windows(&open.engine, &site, &names).await?;
+        let parts = windows(&open.engine, &site, &names, Certainty::Whole).await?;
         for part in &parts {
             tell_windows(part, now, output);
             tell_only_here(part, &open, output);
@@ -121,9 +121,12 @@ fn tell_windows(part: &CapturedPart, now: Timestamp, output: &Output) {
     for window in &part.windows {
         if let Some(gap_from) = till {
             let epoch = part.epochs.iter().find(|seen| seen.epoch.id == window.epoch);
-            let (why, note) = epoch.map_or(("unknown", ""), |seen| {
-                (words::epoch_reason(seen.epoch.facts.why), seen.epoch.facts.note.as_str())
-            });
+            let is_within = part.windows.iter().any(|other| other.epoch == window.epoch && other.from < window.from);
+            let (why, note) = match epoch {
+                _ if is_within => ("unseen", "rows came or went without a change of their own, until the next base"),
+                Some(seen) => (words::epoch_reason(seen.epoch.facts.why), seen.epoch.facts.note.as_str()),
+                None => ("unknown", ""),
+            };
             output.event(
                 "gap",
                 json!({
@@ -149,6 +152,12 @@ fn tell_windows(part: &CapturedPart, now: Timestamp, output: &Output) {
         let (epoch, begun) = (newest.epoch.id, newest.epoch.facts.begun_at);
         output.line(format!(
             "{source}: no moment since {begun}: no base in epoch {epoch} yet, `lifeboat capture` takes one"
+        ));
+    } else if let Some((end, till)) = till.zip(newest.till).filter(|(end, till)| end < till) {
+        output.line(format!(
+            "{source}: no moment after {end}, though the log was complete {}: rows came or went unseen, \
+             `lifeboat capture` takes a base",
+            ago(till, now)
         ));
     } else if let Some(till) = newest.till {
         output.line(format!("{source}: the log was complete {}", ago(till, now)));

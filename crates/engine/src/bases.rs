@@ -18,7 +18,10 @@ use lifeboat_model::{
 use lifeboat_repo::{ChangeLog, Site};
 
 use crate::moment::base::BasePlace;
+use crate::moment::windows::windows_of;
 use crate::{Engine, Error};
+
+pub use crate::moment::windows::Certainty;
 
 /// Epochs that are looked at, the newest first; what is older is told by nobody.
 const EPOCHS_MAX: u32 = 20;
@@ -53,7 +56,7 @@ pub struct CapturedPart {
     pub source: SourceName,
     /// Oldest first.
     pub epochs: Vec<EpochSeen>,
-    /// Oldest first, one an epoch at most.
+    /// Oldest first, several of an epoch where rows came or went unseen in between.
     pub windows: Vec<Window>,
 }
 
@@ -112,23 +115,48 @@ pub(crate) async fn epoch_seen(log: &ChangeLog, id: EpochId) -> Result<EpochSeen
 
 /// From when to when a site's part in each of these sources can be put back to any moment; sources that were
 /// never captured are left out.
-pub async fn windows(engine: &Engine, site: &Site, sources: &[SourceName]) -> Result<Vec<CapturedPart>, Error> {
+pub async fn windows(
+    engine: &Engine,
+    site: &Site,
+    sources: &[SourceName],
+    certainty: Certainty,
+) -> Result<Vec<CapturedPart>, Error> {
     let mut parts = Vec::new();
     for source in sources {
         let epochs = epochs(engine, source).await?;
-        let mut windows = Vec::new();
-        for seen in &epochs {
-            let Some(till) = seen.till else { continue };
-            let Some((record, from)) = first_base(site, source, &seen.epoch).await? else { continue };
-            if from <= till {
-                windows.push(Window { epoch: seen.epoch.id, from, till, base: record.id });
-            }
-        }
+        let windows = windows_in(engine, site, (source, &epochs), certainty).await?;
         if !epochs.is_empty() {
             parts.push(CapturedPart { source: source.clone(), epochs, windows });
         }
     }
     Ok(parts)
+}
+
+/// The same of one source, whose epochs are known.
+pub(crate) async fn windows_in(
+    engine: &Engine,
+    site: &Site,
+    (source, epochs): (&SourceName, &[EpochSeen]),
+    certainty: Certainty,
+) -> Result<Vec<Window>, Error> {
+    let mut windows: Vec<Window> = Vec::new();
+    for seen in epochs {
+        let of_epoch = match (seen.epoch.facts.kind, seen.till) {
+            (SourceKind::Sqlite, Some(till)) => {
+                let first = first_base(site, source, &seen.epoch).await?.filter(|(_, from)| *from <= till);
+                let window = |(record, from): (&SnapshotRecord, Timestamp)| Window {
+                    epoch: seen.epoch.id,
+                    from,
+                    till,
+                    base: record.id,
+                };
+                first.map(window).into_iter().collect()
+            }
+            _ => windows_of(engine, site, (source, seen), certainty).await?,
+        };
+        windows.extend(of_epoch);
+    }
+    Ok(windows)
 }
 
 /// The oldest snapshot of a site that the epoch's changes go on top of, and when that part was read.

@@ -8,21 +8,25 @@
 //!
 //! What is not here: what belongs together (`incident`), what runs say (`runs`), putting anything back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use lifeboat_model::{Epoch, EpochId, SegmentNumber, SiteId, SourceName, Timestamp, TransactionHead};
+use lifeboat_model::{Epoch, EpochId, Generation, SegmentNumber, SiteId, SourceName, Timestamp, TransactionHead};
 use lifeboat_repo::{ChangeLog, ListedSegment};
 
+use crate::fleet::AnySource;
 use crate::{Engine, Error};
 
 mod collect;
 mod incident;
+mod restorable;
 mod runs;
 
-use collect::Collector;
+use collect::{Collector, Suspect};
 pub use incident::{Incident, IncidentNote, SiteDamage, TableDamage};
+pub use restorable::Restorable;
 pub use runs::{RunDamage, RunDamageKind};
 
 /// A segment is sealed by another clock than the one that commits are told by.
@@ -107,6 +111,7 @@ pub async fn find_damage(engine: &Engine, request: &DamageRequest) -> Result<Dam
             Err(error) => report.failed.push((source, error)),
         }
     }
+    restorable::look(engine, &mut report.incidents).await?;
     report.incidents.sort_by(|a, b| b.rank().cmp(&a.rank()).then_with(|| a.first.commit.cmp(&b.first.commit)));
     (report.runs, report.runs_looked) = runs::look(engine, request).await?;
     Ok(report)
@@ -135,8 +140,32 @@ async fn look_at_log(
         collector.end_epoch(epoch.id);
     }
     looked.transactions = collector.transactions();
-    let (suspects, notes) = collector.finish();
+    let (mut suspects, notes) = collector.finish();
+    tell_owners(engine, source, &mut suspects).await?;
     Ok((looked, incident::incidents(source, suspects, &notes)))
+}
+
+/// Where each site has its tables to itself, what befell them is that site's. One that the bucket knows nothing of is
+/// none: a copy that a restore made beside, and somebody dropped.
+async fn tell_owners(engine: &Engine, source: &SourceName, suspects: &mut [Suspect]) -> Result<(), Error> {
+    let Some(AnySource::Postgres(source)) = engine.fleet.source(source) else { return Ok(()) };
+    if !source.has_own_tables() {
+        return Ok(());
+    }
+    let tables = suspects
+        .iter()
+        .flat_map(|one| one.dropped.iter().map(String::as_str).chain(one.emptied.iter().map(|table| &**table)));
+    let named: BTreeSet<SiteId> = tables.filter_map(|table| source.site_of_table(table)).collect();
+    let mut known = BTreeSet::new();
+    for site in named {
+        if engine.repository.newest_generation(&site).await? > Generation(0) {
+            known.insert(site);
+        }
+    }
+    for suspect in suspects {
+        suspect.tell_owners(&|table| source.site_of_table(table).filter(|site| known.contains(site)));
+    }
+    Ok(())
 }
 
 /// The epochs that reach into the time, oldest first.

@@ -24,7 +24,9 @@ mod restore;
 mod scanner;
 
 pub use backup::{BackupReport, BackupRequest, SiteBackup, SiteOutcome, backup};
-pub use bases::{CapturedPart, EpochSeen, Window, epochs, has_base, newest_epoch, sites_without_base, windows};
+pub use bases::{
+    CapturedPart, Certainty, EpochSeen, Window, epochs, has_base, newest_epoch, sites_without_base, windows,
+};
 pub use capture::{
     CaptureIndex, CaptureNews, CaptureReport, CaptureRequest, IndexPlace, SlotDanger, SlotWatch, SpillEnd, TellNews,
     capture, give_up_slot, look_at_slot, look_for_drift, spill,
@@ -36,8 +38,8 @@ pub use check::{CheckRequest, LogCheck, SiteCheck, check, check_logs};
 pub use compact::compact_due;
 pub use context::{Engine, Fingerprint, HeadMemory, NoMemory, Policy, Usage};
 pub use damage::{
-    DamageReport, DamageRequest, Incident, IncidentNote, LastGood, LogLooked, RunDamage, RunDamageKind, SiteDamage,
-    TableDamage, find_damage,
+    DamageReport, DamageRequest, Incident, IncidentNote, LastGood, LogLooked, Restorable, RunDamage, RunDamageKind,
+    SiteDamage, TableDamage, find_damage,
 };
 pub use error::Error;
 pub use fleet::{AnySource, Fleet, SourceHealth};

@@ -30,6 +30,7 @@ mod prove;
 mod rows;
 mod scan;
 mod structure;
+pub(crate) mod windows;
 mod without;
 
 use locate::{Located, PartCut};

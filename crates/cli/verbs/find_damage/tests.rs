@@ -25,7 +25,9 @@ fn report(sites: u64) -> DamageReport {
             TableDamage { table: "a_table_with_a_long_name".into(), counts: deletes(900) },
             TableDamage { table: "issues".into(), counts: deletes(100) },
         ],
+        gone: Vec::new(),
         last_good: LastGood { before: head(5_000 + number) },
+        restorable: Restorable::Exact,
     };
     let incident = Incident {
         source: SourceName::new("app").unwrap(),

@@ -34,6 +34,8 @@ pub(super) struct Suspect {
     pub dropped: BTreeSet<String>,
     /// Tables with another structure since.
     pub altered: BTreeSet<String>,
+    /// Of sites with tables of their own: those that were emptied or dropped, which are nobody else's loss.
+    pub own: BySite<BTreeSet<String>>,
 }
 
 /// What an application said in the log.
@@ -57,6 +59,17 @@ impl Suspect {
             emptied: BTreeSet::new(),
             dropped: BTreeSet::new(),
             altered: BTreeSet::new(),
+            own: BySite::new(),
+        }
+    }
+
+    /// Tables that were emptied or dropped become their site's, as `site_of` says; what is no site's is no damage.
+    pub fn tell_owners(&mut self, site_of: &dyn Fn(&str) -> Option<lifeboat_model::SiteId>) {
+        let emptied = std::mem::take(&mut self.emptied).into_iter().map(|table| table.to_string());
+        for table in emptied.chain(std::mem::take(&mut self.dropped)) {
+            if let Some(site) = site_of(&table) {
+                self.own.entry(site).or_default().insert(table);
+            }
         }
     }
 
@@ -70,7 +83,8 @@ impl Suspect {
 
     /// What took something from every site at once comes before any number of rows.
     pub fn rank(&self) -> (bool, u64) {
-        rank_of(!self.emptied.is_empty() || !self.dropped.is_empty(), &self.counts(), self.unrouted)
+        let takes_all = !self.emptied.is_empty() || !self.dropped.is_empty() || !self.own.is_empty();
+        rank_of(takes_all, &self.counts(), self.unrouted)
     }
 
     fn size(&self) -> usize {

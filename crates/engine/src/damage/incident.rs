@@ -16,7 +16,7 @@ use std::time::Duration;
 use lifeboat_model::{ChangeCounts, EpochId, SiteId, SourceName, Timestamp, TransactionHead};
 
 use super::collect::{Note, Suspect, add, rank_of};
-use super::{BySite, LastGood, TableName};
+use super::{BySite, LastGood, Restorable, TableName};
 
 #[cfg(test)]
 mod tests;
@@ -73,7 +73,11 @@ pub struct SiteDamage {
     pub transactions: u64,
     /// Those that took most first.
     pub tables: Vec<TableDamage>,
+    /// Tables of its own, and columns, that were dropped or emptied.
+    pub gone: Vec<String>,
     pub last_good: LastGood,
+    /// What a restore gives of that.
+    pub restorable: Restorable,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,7 +104,8 @@ impl Incident {
 
     /// What is worst: the larger, the worse.
     pub fn rank(&self) -> (bool, u64) {
-        rank_of(!self.emptied.is_empty() || !self.dropped.is_empty(), &self.counts, self.unrouted)
+        let own = self.sites.iter().any(|site| !site.gone.is_empty());
+        rank_of(!self.emptied.is_empty() || !self.dropped.is_empty() || own, &self.counts, self.unrouted)
     }
 }
 
@@ -286,20 +291,24 @@ fn sites_of<'s>(members: impl Iterator<Item = &'s Suspect>) -> Vec<SiteDamage> {
         before: TransactionHead,
         transactions: u64,
         tables: BTreeMap<&'s TableName, ChangeCounts>,
+        gone: BTreeSet<String>,
     }
     let mut sums: BySite<Sum<'_>> = BySite::new();
     for suspect in members {
-        for (site, tables) in &suspect.sites {
+        let hit: BTreeSet<&SiteId> = suspect.sites.keys().chain(suspect.own.keys()).collect();
+        for site in hit {
             // In the order of the history: the first one stays.
             let sum = sums.entry(site.clone()).or_insert_with(|| Sum {
                 before: suspect.head,
                 transactions: 0,
                 tables: BTreeMap::new(),
+                gone: BTreeSet::new(),
             });
             sum.transactions += 1;
-            for (table, counts) in tables {
+            for (table, counts) in suspect.sites.get(site).into_iter().flatten() {
                 add(sum.tables.entry(table).or_default(), counts);
             }
+            sum.gone.extend(suspect.own.get(site).into_iter().flatten().cloned());
         }
     }
     let weight = |counts: &ChangeCounts| std::cmp::Reverse(rank_of(false, counts, 0));
@@ -310,10 +319,12 @@ fn sites_of<'s>(members: impl Iterator<Item = &'s Suspect>) -> Vec<SiteDamage> {
         let mut tables: Vec<TableDamage> = tables.collect();
         tables.sort_by_key(|table| weight(&table.counts));
         let last_good = LastGood { before: sum.before };
-        SiteDamage { site, counts, transactions: sum.transactions, tables, last_good }
+        let gone = sum.gone.into_iter().collect();
+        let restorable = Restorable::Unknown;
+        SiteDamage { site, counts, transactions: sum.transactions, tables, gone, last_good, restorable }
     };
     let mut sites: Vec<SiteDamage> = sums.into_iter().map(site_damage).collect();
-    sites.sort_by_key(|site| weight(&site.counts));
+    sites.sort_by_key(|site| (std::cmp::Reverse(site.gone.len()), weight(&site.counts)));
     sites
 }
 

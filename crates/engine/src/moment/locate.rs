@@ -18,6 +18,8 @@ use crate::{Engine, Error};
 
 /// By clocks that differ, a snapshot may seem to be after a moment it is before.
 const CLOCKS_MICROS: i64 = 5 * 1_000_000;
+/// Epochs that follow each other without a base of the site in between.
+const EPOCHS_TRIED: usize = 4;
 
 /// A moment, found.
 pub(super) struct Located {
@@ -52,6 +54,8 @@ pub(super) struct Base {
     pub place: BasePlace,
     pub manifest: Manifest,
     pub part: usize,
+    /// When the snapshot was whole.
+    pub read_till: Timestamp,
 }
 
 /// `None`: no source of the site was captured then, so that snapshots are all there is.
@@ -122,16 +126,43 @@ async fn cut_at_time(
 ) -> Result<BTreeMap<SourceName, PartCut>, Error> {
     let mut cuts = BTreeMap::new();
     for log in logs {
-        let Some(epoch) = log.epochs.iter().rev().find(|epoch| epoch.facts.begun_at <= time).cloned() else { continue };
-        let search = PartSearch { moment: Moment::Time(time), before: Some(time), without: None };
-        match cut_part(engine, site, (log, epoch), &search).await? {
-            Outcome::Cut(cut) => drop(cuts.insert(cut.log.source().clone(), *cut)),
-            Outcome::Refused(log, epoch, why) => {
-                return Err(refuse(site, (&log, &epoch), &time.to_string(), why).await?);
-            }
+        if let Some(cut) = cut_log_at_time(engine, site, log, time).await? {
+            cuts.insert(cut.log.source().clone(), cut);
         }
     }
     Ok(cuts)
+}
+
+/// In the newest epoch that gives the time. An epoch begins before its first base, and by clocks before the last words of
+/// the one that it follows: that one may know of a time what this one does not.
+async fn cut_log_at_time(
+    engine: &Engine,
+    site: &Site,
+    mut log: SourceLog,
+    time: Timestamp,
+) -> Result<Option<PartCut>, Error> {
+    let search = PartSearch { moment: Moment::Time(time), before: Some(time), without: None };
+    let begun = log.epochs.iter().rev().filter(|epoch| epoch.facts.begun_at <= time);
+    let mut refused = None;
+    for epoch in begun.take(EPOCHS_TRIED).cloned().collect::<Vec<_>>() {
+        match cut_part(engine, site, (log, epoch), &search).await? {
+            Outcome::Cut(cut) => return Ok(Some(*cut)),
+            Outcome::Refused(back, epoch, why) => {
+                log = back;
+                let is_certain = matches!(why, Refused::AfterEnd(AfterEnd(Some(_))));
+                if is_certain || refused.is_none() {
+                    refused = Some((epoch, why));
+                }
+                if is_certain {
+                    break;
+                }
+            }
+        }
+    }
+    match refused {
+        Some((epoch, why)) => Err(refuse(site, (&log, &epoch), &time.to_string(), why).await?),
+        None => Ok(None),
+    }
 }
 
 /// What a moment is in the log that knows it.
@@ -272,7 +303,7 @@ pub(super) async fn cut_part(
 }
 
 /// The part of a snapshot, if changes of the epoch may go on top of it.
-async fn base_of(
+pub(super) async fn base_of(
     site: &Site,
     record: &SnapshotRecord,
     source: &SourceName,
@@ -288,7 +319,7 @@ async fn base_of(
     let manifest = site.manifest(&record.manifest).await?;
     let Some((part, head)) = manifest.part(source) else { return Ok(None) };
     let place = BasePlace::of(&head.position.0, &head.identity.machine).filter(|place| place.joins(epoch));
-    Ok(place.map(|place| Base { snapshot: record.id, place, manifest, part }))
+    Ok(place.map(|place| Base { snapshot: record.id, place, manifest, part, read_till: record.cut_till }))
 }
 
 /// Says which moments near the asked one there are.
@@ -299,8 +330,11 @@ async fn refuse(site: &Site, (log, epoch): (&SourceLog, &Epoch), asked: &str, wh
     let first_base = async |epoch: Option<&Epoch>| -> Result<Option<Timestamp>, Error> {
         let Some(epoch) = epoch else { return Ok(None) };
         for record in site.state().snapshots.iter().filter(|record| is_base(record)) {
-            if record.cut_till >= epoch.facts.begun_at && base_of(site, record, source, epoch).await?.is_some() {
-                return Ok(Some(record.cut_till));
+            if record.cut_till < epoch.facts.begun_at {
+                continue;
+            }
+            if let Some(base) = base_of(site, record, source, epoch).await? {
+                return Ok(Some(base.read_till.max(epoch.facts.begun_at)));
             }
         }
         Ok(None)
@@ -310,8 +344,8 @@ async fn refuse(site: &Site, (log, epoch): (&SourceLog, &Epoch), asked: &str, wh
             format!("nothing is in the change log of `{source}` yet; is `lifeboat capture` running?")
         }
         Refused::AfterEnd(AfterEnd(Some(last))) if is_newest => format!(
-            "the change log of `{source}` ends there: the newest restorable time is {last}. Where nothing is written \
-             it says once a minute how far it has come; is `lifeboat capture` running?"
+            "the change log of `{source}` ends there: the newest restorable time is {last}. `lifeboat capture` has to run on \
+             beyond the asked time: where nothing is written it says so once a minute, so try again in a minute"
         ),
         Refused::AfterEnd(AfterEnd(Some(last))) => match first_base(next).await? {
             Some(first) => format!(

@@ -117,7 +117,7 @@ impl Search<'_> {
             let shared = self.log.log.shared(segment, footer).await?;
             fold.take_last(&shared);
         }
-        Ok(fold.finish())
+        Ok(fold.finish(base_till))
     }
 }
 

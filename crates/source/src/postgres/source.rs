@@ -101,6 +101,14 @@ impl PostgresSource {
         self.config.tenancy == Tenancy::Schema && schema.is_some() && self.config.names.name_of(site) == schema
     }
 
+    /// The site to whom all rows of a table are, by the schema that it is in; also of one that is gone.
+    pub fn site_of_table(&self, table: &str) -> Option<SiteId> {
+        let schema = classify::parts(table).and_then(|parts| parts.into_iter().next())?;
+        let is_own = self.config.tenancy == Tenancy::Schema && !self.config.not_sites.contains(&schema);
+        let site = self.config.names.site_of(&schema).filter(|_| is_own)?;
+        SiteId::new(site).ok()
+    }
+
     /// The schemas or databases that are sites'.
     fn names(&self) -> Result<Vec<String>, Error> {
         tenancy::names(&mut self.server.connect()?, &self.config)

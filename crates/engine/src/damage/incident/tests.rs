@@ -17,6 +17,7 @@ fn suspect(second: i64, rows: &[(&str, u64, u64)]) -> Suspect {
         emptied: BTreeSet::new(),
         dropped: BTreeSet::new(),
         altered: BTreeSet::new(),
+        own: BySite::new(),
     };
     for (place, deletes, updates) in rows {
         let (site, table) = place.split_once('/').unwrap();

@@ -28,6 +28,7 @@ const CLOCKS_MICROS: i64 = 60 * 1_000_000;
 pub(super) struct Fold<'s> {
     site: &'s SiteId,
     base: &'s BasePlace,
+    moment: Moment,
     finder: Option<CutFinder>,
     scan: Scan,
     sees_later: bool,
@@ -75,7 +76,7 @@ impl<'s> Fold<'s> {
             last_sealed: Timestamp(0),
         };
         let finder = Some(CutFinder::new(moment));
-        Self { site, base, finder, scan, sees_later: false, open: Vec::new(), last: None }
+        Self { site, base, moment, finder, scan, sees_later: false, open: Vec::new(), last: None }
     }
 
     /// The cut is found, and nothing that follows can have been seen by a base that was read till then.
@@ -220,7 +221,8 @@ impl<'s> Fold<'s> {
         }
     }
 
-    pub fn finish(mut self) -> Scanned {
+    /// `base_till`: when the base had been read, by the clock of who read it.
+    pub fn finish(mut self, base_till: Timestamp) -> Scanned {
         if let Some(finder) = self.finder {
             match finder.finish() {
                 Ok(cut) => self.scan.cut = cut,
@@ -229,7 +231,10 @@ impl<'s> Fold<'s> {
         }
         self.scan.moved = self.scan.moved.or(self.scan.unfollowed.values().next().copied());
         self.scan.events.sort_by_key(|(place, _)| *place);
-        if self.sees_later || self.scan.cut.till < self.base.lsn {
+        // All that a base sees was committed before it was read: it is of any later time, however far the log's positions
+        // have come where nothing is written. Of a position it has to be told by the position.
+        let is_later = matches!(self.moment, Moment::Time(time) if time >= base_till);
+        if self.sees_later || (!is_later && self.scan.cut.till < self.base.lsn) {
             return Scanned::BaseIsLater;
         }
         Scanned::Found(Box::new(self.scan))

@@ -127,7 +127,7 @@ fn folded(segments: &[Segment], moment: Moment, base: &BasePlace, base_till: Tim
         taken += 1;
         fold.take_last(&segments[last as usize - 1].2);
     }
-    (format!("{:?}", fold.finish()), taken)
+    (format!("{:?}", fold.finish(base_till)), taken)
 }
 
 fn moment(seed: &mut Seed, till: u64) -> Moment {
