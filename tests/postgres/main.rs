@@ -8,6 +8,7 @@ mod killed;
 mod killed_database;
 mod large_objects;
 mod later;
+mod migrations;
 mod narrow;
 mod odd_data;
 mod own;

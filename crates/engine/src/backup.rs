@@ -3,11 +3,14 @@
 //! One site's failure never stops another; what happened to each is data in the report.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
 
 use lifeboat_model::{
-    CommitEvent, Fault, Faulty, Hold, HoldId, HoldReason, Mark, ObjectId, ProgressEvent, Run, RunNumber, RunOutcome,
-    RunSite, RunSource, SiteId, SnapshotRecord, SourceName, Timestamp,
+    CommitEvent, Fault, Faulty, Hold, HoldId, HoldReason, Mark, ObjectId, PartRecord, PartStatus, ProgressEvent, Run,
+    RunNumber, RunOutcome, RunSite, RunSource, SiteId, SnapshotRecord, SourceName, Timestamp,
 };
+
+use lifeboat_source::postgres::{ALTERED_MEANWHILE, CANNOT_LOCK};
 
 use crate::fleet::all_sites;
 use crate::{Engine, Error, SourceHealth, this_process};
@@ -26,6 +29,9 @@ pub(crate) use scan::{ScanMemory, Scanned, scan_sites};
 
 use line::{Place, in_line};
 use site::back_up_site;
+
+/// A site whose tables were being altered is read again at the end of a run, after this.
+const MIGRATION_PAUSE: Duration = Duration::from_secs(15);
 
 /// What to back up.
 #[derive(Debug, Clone, Default)]
@@ -69,6 +75,12 @@ impl SiteBackup {
             SiteOutcome::Published(record) | SiteOutcome::Unchanged(record) => record.mark == Mark::Good,
             SiteOutcome::Vanished | SiteOutcome::Failed(_) => false,
         }
+    }
+
+    /// Whether it is incomplete for want of a lock, as while tables are altered.
+    fn met_a_migration(&self) -> bool {
+        let is_passing = |part: &PartRecord| matches!(&part.status, PartStatus::Failed { reason } if [ALTERED_MEANWHILE, CANNOT_LOCK].iter().any(|told| reason.contains(told)));
+        matches!(&self.outcome, SiteOutcome::Published(record) if record.parts.iter().any(is_passing))
     }
 
     fn is_cancelled(&self) -> bool {
@@ -119,8 +131,33 @@ fn back_up_sites(
     };
     let is_cancelled = |(_, backup): &(RunSite, SiteBackup)| backup.is_cancelled();
     // Nobody reads any more: the databases need not keep what they were read at.
-    let end_cuts = || engine.fleet.end_cuts();
-    tokio::task::block_in_place(|| in_line(sites, work, is_cancelled, end_cuts)).into_iter().unzip()
+    let all = |sites: &[SiteId]| {
+        tokio::task::block_in_place(|| in_line(sites, &work, is_cancelled, || engine.fleet.end_cuts()))
+    };
+    let mut done = all(sites);
+    let again: Vec<SiteId> =
+        done.iter().filter(|(_, backup)| backup.met_a_migration()).map(|(_, backup)| backup.site.clone()).collect();
+    if !again.is_empty() && wait(engine, MIGRATION_PAUSE) {
+        if !engine.hooks.can_freeze() {
+            engine.fleet.expect(&again);
+        }
+        let mut again: BTreeMap<SiteId, _> = all(&again).into_iter().map(|one| (one.1.site.clone(), one)).collect();
+        // One that fails now altogether has the incomplete snapshot all the same, and says so.
+        done = done.into_iter().map(|one| again.remove(&one.1.site).unwrap_or(one)).collect();
+    }
+    done.into_iter().unzip()
+}
+
+/// Waits, unless the run is cancelled.
+fn wait(engine: &Engine, pause: Duration) -> bool {
+    let till = Instant::now() + pause;
+    while Instant::now() < till {
+        if engine.check_cancelled().is_err() {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+    true
 }
 
 /// The newest run, by the remembered number where there is one.

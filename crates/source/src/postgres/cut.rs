@@ -27,6 +27,9 @@ const SEQUENCES_AT_ONCE: usize = 200;
 /// compile a plan that runs for milliseconds.
 pub(super) const PLANNING: &str = "SET LOCAL jit = off; SET LOCAL random_page_cost = 1.1";
 
+/// How a failure begins that is over when others let the tables go.
+pub const CANNOT_LOCK: &str = "cannot lock the tables for reading";
+
 const BEGIN: &str = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY";
 
 /// An exported snapshot; it ends when this is dropped.
@@ -80,7 +83,7 @@ fn begin_locked(server: &Server, session: &mut Session, tables: &[&Table]) -> Re
     let lock = format!("LOCK TABLE {} IN ACCESS SHARE MODE", names.join(", "));
     let watch = Watch::over(server, session);
     session.batch_execute(&lock).map_err(|error| {
-        let action = "cannot lock the tables for reading";
+        let action = CANNOT_LOCK;
         match error.code() {
             Some(&SqlState::LOCK_NOT_AVAILABLE) => watch.tell(server.source_name(), action, LOCK_TIMEOUT),
             _ => session.failed(action, &error),

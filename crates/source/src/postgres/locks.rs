@@ -29,6 +29,26 @@ const OWN_HINT: &str = "that is Lifeboat itself, a backup, a restore or a captur
 const OTHERS_TOO_HINT: &str = "Lifeboat itself is among them, and through by itself; wait for the others, or end their sessions with \
     SELECT pg_terminate_backend(process), then run the same command again";
 
+/// Who waits for a lock that this program holds, and is not this program.
+const WAITING_FOR_US: &str = "
+    SELECT a.pid, coalesce(a.usename::text, ''), coalesce(a.application_name, ''), coalesce(a.state, ''),
+        coalesce(extract(epoch FROM clock_timestamp() - a.xact_start)::int8, -1),
+        to_char(a.query_start AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS\"Z\"')
+    FROM pg_stat_activity a
+    WHERE a.wait_event_type = 'Lock' AND a.datname = current_database() AND a.application_name IS DISTINCT FROM $1
+        AND EXISTS (SELECT FROM pg_stat_activity o
+            WHERE o.pid = ANY (pg_blocking_pids(a.pid)) AND o.application_name = $1)
+    ORDER BY a.query_start LIMIT 1";
+
+/// Names the first statement that waits for locks of our own; `None`: there is none, or nobody can tell.
+pub(super) fn waiting_for_us(server: &Server) -> Option<String> {
+    let mut session = server.connect().ok()?;
+    let rows = session.query(WAITING_FOR_US, &[&server.application_name()]).ok()?;
+    let row = rows.first()?;
+    let since: Option<String> = row.get(5);
+    Some(format!("{}, its statement began at {}", Blocker::of(row).named(), since.unwrap_or_default()))
+}
+
 /// Looks on until it is dropped.
 pub(super) struct Watch {
     seen: Arc<Mutex<Vec<Blocker>>>,

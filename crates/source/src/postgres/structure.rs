@@ -10,12 +10,15 @@ use std::process::Command;
 use lifeboat_model::Fault;
 use serde::{Deserialize, Serialize};
 
-use super::{PostgresConfig, Server, Session};
+use super::{PostgresConfig, Server, Session, locks};
 use crate::Error;
 
 /// Entry paths of the two halves in a snapshot.
 pub const PRE_DATA_PATH: &[u8] = b".lifeboat/pre-data.sql";
 pub const POST_DATA_PATH: &[u8] = b".lifeboat/post-data.sql";
+
+/// How a failure is told that is over when a migration is.
+pub const ALTERED_MEANWHILE: &str = "somebody alters its tables and waits for the locks of this backup";
 
 /// Where distributions keep the programs of several versions.
 const PLACES: &[&str] = &["/usr/lib/postgresql", "/usr/pgsql", "/opt/homebrew/opt", "/usr/local/pgsql"];
@@ -196,6 +199,16 @@ fn output(server: &Server, program: &Path, mut command: Command) -> Result<Strin
         failed(format!("`{}` cannot be run: {io}", program.display()), hint)
     })?;
     if !output.status.success() {
+        // A statement that waits for the locks under which the rows are read makes everybody behind it wait.
+        if let Some(waiting) = locks::waiting_for_us(server) {
+            return Err(Error::Database {
+                source_name: server.source_name().to_owned(),
+                action: "cannot read the structure".into(),
+                detail: format!("{ALTERED_MEANWHILE}: {waiting}"),
+                hint: "run the backup again when the migration is over".into(),
+                fault: Fault::Retry,
+            });
+        }
         let said = String::from_utf8_lossy(&output.stderr);
         let last = said.lines().next().unwrap_or("it said nothing").to_owned();
         let hint = "pg_dump must be of the server's version or a newer one, and the role may have to be allowed more";
