@@ -1,9 +1,9 @@
 //! Tables that come, go, and change their names while they are followed.
 
-use lifeboat_engine::{CaptureNews, capture};
-use lifeboat_model::{EpochId, EpochReason};
+use lifeboat_engine::{CaptureNews, capture, list};
+use lifeboat_model::{EpochId, EpochReason, PointInTime, Timestamp};
 use lifeboat_testkit::postgres::{query_text, run_sql, site_name};
-use lifeboat_testkit::world::backup_all;
+use lifeboat_testkit::world::{backup_all, site_id};
 use std::sync::Mutex;
 use std::time::Duration;
 
@@ -72,6 +72,46 @@ async fn what_changes_unseen_begins_a_new_epoch_after_all_until_then() {
         let replayed = world.all_replayed().await;
         backup_all(&world.engine).await.unwrap();
         world.expect_as_snapshots(&replayed, &change).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn names_that_are_swapped_where_nothing_notes_it_are_found_by_the_next_look() {
+    const TEST: &str = "names_that_are_swapped_where_nothing_notes_it_are_found_by_the_next_look";
+    let Some(mut world) = World::new(TEST).await else { return };
+    run_sql(&world.url, &format!("{MAKE}; {}", fill(1))).unwrap();
+    for (change, why) in [
+        (
+            "ALTER TABLE issues RENAME title TO z; ALTER TABLE issues RENAME body TO title; ALTER TABLE issues RENAME z TO body",
+            "another name",
+        ),
+        ("ALTER TABLE labels ADD COLUMN extra int DEFAULT 7", "with a value"),
+        (
+            "ALTER TABLE labels RENAME TO z; ALTER TABLE tasks RENAME TO labels; ALTER TABLE z RENAME TO tasks",
+            "another name",
+        ),
+    ] {
+        world.catch_up().await;
+        let forget = "DROP EVENT TRIGGER lifeboat_capture_end; DROP EVENT TRIGGER lifeboat_capture_drop;
+            DROP EVENT TRIGGER lifeboat_capture_rewrite";
+        run_sql(&world.url, forget).unwrap();
+        assert_eq!(world.catch_up().await.begun, None, "{change}");
+        backup_all(&world.engine).await.unwrap();
+        run_sql(
+            &world.url,
+            "ALTER TABLE worklog ADD COLUMN IF NOT EXISTS more text; UPDATE users SET name = name || '.'",
+        )
+        .unwrap();
+        assert_eq!(world.catch_up().await.begun, None, "a column that comes empty breaks nothing");
+        run_sql(&world.url, change).unwrap();
+        let now = "SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::int8::text";
+        let at = query_text(&world.url, now).unwrap()[0][0].clone().unwrap().parse().unwrap();
+        run_sql(&world.url, "UPDATE users SET name = name || '.'").unwrap();
+        let (reason, note) = world.catch_up().await.begun.unwrap_or_else(|| panic!("{change}"));
+        assert!(reason == EpochReason::TableRewritten && note.contains(why), "{change}: {note}");
+        let site = site_id(&site_name(1));
+        let opened = list(&world.engine, &site, &PointInTime::Time(Timestamp(at)), None, None).await;
+        assert!(opened.is_err(), "{change}: rows of that time have other columns than the log knows");
     }
 }
 

@@ -12,13 +12,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{Lsn, SiteId, Timestamp};
-use lifeboat_source::postgres::capture::{Leaf, Partitions, StructureChange, StructureKind};
+use lifeboat_source::postgres::capture::{Leaf, Partitions, Shape, StructureChange, StructureKind};
 
 use super::CaptureIndex;
 use crate::Error;
 
 /// Keys of what is none of a table's; names of tables have a dot.
 const LEAF: &str = "partition ";
+const COLUMNS: &str = "columns ";
 const LOOKED_AT: &str = "looked at";
 const WISHED: &str = "base of ";
 
@@ -34,6 +35,8 @@ pub(super) struct Broken {
 pub(super) struct CountedOn {
     pub tables: BTreeMap<String, String>,
     leaves: BTreeMap<u32, KnownLeaf>,
+    /// Columns by the number of their table, where nothing notes changes of structure.
+    shapes: BTreeMap<u32, String>,
     /// When all was last as it should be, by the source's clock.
     pub looked_at: Option<Timestamp>,
     /// Sites that a base was wished for, and when.
@@ -75,6 +78,8 @@ impl CountedOn {
                 counted.looked_at = text.parse().ok().map(Timestamp);
             } else if let Some(site) = name.strip_prefix(WISHED).and_then(|site| SiteId::new(site).ok()) {
                 counted.wished.extend(text.parse().ok().map(|at| (site, Timestamp(at))));
+            } else if let Some(oid) = name.strip_prefix(COLUMNS).and_then(|oid| oid.parse().ok()) {
+                counted.shapes.insert(oid, text);
             } else if let Some(oid) = name.strip_prefix(LEAF).and_then(|oid| oid.parse().ok()) {
                 let known =
                     text.split_once(' ').and_then(|(file, root)| Some((file.parse::<u32>().ok()?, root.to_owned())));
@@ -95,6 +100,7 @@ impl CountedOn {
             };
             let mut all = self.tables.clone();
             all.extend(self.leaves.iter().map(leaf));
+            all.extend(self.shapes.iter().map(|(oid, columns)| (format!("{COLUMNS}{oid}"), columns.clone())));
             all.extend(self.looked_at.map(|at| (LOOKED_AT.to_owned(), at.0.to_string())));
             all.extend(self.wished.iter().map(|(site, at)| (format!("{WISHED}{site}"), at.0.to_string())));
             index.count_on(&all)?;
@@ -234,6 +240,38 @@ impl CountedOn {
             }
             self.know(root, leaf);
         }
+        self.shapes_differ(now, is_known)
+    }
+
+    /// The same of names: two that were swapped, of tables or of columns, and a value that came into rows with a new column,
+    /// are in no change of a row. Where structure is noted, the stream says so.
+    fn shapes_differ(&mut self, now: &Partitions, is_known: &dyn Fn(&str) -> bool) -> Option<String> {
+        if now.are_noted {
+            self.is_new |= !self.shapes.is_empty();
+            self.shapes.clear();
+            return None;
+        }
+        let named: BTreeMap<&str, &String> =
+            self.tables.iter().map(|(name, counted)| (number_of(counted), name)).collect();
+        let renamed = now.shapes.iter().find_map(|shape| {
+            let before = *named.get(shape.oid.to_string().as_str())?;
+            (*before != shape.table && is_known(before)).then(|| before.clone())
+        });
+        if let Some(before) = renamed {
+            return Some(format!("a table has another name than before: table=`{before}`"));
+        }
+        for Shape { table, oid, columns } in now.shapes.iter().filter(|shape| is_known(&shape.table)) {
+            match self.shapes.get(oid) {
+                Some(before) if before == columns => {}
+                Some(before) if hides_change(before, columns) => {
+                    return Some(unseen(table, "a column has another name, or came with a value in each row"));
+                }
+                _ => {
+                    self.shapes.insert(*oid, columns.clone());
+                    self.is_new = true;
+                }
+            }
+        }
         None
     }
 
@@ -262,6 +300,22 @@ impl CountedOn {
             .first()
             .map(|root| unseen(root, "a partition was emptied by itself, or the table was written anew"))
     }
+}
+
+/// Whether a column has another name, or is new and rows from before it hold something in it.
+fn hides_change(before: &str, now: &str) -> bool {
+    let columns = |text: &str| -> BTreeMap<String, (bool, String)> {
+        let column = |line: &str| {
+            let mut words = line.splitn(3, ' ');
+            Some((words.next()?.to_owned(), (words.next()? == "1", words.next()?.to_owned())))
+        };
+        text.lines().filter_map(column).collect()
+    };
+    let (before, now) = (columns(before), columns(now));
+    now.iter().any(|(number, (has_value, name))| match before.get(number) {
+        Some((_, known)) => known != name,
+        None => *has_value,
+    })
 }
 
 /// In words.
@@ -341,7 +395,7 @@ mod tests {
         let check = |leaves: &[Leaf], are_noted: bool, want: Option<&str>| {
             let leaves = leaves.iter().map(|leaf| (ROOT.to_owned(), *leaf)).collect();
             let mut counted = counted();
-            let certain = counted.differs(&Partitions { leaves, are_noted }, &|_| true);
+            let certain = counted.differs(&Partitions { leaves, are_noted, shapes: Vec::new() }, &|_| true);
             counted.suspect_till(Lsn(50));
             assert_eq!(counted.decide(Lsn(49)), None);
             let found = certain.or_else(|| counted.decide(Lsn(50)));
@@ -362,8 +416,43 @@ mod tests {
     }
 
     #[test]
+    fn names_that_were_swapped_and_values_that_came_with_a_column_are_found_where_nothing_is_noted() {
+        let look = |counted: &mut CountedOn, tables: &[(&str, u32, &str)], are_noted: bool| {
+            let shape = |(table, oid, columns): &(&str, u32, &str)| Shape {
+                table: (*table).to_owned(),
+                oid: *oid,
+                columns: (*columns).to_owned(),
+            };
+            let shapes = tables.iter().map(shape).collect();
+            counted.differs(&Partitions { leaves: Vec::new(), are_noted, shapes }, &|_| true)
+        };
+        let columns = "1 0 id\n2 0 a\n3 0 b c";
+        let mut counted = CountedOn::default();
+        counted.tables =
+            [("s.a", "7 x"), ("s.b", "8 x")].map(|(name, number)| (name.to_owned(), number.to_owned())).into();
+        let check = |now: &[(&str, u32, &str)], want: Option<&str>| {
+            let mut counted = counted.clone();
+            assert_eq!(look(&mut counted, &[("s.a", 7, columns), ("s.b", 8, columns)], false), None);
+            let found = look(&mut counted, now, false);
+            assert!(
+                found.is_some() == want.is_some()
+                    && found.clone().unwrap_or_default().contains(want.unwrap_or_default()),
+                "{found:?}"
+            );
+            assert_eq!(look(&mut counted, now, true), None, "the stream tells");
+        };
+        check(&[("s.a", 7, columns), ("s.b", 8, columns)], None);
+        check(&[("s.b", 7, columns), ("s.a", 8, columns)], Some("table=`s.a`"));
+        check(&[("s.a", 7, "1 0 id\n2 0 b c\n3 0 a")], Some("another name"));
+        check(&[("s.a", 7, "1 0 id\n2 0 a\n3 0 b c\n4 1 d")], Some("with a value"));
+        // A column that comes empty, or goes, the next row tells of.
+        check(&[("s.a", 7, "1 0 id\n3 0 b c\n4 0 d")], None);
+    }
+
+    #[test]
     fn another_file_after_the_whole_table_was_emptied_is_none_to_wonder_at() {
-        let now = Partitions { leaves: vec![(ROOT.to_owned(), leaf(10, 900, false))], are_noted: true };
+        let now =
+            Partitions { leaves: vec![(ROOT.to_owned(), leaf(10, 900, false))], are_noted: true, shapes: Vec::new() };
         let look = |counted: &mut CountedOn| {
             assert_eq!(counted.differs(&now, &|_| true), None);
             counted.suspect_till(Lsn(50));

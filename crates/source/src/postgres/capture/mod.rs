@@ -32,7 +32,7 @@ mod wire;
 
 pub use drift::{Drift, Joined};
 pub use follow::{Following, Prepared, ServerClock, ServerTime};
-pub use partitions::Partitions;
+pub use partitions::{Partitions, Shape};
 pub use publication::{
     Coverage, Difference, JOINED, SnapshotsOnly, WITH_ROWS, coverage, differences, publication_names, set_up, take_down,
 };

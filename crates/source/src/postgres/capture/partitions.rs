@@ -28,12 +28,34 @@ const LEAVES: &str = "
     WHERE c.relkind = 'r' AND NOT c.relispartition AND c.relpersistence = 'p' AND NOT $1
         AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^lifeboat_'";
 
+/// Columns by their numbers, and whether rows that were there before a column hold something in it. Of partitions not.
+const SHAPES: &str = "
+    SELECT format('%I.%I', n.nspname, c.relname), c.oid,
+        coalesce(pg_catalog.string_agg(a.attnum || ' ' || a.atthasmissing::int || ' ' || a.attname, E'\\n' ORDER BY a.attnum), '')
+    FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+        LEFT JOIN pg_catalog.pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+    WHERE c.relkind IN ('r', 'p') AND NOT c.relispartition AND c.relpersistence = 'p'
+        AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname !~ '^lifeboat_'
+    GROUP BY 1, 2";
+
+/// What only a look can tell of a table where nothing notes changes of structure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shape {
+    /// As SQL prints it.
+    pub table: String,
+    pub oid: u32,
+    /// Line by line: a column's number, whether rows from before it hold something in it, and its name.
+    pub columns: String,
+}
+
 /// How a database's partitions are, and whether each change of them is noted in the stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Partitions {
     /// Each with the partitioned table, as SQL prints it.
     pub leaves: Vec<(String, Leaf)>,
     pub are_noted: bool,
+    /// Of all tables, where nothing is noted.
+    pub shapes: Vec<Shape>,
 }
 
 impl PostgresSource {
@@ -42,8 +64,15 @@ impl PostgresSource {
         let mut session = self.server().connect()?;
         let are_noted = are_noted(&mut session)?;
         let leaves = leaves(&mut session, are_noted)?;
-        Ok(Partitions { leaves, are_noted })
+        let shapes = if are_noted { Vec::new() } else { shapes(&mut session)? };
+        Ok(Partitions { leaves, are_noted, shapes })
     }
+}
+
+fn shapes(session: &mut crate::postgres::Session) -> Result<Vec<Shape>, Error> {
+    let rows = session.query(SHAPES, &[]);
+    let rows = rows.map_err(|error| session.failed("cannot look at the tables' columns", &error))?;
+    Ok(rows.iter().map(|row| Shape { table: row.get(0), oid: row.get(1), columns: row.get(2) }).collect())
 }
 
 /// Those of the session's snapshot.
