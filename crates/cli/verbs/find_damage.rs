@@ -240,7 +240,7 @@ fn tell_earlier(sites: &[SiteDamage], output: &Output) {
     let (number, site) = (sites.iter().filter(earlier).count() as u64, &first.site);
     let what = plural(number, "site");
     output.line(format!("   Of {what} the log does not give the last good moment itself, for want of a base or in"));
-    output.line("   a gap: above is the nearest moment before it that can be restored.".to_owned());
+    output.line("   a gap: above is the nearest moment before it that can be restored.");
     output.line(format!("   All of them: `lifeboat points {site}`"));
 }
 

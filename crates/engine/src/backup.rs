@@ -132,7 +132,7 @@ fn back_up_sites(
     let is_cancelled = |(_, backup): &(RunSite, SiteBackup)| backup.is_cancelled();
     // Nobody reads any more: the databases need not keep what they were read at.
     let all = |sites: &[SiteId]| {
-        tokio::task::block_in_place(|| in_line(sites, &work, is_cancelled, || engine.fleet.end_cuts()))
+        tokio::task::block_in_place(|| in_line(sites, work, is_cancelled, || engine.fleet.end_cuts()))
     };
     let mut done = all(sites);
     let again: Vec<SiteId> =

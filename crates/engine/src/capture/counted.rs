@@ -427,9 +427,8 @@ mod tests {
             counted.differs(&Partitions { leaves: Vec::new(), are_noted, shapes }, &|_| true)
         };
         let columns = "1 0 id\n2 0 a\n3 0 b c";
-        let mut counted = CountedOn::default();
-        counted.tables =
-            [("s.a", "7 x"), ("s.b", "8 x")].map(|(name, number)| (name.to_owned(), number.to_owned())).into();
+        let tables = [("s.a", "7 x"), ("s.b", "8 x")].map(|(name, number)| (name.to_owned(), number.to_owned()));
+        let counted = CountedOn { tables: tables.into(), ..CountedOn::default() };
         let check = |now: &[(&str, u32, &str)], want: Option<&str>| {
             let mut counted = counted.clone();
             assert_eq!(look(&mut counted, &[("s.a", 7, columns), ("s.b", 8, columns)], false), None);

@@ -118,7 +118,10 @@ fn place(db: &postgres::error::DbError) -> String {
 
 /// The column that a COPY had come to: of `COPY t, line 1, column c: "…"` the name alone.
 fn copied(context: &str) -> Option<&str> {
-    let rest = context.strip_prefix("COPY ")?.split_once(", column ")?.1;
+    let (place, rest) = context.strip_prefix("COPY ")?.split_once(", column ")?;
+    if place.contains([':', '"']) {
+        return None; // within a value
+    }
     rest.split_once(':').map(|(column, _)| column).filter(|column| !column.contains('\n'))
 }
 
@@ -165,5 +168,17 @@ impl Ask for Session {
 
     fn rows(&mut self, action: &str, sql: &str) -> Outcome<Vec<postgres::Row>> {
         self.query(sql, &[]).map_err(|error| Fail::new(self, action, &error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::copied;
+
+    #[test]
+    fn of_a_copy_the_column_is_named_and_no_value() {
+        assert_eq!(copied("COPY t, line 1, column mood: \"a: secret\""), Some("mood"));
+        assert_eq!(copied("COPY t, line 1: \"a secret, column x: y\""), None);
+        assert_eq!(copied("SQL statement"), None);
     }
 }
