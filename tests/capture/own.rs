@@ -415,6 +415,40 @@ async fn names_that_go_from_one_site_to_another_take_no_rows_with_them() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_base_between_a_tables_birth_and_its_joining_hides_no_row_that_came_in_between() {
+    const TEST: &str = "a_base_between_a_tables_birth_and_its_joining_hides_no_row_that_came_in_between";
+    let Some(mut own) = Own::new(TEST).await else { return };
+    own.catch_up().await;
+    let s = schema(2);
+    for (more, is_whole) in
+        [(format!("INSERT INTO {s}.late VALUES (2)"), false), (format!("DELETE FROM {s}.late"), true)]
+    {
+        run_sql(&own.url, &format!("DROP TABLE IF EXISTS {s}.late; CREATE TABLE {s}.late (id int PRIMARY KEY); INSERT INTO {s}.late VALUES (1)"))
+            .unwrap();
+        backup_all(&own.engine).await.unwrap();
+        run_sql(&own.url, &more).unwrap();
+        let between = own.now();
+        run_sql(&own.url, &format!("UPDATE {}.users SET name = name || '.'", schema(1))).unwrap();
+        own.catch_up().await; // joins at the end of it
+        run_sql(&own.url, &format!("UPDATE {}.users SET name = name || '.'", schema(1))).unwrap();
+        let joined = own.now();
+        run_sql(&own.url, &format!("UPDATE {}.users SET name = name || '.'", schema(1))).unwrap();
+        own.catch_up().await;
+        let opened = list(&own.engine, &site(2), &PointInTime::Time(between), None, None).await;
+        assert!(opened.is_err(), "{more}: rows came and went that no change tells of");
+        let opened = list(&own.engine, &site(2), &PointInTime::Time(joined), None, None).await;
+        assert_eq!(opened.is_ok(), is_whole, "{more}");
+        if is_whole {
+            let got = rows_of(&own.engine, &site(2), &PointInTime::Time(joined)).await;
+            assert!(got.iter().any(|(name, (rows, _))| name.ends_with("late") && *rows == 0), "{got:?}");
+        }
+        own.catch_up().await;
+        own.take_bases().await;
+        own.catch_up().await;
+    }
+}
+
 // Explains invariant: counted-after-logged
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn a_capture_that_dies_while_names_change_hides_none_of_it() {

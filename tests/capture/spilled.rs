@@ -251,7 +251,7 @@ async fn what_was_kept_is_restorable_though_the_slot_is_lost() {
     world.look_at(store, &SecretKey::parse_base64(&key).unwrap()).await;
     let parts = {
         let site = world.engine.site(&site_id(&site_name(1))).await.unwrap();
-        lifeboat_engine::windows(&world.engine, &site, &[app()]).await.unwrap()
+        lifeboat_engine::windows(&world.engine, &site, &[app()], lifeboat_engine::Certainty::Whole).await.unwrap()
     };
     // The log of the epoch before has come as far as what was kept.
     let committed = query_text(

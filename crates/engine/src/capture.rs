@@ -40,7 +40,9 @@ mod writer;
 pub use news::{CaptureNews, TellNews};
 pub use slot::{SlotDanger, SlotWatch, give_up_slot, look_at_slot, look_for_drift};
 pub use spill::{SpillEnd, spill};
-pub(crate) use writer::{COLUMNS, DROPPED, FOLLOWED, MOVED, OBJECT, OWN_NOTES, PARTLY, STRUCTURE, UNFOLLOWED};
+pub(crate) use writer::{
+    AS_PARTITION, COLUMNS, DROPPED, FOLLOWED, MOVED, OBJECT, OWN_NOTES, PARTLY, STRUCTURE, UNFOLLOWED,
+};
 
 use counted::{Broken, CountedOn};
 use follow::follow;

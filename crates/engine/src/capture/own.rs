@@ -12,7 +12,7 @@
 use lifeboat_model::{ChangePlace, SiteId, Timestamp};
 use lifeboat_source::postgres::capture::{OtherChange, StructureChange, StructureKind, WITH_ROWS};
 
-use super::writer::{FOLLOWED, MOVED, OBJECT, UNFOLLOWED, Writer};
+use super::writer::{AS_PARTITION, FOLLOWED, MOVED, OBJECT, UNFOLLOWED, Writer};
 use crate::Error;
 
 impl Writer<'_> {
@@ -83,6 +83,10 @@ impl Writer<'_> {
         if change.root.is_none() && (tag.starts_with("CREATE") || tag == "SELECT INTO") {
             let content = format!("{site}\n{}", change.table);
             self.state.draft.note(place, UNFOLLOWED.to_owned(), content.into_bytes());
+        } else if change.root.is_some() {
+            // Made by itself and attached: from here on its rows are those of the partitioned table.
+            let content = format!("{site}\n{}\n{AS_PARTITION}", change.table);
+            self.state.draft.note(place, FOLLOWED.to_owned(), content.into_bytes());
         } else if renamed.is_some() {
             self.break_site(place, site);
         }

@@ -31,6 +31,8 @@ pub(crate) const DROPPED: &str = "lifeboat.dropped";
 pub(crate) const UNFOLLOWED: &str = "lifeboat.unfollowed";
 /// From here on they are. A third line says whether it had rows by then.
 pub(crate) const FOLLOWED: &str = "lifeboat.followed";
+/// Or that it is a partition by now.
+pub(crate) const AS_PARTITION: &str = "partition";
 /// Something that is no table was made, altered or dropped in a site's own schema: the site, and below it as JSON what it is.
 pub(crate) const OBJECT: &str = "lifeboat.object";
 /// Beside changes of a table that are not all in the log: the table.

@@ -38,8 +38,8 @@ pub(super) struct Scan {
     pub objects: OtherObjects,
     /// Where rows came to the site or left it without a change of their own, or one that is not in the log.
     pub moved: Option<Timestamp>,
-    /// The site's own tables that were made, and are not followed yet.
-    unfollowed: BTreeMap<String, Timestamp>,
+    /// The site's own tables that were made, and are not followed yet; and whether the base sees that they were made.
+    unfollowed: BTreeMap<String, (Timestamp, bool)>,
     /// Tables whose changes are not all in the log.
     pub partly: BTreeSet<String>,
     /// Changes whose site nobody could tell.

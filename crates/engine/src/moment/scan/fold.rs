@@ -14,7 +14,9 @@ use super::super::base::BasePlace;
 use super::super::cut::{Cut, CutFinder, Moment};
 use super::super::objects::OtherObjects;
 use super::{Scan, Scanned, TableEvent};
-use crate::capture::{COLUMNS, DROPPED, FOLLOWED, MOVED, OBJECT, OWN_NOTES, PARTLY, STRUCTURE, UNFOLLOWED};
+use crate::capture::{
+    AS_PARTITION, COLUMNS, DROPPED, FOLLOWED, MOVED, OBJECT, OWN_NOTES, PARTLY, STRUCTURE, UNFOLLOWED,
+};
 
 #[cfg(test)]
 mod tests;
@@ -163,7 +165,7 @@ impl<'s> Fold<'s> {
         open.sort_by_key(|(place, _)| *place);
         for (place, beside) in open {
             match shared.transactions.iter().map(|facts| facts.head).find(|head| head.commit == place.commit) {
-                Some(head) if self.base.sees(head.id) => {}
+                Some(head) if self.base.sees(head.id) => self.take_seen(head.committed_at, beside),
                 Some(head) => self.take_beside((place, head.committed_at), beside),
                 None => self.open.push((place, beside)),
             }
@@ -196,7 +198,7 @@ impl<'s> Fold<'s> {
                 }
                 _ => {} // another site's
             },
-            UNFOLLOWED | FOLLOWED => self.take_own((&prefix, &text), at),
+            UNFOLLOWED | FOLLOWED => self.take_own((&prefix, &text), (place, at)),
             MOVED | DROPPED | STRUCTURE => {} // of another site, a column, a table that is known
             // A later version knows what it is that cannot be replayed over.
             other if other.starts_with(OWN_NOTES) => self.scan.moved = self.scan.moved.or(Some(at)),
@@ -204,20 +206,39 @@ impl<'s> Fold<'s> {
         }
     }
 
+    /// What a base sees is in it, but for one thing: of a table that was not followed yet, what came after the base is in no
+    /// change of a row.
+    fn take_seen(&mut self, at: Timestamp, beside: Beside) {
+        let Beside::Note(prefix, text) = beside else { return };
+        let table = text.strip_prefix(self.site.as_str()).and_then(|rest| rest.strip_prefix('\n'));
+        match (prefix.as_str(), table.and_then(|rest| rest.lines().next())) {
+            (UNFOLLOWED, Some(table)) => drop(self.scan.unfollowed.insert(table.to_owned(), (at, true))),
+            (FOLLOWED, Some(table)) => drop(self.scan.unfollowed.remove(table)),
+            (DROPPED, _) => drop(self.scan.unfollowed.remove(&text)),
+            _ => {}
+        }
+    }
+
     /// Of a table that is the site's own: whether its changes are followed.
-    fn take_own(&mut self, (prefix, text): (&str, &str), at: Timestamp) {
+    fn take_own(&mut self, (prefix, text): (&str, &str), (place, at): (ChangePlace, Timestamp)) {
         let mut lines = text.splitn(3, '\n');
         let (Some(site), Some(table)) = (lines.next(), lines.next()) else { return };
         if site != self.site.as_str() {
             return;
         }
         if prefix == UNFOLLOWED {
-            self.scan.unfollowed.insert(table.to_owned(), at);
+            self.scan.unfollowed.insert(table.to_owned(), (at, false));
             return;
         }
-        self.scan.unfollowed.remove(table);
-        if lines.next() == Some(WITH_ROWS) {
-            self.scan.moved = self.scan.moved.or(Some(at));
+        let made = self.scan.unfollowed.remove(table);
+        match (lines.next(), made) {
+            (Some(WITH_ROWS), _) => self.scan.moved = self.scan.moved.or(Some(at)),
+            (Some(AS_PARTITION), _) => {}
+            // The base may have rows of it, and by now there is none.
+            (_, Some((_, true))) => {
+                self.scan.events.push((place, TableEvent::Emptied { tables: vec![table.to_owned()] }));
+            }
+            _ => {}
         }
     }
 
@@ -229,7 +250,7 @@ impl<'s> Fold<'s> {
                 Err(after_end) => return Scanned::AfterEnd(after_end),
             }
         }
-        self.scan.moved = self.scan.moved.or(self.scan.unfollowed.values().next().copied());
+        self.scan.moved = self.scan.moved.or(self.scan.unfollowed.values().next().map(|(at, _)| *at));
         self.scan.events.sort_by_key(|(place, _)| *place);
         // All that a base sees was committed before it was read: it is of any later time, however far the log's positions
         // have come where nothing is written. Of a position it has to be told by the position.
