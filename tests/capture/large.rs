@@ -42,7 +42,7 @@ async fn a_row_that_no_block_can_hold_is_in_the_next_base_and_holds_nobody_up() 
          UPDATE issues SET body = repeat('x', 70000000) WHERE id = {first}"
     );
     run_sql(&world.url, &work).unwrap();
-    assert_eq!(catch_up(&mut world).await, [large.clone()]);
+    assert_eq!(catch_up(&mut world).await, std::slice::from_ref(&large));
     let end = end_of_log(&world).await;
     let refused = list(&world.engine, &large, &end, None, None).await.unwrap_err();
     assert!(matches!(&refused, Error::NoPoint { .. }) && refused.hint().unwrap().contains("too large"), "{refused:?}");

@@ -86,14 +86,8 @@ pub(super) async fn follow(
             || age >= idle_max
             || (is_index_due && writer.is_index_behind() && writer.has_news());
         if is_due || is_over {
-            writer.seal().await?;
+            seal(engine, writer, tell).await?;
             (sealed, idle_max) = (Instant::now(), IDLE_SEGMENT_EVERY);
-            tell(writer.sealed());
-            writer.state.losses.settle(engine, source).await.into_iter().for_each(tell);
-            let sites = writer.sites_without_base();
-            if !sites.is_empty() {
-                tell(CaptureNews::NeedBase(sites));
-            }
         }
         if is_index_due && writer.is_index_behind() {
             let durable = writer.write_index()?;
@@ -110,6 +104,18 @@ pub(super) async fn follow(
         }
         None => Ok(()),
     }
+}
+
+/// Seals what was taken, and tells what follows from it.
+async fn seal(engine: &Engine, writer: &mut Writer<'_>, tell: &TellNews) -> Result<(), Error> {
+    writer.seal().await?;
+    tell(writer.sealed());
+    writer.state.losses.settle(engine, writer.source).await.into_iter().for_each(tell);
+    let sites = writer.sites_without_base();
+    if !sites.is_empty() {
+        tell(CaptureNews::NeedBase(sites));
+    }
+    Ok(())
 }
 
 /// Takes what comes, for a moment: until nothing does, or a segment is full. Gives why the epoch must end.
