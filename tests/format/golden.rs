@@ -33,7 +33,8 @@ fn every_vector_is_read_and_written_again_byte_for_byte() {
 #[test]
 fn every_kind_of_object_has_a_vector() {
     let stored: Vec<Vec<u8>> = vectors::all().iter().map(Vector::stored).collect();
-    for kind in ObjectKind::ALL {
+    // A spill is in no bucket: it lives on one host while the store is away.
+    for kind in ObjectKind::ALL.into_iter().filter(|kind| *kind != ObjectKind::Spill) {
         // A segment is several objects end to end, none of which begins in the clear within another.
         let is_of_kind = |bytes: &Vec<u8>| {
             let mut headers = (0..bytes.len()).filter_map(|at| ObjectHeader::parse(&bytes[at..]).ok());

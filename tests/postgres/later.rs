@@ -228,7 +228,8 @@ fn keys_of_kept_rows_and_of_conflicts_are_shown_where_all_is_asked_for_and_the_r
         "{plan}"
     );
     assert!(shop.ok(&[&dry[..], &["-v"]].concat()).out.contains(&format!("[{lost}]")));
-    let refused = shop.refused(&["restore", SITE, "--keep-later", "--yes"], 10, &["the plan has conflicts"]);
+    let words = ["unique values that other rows hold now", "change or remove the live row"];
+    let refused = shop.refused(&["restore", SITE, "--keep-later", "--yes"], 10, &words);
     assert!(refused.out.contains("unique values that other rows hold now"), "{refused:?}");
     // Approved all the same, it is refused where it would happen.
     let insisted = ["restore", SITE, "--keep-later", "--plan", plan["plan_hash"].as_str().unwrap()];
