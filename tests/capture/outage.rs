@@ -23,6 +23,8 @@ use crate::world::{app, engine_over};
 
 const TASK: &str = "LIFEBOAT_TEST_CAPTURE_TASK";
 const PATIENCE: Duration = Duration::from_secs(60);
+/// What stands in the file when the store is to hang.
+const HANGS: &str = "hangs";
 /// Log that the server may keep: the alarm is at half of it.
 pub const SLOT_LIMIT: u64 = 64 << 20;
 
@@ -50,6 +52,11 @@ impl Outage {
 
     pub fn takes_store_away(&self) {
         std::fs::write(&self.away, "").unwrap();
+    }
+
+    /// It takes requests, and does not answer until it is back.
+    pub fn makes_store_hang(&self) {
+        std::fs::write(&self.away, HANGS).unwrap();
     }
 
     pub fn gives_store_back(&self) {
@@ -122,7 +129,7 @@ fn tell(news: &News) {
     }
 }
 
-/// Answers nothing while a file is there.
+/// Fails, or does not answer, while a file is there.
 #[derive(Debug)]
 struct MayBeAway {
     store: DirectoryStore,
@@ -130,10 +137,16 @@ struct MayBeAway {
 }
 
 impl MayBeAway {
-    fn check(&self) -> Result<(), lifeboat_store::Error> {
-        match self.away.exists() {
-            true => Err(lifeboat_store::Error::Unavailable { detail: "away".into(), after: None }),
-            false => Ok(()),
+    async fn check(&self) -> Result<(), lifeboat_store::Error> {
+        match std::fs::read_to_string(&self.away) {
+            Ok(how) if how == HANGS => {
+                while self.away.exists() {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                Ok(())
+            }
+            Ok(_) => Err(lifeboat_store::Error::Unavailable { detail: "away".into(), after: None }),
+            Err(_) => Ok(()),
         }
     }
 }
@@ -141,17 +154,17 @@ impl MayBeAway {
 #[async_trait]
 impl Store for MayBeAway {
     async fn create(&self, name: &ObjectName, body: Bytes) -> Result<(), lifeboat_store::Error> {
-        self.check()?;
+        self.check().await?;
         self.store.create(name, body).await
     }
 
     async fn get(&self, name: &ObjectName) -> Result<Bytes, lifeboat_store::Error> {
-        self.check()?;
+        self.check().await?;
         self.store.get(name).await
     }
 
     async fn get_range(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes, lifeboat_store::Error> {
-        self.check()?;
+        self.check().await?;
         self.store.get_range(name, range).await
     }
 
@@ -161,12 +174,12 @@ impl Store for MayBeAway {
         after: Option<&ObjectName>,
         limit: usize,
     ) -> Result<Vec<Listed>, lifeboat_store::Error> {
-        self.check()?;
+        self.check().await?;
         self.store.list(prefix, after, limit).await
     }
 
     async fn delete(&self, name: &ObjectName) -> Result<(), lifeboat_store::Error> {
-        self.check()?;
+        self.check().await?;
         self.store.delete(name).await
     }
 

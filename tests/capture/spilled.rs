@@ -67,6 +67,15 @@ impl Scene {
         query_text(&self.world.url, &sql).unwrap()[0][0].as_deref().unwrap().parse().unwrap()
     }
 
+    /// Past the alarm line, and a change is acknowledged that no bucket has.
+    fn acknowledges_on_its_host(&self) {
+        self.comment("begin");
+        self.outage.wait_for("Waiting");
+        self.passes_the_alarm_line();
+        let position = self.comment(SECRET);
+        self.wait_until_confirmed(position);
+    }
+
     fn wait_until_confirmed(&self, position: Lsn) {
         let began = Instant::now();
         while confirmed(&self.world) < position {
@@ -167,11 +176,7 @@ async fn changes_while_the_store_is_away_are_acknowledged_and_survive_a_kill() {
 async fn a_store_that_comes_back_gets_what_was_kept_from_the_same_capture() {
     const TEST: &str = "a_store_that_comes_back_gets_what_was_kept_from_the_same_capture";
     let Some(scene) = Scene::new(TEST, ROOM).await else { return };
-    scene.comment("begin");
-    scene.outage.wait_for("Waiting");
-    scene.passes_the_alarm_line();
-    let position = scene.comment(SECRET);
-    scene.wait_until_confirmed(position);
+    scene.acknowledges_on_its_host();
     scene.world.work(13, 30);
     scene.outage.gives_store_back();
     scene.comment("after");
@@ -183,14 +188,26 @@ async fn a_store_that_comes_back_gets_what_was_kept_from_the_same_capture() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn what_was_only_on_a_host_that_is_lost_is_a_gap_that_everybody_sees() {
-    const TEST: &str = "what_was_only_on_a_host_that_is_lost_is_a_gap_that_everybody_sees";
+async fn a_store_that_takes_requests_and_answers_none_is_not_waited_for_past_the_alarm_line() {
+    const TEST: &str = "a_store_that_takes_requests_and_answers_none_is_not_waited_for_past_the_alarm_line";
     let Some(scene) = Scene::new(TEST, ROOM).await else { return };
+    scene.outage.makes_store_hang();
     scene.comment("begin");
-    scene.outage.wait_for("Waiting");
     scene.passes_the_alarm_line();
     let position = scene.comment(SECRET);
     scene.wait_until_confirmed(position);
+    scene.outage.gives_store_back();
+    scene.outage.wait_for("OnlyHereNoMore");
+    let (mut world, host) = scene.kill();
+    capture(&host);
+    expect_whole(&mut world, &host, "after the outage").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_was_only_on_a_host_that_is_lost_is_a_gap_that_everybody_sees() {
+    const TEST: &str = "what_was_only_on_a_host_that_is_lost_is_a_gap_that_everybody_sees";
+    let Some(scene) = Scene::new(TEST, ROOM).await else { return };
+    scene.acknowledges_on_its_host();
     let spill = scene.spill();
     let (mut world, host) = scene.kill();
     std::fs::remove_file(spill).unwrap();
@@ -230,11 +247,7 @@ async fn a_host_without_room_acknowledges_nothing_more_and_loses_nothing() {
 async fn what_was_kept_is_restorable_though_the_slot_is_lost() {
     const TEST: &str = "what_was_kept_is_restorable_though_the_slot_is_lost";
     let Some(scene) = Scene::new(TEST, ROOM).await else { return };
-    scene.comment("begin");
-    scene.outage.wait_for("Waiting");
-    scene.passes_the_alarm_line();
-    let position = scene.comment(SECRET);
-    scene.wait_until_confirmed(position);
+    scene.acknowledges_on_its_host();
     let kept = query_text(&scene.world.url, &format!("SELECT count(*) FROM comments WHERE body = '{SECRET}'")).unwrap();
     assert_eq!(kept[0][0].as_deref(), Some("3"));
     let (mut world, host) = scene.kill();
@@ -287,11 +300,7 @@ async fn an_index_that_is_older_than_what_was_kept_goes_on_nowhere() {
     outage.wait_for("Following");
     outage.takes_store_away();
     let scene = Scene { world, host, outage };
-    scene.comment("begin");
-    scene.outage.wait_for("Waiting");
-    scene.passes_the_alarm_line();
-    let position = scene.comment(SECRET);
-    scene.wait_until_confirmed(position);
+    scene.acknowledges_on_its_host();
     let (world, host) = scene.kill();
     index_files(&host).into_iter().for_each(|(path, _)| std::fs::remove_file(path).unwrap());
     old.into_iter().for_each(|(path, bytes)| std::fs::write(path, bytes).unwrap());

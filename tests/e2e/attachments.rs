@@ -17,7 +17,7 @@ const SCANNED_WITHIN: Duration = Duration::from_secs(6);
 /// The log must have come further than the last moment.
 const SETTLES: Duration = Duration::from_secs(4);
 
-struct Running(Child);
+pub struct Running(Child);
 
 impl Drop for Running {
     fn drop(&mut self) {
@@ -27,7 +27,7 @@ impl Drop for Running {
 }
 
 /// Follows the databases, from when every site has its base.
-fn capture(place: &Place) -> Running {
+pub fn capture(place: &Place) -> Running {
     let log = std::fs::File::create(place.path("capture.log")).expect("a file");
     let mut command = place.command(&["capture"]);
     let running = Running(command.stdout(Stdio::null()).stderr(Stdio::from(log)).spawn().expect("the binary runs"));

@@ -10,3 +10,4 @@ mod inspect_postgres;
 mod place;
 mod there_and_back;
 mod trouble;
+mod two_captures;

@@ -11,7 +11,7 @@ use lifeboat_control::ScanNote;
 use lifeboat_control::capturing::{Capturing, Ends, PagesEnd, ScanEnd, SourceEnd};
 use lifeboat_control::pages::PagesFile;
 use lifeboat_engine::{CaptureIndex, CaptureRequest, PageIndex, PagesRequest, ScanRequest};
-use lifeboat_model::{Faulty, SourceName, worst_exit_code};
+use lifeboat_model::{Fault, Faulty, SourceName, worst_exit_code};
 use lifeboat_repo::Spill;
 use serde_json::json;
 
@@ -117,10 +117,7 @@ fn capturing(
     let (of_files, of_scans) = (of(SourceConfig::has_pages), of(SourceConfig::has_files));
     let (catalog, id) = (config.repository.catalog.clone(), engine.repository.config().repository.0);
     let open_pages = move |source: &SourceName| {
-        let opened = PagesFile::open(&catalog, source, id).map_err(|error| lifeboat_engine::Error::Conflict {
-            detail: format!("the hashes of pages cannot be used: {error}"),
-            hint: error.hint().unwrap_or_default(),
-        })?;
+        let opened = PagesFile::open(&catalog, source, id).map_err(|error| no_hashes(source, &error))?;
         Ok(Box::new(opened) as Box<dyn PageIndex>)
     };
     let noted = config.repository.catalog.clone();
@@ -145,6 +142,19 @@ fn capturing(
         open_pages: Box::new(open_pages),
         note_scan: Box::new(note_scan),
         tell: tell::to(context.output.clone(), context.global.verbose > 0, settings.slot_limit_bytes),
+    }
+}
+
+/// Why the hashes of pages cannot be had.
+fn no_hashes(source: &SourceName, error: &lifeboat_control::Error) -> lifeboat_engine::Error {
+    match error.fault() {
+        Fault::Fenced => {
+            lifeboat_engine::Error::CapturedElsewhere { source_name: source.clone(), detail: error.to_string() }
+        }
+        _ => lifeboat_engine::Error::Conflict {
+            detail: format!("the hashes of pages cannot be used: {error}"),
+            hint: error.hint().unwrap_or_default(),
+        },
     }
 }
 

@@ -14,6 +14,9 @@ pub enum Error {
     /// Another process keeps it for itself.
     #[error("the catalog is in use: file=`{file}`")]
     Busy { file: String },
+    /// Another process captures, and is to be the only one.
+    #[error("another process of this host captures it: file=`{file}`")]
+    Taken { file: String },
     /// What is backed up to is not what was backed up to before.
     #[error("this is not the repository that this host has backed up to: its catalog is of another one: file=`{file}`")]
     OtherRepository { file: String },
@@ -55,6 +58,7 @@ impl Faulty for Error {
     fn fault(&self) -> Fault {
         match self {
             Self::Busy { .. } => Fault::Retry,
+            Self::Taken { .. } => Fault::Fenced,
             // Never `Damage`: that is said of the repository only.
             _ => Fault::Operator,
         }
@@ -67,6 +71,9 @@ impl Faulty for Error {
                 "free some space there; until then, a bucket that loses its newest commits goes unseen".into()
             }
             Self::Busy { .. } => "run the same command again when the other one is done".into(),
+            Self::Taken { .. } => {
+                "one capture a source: let that one go on, or stop it and run the same command again".into()
+            }
             Self::OtherRepository { file } => {
                 let directory = std::path::Path::new(file).parent().unwrap_or(std::path::Path::new(file));
                 format!(

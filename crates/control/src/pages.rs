@@ -1,6 +1,7 @@
 //! The hashes of captured database files on disk: what each page is, as of one segment of the change log.
 //!
 //! ```text
+//! lifeboat.catalog/pages-<source>.lock        held by the one that captures
 //! lifeboat.catalog/pages-<source>.sqlite      mode 0600
 //!   file     site ─▶ page size, page count, sum, stamp
 //!   hashes   site, chunk of 256 pages ─▶ 16 bytes for each
@@ -13,6 +14,7 @@
 //! What is not here: reading pages, and hashing them (`lifeboat-source`).
 
 use std::collections::BTreeMap;
+use std::fs::{File, TryLockError};
 use std::path::{Path, PathBuf};
 
 use lifeboat_engine::{FileUpdate, HASHES_PER_CHUNK, KnownFile, PageIndex, PagesPlace};
@@ -35,13 +37,16 @@ pub struct PagesFile {
     file: PathBuf,
     connection: Connection,
     repository: [u8; 16],
+    /// Held as long as this is: of two captures on one host one is told, before it writes anything.
+    _lock: File,
 }
 
 impl PagesFile {
     /// Opens the hashes of a source, or begins them. What cannot be read is begun anew.
     pub fn open(directory: &Path, source: &SourceName, repository: [u8; 16]) -> Result<Self, Error> {
         let file = directory.join(format!("pages-{source}.sqlite"));
-        match Self::open_file(&file, repository) {
+        let lock = lock(&directory.join(format!("pages-{source}.lock")))?;
+        match Self::open_file(&file, repository, lock.try_clone().map_err(|error| Error::of_io(&file, &error))?) {
             Err(Error::Damaged { .. }) => {
                 for suffix in ["", "-wal", "-shm"] {
                     let path = PathBuf::from(format!("{}{suffix}", file.display()));
@@ -52,20 +57,20 @@ impl PagesFile {
                         _ => {}
                     }
                 }
-                Self::open_file(&file, repository)
+                Self::open_file(&file, repository, lock)
             }
             opened => opened,
         }
     }
 
-    fn open_file(file: &Path, repository: [u8; 16]) -> Result<Self, Error> {
+    fn open_file(file: &Path, repository: [u8; 16], lock: File) -> Result<Self, Error> {
         use std::os::unix::fs::OpenOptionsExt;
         let made = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(file);
         made.map_err(|error| Error::of_io(file, &error))?;
         let failed = |error| Error::of_sqlite(file, error);
         let connection = Connection::open(file).map_err(failed)?;
         connection.execute_batch(SCHEMA).map_err(failed)?;
-        Ok(Self { file: file.to_owned(), connection, repository })
+        Ok(Self { file: file.to_owned(), connection, repository, _lock: lock })
     }
 
     fn read_place(&self) -> rusqlite::Result<Option<PagesPlace>> {
@@ -181,6 +186,18 @@ impl PageIndex for PagesFile {
         updates: &BTreeMap<SiteId, FileUpdate>,
     ) -> Result<(), lifeboat_engine::Error> {
         self.write(place, updates).map_err(|error| self.failed(error))
+    }
+}
+
+/// The kernel lets go of it when its process ends, however that is.
+fn lock(file: &Path) -> Result<File, Error> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let opened = std::fs::OpenOptions::new().create(true).append(true).mode(0o600).open(file);
+    let opened = opened.map_err(|error| Error::of_io(file, &error))?;
+    match opened.try_lock() {
+        Ok(()) => Ok(opened),
+        Err(TryLockError::WouldBlock) => Err(Error::Taken { file: file.display().to_string() }),
+        Err(TryLockError::Error(error)) => Err(Error::of_io(file, &error)),
     }
 }
 

@@ -39,7 +39,7 @@ mod writer;
 
 pub use news::{CaptureNews, TellNews};
 pub use slot::{SlotDanger, SlotWatch, give_up_slot, look_at_slot, look_for_drift};
-pub use spill::{SpillEnd, spill};
+pub use spill::{SpillEnd, spill, store_answers};
 pub(crate) use writer::{
     AS_PARTITION, COLUMNS, DROPPED, FOLLOWED, MOVED, OBJECT, OWN_NOTES, PARTLY, STRUCTURE, UNFOLLOWED,
 };

@@ -123,6 +123,8 @@ pub struct PagesReport {
 
 /// The log says at least so often that nothing happened.
 pub(crate) const IDLE_SEGMENT_EVERY: Duration = Duration::from_secs(60);
+/// The first of them comes sooner: until there is one, no base leads anywhere.
+const FIRST_IDLE_SEGMENT: Duration = Duration::from_secs(5);
 /// Between two rounds that only wait for files to settle.
 const SETTLE_WAIT: Duration = Duration::from_millis(60);
 
@@ -209,7 +211,7 @@ async fn follow(
     (mut writer, root): (Writer<'_>, PartIdentity),
 ) -> Result<PagesReport, Error> {
     let mut files = Files::load(root, writer.index)?;
-    let (mut flushed, mut failure) = (Instant::now(), None);
+    let (mut flushed, mut idle_max, mut failure) = (Instant::now(), FIRST_IDLE_SEGMENT, None);
     loop {
         let began = (Instant::now(), Timestamp::now());
         let mut round = match tokio::task::block_in_place(|| files.round(source)) {
@@ -243,9 +245,9 @@ async fn follow(
         let is_first = is_quiet && !writer.is_filled;
         writer.is_filled |= is_quiet && !is_stopped;
         let age = flushed.elapsed();
-        if is_over || is_first || writer.is_due(request, age) || age >= IDLE_SEGMENT_EVERY {
+        if is_over || is_first || writer.is_due(request, age) || age >= idle_max {
             writer.flush().await?;
-            flushed = Instant::now();
+            (flushed, idle_max) = (Instant::now(), IDLE_SEGMENT_EVERY);
         }
         if is_over {
             break;

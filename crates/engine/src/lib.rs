@@ -29,7 +29,7 @@ pub use bases::{
 };
 pub use capture::{
     CaptureIndex, CaptureNews, CaptureReport, CaptureRequest, IndexPlace, SlotDanger, SlotWatch, SpillEnd, TellNews,
-    capture, give_up_slot, look_at_slot, look_for_drift, spill,
+    capture, give_up_slot, look_at_slot, look_for_drift, spill, store_answers,
 };
 pub use capture_pages::{
     FileUpdate, HASHES_PER_CHUNK, KnownFile, PageIndex, PagesPlace, PagesReport, PagesRequest, capture_pages,

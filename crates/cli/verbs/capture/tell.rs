@@ -28,6 +28,10 @@ pub fn to(output: Output, tells_segments: bool, slot_limit_bytes: u64) -> Box<Te
                 teller.event("waiting", json!({ "message": message }));
                 teller.warn(&format!("waits, and tries again until it works: {message}"), hint.as_deref());
             }
+            News::Ended(message, hint) => {
+                teller.event("ended", json!({ "message": message }));
+                teller.warn(&format!("IT IS FOLLOWED NO MORE, while the others go on: {message}"), hint.as_deref());
+            }
             News::SlotGrows(slot) => teller.slot_grows(&slot),
             News::SlotShrank(slot) => {
                 teller.event("slot", slot_json(&slot));

@@ -13,8 +13,8 @@ use crate::open::Open;
 use crate::output::{Align, Output, Table, ago, bytes, count, duration};
 use crate::words;
 
-/// A log that is further behind is not being followed, whatever the reason.
-const LAG_MAX: Duration = Duration::from_secs(900);
+/// A log that is further behind is not being followed, whatever the reason: it says once a minute how far it has come.
+const LAG_MAX: Duration = Duration::from_secs(300);
 
 /// A captured source.
 pub struct SourceStatus {
@@ -39,27 +39,47 @@ impl SourceStatus {
 
 /// Every source that is captured, or that a policy wants to be.
 pub async fn all(open: &Open, now: Timestamp) -> Result<Vec<SourceStatus>, CliError> {
-    let wanted: Vec<&SourceName> = open.config.captured().map(|source| &source.name).collect();
+    let captured = open.config.captured().chain(open.config.captured_files());
+    let wanted: Vec<&SourceName> = captured.map(|source| &source.name).collect();
     let mut all = Vec::new();
-    for source in open.config.sources.iter().filter(|source| source.can_be_captured()) {
+    for source in open.config.sources.iter().filter(|source| source.can_be_captured() || source.has_pages()) {
         let epoch = newest_epoch(&open.engine, &source.name).await?;
         if epoch.is_some() || wanted.contains(&&source.name) {
-            all.push(one(open, &source.name, epoch, now));
+            let of_log = of_log(&source.name, epoch, now);
+            all.push(if source.has_pages() { of_log } else { of_server(open, of_log) });
         }
     }
     Ok(all)
 }
 
-fn one(open: &Open, source: &SourceName, epoch: Option<EpochSeen>, now: Timestamp) -> SourceStatus {
+/// What the log itself tells.
+fn of_log(source: &SourceName, epoch: Option<EpochSeen>, now: Timestamp) -> SourceStatus {
+    let mut status = SourceStatus {
+        source: source.clone(),
+        epoch,
+        slot: None,
+        unrouted: None,
+        only_here: None,
+        problems: Vec::new(),
+    };
+    if status.epoch.is_none() {
+        status.problems.push("nothing was captured yet: run `lifeboat capture`".into());
+    } else if let Some(lag) = status.lag(now).filter(|lag| *lag > LAG_MAX) {
+        let lag = duration(lag);
+        status.problems.push(format!("the log is {lag} behind: is `lifeboat capture` running, and what does it say?"));
+    }
+    status
+}
+
+/// And its server, and this host.
+fn of_server(open: &Open, mut status: SourceStatus) -> SourceStatus {
+    let source = &status.source.clone();
     let place = RoutingFile::peek(&open.config.repository.catalog, source).ok().flatten();
     let own = open.engine.repository.config().repository.0;
-    let place = place
-        .filter(|place| place.repository == own && epoch.as_ref().is_some_and(|seen| seen.epoch.id.0 == place.epoch));
-    let unrouted = place.map(|place| place.unrouted);
-    let only_here = epoch.as_ref().and_then(|seen| OnlyHere::of(open, source, seen));
-    let mut status =
-        SourceStatus { source: source.clone(), epoch, slot: None, unrouted, only_here: None, problems: Vec::new() };
-    match only_here {
+    let is_of_epoch = |epoch: u32| status.epoch.as_ref().is_some_and(|seen| seen.epoch.id.0 == epoch);
+    let place = place.filter(|place| place.repository == own && is_of_epoch(place.epoch));
+    status.unrouted = place.map(|place| place.unrouted);
+    match status.epoch.as_ref().and_then(|seen| OnlyHere::of(open, source, seen)) {
         Some(Ok(only_here)) => {
             status.problems.push(only_here.text());
             status.only_here = Some(only_here);
@@ -68,11 +88,7 @@ fn one(open: &Open, source: &SourceName, epoch: Option<EpochSeen>, now: Timestam
         None => {}
     }
     if status.epoch.is_none() {
-        status.problems.push("nothing was captured yet: run `lifeboat capture`".into());
         return status;
-    }
-    if let Some(lag) = status.lag(now).filter(|lag| *lag > LAG_MAX) {
-        status.problems.push(format!("the log is behind: {}", duration(lag)));
     }
     match tokio::task::block_in_place(|| look_at_slot(&open.engine, source)) {
         Ok(slot) => status.slot = slot,

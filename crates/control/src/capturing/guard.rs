@@ -6,7 +6,8 @@ use std::time::Duration;
 use lifeboat_engine::{SlotDanger, look_at_slot};
 use lifeboat_model::SourceName;
 
-use super::{Beyond, Capturing, News};
+use super::follower::Beyond;
+use super::{Capturing, News};
 
 const LOOK_EVERY: Duration = Duration::from_secs(5);
 

@@ -27,7 +27,10 @@ pub(super) async fn follow(shared: Arc<Capturing>, request: PagesRequest) -> Pag
     let source = request.source.clone();
     match follow_on(&shared, &request).await {
         Ok(report) => PagesEnd { source, report, error: None },
-        Err(error) => PagesEnd { source, report: None, error: Some(error) },
+        Err(error) => {
+            shared.tell_end(&source, (!request.until_caught_up, Some(&error)));
+            PagesEnd { source, report: None, error: Some(error) }
+        }
     }
 }
 
