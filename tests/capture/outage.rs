@@ -22,7 +22,8 @@ use crate::host::Host;
 use crate::world::{app, engine_over};
 
 const TASK: &str = "LIFEBOAT_TEST_CAPTURE_TASK";
-const PATIENCE: Duration = Duration::from_secs(60);
+/// Between two tries the capture waits up to a minute.
+const PATIENCE: Duration = Duration::from_secs(150);
 /// What stands in the file when the store is to hang.
 const HANGS: &str = "hangs";
 /// Log that the server may keep: the alarm is at half of it.

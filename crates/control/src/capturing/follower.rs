@@ -17,7 +17,7 @@ use super::bases::Bases;
 use super::guard::guard;
 use super::{Capturing, FIRST_WAIT, LONGEST_WAIT, News, POLL, SourceEnd};
 
-/// After so long without a segment, past the alarm line, the store is asked whether it is there; it has as long to answer.
+/// After so long without a segment, past the alarm line, the store is asked whether it is there.
 const SILENT: Duration = Duration::from_secs(5);
 /// The server may take so long to notice that whoever followed before is gone: after a kill, and after a
 /// connection that broke.
@@ -108,6 +108,7 @@ impl Follower {
                     }
                     if !self.spill().await {
                         self.wait(wait).await;
+                        wait = (wait * 2).min(LONGEST_WAIT);
                     }
                     continue;
                 }
@@ -184,8 +185,10 @@ impl Follower {
             if !is_wanted || self.request.until_caught_up || !silent || !self.beyond.is_half.load(Ordering::Relaxed) {
                 continue;
             }
-            let asked = store_answers(&self.shared.engine, &self.request.source);
-            if !tokio::time::timeout(SILENT, asked).await.unwrap_or(false) {
+            // On a task of its own: this one stands still while a capture works.
+            let (repository, source) = (self.shared.engine.repository.clone(), self.request.source.clone());
+            let asked = tokio::spawn(async move { store_answers(&repository, &source).await });
+            if !asked.await.unwrap_or(false) {
                 return;
             }
             *sealed.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now();

@@ -23,8 +23,8 @@ use crate::{Engine, Error};
 
 /// How often the store is asked whether it is there again.
 const PROBE_EVERY: Duration = Duration::from_secs(2);
-/// One that hangs is asked again.
-const PROBE_MAX: Duration = Duration::from_secs(10);
+/// A store that takes longer to answer does not.
+const ANSWER_MAX: Duration = Duration::from_secs(5);
 /// What is so old, or so much, is synced.
 const SYNC_EVERY: Duration = Duration::from_secs(1);
 const SYNC_BYTES: usize = 1 << 20;
@@ -42,9 +42,10 @@ pub enum SpillEnd {
     Unable(String),
 }
 
-/// Whether the store says where a source's log ends.
-pub async fn store_answers(engine: &Engine, source: &SourceName) -> bool {
-    ChangeLog::open(&engine.repository, source).await.is_ok()
+/// Whether the store says where a source's log ends, soon.
+pub async fn store_answers(repository: &Repository, source: &SourceName) -> bool {
+    let asked = ChangeLog::open(repository, source);
+    tokio::time::timeout(ANSWER_MAX, asked).await.is_ok_and(|opened| opened.is_ok())
 }
 
 /// Keeps what the source says on this host. The index must be as it was committed last.
@@ -206,10 +207,7 @@ impl Probe {
             }
             None if self.last.elapsed() >= PROBE_EVERY => {
                 let (repository, source) = (self.repository.clone(), self.source.clone());
-                let ask = async move {
-                    let asked = ChangeLog::open(&repository, &source);
-                    tokio::time::timeout(PROBE_MAX, asked).await.is_ok_and(|opened| opened.is_ok())
-                };
+                let ask = async move { store_answers(&repository, &source).await };
                 self.asked = Some(tokio::spawn(ask));
                 false
             }
