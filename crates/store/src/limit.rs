@@ -1,15 +1,22 @@
 //! Bounds how much is asked of a store at once: requests, and bytes in memory on their way.
 //!
-//! Waiters are served in the order they came: a large object is not starved by small ones.
+//! Waiters are served in the order they came: a large object is not starved by small ones. How many requests a store bears
+//! is found out ([`window`]), up to a limit.
 //! What is not here: rates per second.
 
 use std::ops::Range;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::time::Instant;
 
 use crate::{Error, Listed, ObjectName, Store};
+
+mod window;
+
+use window::Window;
 
 /// Permits are counted in this many bytes, so that they fit into 32 bits.
 const UNIT_BYTES: u64 = 1024;
@@ -17,7 +24,7 @@ const UNIT_BYTES: u64 = 1024;
 /// How much may be under way at one time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Requests.
+    /// Requests, where the store bears so many.
     pub connections_max: usize,
     /// Bytes of bodies being sent or received. One body larger than this goes alone.
     pub bytes_max: u64,
@@ -26,10 +33,10 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 16 requests fill 10 Gb/s from S3 at 85 MB/s each; 64 MiB leave half of a restore's memory
+    /// 16 requests fill 10 Gb/s from S3 at 85 MB/s each, and are begun with; 64 MiB leave half of a restore's memory
     /// budget to decoding.
     fn default() -> Self {
-        Self { connections_max: 16, bytes_max: 64 << 20, get_estimate_bytes: 1 << 20 }
+        Self { connections_max: 64, bytes_max: 64 << 20, get_estimate_bytes: 1 << 20 }
     }
 }
 
@@ -38,20 +45,36 @@ impl Default for Limits {
 pub struct Limit<S> {
     store: S,
     connections: Semaphore,
+    window: Mutex<Allowed>,
     bytes: Semaphore,
     units_max: u32,
     get_estimate_bytes: u64,
 }
 
+/// The window, and the permits there are for it: those to be taken back may all be out.
+#[derive(Debug)]
+struct Allowed {
+    window: Window,
+    permits: usize,
+}
+
 /// What one request holds until it ends.
-type Slot<'a> = (SemaphorePermit<'a>, SemaphorePermit<'a>);
+struct Slot<'a> {
+    _bytes: SemaphorePermit<'a>,
+    _connection: SemaphorePermit<'a>,
+    began: Instant,
+    len: u64,
+}
 
 impl<S: Store> Limit<S> {
     pub fn new(store: S, limits: Limits) -> Self {
         let units_max = units(limits.bytes_max).max(1);
+        let window = Window::new(limits.connections_max.clamp(1, Semaphore::MAX_PERMITS));
+        let permits = window.places();
         Self {
             store,
-            connections: Semaphore::new(limits.connections_max.clamp(1, Semaphore::MAX_PERMITS)),
+            connections: Semaphore::new(permits),
+            window: Mutex::new(Allowed { window, permits }),
             bytes: Semaphore::new(units_max as usize),
             units_max,
             get_estimate_bytes: limits.get_estimate_bytes,
@@ -61,10 +84,33 @@ impl<S: Store> Limit<S> {
     /// Bytes first: a connection is never held by somebody who waits.
     async fn enter(&self, bytes: u64) -> Result<Slot<'_>, Error> {
         let units = units(bytes).min(self.units_max);
-        let bytes = self.bytes.acquire_many(units).await;
+        let held = self.bytes.acquire_many(units).await;
         let connection = self.connections.acquire().await;
         // The semaphores are never closed; if they were, nothing more would be let through.
-        Ok((bytes.map_err(|_| Error::Cancelled)?, connection.map_err(|_| Error::Cancelled)?))
+        let (held, connection) = (held.map_err(|_| Error::Cancelled)?, connection.map_err(|_| Error::Cancelled)?);
+        Ok(Slot { _bytes: held, _connection: connection, began: Instant::now(), len: bytes })
+    }
+
+    /// Learns from an answer how many more may be asked for.
+    fn leave<T>(&self, slot: Slot<'_>, answer: Result<T, Error>) -> Result<T, Error> {
+        let mut allowed = self.allowed();
+        match &answer {
+            Err(Error::Unavailable { .. }) => allowed.window.refused(),
+            _ => allowed.window.answered(slot.began.elapsed(), slot.len, self.connections.available_permits() == 0),
+        }
+        drop(slot);
+        let places = allowed.window.places();
+        if places > allowed.permits {
+            self.connections.add_permits(places - allowed.permits);
+            allowed.permits = places;
+        } else {
+            allowed.permits -= self.connections.forget_permits(allowed.permits - places);
+        }
+        answer
+    }
+
+    fn allowed(&self) -> MutexGuard<'_, Allowed> {
+        self.window.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -75,28 +121,28 @@ fn units(bytes: u64) -> u32 {
 #[async_trait]
 impl<S: Store> Store for Limit<S> {
     async fn create(&self, name: &ObjectName, body: Bytes) -> Result<(), Error> {
-        let _slot = self.enter(body.len() as u64).await?;
-        self.store.create(name, body).await
+        let slot = self.enter(body.len() as u64).await?;
+        self.leave(slot, self.store.create(name, body).await)
     }
 
     async fn get(&self, name: &ObjectName) -> Result<Bytes, Error> {
-        let _slot = self.enter(self.get_estimate_bytes).await?;
-        self.store.get(name).await
+        let slot = self.enter(self.get_estimate_bytes).await?;
+        self.leave(slot, self.store.get(name).await)
     }
 
     async fn get_range(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes, Error> {
-        let _slot = self.enter(range.end.saturating_sub(range.start)).await?;
-        self.store.get_range(name, range).await
+        let slot = self.enter(range.end.saturating_sub(range.start)).await?;
+        self.leave(slot, self.store.get_range(name, range).await)
     }
 
     async fn list(&self, prefix: &str, after: Option<&ObjectName>, limit: usize) -> Result<Vec<Listed>, Error> {
-        let _slot = self.enter(0).await?;
-        self.store.list(prefix, after, limit).await
+        let slot = self.enter(0).await?;
+        self.leave(slot, self.store.list(prefix, after, limit).await)
     }
 
     async fn delete(&self, name: &ObjectName) -> Result<(), Error> {
-        let _slot = self.enter(0).await?;
-        self.store.delete(name).await
+        let slot = self.enter(0).await?;
+        self.leave(slot, self.store.delete(name).await)
     }
 
     fn describe(&self) -> String {
