@@ -1,8 +1,8 @@
 //! A bucket: named, write-once objects in S3, a directory or memory.
 //!
-//!   open(url) ─▶ Retry( Limit( Meter( S3Store | DirectoryStore )))      Cache may stand around it
+//!   open(url) ─▶ Retry( Limit( Meter( S3Store | DirectoryStore )))      of S3: Limit( Hedge( Meter( … )))      Cache may stand around it
 //!
-//! One small trait ([`Store`]); behaviour is added by wrapping (retry, limit, meter, cache), and
+//! One small trait ([`Store`]); behaviour is added by wrapping (retry, limit, hedge, meter, cache), and
 //! one conformance suite runs on every implementation. Every object is written once by
 //! create-if-absent: nothing in the repository is ever overwritten.
 //!
@@ -12,6 +12,7 @@ mod address;
 mod cache;
 pub mod directory;
 mod error;
+mod hedge;
 mod limit;
 mod memory;
 mod meter;
@@ -25,6 +26,7 @@ pub use address::{Address, S3Address};
 pub use cache::{Cache, CacheOptions, CachePredicate};
 pub use directory::DirectoryStore;
 pub use error::Error;
+pub use hedge::Hedge;
 pub use limit::{Limit, Limits};
 pub use memory::MemoryStore;
 pub use meter::{Meter, Meters, Operation, Usage};

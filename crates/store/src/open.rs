@@ -1,15 +1,15 @@
 //! From a repository's URL to a store that retries, limits and counts.
 //!
-//!   Retry( Limit( Meter( S3 or directory )))
+//!   Retry( Limit( Hedge( Meter( S3 ))))      Retry( Limit( Meter( directory )))
 //!
-//! Retry stands outside so that nobody holds a connection while waiting, and the meter inside so
-//! that it counts every attempt.
+//! Retry stands outside so that nobody holds a connection while waiting, the hedge within the limit so that it does not
+//! take waiting for slowness, and the meter inside so that it counts every attempt.
 
 use std::fmt;
 use std::sync::Arc;
 
 use crate::{
-    Address, DirectoryStore, Error, Limit, Limits, Meter, Meters, Retry, RetryPolicy, S3Options, S3Store, Store,
+    Address, DirectoryStore, Error, Hedge, Limit, Limits, Meter, Meters, Retry, RetryPolicy, S3Options, S3Store, Store,
 };
 
 /// How to open a store.
@@ -49,7 +49,11 @@ pub async fn open(url: &str, options: &OpenOptions) -> Result<Opened, Error> {
             });
             Ok(wrap(opening.await.map_err(|_| Error::Cancelled)??, options))
         }
-        Address::S3(address) => Ok(wrap(S3Store::open(address, options.s3.clone()).await?, options)),
+        Address::S3(address) => {
+            let metered = Meter::new(S3Store::open(address, options.s3.clone()).await?);
+            let meters = metered.meters();
+            Ok(Opened { store: limited(Hedge::new(metered), options), meters })
+        }
     }
 }
 
@@ -57,6 +61,9 @@ pub async fn open(url: &str, options: &OpenOptions) -> Result<Opened, Error> {
 pub fn wrap(store: impl Store + 'static, options: &OpenOptions) -> Opened {
     let metered = Meter::new(store);
     let meters = metered.meters();
-    let store = Arc::new(Retry::new(Limit::new(metered, options.limits), options.retry));
-    Opened { store, meters }
+    Opened { store: limited(metered, options), meters }
+}
+
+fn limited(store: impl Store + 'static, options: &OpenOptions) -> Arc<dyn Store> {
+    Arc::new(Retry::new(Limit::new(store, options.limits), options.retry))
 }

@@ -8,7 +8,7 @@
 //! exists, it is read back: equal bytes are ours. Two creators of the same bytes would both win, so
 //! whatever a sequence is decided by carries a random nonce.
 //!
-//! Invariant (one-retry): no other code repeats a request to a store.
+//! Invariant (one-retry): no other code repeats a request that failed.
 
 use std::future::Future;
 use std::ops::Range;
