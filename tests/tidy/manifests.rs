@@ -5,7 +5,7 @@ use crate::tree::Tree;
 /// The map: a crate, the crates it may use, and the outside crates it must never know.
 ///
 /// `docs/architecture.md` says why, and shows the same table.
-pub const MAP: [(&str, &[&str], &[&str]); 9] = [
+pub const MAP: [(&str, &[&str], &[&str]); 10] = [
     ("model", &[], &["tokio", "async-trait", "futures-util", "bytes", "rusqlite", "serde", "minicbor", "aws-sdk-s3"]),
     ("format", &["model"], &["tokio", "async-trait", "futures-util", "aws-sdk-s3", "aws-config", "rusqlite", "jiff"]),
     ("store", &["model"], &["rusqlite", "zstd", "minicbor", "aws-lc-rs", "jiff"]),
@@ -13,7 +13,12 @@ pub const MAP: [(&str, &[&str], &[&str]); 9] = [
     ("source", &["model", "store"], &["aws-lc-rs", "zstd", "minicbor", "clap"]),
     ("engine", &["model", "repo", "source"], &["rusqlite", "aws-sdk-s3", "minicbor", "aws-lc-rs", "clap"]),
     ("control", &["model", "engine"], &["zstd", "minicbor", "aws-lc-rs", "aws-sdk-s3", "clap"]),
-    ("cli", &["model", "format", "store", "repo", "source", "engine", "control"], &["aws-sdk-s3", "zstd", "minicbor"]),
+    ("bench", &["model", "store"], &["aws-sdk-s3", "zstd", "minicbor", "clap"]),
+    (
+        "cli",
+        &["model", "format", "store", "repo", "source", "engine", "control", "bench"],
+        &["aws-sdk-s3", "zstd", "minicbor"],
+    ),
     ("testkit", &["model", "format", "store", "repo", "source", "engine"], &["clap"]),
 ];
 
