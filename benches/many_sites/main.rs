@@ -10,9 +10,6 @@
 
 #![allow(clippy::print_stdout)]
 
-#[allow(dead_code)] // the costs of processes are for the other benches
-#[path = "../measure/mod.rs"]
-mod measure;
 mod timeline;
 
 use std::fs;
@@ -24,7 +21,7 @@ use lifeboat_testkit::memory::MapMemory;
 use lifeboat_testkit::world::{World, backup_all, restore_latest, site_id};
 use serde_json::{Value, json};
 
-use measure::{Outcome, machine, table};
+use lifeboat_bench::{Outcome, machine, table};
 use timeline::{Timeline, round_trips};
 
 const LATENCY: Duration = Duration::from_millis(5);
@@ -150,7 +147,7 @@ fn print(all: &[Measured]) {
     };
     let restores = all.iter().map(|measured| row("restore of one site", measured.sites, &measured.restore));
     let unchanged = all.iter().map(|measured| row("backup of it unchanged", measured.sites, &measured.unchanged));
-    table::print(&heading, &restores.chain(unchanged).collect::<Vec<_>>());
+    print!("{}", table::text(&heading, &restores.chain(unchanged).collect::<Vec<_>>()));
 }
 
 /// Fails the run where a site pays for its neighbours.

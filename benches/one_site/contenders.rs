@@ -8,8 +8,8 @@ use lifeboat_testkit::s3_server::{ACCESS_KEY, S3Server, SECRET_KEY};
 use serde_json::Value;
 
 use crate::data::{fill, listing};
-use crate::measure::Outcome;
-use crate::measure::process::{Cost, run};
+use lifeboat_bench::Outcome;
+use lifeboat_bench::process::{Cost, run};
 
 /// Makes this program a compressor of the tree that follows.
 pub const COMPRESS: &str = "--compress";

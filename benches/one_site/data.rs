@@ -12,7 +12,7 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::measure::Outcome;
+use lifeboat_bench::Outcome;
 
 /// How much data: the measured size, or one that only shows that the bench works.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -14,8 +14,6 @@
 
 mod contenders;
 mod data;
-#[path = "../measure/mod.rs"]
-mod measure;
 mod report;
 
 use std::fs;
@@ -25,7 +23,7 @@ use lifeboat_testkit::s3_server::S3Server;
 
 use contenders::{Lifeboat, Place, Restic, Round, find_restic};
 use data::Shape;
-use measure::Outcome;
+use lifeboat_bench::Outcome;
 use report::{Report, Task};
 
 struct Options {
@@ -64,7 +62,12 @@ fn main() -> Outcome<()> {
             let _ = fs::remove_file(srv.with_extension("done"));
         }
         measured?;
-        println!("round {} of {}: load average {}", number + 1, options.rounds, measure::machine::load_average());
+        println!(
+            "round {} of {}: load average {}",
+            number + 1,
+            options.rounds,
+            lifeboat_bench::machine::load_average()
+        );
     }
     for done in ["round", "gone"] {
         let _ = fs::remove_dir_all(options.dir.join(done));

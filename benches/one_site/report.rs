@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::contenders::Measured;
-use crate::measure::process::{Cost, Spread};
-use crate::measure::target::Target;
-use crate::measure::{Outcome, machine, table};
+use lifeboat_bench::process::{Cost, Spread};
+use lifeboat_bench::target::Target;
+use lifeboat_bench::{Outcome, machine, table};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Task {
@@ -123,9 +123,9 @@ impl Report {
             "wall / lifeboat's",
             "requests",
         ];
-        table::print(&heading, &rows);
+        print!("{}", table::text(&heading, &rows));
         let rows: Vec<Vec<String>> = self.targets().iter().map(Target::row).collect();
-        table::print(&["target", "aim", "measured", "met"], &rows);
+        print!("{}", table::text(&["target", "aim", "measured", "met"], &rows));
     }
 
     fn row(&self, task: Task, contender: &'static str) -> Vec<String> {

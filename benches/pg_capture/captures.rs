@@ -8,11 +8,11 @@ use lifeboat_testkit::postgres::query_text;
 
 use crate::Options;
 use crate::fleet::Database;
-use crate::measure::process::{Cost, run};
-use crate::measure::{Outcome, machine};
 use crate::ours::{Lifeboat, SOURCE};
 use crate::report::{Report, Task};
 use crate::work::CHANGES;
+use lifeboat_bench::process::{Cost, run};
+use lifeboat_bench::{Outcome, machine};
 
 const KEPT_SLOT: &str = "bench_kept";
 const THEIR_SLOT: &str = "bench_recvlogical";

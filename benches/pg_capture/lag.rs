@@ -9,10 +9,10 @@ use wait4::Wait4;
 
 use crate::Options;
 use crate::captures::Kept;
-use crate::measure::Outcome;
-use crate::measure::process::Cost;
 use crate::report::{Lag, Report, Task};
 use crate::work::{CHANGES, Done, Work};
+use lifeboat_bench::Outcome;
+use lifeboat_bench::process::Cost;
 
 pub const FLUSH: Duration = Duration::from_secs(1);
 /// So much of the backlog's end is not looked at twice: the capture gets to the present first.

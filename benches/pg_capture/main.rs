@@ -24,9 +24,6 @@ mod far;
 #[path = "../pooled_tenant/fleet.rs"]
 mod fleet;
 mod lag;
-#[allow(dead_code)] // some of it is for the other benches
-#[path = "../measure/mod.rs"]
-mod measure;
 mod ours;
 mod replay;
 mod report;
@@ -39,7 +36,7 @@ use std::time::Duration;
 use lifeboat_testkit::postgres::{ClusterOptions, Postgres};
 
 use fleet::{Database, Shape};
-use measure::Outcome;
+use lifeboat_bench::Outcome;
 use ours::Lifeboat;
 use report::Report;
 use work::Work;

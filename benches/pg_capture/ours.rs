@@ -7,8 +7,8 @@ use std::process::{Child, Command, Stdio};
 use serde_json::Value;
 
 use crate::fleet::Database;
-use crate::measure::Outcome;
-use crate::measure::process::{Cost, run};
+use lifeboat_bench::Outcome;
+use lifeboat_bench::process::{Cost, run};
 
 pub const SOURCE: &str = "app";
 

@@ -21,10 +21,10 @@ use crate::Options;
 use crate::captures::Kept;
 use crate::far::Far;
 use crate::fleet::MEASURED;
-use crate::measure::{Outcome, machine};
 use crate::ours::SOURCE;
 use crate::report::{Read, Report, Task};
 use crate::work::CHANGES;
+use lifeboat_bench::{Outcome, machine};
 
 /// About what a change takes in a segment before it is compressed.
 const CHANGE_BYTES: u64 = 150;

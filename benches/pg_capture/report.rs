@@ -7,10 +7,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use crate::lag::FLUSH;
-use crate::measure::process::{Cost, Spread};
-use crate::measure::target::Target;
-use crate::measure::{Outcome, machine, table};
 use crate::work::{Backlog, CHANGES};
+use lifeboat_bench::process::{Cost, Spread};
+use lifeboat_bench::target::Target;
+use lifeboat_bench::{Outcome, machine, table};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Task {
@@ -129,7 +129,7 @@ impl Report {
     pub fn print(&self) {
         println!("\nmachine: {}; load average now {}\n", self.machine, machine::load_average());
         let rows: Vec<Vec<String>> = self.runs.keys().map(|&(task, contender)| self.row(task, contender)).collect();
-        table::print(&["task", "program", "wall s", "changes/s", "user s", "sys s", "peak MB"], &rows);
+        print!("{}", table::text(&["task", "program", "wall s", "changes/s", "user s", "sys s", "peak MB"], &rows));
         if let Some(lag) = &self.lag {
             let Spread { min, median, max } = Spread::of(lag.seconds.iter().copied());
             let row = vec![
@@ -137,7 +137,7 @@ impl Report {
                 format!("{}", FLUSH.as_secs()),
                 format!("{median:.2} ({min:.2}-{max:.2})"),
             ];
-            table::print(&["changes/s", "flush interval s", "commit until confirmed s"], &[row]);
+            print!("{}", table::text(&["changes/s", "flush interval s", "commit until confirmed s"], &[row]));
         }
         let kb = |bytes: u64| format!("{:.0}", bytes as f64 / 1e3);
         let row = |read: &Read| {
@@ -147,11 +147,14 @@ impl Report {
         };
         let heading = ["store's ms", "s", "requests", "kB read", "own kB", "footers kB", "shared kB", "segments"];
         if !self.reads.is_empty() {
-            table::print(&heading, &self.reads.iter().map(row).collect::<Vec<Vec<String>>>());
+            print!("{}", table::text(&heading, &self.reads.iter().map(row).collect::<Vec<Vec<String>>>()));
         }
-        table::print(
-            &["target", "aim", "measured", "met"],
-            &self.targets().iter().map(Target::row).collect::<Vec<Vec<String>>>(),
+        print!(
+            "{}",
+            table::text(
+                &["target", "aim", "measured", "met"],
+                &self.targets().iter().map(Target::row).collect::<Vec<Vec<String>>>(),
+            )
         );
     }
 

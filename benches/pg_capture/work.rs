@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use postgres::{Client, NoTls};
 
 use crate::fleet::Database;
-use crate::measure::Outcome;
+use lifeboat_bench::Outcome;
 
 /// Changes of rows in a transaction.
 pub const CHANGES: u64 = 20;

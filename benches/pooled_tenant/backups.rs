@@ -8,10 +8,10 @@ use lifeboat_testkit::postgres::site_name;
 
 use crate::Options;
 use crate::fleet::{Database, MEASURED};
-use crate::measure::Outcome;
-use crate::measure::process::{Cost, run};
 use crate::ours::Lifeboat;
 use crate::report::{Report, Task};
+use lifeboat_bench::Outcome;
+use lifeboat_bench::process::{Cost, run};
 
 /// At most: a whole dump takes long, and they differ little.
 const ROUNDS_MAX: usize = 2;

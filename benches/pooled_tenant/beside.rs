@@ -13,9 +13,9 @@ use lifeboat_testkit::postgres::{Postgres, site_name};
 
 use crate::fleet::{Database, MEASURED, TABLES};
 use crate::load::script;
-use crate::measure::Outcome;
-use crate::measure::process::{Cost, run};
 use crate::report::{Report, Task};
+use lifeboat_bench::Outcome;
+use lifeboat_bench::process::{Cost, run};
 
 pub struct Beside<'c> {
     cluster: &'c Postgres,

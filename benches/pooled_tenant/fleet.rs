@@ -4,7 +4,7 @@ use std::process::Command;
 
 use lifeboat_testkit::postgres::{Postgres, grow_site, pooled_fleet, query_text, run_sql, site_name};
 
-use crate::measure::Outcome;
+use lifeboat_bench::Outcome;
 
 /// The number of the site that is deleted and restored.
 pub const MEASURED: u32 = 1;

@@ -6,10 +6,10 @@ use std::path::PathBuf;
 use lifeboat_testkit::postgres::site_name;
 
 use crate::fleet::{Database, MEASURED, TABLES};
-use crate::measure::Outcome;
-use crate::measure::process::run;
 use crate::ours::Lifeboat;
 use crate::report::{Report, Task};
+use lifeboat_bench::Outcome;
+use lifeboat_bench::process::run;
 
 /// Where the rows of each table lie, in the order of [`TABLES`]; the server reads them.
 pub fn copy_out(database: &Database<'_>) -> Outcome<Vec<PathBuf>> {

@@ -19,9 +19,6 @@ mod backups;
 mod beside;
 mod fleet;
 mod load;
-#[allow(dead_code)] // some of it is for the other benches
-#[path = "../measure/mod.rs"]
-mod measure;
 mod ours;
 mod report;
 
@@ -32,7 +29,7 @@ use lifeboat_testkit::postgres::{ClusterOptions, Postgres};
 
 use beside::Beside;
 use fleet::{Database, MEASURED, Shape};
-use measure::{Outcome, machine};
+use lifeboat_bench::{Outcome, machine};
 use ours::Lifeboat;
 use report::{Report, Task};
 

@@ -7,8 +7,8 @@ use std::process::Command;
 use lifeboat_testkit::postgres::site_name;
 
 use crate::fleet::Database;
-use crate::measure::Outcome;
-use crate::measure::process::{Cost, run};
+use lifeboat_bench::Outcome;
+use lifeboat_bench::process::{Cost, run};
 
 pub struct Lifeboat {
     dir: PathBuf,

@@ -11,9 +11,6 @@
 
 #![allow(clippy::print_stdout)]
 
-#[allow(dead_code)] // the costs of other processes are for the other benches
-#[path = "../measure/mod.rs"]
-mod measure;
 mod writers;
 
 use std::fs;
@@ -30,7 +27,7 @@ use lifeboat_store::MemoryStore;
 use lifeboat_testkit::world::{World, backup_all, site_id};
 use serde_json::{Value, json};
 
-use measure::{Outcome, machine, table};
+use lifeboat_bench::{Outcome, machine, table};
 
 /// Share of one core that the capture may take.
 const CORE_SHARE_MAX: f64 = 0.10;
@@ -151,7 +148,7 @@ fn print(all: &[Measured]) {
         let first = [format!("{log} pages"), load.files.to_string(), rate.to_string()];
         first.into_iter().chain(counts.map(|count| count.to_string())).chain([share]).collect()
     };
-    table::print(&heading, &all.iter().map(row).collect::<Vec<Vec<String>>>());
+    print!("{}", table::text(&heading, &all.iter().map(row).collect::<Vec<Vec<String>>>()));
 }
 
 fn judge(all: &[Measured]) -> Outcome<()> {

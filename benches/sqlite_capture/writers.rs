@@ -7,7 +7,7 @@ use lifeboat_testkit::world::noise;
 use rusqlite::{Connection, params};
 
 use crate::Load;
-use crate::measure::Outcome;
+use lifeboat_bench::Outcome;
 
 /// Of the environment: where the files are, and what is to be done to them.
 pub const DIRECTORY: &str = "LIFEBOAT_BENCH_WRITERS";
