@@ -10,6 +10,7 @@
 mod capture;
 mod error;
 mod hooks;
+mod limits;
 mod overlap;
 mod policy;
 mod postgres;
@@ -28,6 +29,7 @@ use lifeboat_model::{SiteId, SourceName};
 pub use capture::CaptureConfig;
 pub use error::ConfigError;
 pub use hooks::HooksConfig;
+pub use limits::LimitsConfig;
 pub use policy::{KeepCounts, NamedPolicy, Policy};
 pub use postgres::PostgresSettings;
 pub(crate) use repository::directory_of;
@@ -50,6 +52,7 @@ pub struct Config {
     pub sources: Vec<SourceConfig>,
     pub hooks: Option<HooksConfig>,
     pub capture: CaptureConfig,
+    pub limits: LimitsConfig,
     /// What holds for a site that no named policy matches.
     pub policy: Policy,
     /// In the order of the file; the first that matches a site is the site's policy.
@@ -80,11 +83,13 @@ impl Config {
         }
         let hooks = hooks::read(&mut root)?;
         let capture = capture::read(&mut root)?;
+        let limits = limits::read(&mut root)?;
         let policy = policy::read_base(&mut root)?;
         let policies = policy::read_named(&mut root, &policy)?;
         root.finish()?;
         overlap::resolve(&document, &repository, &mut sources)?;
-        let mut config = Self { path: path.to_owned(), repository, sources, hooks, capture, policy, policies, notes };
+        let mut config =
+            Self { path: path.to_owned(), repository, sources, hooks, capture, limits, policy, policies, notes };
         let is_scanned = capture.scan.is_some();
         let can_be_captured = |source: &SourceConfig| {
             source.can_be_captured() || source.has_pages() || (source.has_files() && is_scanned)

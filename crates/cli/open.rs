@@ -12,7 +12,7 @@ use std::sync::Arc;
 use lifeboat_engine::{AnySource, Engine, Fleet, HeadMemory, Hooks, Policy, Usage};
 use lifeboat_format::SecretKey;
 use lifeboat_model::{ProgressSink, SiteId};
-use lifeboat_repo::{FetchLimits, IngestOptions, Repository};
+use lifeboat_repo::Repository;
 use lifeboat_source::PathTemplate;
 use lifeboat_source::files::{Exclusion, FilesSource};
 use lifeboat_source::postgres::{PostgresConfig, PostgresSource, Server};
@@ -43,7 +43,8 @@ impl Context {
 
     /// The same, with a configuration and a key that are there already.
     pub async fn open_with(&self, config: Config, key: &SecretKey) -> Result<Open, CliError> {
-        let store = self.open_store(&config.repository.url, false).await?;
+        let options = OpenOptions { limits: config.limits.store(), ..OpenOptions::default() };
+        let store = lifeboat_store::open(&config.repository.url, &options).await?;
         let repository = Repository::open(store.store.clone(), key).await?;
         let memory =
             Arc::new(CatalogMemory::open(&config.repository.catalog, repository.clone(), self.output.clone())?);
@@ -57,8 +58,8 @@ impl Context {
             memory: Arc::clone(&memory) as Arc<dyn HeadMemory>,
             progress: Arc::clone(&bars) as Arc<dyn ProgressSink>,
             cancel: self.cancel.shared(),
-            fetch: FetchLimits::default(),
-            ingest: IngestOptions::default(),
+            fetch: config.limits.fetch(),
+            ingest: config.limits.ingest(),
             usage: Box::new(move || {
                 let used = meters.snapshot();
                 Usage { requests: used.requests(), bytes_read: used.bytes_in }

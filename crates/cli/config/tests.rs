@@ -552,3 +552,26 @@ fn what_may_be_kept_on_this_host_has_a_size_or_is_nothing() {
         "for example `spill_limit = \"4GiB\"`",
     );
 }
+
+#[test]
+fn limits_differ_from_the_defaults_only_where_they_are_said() {
+    let limits = with_repository("[limits]\nworkers = 7\nrequests = 5\nmemory = \"256MiB\"\n").unwrap().limits;
+    let (fetch, ingest, store) = (limits.fetch(), limits.ingest(), limits.store());
+    assert_eq!((fetch.workers, fetch.requests_max, fetch.bytes_in_flight_max), (7, 5, 256 << 20));
+    assert_eq!((ingest.workers, store.connections_max, store.bytes_max), (7, 5, 256 << 20));
+    let usual = with_repository("").unwrap().limits;
+    assert_eq!(usual, LimitsConfig::default());
+    assert_eq!(usual.fetch().bytes_in_flight_max, lifeboat_repo::FetchLimits::default().bytes_in_flight_max);
+    refused(
+        with_repository("[limits]\nworkers = 0\n"),
+        5,
+        "so many are not possible: key=`limits.workers`, count=`0`",
+        "from 1 to 256, for example `workers = 4`",
+    );
+    refused(
+        with_repository("[limits]\nmemory = \"1MiB\"\n"),
+        5,
+        "with less a restore cannot read ahead, and with more it gains nothing: key=`limits.memory`",
+        "from 8MiB to 64GiB, for example `memory = \"48MiB\"`",
+    );
+}

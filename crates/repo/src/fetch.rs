@@ -2,13 +2,14 @@
 //!
 //!   wanted ─plan▸ fetches ─N ranged GETs▸ bounded queue ─decode workers▸ deliver
 //!
-//! Memory is bounded by [`FetchLimits::bytes_in_flight_max`], not by the site. Nothing is handed on
+//! Memory is bounded by [`FetchLimits::bytes_in_flight_max`], not by the site, and taken only as far as workers would wait
+//! otherwise ([`ahead`]). Nothing is handed on
 //! that is not equal to its chunk id; what is damaged is handed on as damage, never as zeros.
 
 use std::collections::HashMap;
 use std::ops::Range;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 
 use bytes::BytesMut;
 use futures_util::StreamExt;
@@ -18,8 +19,10 @@ use lifeboat_store::{ObjectName, Store};
 
 use crate::{Error, LocalPack};
 
+mod ahead;
 mod plan;
 
+use ahead::Ahead;
 pub(crate) use plan::{Fetch, plan_fetches};
 
 /// One chunk that the caller wants, once, however often it writes it.
@@ -52,11 +55,24 @@ pub struct FetchLimits {
 }
 
 impl Default for FetchLimits {
+    /// 48 MiB fill a link of 600 MB/s and 50 ms, and leave more than half of 128 MB to everything else. One worker more
+    /// than there are cores, as each waits for the disk now and then.
     fn default() -> Self {
         let cores = std::thread::available_parallelism().map_or(2, usize::from);
-        Self { requests_max: 16, bytes_in_flight_max: 32 << 20, workers: cores }
+        Self { requests_max: 64, bytes_in_flight_max: 48 << 20, workers: cores + 1 }
     }
 }
+
+impl FetchLimits {
+    /// So long that the asking costs little, so short that there can be many at once: of a far store it is the number of
+    /// requests under way that gives the speed.
+    fn fetch_bytes_max(&self) -> u64 {
+        (self.bytes_in_flight_max as u64 / 24).clamp(FETCH_BYTES_MIN, FETCH_BYTES_MAX)
+    }
+}
+
+const FETCH_BYTES_MIN: u64 = 1 << 20;
+const FETCH_BYTES_MAX: u64 = 8 << 20;
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct FetchStats {
@@ -156,15 +172,17 @@ pub(crate) fn fetch_chunks<E: Send>(
     let counters = Counters::default();
     let stop = AtomicBool::new(false);
     let failed: Mutex<Option<E>> = Mutex::new(None);
+    let ahead = Ahead::new(context.limits.bytes_in_flight_max);
     let (sender, receiver) = crossbeam_channel::unbounded::<Job<'_>>(); // the byte budget bounds it
     let outcome = tokio::task::block_in_place(|| {
         std::thread::scope(|scope| {
             for _ in 0..context.limits.workers.max(1) {
                 let receiver = receiver.clone();
                 let (wanted, counters, stop, failed, deliver) = (&wanted, &counters, &stop, &failed, &deliver);
+                let ahead = &ahead;
                 scope.spawn(move || {
                     let mut decoder = Decoder::new(wanted, counters);
-                    for job in receiver {
+                    while let Some(job) = next_job(&receiver, ahead) {
                         if stop.load(Ordering::Relaxed) {
                             continue;
                         }
@@ -175,8 +193,8 @@ pub(crate) fn fetch_chunks<E: Send>(
                     }
                 });
             }
-            let read = read_all(context, &wanted, &counters, &stop, sender);
-            tokio::runtime::Handle::current().block_on(read)
+            let reading = Reading { context, wanted: &wanted, counters: &counters, stop: &stop, ahead: &ahead };
+            tokio::runtime::Handle::current().block_on(reading.all(sender))
         })
     });
     if let Some(error) = lock(&failed).take() {
@@ -215,61 +233,71 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
 }
 
-async fn read_all<'a>(
-    context: &FetchContext<'a>,
-    wanted: &[Wanted],
-    counters: &Counters,
-    stop: &AtomicBool,
-    sender: crossbeam_channel::Sender<Job<'a>>,
-) -> Result<(), Error> {
-    let budget_bytes = u32::try_from(context.limits.bytes_in_flight_max).unwrap_or(u32::MAX);
-    let budget = Arc::new(tokio::sync::Semaphore::new(budget_bytes as usize));
-    let stopped = || stop.load(Ordering::Relaxed) || context.cancel.load(Ordering::Relaxed);
-    let reads = plan_fetches(wanted).into_iter().take_while(|_| !stopped()).map(|fetch| {
-        let (budget, sender) = (budget.clone(), &sender);
-        async move {
-            let len = u32::try_from(fetch.bytes.end - fetch.bytes.start).unwrap_or(u32::MAX);
-            let permit = budget.acquire_many_owned(len.min(budget_bytes)).await.ok();
-            for job in read_one(context, wanted, counters, fetch, permit).await? {
-                // The workers outlive the sender; a send fails only if all of them panicked.
-                sender.send(job).map_err(|_| Error::Bug("every decode worker has stopped".into()))?;
-            }
-            Ok::<(), Error>(())
-        }
-    });
-    let mut reads = futures_util::stream::iter(reads).buffer_unordered(context.limits.requests_max.max(1));
-    while let Some(read) = reads.next().await {
-        if let Err(error) = read {
-            stop.store(true, Ordering::Relaxed);
-            return Err(error);
-        }
-    }
-    if context.cancel.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
+/// Waits for bytes to decode; `None`: all are.
+fn next_job<'a>(receiver: &crossbeam_channel::Receiver<Job<'a>>, ahead: &Ahead) -> Option<Job<'a>> {
+    receiver.try_recv().ok().or_else(|| {
+        ahead.is_awaited();
+        receiver.recv().ok()
+    })
 }
 
-/// One fetch; where the object is too short for all of it, chunk by chunk, so that what is still
-/// there arrives.
-async fn read_one<'a>(
-    context: &FetchContext<'a>,
-    wanted: &[Wanted],
-    counters: &Counters,
-    fetch: Fetch,
-    permit: Option<tokio::sync::OwnedSemaphorePermit>,
-) -> Result<Vec<Job<'a>>, Error> {
-    let (name, opener) = context.openers.get(fetch.pack)?;
-    let body = context.read(name, counters, fetch.bytes.clone()).await?;
-    if body.is_ok() || fetch.wanted.len() == 1 {
-        return Ok(vec![Job { name, opener, fetch, body, _permit: permit }]);
+/// The reading side.
+struct Reading<'a, 'b> {
+    context: &'b FetchContext<'a>,
+    wanted: &'b [Wanted],
+    counters: &'b Counters,
+    stop: &'b AtomicBool,
+    ahead: &'b Ahead,
+}
+
+impl<'a> Reading<'a, '_> {
+    async fn all(&self, sender: crossbeam_channel::Sender<Job<'a>>) -> Result<(), Error> {
+        let limits = self.context.limits;
+        let stopped = || self.stop.load(Ordering::Relaxed) || self.context.cancel.load(Ordering::Relaxed);
+        let fetches = plan_fetches(self.wanted, limits.fetch_bytes_max());
+        let reads = fetches.into_iter().take_while(|_| !stopped()).map(|fetch| {
+            let sender = &sender;
+            async move {
+                let permit = self.ahead.take(fetch.bytes.end - fetch.bytes.start).await;
+                for job in self.one(fetch, permit).await? {
+                    // The workers outlive the sender; a send fails only if all of them panicked.
+                    sender.send(job).map_err(|_| Error::Bug("every decode worker has stopped".into()))?;
+                }
+                Ok::<(), Error>(())
+            }
+        });
+        let mut reads = futures_util::stream::iter(reads).buffer_unordered(limits.requests_max.max(1));
+        while let Some(read) = reads.next().await {
+            if let Err(error) = read {
+                self.stop.store(true, Ordering::Relaxed);
+                return Err(error);
+            }
+        }
+        if self.context.cancel.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
     }
-    let mut jobs = Vec::new();
-    for number in fetch.wanted.clone() {
-        let chunk = wanted[number].chunk;
-        let bytes = chunk.offset..chunk.offset.saturating_add(u64::from(chunk.stored_len));
-        let body = context.read(name, counters, bytes.clone()).await?;
-        let fetch = Fetch { pack: fetch.pack, bytes, wanted: number..number + 1 };
-        jobs.push(Job { name, opener, fetch, body, _permit: None });
+
+    /// One fetch; where the object is too short for all of it, chunk by chunk, so that what is still
+    /// there arrives.
+    async fn one(
+        &self,
+        fetch: Fetch,
+        permit: Option<tokio::sync::OwnedSemaphorePermit>,
+    ) -> Result<Vec<Job<'a>>, Error> {
+        let (name, opener) = self.context.openers.get(fetch.pack)?;
+        let body = self.context.read(name, self.counters, fetch.bytes.clone()).await?;
+        if body.is_ok() || fetch.wanted.len() == 1 {
+            return Ok(vec![Job { name, opener, fetch, body, _permit: permit }]);
+        }
+        let mut jobs = Vec::new();
+        for number in fetch.wanted.clone() {
+            let chunk = self.wanted[number].chunk;
+            let bytes = chunk.offset..chunk.offset.saturating_add(u64::from(chunk.stored_len));
+            let body = self.context.read(name, self.counters, bytes.clone()).await?;
+            let fetch = Fetch { pack: fetch.pack, bytes, wanted: number..number + 1 };
+            jobs.push(Job { name, opener, fetch, body, _permit: None });
+        }
+        Ok(jobs)
     }
-    Ok(jobs)
 }
 
 impl FetchContext<'_> {

@@ -107,8 +107,8 @@ pub(super) fn named_keys(keys: &[String]) -> String {
 
 /// Keys that an error names; a plan shows more.
 const KEYS_NAMED_MAX: usize = 5;
-/// One ranged read fetches about this much; see `lifeboat_repo`.
-const READ_BYTES: u64 = 8 << 20;
+/// One ranged read fetches about this much, as long as nobody allows more memory; see `lifeboat_repo`.
+const READ_BYTES: u64 = 2 << 20;
 
 /// Makes the plan. Pure: the same facts and request give the same plan.
 pub(super) fn plan(facts: &Facts, request: &RestoreRequest) -> RestorePlan {

@@ -8,8 +8,6 @@ use super::Wanted;
 
 /// A request costs about as much as reading 1 MiB, so small holes are cheaper to read than to skip.
 const GAP_BYTES_MAX: u64 = 1 << 20;
-/// Long enough to be at full speed, short enough to spread over connections and to bound memory.
-const FETCH_BYTES_MAX: u64 = 8 << 20;
 
 /// One ranged read, and which of the sorted wanted chunks lie in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,15 +17,15 @@ pub(crate) struct Fetch {
     pub wanted: Range<usize>,
 }
 
-/// Joins chunks of one pack that lie close together. `wanted` is sorted by pack and offset.
-pub(crate) fn plan_fetches(wanted: &[Wanted]) -> Vec<Fetch> {
+/// Joins chunks of one pack that lie close together, up to `bytes_max` at once. `wanted` is sorted by pack and offset.
+pub(crate) fn plan_fetches(wanted: &[Wanted], bytes_max: u64) -> Vec<Fetch> {
     let mut fetches: Vec<Fetch> = Vec::new();
     for (number, Wanted { chunk, .. }) in wanted.iter().enumerate() {
         let end = chunk.offset.saturating_add(u64::from(chunk.stored_len));
         if let Some(last) = fetches.last_mut() {
             let joined_end = last.bytes.end.max(end);
             let near = chunk.offset <= last.bytes.end.saturating_add(GAP_BYTES_MAX);
-            let short = joined_end - last.bytes.start <= FETCH_BYTES_MAX;
+            let short = joined_end - last.bytes.start <= bytes_max;
             if last.pack == chunk.pack && near && short {
                 last.bytes.end = joined_end;
                 last.wanted.end = number + 1;
@@ -62,7 +60,7 @@ mod tests {
                 })
                 .collect();
             let got: Vec<_> =
-                plan_fetches(&wanted).iter().map(|f| (f.bytes.start, f.bytes.end, f.wanted.len())).collect();
+                plan_fetches(&wanted, 8 << 20).iter().map(|f| (f.bytes.start, f.bytes.end, f.wanted.len())).collect();
             assert_eq!(got, want, "{chunks:?}");
         };
         const MIB: u64 = 1 << 20;

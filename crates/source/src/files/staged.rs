@@ -14,6 +14,9 @@ use crate::Error;
 /// Mode of a staged file until it is finished: nobody else reads half a file.
 pub(crate) const STAGED_MODE: u32 = 0o600;
 
+/// The disk is given so much at a time, while the rest is still being read.
+const WRITE_BACK_BYTES: u64 = 1 << 20;
+
 /// A staged file. `Send` and `Sync`: threads write disjoint stretches of it.
 #[derive(Debug)]
 pub struct StagedFile {
@@ -150,8 +153,18 @@ impl StagedFile {
     }
 
     fn count(&self, offset: u64, len: u64) {
-        self.written.fetch_add(len, Ordering::AcqRel);
+        let before = self.written.fetch_add(len, Ordering::AcqRel);
         self.end.fetch_max(offset + len, Ordering::AcqRel);
+        if before / WRITE_BACK_BYTES != (before + len) / WRITE_BACK_BYTES {
+            self.write_back();
+        }
+    }
+
+    /// Has the kernel write what is dirty, without waiting for it: else the disk would have nothing to do until all is
+    /// staged, and then all of it. The advice that the file is not needed in memory is what begins that on Linux
+    /// (`mm/fadvise.c`); where it is refused, the sync at the end does it all.
+    fn write_back(&self) {
+        let _ = rustix::fs::fadvise(&self.file, 0, None, rustix::fs::Advice::DontNeed);
     }
 
     fn check_range(&self, offset: u64, len: u64) -> Result<(), Error> {
