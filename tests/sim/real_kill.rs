@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lifeboat_engine::{Only, RestorePoint};
 use lifeboat_model::{PointInTime, ProgressPhase, SourceName};
-use lifeboat_store::{DirectoryStore, Store};
+use lifeboat_store::{DirectoryStore, Meter, Store};
 use lifeboat_testkit::crash_runner::{Live, SITE, Scene, copy_tree, is_full, sample};
 use lifeboat_testkit::oracle::leftovers;
 use lifeboat_testkit::world::{restore_request, run_restore};
@@ -141,5 +141,34 @@ async fn what_a_killed_restore_had_staged_is_gone_after_any_other_restore() {
             let left = leftovers(&scene.world.root.join("srv"));
             assert!(left.is_empty(), "{context}: left behind: {left:?}");
         }
+    }
+}
+
+/// Bytes that the store gives for the same restore, undisturbed and after a kill when all was staged.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_killed_restore_had_staged_is_not_read_again() {
+    for live in [Live::Damaged, Live::Deleted] {
+        let scene = Scene::restore_of(live, FILES).await;
+        make_repository(&scene).await;
+        let mut read = Vec::new();
+        for kill in [None, Some(Kill::InPhase { phase: ProgressPhase::Verifying, after: Duration::ZERO })] {
+            let repository = reset(&scene);
+            if let Some(kill) = kill {
+                let output = child::run(&scene, &repository, kill);
+                assert_eq!(output.status.signal(), Some(SIGKILL), "{}", scene.name);
+            }
+            let store = Meter::new(DirectoryStore::open(&repository).expect("the repository"));
+            let meters = store.meters();
+            let engine = scene.engine(Arc::new(store)).await;
+            let request = restore_request(SITE, RestorePoint::At(PointInTime::Latest));
+            let receipt =
+                run_restore(&engine, &request).await.unwrap_or_else(|error| panic!("{}: {error}", scene.name));
+            assert!(receipt.all_passed(), "{}: {:?}", scene.name, receipt.checks);
+            let left = leftovers(&scene.world.root.join("srv"));
+            assert!(left.is_empty(), "{}: left behind: {left:?}", scene.name);
+            read.push(meters.snapshot().bytes_in);
+        }
+        println!("{}: {} bytes read undisturbed, {} after the kill", scene.name, read[0], read[1]);
+        assert!(read[1] < read[0] / 2, "{}: {read:?}", scene.name);
     }
 }

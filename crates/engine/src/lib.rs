@@ -18,6 +18,7 @@ mod fleet;
 mod hooks;
 mod look;
 mod moment;
+mod parallel;
 mod points;
 mod process;
 mod restore;

@@ -100,12 +100,15 @@ pub(crate) struct Spot<'a> {
 /// entries come in path order.
 pub(crate) struct Finder {
     root: Arc<OwnedFd>,
-    last: std::sync::Mutex<Option<(EntryPath, Arc<OwnedFd>)>>,
+    /// Those found last, the newest at the end: each of several threads works in a directory of its own.
+    recent: std::sync::Mutex<Vec<(EntryPath, Arc<OwnedFd>)>>,
 }
+
+const RECENT_MAX: usize = 8;
 
 impl Finder {
     pub fn new(root: Arc<OwnedFd>) -> Self {
-        Self { root, last: std::sync::Mutex::new(None) }
+        Self { root, recent: std::sync::Mutex::default() }
     }
 
     pub fn root(&self) -> &Arc<OwnedFd> {
@@ -122,20 +125,25 @@ impl Finder {
         if path.is_root() {
             return Ok(self.root.clone());
         }
-        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some((known, dir)) = last.as_ref()
-            && known == path
-        {
+        if let Some((_, dir)) = self.recent().iter().rev().find(|(known, _)| known == path) {
             return Ok(dir.clone());
         }
         let dir = Arc::new(open(&*self.root, path.as_bytes(), PASSAGE, Mounts::Stay)?);
-        *last = Some((path.clone(), dir.clone()));
+        let mut recent = self.recent();
+        if recent.len() >= RECENT_MAX {
+            recent.remove(0);
+        }
+        recent.push((path.clone(), dir.clone()));
         Ok(dir)
     }
 
     /// To be called when directories are moved or removed.
     pub fn forget(&self) {
-        *self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+        self.recent().clear();
+    }
+
+    fn recent(&self) -> std::sync::MutexGuard<'_, Vec<(EntryPath, Arc<OwnedFd>)>> {
+        self.recent.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
     }
 }
 

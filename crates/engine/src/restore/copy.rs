@@ -277,7 +277,7 @@ pub(super) fn exported_part(
         source: part.record.source.clone(),
         kind: part.record.kind,
         status: part.record.status.clone(),
-        wanted,
+        wanted: wanted.into(),
         scope: Scope::Whole,
         identity_then: part.identity.clone(),
         identity_now: lifeboat_source::identity::identity_of(&place.path())?,
@@ -329,7 +329,7 @@ pub(super) fn compare(
 /// Every row is written, or all are there.
 pub(super) fn plan_copy(part: &PartFacts, plan: &mut PartPlan) {
     let is_export = part.place.is_some();
-    for entry in &part.wanted {
+    for entry in part.wanted.iter() {
         let rows = match entry.kind {
             EntryKind::Table { rows, .. } => rows,
             _ if is_export && large_object_of_path(entry.path.as_bytes()).is_some() => 1,

@@ -1,5 +1,7 @@
 //! What a plan is made from: the point, and what is there now. Everything here only reads.
 
+use std::sync::Arc;
+
 use lifeboat_model::{
     Entry, EntryKind, EntryPath, Fault, Faulty, Mark, PartIdentity, PartStatus, RestoreId, SiteId, SnapshotRecord,
     SourceKind, SourceName, Timestamp,
@@ -39,7 +41,7 @@ pub(crate) struct PartFacts {
     pub kind: SourceKind,
     pub status: PartStatus,
     /// Entries to put back, in path order; [`EntryKind::Absent`] ones are to be removed.
-    pub wanted: Vec<Entry>,
+    pub wanted: Arc<[Entry]>,
     pub scope: Scope,
     /// Where its files lie; `None` for rows, which lie in a database.
     pub place: Option<Place>,
@@ -107,7 +109,7 @@ pub(crate) enum Compared {
 /// What is at a part's place now.
 pub(crate) enum LivePart {
     /// `None`: there is no directory.
-    Files(Option<Vec<Entry>>),
+    Files(Option<Arc<[Entry]>>),
     Database {
         live: Live,
         stamp: Option<Vec<u8>>,
@@ -329,7 +331,7 @@ fn look_at_part(
         source: part.record.source.clone(),
         kind: part.record.kind,
         status: part.record.status.clone(),
-        wanted,
+        wanted: wanted.into(),
         scope: if listed { Scope::Listed } else { Scope::Whole },
         place,
         excluded,
@@ -438,7 +440,7 @@ fn look_live(
     Ok(match kind {
         SourceKind::Files => {
             let target = FilesTarget::open(place.clone(), nobody, excluded.to_vec())?;
-            LivePart::Files(target.scan()?.map(all_entries).transpose()?)
+            LivePart::Files(target.scan()?.map(all_entries).transpose()?.map(Arc::from))
         }
         SourceKind::Postgres => return Err(no_rows_here()),
         SourceKind::Sqlite => {

@@ -1,26 +1,29 @@
 //! A directory tree at work: staged, verified, switched, proven in place.
+//!
+//! What is done to many files is done side by side; only directories, and what depends on another entry, go in order.
+//! What is not here: the chunks of files being staged (`stage`), reading what is live to compare it (`compare`).
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError};
 
-use lifeboat_model::{
-    Check, Entry, EntryKind, EntryPath, Extent, PartProblem, PartReceipt, RestoreId, SiteId, SourceName,
-};
+use lifeboat_model::{Check, Entry, EntryKind, EntryPath, PartProblem, PartReceipt, RestoreId, SiteId, SourceName};
 use lifeboat_repo::SiteKeys;
-use lifeboat_repo::Wanted;
-use lifeboat_source::Read;
-use lifeboat_source::files::{Action, FilesTarget, MergePlan, Scope, StagedFile, plan_merge};
+use lifeboat_source::files::{Action, FilesTarget, MergePlan, Removal, Scope, plan_merge};
 
 use super::facts::{Facts, LivePart, PartFacts, all_entries};
-use super::part::{Destination, Opened};
-use super::plan::{database_step, looks_untouched, merge_of};
+use super::part::Opened;
+use super::plan::database_step;
 use super::{RestoreRequest, RestoreTarget};
+use crate::parallel::in_parallel;
 use crate::{Engine, Error};
 
-/// Files below this are written whole: comparing stretches would cost more than it saves.
-const DELTA_BYTES_MIN: u64 = 1 << 20;
+mod compare;
+mod stage;
+
+pub(super) use compare::{by_content, equals, merge_by_content};
+use stage::Slot;
 
 pub(super) struct FilesWork {
     site: SiteId,
@@ -28,12 +31,15 @@ pub(super) struct FilesWork {
     keys: SiteKeys,
     target: FilesTarget,
     plan: MergePlan,
-    wanted: Vec<Entry>,
-    live: HashMap<EntryPath, Entry>,
+    wanted: Arc<[Entry]>,
+    live: Arc<[Entry]>,
     scope: Scope,
     /// Whether the part existed when the plan was made.
     existed: bool,
+    /// The files to be staged.
     slots: Vec<Slot>,
+    /// Threads for what is done to many files.
+    workers: usize,
     /// Directories of the part into which this restore writes databases: that moves their times.
     around: Vec<Entry>,
     /// Entries that differ and stay, and what cannot come back for them.
@@ -43,13 +49,6 @@ pub(super) struct FilesWork {
     left_out: Vec<(EntryPath, String)>,
     bytes: AtomicU64,
     checks: Vec<Check>,
-}
-
-/// One file being staged: opened with its first chunk, finished with its last.
-struct Slot {
-    entry: Entry,
-    remaining: AtomicU64,
-    file: Mutex<Option<Arc<StagedFile>>>,
 }
 
 impl FilesWork {
@@ -65,10 +64,10 @@ impl FilesWork {
             std::fs::create_dir_all(directory).map_err(|io| super::request::cannot_make(directory, io))?;
         }
         let target = FilesTarget::open(part.file_place()?.clone(), restore, part.excluded.clone())?;
-        let live_entries = live.as_deref().unwrap_or_default();
+        let live_entries = live.clone().unwrap_or_default();
         let keys = facts.site.keys().clone();
-        let mut plan = merge_by_content(engine, facts, part, (&target, live_entries))?;
-        let around = around_databases(facts, part, live_entries, &plan);
+        let mut plan = merge_by_content(engine, facts, part, (&target, &live_entries))?;
+        let around = around_databases(facts, part, &live_entries, &plan);
         for directory in &around {
             if let Err(at) = plan.directories.binary_search_by(|known| known.path.cmp(&directory.path)) {
                 plan.directories.insert(at, directory.clone());
@@ -76,8 +75,8 @@ impl FilesWork {
         }
         let (wanted, kept) = match part.keeps_later {
             true => {
-                let missing = super::later::missing(&part.wanted, live_entries).entries;
-                (missing, super::later::kept_files(engine, facts, part)?.len() as u64)
+                let missing = super::later::missing(&part.wanted, &live_entries).entries;
+                (missing.into(), super::later::kept_files(engine, facts, part)?.len() as u64)
             }
             false => (part.wanted.clone(), 0),
         };
@@ -90,10 +89,11 @@ impl FilesWork {
             wanted,
             kept,
             blocked: super::later::blocked(part).collect(),
-            live: live_entries.iter().map(|entry| (entry.path.clone(), entry.clone())).collect(),
+            live: live_entries,
             scope: if part.keeps_later { Scope::Listed } else { part.scope },
             existed: live.is_some(),
             slots: Vec::new(),
+            workers: engine.fetch.workers,
             around,
             left_out: Vec::new(),
             bytes: AtomicU64::new(0),
@@ -121,103 +121,22 @@ impl FilesWork {
             changed.chain(self.plan.directories.iter().map(|entry| &entry.path)).collect();
         let mut before: Vec<Entry> = changed
             .into_iter()
-            .map(|path| self.live.get(path).cloned().unwrap_or_else(|| absent(path.clone())))
+            .map(|path| find(&self.live, path).cloned().unwrap_or_else(|| absent(path.clone())))
             .collect();
         before.sort_by(|a, b| a.path.cmp(&b.path));
         before
     }
 
-    pub(super) fn begin(&mut self) -> Result<(), Error> {
-        self.bytes = AtomicU64::new(0);
-        self.slots.clear();
-        if self.is_idle() {
-            return Ok(());
-        }
-        let left_out: HashSet<&EntryPath> = self.left_out.iter().map(|(path, _)| path).collect();
-        let dropped = |action: &Action| match action {
-            Action::Put { entry, .. } => {
-                left_out.contains(&entry.path)
-                    || matches!(&entry.kind, EntryKind::HardLink { to } if left_out.contains(to))
-            }
-            _ => false,
-        };
-        self.plan.actions.retain(|action| !dropped(action));
-        // Slots are numbered again: each is the place of a file among those to be staged.
-        for action in &mut self.plan.actions {
-            if let Action::Put { entry, slot: Some(slot), .. } = action {
-                *slot = self.slots.len() as u64;
-                let remaining = AtomicU64::new(entry.chunks().count() as u64);
-                self.slots.push(Slot { entry: entry.clone(), remaining, file: Mutex::new(None) });
-            }
-        }
-        self.target.begin()?;
-        for (number, slot) in self.slots.iter().enumerate() {
-            if slot.remaining.load(Ordering::Relaxed) == 0 {
-                self.target.stage_file(number as u64, &slot.entry)?.finish()?;
-            }
-        }
-        Ok(())
-    }
-
-    pub(super) fn wanted(&self) -> Result<Vec<(Wanted, Destination)>, Error> {
-        let mut wanted = Vec::new();
-        for (slot, staged) in (0u64..).zip(&self.slots) {
-            let live = self
-                .live
-                .get(&staged.entry.path)
-                .filter(|live| live.kind == EntryKind::File && staged.entry.metadata.size >= DELTA_BYTES_MIN);
-            let live = live.and_then(|live| self.target.live_file(&live.path).ok());
-            let mut offset = 0;
-            for extent in &staged.entry.extents {
-                if let Extent::Chunk(chunk) = extent {
-                    let destination = Destination { slot, offset };
-                    let good = live.as_ref().map(|live| -> Result<bool, Error> {
-                        let mut bytes = vec![0; chunk.raw_len as usize];
-                        let same =
-                            live.read_at(offset, &mut bytes)? == bytes.len() && self.keys.chunk_id(&bytes) == chunk.id;
-                        if same {
-                            self.deliver(destination, &bytes)?;
-                        }
-                        Ok(same)
-                    });
-                    if !good.transpose()?.unwrap_or(false) {
-                        wanted.push((Wanted { chunk: *chunk, tag: 0 }, destination));
-                    }
-                }
-                offset += extent.len();
-            }
-        }
-        Ok(wanted)
-    }
-
-    pub(super) fn deliver(&self, destination: Destination, bytes: &[u8]) -> Result<(), Error> {
-        let slot = self.slots.get(destination.slot as usize).ok_or_else(|| Error::Bug("no such slot".into()))?;
-        let file = {
-            let mut open = slot.file.lock().unwrap_or_else(PoisonError::into_inner);
-            match &*open {
-                Some(file) => file.clone(),
-                None => open.insert(Arc::new(self.target.stage_file(destination.slot, &slot.entry)?)).clone(),
-            }
-        };
-        file.write_at(destination.offset, bytes)?;
-        self.bytes.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-        if slot.remaining.fetch_sub(1, Ordering::AcqRel) == 1 {
-            file.finish()?;
-            slot.file.lock().unwrap_or_else(PoisonError::into_inner).take();
-        }
-        Ok(())
-    }
-
     pub(super) fn entry_of(&self, slot: u64) -> String {
-        let path = self.slots.get(slot as usize).map(|slot| slot.entry.path.to_string());
-        format!("{}/{}", self.source, path.unwrap_or_default())
+        let entry = self.slots.get(slot as usize).and_then(|slot| self.entry_at(slot).ok());
+        format!("{}/{}", self.source, entry.map(|entry| entry.path.to_string()).unwrap_or_default())
     }
 
     pub(super) fn leave_out(&mut self, slot: u64, detail: &str) {
-        if let Some(slot) = self.slots.get(slot as usize)
-            && !self.left_out.iter().any(|(path, _)| *path == slot.entry.path)
-        {
-            self.left_out.push((slot.entry.path.clone(), detail.to_owned()));
+        let entry = self.slots.get(slot as usize).and_then(|slot| self.entry_at(slot).ok());
+        let path = entry.map(|entry| entry.path.clone());
+        if let Some(path) = path.filter(|path| !self.left_out.iter().any(|(known, _)| known == path)) {
+            self.left_out.push((path, detail.to_owned()));
         }
     }
 
@@ -228,19 +147,20 @@ impl FilesWork {
         }
         let not_verified = |detail: String| Error::NotVerified { site: self.site.clone(), detail };
         if let Some(slot) = self.slots.iter().find(|slot| slot.remaining.load(Ordering::Acquire) != 0) {
-            return Err(not_verified(format!("a file was not written whole: entry=`{}`", slot.entry.path)));
+            return Err(not_verified(format!("a file was not written whole: entry=`{}`", self.entry_at(slot)?.path)));
         }
         if read {
-            for (number, slot) in (0u64..).zip(&self.slots) {
-                let content = self.target.staged_content(number, &slot.entry)?;
-                if !equals(content, &self.keys, &slot.entry)? {
-                    return Err(not_verified(format!("a file reads back otherwise: entry=`{}`", slot.entry.path)));
+            in_parallel(self.workers, self.slots.len(), |number| {
+                let entry = self.entry_at(&self.slots[number])?;
+                match equals(self.target.staged_content(entry)?, &self.keys, entry)? {
+                    true => Ok(()),
+                    false => Err(not_verified(format!("a file reads back otherwise: entry=`{}`", entry.path))),
                 }
-            }
+            })?;
             let detail = format!("{} files read back before the switch", self.slots.len());
             self.checks.push(Check { name: format!("{}: read back", self.source), passed: true, detail });
         }
-        self.target.prepare(&self.plan.actions)?;
+        self.each(|actions| Ok(self.target.prepare(actions)?))?;
         self.target.seal(&self.plan.directories)?;
         Ok(())
     }
@@ -249,15 +169,26 @@ impl FilesWork {
         if self.is_idle() {
             return Ok(());
         }
-        self.target.switch(&self.plan.actions)?;
-        Ok(())
+        self.each(|actions| Ok(self.target.switch(actions)?))
+    }
+
+    /// Takes the actions in three turns: directories, and what makes way for them, in order; then all that needs nothing
+    /// but its directory, side by side; then, in order, what needs another entry.
+    fn each(&self, take: impl Fn(&[Action]) -> Result<(), Error> + Sync) -> Result<(), Error> {
+        let turns = |turn: Turn| self.plan.actions.iter().filter(move |action| Turn::of(action) == turn);
+        turns(Turn::Directories).try_for_each(|action| take(std::slice::from_ref(action)))?;
+        let alone: Vec<&Action> = turns(Turn::Alone).collect();
+        in_parallel(self.workers, alone.len(), |number| take(std::slice::from_ref(alone[number])))?;
+        turns(Turn::Last).try_for_each(|action| take(std::slice::from_ref(action)))?;
+        // The one rename of a fresh part needs no action.
+        take(&[])
     }
 
     pub(super) fn remove(&mut self) -> Result<(), Error> {
         if self.is_idle() {
             return Ok(());
         }
-        let kept = self.target.remove(&self.plan.removals)?;
+        let kept = self.remove_extras()?;
         self.target.finish_directories(&self.plan.directories)?;
         self.target.finish_again(&self.around)?;
         self.target.sync()?;
@@ -271,6 +202,20 @@ impl FilesWork {
         Ok(())
     }
 
+    /// Files side by side, then directories, children before parents.
+    fn remove_extras(&self) -> Result<Vec<PartProblem>, Error> {
+        let is_directory =
+            |path: &EntryPath| find(&self.live, path).is_none_or(|live| live.kind == EntryKind::Directory);
+        let (directories, files): (Vec<Removal>, Vec<Removal>) =
+            self.plan.removals.iter().cloned().partition(|removal| is_directory(&removal.path));
+        let kept = in_parallel(self.workers, files.len(), |number| {
+            Ok::<_, Error>(self.target.remove(std::slice::from_ref(&files[number]))?)
+        })?;
+        let mut kept: Vec<PartProblem> = kept.into_iter().flatten().collect();
+        kept.extend(self.target.remove(&directories)?);
+        Ok(kept)
+    }
+
     /// Looks at the part once more: nothing must be left to change.
     pub(super) fn finish(&mut self) -> Result<Opened, Error> {
         if !self.is_idle() {
@@ -279,8 +224,10 @@ impl FilesWork {
         let now = self.live_now()?;
         let left_out: HashSet<&EntryPath> = self.left_out.iter().map(|(path, _)| path).collect();
         let unset = self.target.unset_metadata();
-        let expected: Vec<Entry> =
-            self.wanted.iter().filter(|entry| !left_out.contains(&entry.path)).cloned().collect();
+        let expected = match left_out.is_empty() {
+            true => self.wanted.clone(),
+            false => self.wanted.iter().filter(|entry| !left_out.contains(&entry.path)).cloned().collect(),
+        };
         let rest = plan_merge(&now, &expected, self.scope, &mut |is, was| {
             is.metadata.modified == was.metadata.modified
                 || unset.iter().any(|problem| problem.entry == was.path.to_string())
@@ -356,6 +303,34 @@ impl FilesWork {
     }
 }
 
+/// When an action is taken.
+#[derive(PartialEq, Eq, Clone, Copy)]
+enum Turn {
+    Directories,
+    Alone,
+    Last,
+}
+
+impl Turn {
+    fn of(action: &Action) -> Self {
+        match action {
+            Action::Remove(_) => Self::Directories,
+            Action::Put { entry, .. } => match entry.kind {
+                EntryKind::Directory => Self::Directories,
+                EntryKind::HardLink { .. } => Self::Last,
+                _ => Self::Alone,
+            },
+            // Files with several names share it.
+            Action::SetMetadata { .. } => Self::Last,
+        }
+    }
+}
+
+/// An entry of a list in path order.
+fn find<'a>(entries: &'a [Entry], path: &EntryPath) -> Option<&'a Entry> {
+    entries.binary_search_by(|entry| entry.path.cmp(path)).ok().map(|at| &entries[at])
+}
+
 /// The directories of a part that hold a database which this restore writes or removes, as they are
 /// to be afterwards.
 fn around_databases(facts: &Facts, part: &PartFacts, live: &[Entry], plan: &MergePlan) -> Vec<Entry> {
@@ -398,92 +373,6 @@ fn list(problems: &[PartProblem]) -> String {
         problems.iter().take(5).map(|problem| format!("{} ({})", problem.entry, problem.reason)).collect();
     let more = problems.len().saturating_sub(named.len());
     if more > 0 { format!("{} and {more} more", named.join(", ")) } else { named.join(", ") }
-}
-
-/// The merge of a part, with files compared by content where their metadata leaves it open.
-pub(super) fn merge_by_content(
-    engine: &Engine,
-    facts: &Facts,
-    part: &PartFacts,
-    (target, live): (&FilesTarget, &[Entry]),
-) -> Result<MergePlan, Error> {
-    by_content(engine, facts, target, |same| merge_of(part, live, same))
-}
-
-/// A merge that asks for files' content where their metadata leaves it open.
-pub(super) fn by_content(
-    engine: &Engine,
-    facts: &Facts,
-    target: &FilesTarget,
-    merge: impl FnOnce(&mut dyn FnMut(&Entry, &Entry) -> bool) -> MergePlan,
-) -> Result<MergePlan, Error> {
-    let keys = facts.site.keys();
-    let mut failure = None;
-    let plan = merge(&mut |live, wanted| {
-        looks_untouched(live, wanted)
-            || engine.check_cancelled().map_err(|error| failure = Some(error)).is_ok()
-                && has_content(target, keys, live, wanted).unwrap_or(false)
-    });
-    match failure {
-        Some(error) => Err(error),
-        None => Ok(plan),
-    }
-}
-
-/// Whether a live file holds exactly the content a snapshot names.
-fn has_content(target: &FilesTarget, keys: &SiteKeys, live: &Entry, wanted: &Entry) -> Result<bool, Error> {
-    equals(target.content(live)?, keys, wanted)
-}
-
-/// Reads content to its end and compares it with an entry's extents, by chunk id.
-pub(super) fn equals(
-    mut content: Box<dyn lifeboat_source::Content>,
-    keys: &SiteKeys,
-    wanted: &Entry,
-) -> Result<bool, Error> {
-    let mut extents = wanted.extents.iter();
-    let mut chunk: Vec<u8> = Vec::new();
-    let mut hole = 0u64;
-    for extent in extents.by_ref() {
-        chunk.clear();
-        let mut need = extent.len();
-        let mut zeros = true;
-        while need > 0 {
-            if hole > 0 {
-                let len = hole.min(need);
-                if matches!(extent, Extent::Chunk(_)) {
-                    chunk.resize(chunk.len() + len as usize, 0);
-                }
-                (hole, need) = (hole - len, need - len);
-                continue;
-            }
-            let from = chunk.len();
-            chunk.resize(from + need.min(1 << 20) as usize, 0);
-            match content.read(&mut chunk[from..])? {
-                Read::Data(len) => {
-                    chunk.truncate(from + len);
-                    zeros &= chunk[from..].iter().all(|byte| *byte == 0);
-                    if matches!(extent, Extent::Hole { .. }) {
-                        chunk.clear();
-                    }
-                    need -= len as u64;
-                }
-                Read::Hole(len) => {
-                    chunk.truncate(from);
-                    hole = len;
-                }
-                Read::End => return Ok(false),
-            }
-        }
-        let same = match extent {
-            Extent::Chunk(place) => keys.chunk_id(&chunk) == place.id,
-            Extent::Hole { .. } => zeros,
-        };
-        if !same {
-            return Ok(false);
-        }
-    }
-    Ok(hole == 0 && matches!(content.read(&mut [0; 1])?, Read::End))
 }
 
 /// Says of an undo whether a file is what the restore left.

@@ -75,8 +75,9 @@ pub(super) fn merge(part: &PartFacts, live: &[Entry]) -> MergePlan {
 pub(super) fn kept_files(engine: &Engine, facts: &Facts, part: &PartFacts) -> Result<Vec<EntryPath>, Error> {
     let LivePart::Files(Some(live)) = &part.live else { return Ok(Vec::new()) };
     let target = FilesTarget::open(part.file_place()?.clone(), RestoreId([0; 8]), part.excluded.clone())?;
+    let trees = (&target, &live[..], &part.wanted[..]);
     let whole =
-        super::files::by_content(engine, facts, &target, |same| plan_merge(live, &part.wanted, Scope::Listed, same))?;
+        super::files::by_content(engine, facts, trees, |same| plan_merge(live, &part.wanted, Scope::Listed, same))?;
     let differs = |action: &&Action| match action {
         Action::Put { over, .. } => *over != Over::Nothing,
         Action::SetMetadata { .. } => true,
@@ -88,7 +89,7 @@ pub(super) fn kept_files(engine: &Engine, facts: &Facts, part: &PartFacts) -> Re
 /// What is no directory any more, so that what was below it cannot come back.
 pub(super) fn blocked(part: &PartFacts) -> impl Iterator<Item = String> {
     let live = match &part.live {
-        LivePart::Files(Some(live)) if part.keeps_later => live.as_slice(),
+        LivePart::Files(Some(live)) if part.keeps_later => &live[..],
         _ => &[],
     };
     let blocked = if live.is_empty() { BTreeMap::new() } else { missing(&part.wanted, live).blocked };

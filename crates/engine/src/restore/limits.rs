@@ -145,7 +145,7 @@ fn plan_exactly(part: &PartFacts, verified: &VerifiedRows, plan: &mut PartPlan) 
 
 fn plan_at_most(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) {
     plan_objects_at_most(part, live, plan);
-    for entry in &part.wanted {
+    for entry in part.wanted.iter() {
         let EntryKind::Table { rows, digest, .. } = entry.kind else { continue };
         plan.write_bytes += entry.metadata.size;
         let (path, table) = (entry.path.to_string(), table_of_path(&entry.path.to_string()));
@@ -187,7 +187,7 @@ fn plan_at_most(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) {
 /// Large objects count like the rows of one table. One that no live row refers to may be there all the same.
 fn plan_objects_at_most(part: &PartFacts, live: &LiveRows, plan: &mut PartPlan) {
     let (mut write, mut replace) = (0, 0);
-    for entry in &part.wanted {
+    for entry in part.wanted.iter() {
         match has_object(live, entry) {
             None => {}
             Some(true) => plan.keep += 1,

@@ -310,7 +310,7 @@ fn chunks_of(entries: &[Entry]) -> Vec<(Wanted, Destination)> {
 /// The part as the snapshot has it, with the entries that its rows come from.
 pub(super) fn wanted_rows(facts: &Facts, part: &PartFacts) -> Result<(WantedRows, Vec<Entry>), Error> {
     let (mut wanted, mut entries) = (WantedRows { is_present: true, ..WantedRows::default() }, Vec::new());
-    for entry in &part.wanted {
+    for entry in part.wanted.iter() {
         let EntryKind::Table { rows, digest, definition } = &entry.kind else { continue };
         let (name, size) = (table_of_path(&entry.path.to_string()), entry.metadata.size);
         let definition = TableDefinition::from_json(definition)?;
@@ -318,7 +318,7 @@ pub(super) fn wanted_rows(facts: &Facts, part: &PartFacts) -> Result<(WantedRows
         entries.push(entry.clone());
     }
     // Behind the tables, in the order of their places.
-    for entry in &part.wanted {
+    for entry in part.wanted.iter() {
         if let Some(object) = WantedLargeObject::of(entry)? {
             wanted.objects.push(object);
             entries.push(entry.clone());

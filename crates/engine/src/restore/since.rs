@@ -32,10 +32,11 @@ pub(super) fn keep_written(facts: &mut Facts, part: &mut PartFacts, request: &Re
         .filter(|entry| entry.kind == EntryKind::Directory && above.contains(&entry.path) && !is_wanted(&entry.path))
         .cloned()
         .collect();
-    part.wanted.retain(|entry| !is_kept(entry));
-    part.wanted.extend(directories);
-    part.wanted.sort_by(|a, b| a.path.cmp(&b.path));
-    live.retain(|entry| !is_kept(entry));
+    let mut wanted: Vec<Entry> = part.wanted.iter().filter(|entry| !is_kept(entry)).cloned().collect();
+    wanted.extend(directories);
+    wanted.sort_by(|a, b| a.path.cmp(&b.path));
+    part.wanted = wanted.into();
+    *live = live.iter().filter(|entry| !is_kept(entry)).cloned().collect();
     let files = if kept.len() == 1 { "1 file stays as it is" } else { "files stay as they are" };
     let count = if kept.len() == 1 { String::new() } else { format!("{} ", kept.len()) };
     replayed

@@ -6,13 +6,8 @@ use lifeboat_model::{Entry, EntryKind, EntryPath, FileTime};
 /// its first action.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// `entry` comes to stand at its path, over what `over` says.
-    Put {
-        entry: Entry,
-        /// Where its content was staged; for [`EntryKind::File`] alone.
-        slot: Option<u64>,
-        over: Over,
-    },
+    /// `entry` comes to stand at its path, over what `over` says; the content of a file was staged before.
+    Put { entry: Entry, over: Over },
     /// Owner, mode, attributes and times of something that stays; not for directories, which are
     /// finished last.
     SetMetadata { entry: Entry },

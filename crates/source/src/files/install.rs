@@ -77,7 +77,9 @@ impl Put<'_> {
                     return Err(changed(path, "it changed since the plan was made"));
                 }
                 Some(live) => {
-                    self.work.finder.forget();
+                    if file_type(&live) == FileType::Directory {
+                        self.work.finder.forget();
+                    }
                     self.replace(staged, &live)
                 }
             };

@@ -22,6 +22,7 @@ mod install;
 mod metadata;
 mod plan;
 mod reader;
+mod resume;
 mod staged;
 mod staging;
 mod switch;

@@ -24,9 +24,8 @@ pub enum Scope {
 /// and `directories`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MergePlan {
-    /// In path order. Slots number the files to be staged: `0..files`.
+    /// In path order.
     pub actions: Vec<Action>,
-    pub files: u64,
     /// Extra entries, to be removed last; children before parents.
     pub removals: Vec<Removal>,
     /// Directories to be finished: new, different, or with a changed child.
@@ -186,13 +185,11 @@ impl<'a> Planner<'a> {
         {
             self.remove_beneath(live, true);
         }
-        let slot = (wanted.kind == EntryKind::File).then_some(self.plan.files);
-        self.plan.files += u64::from(slot.is_some());
         self.touch_parent(&wanted.path);
         if wanted.kind == EntryKind::Directory {
             self.touched.insert(wanted.path.clone());
         }
-        self.plan.actions.push(Action::Put { entry: wanted.clone(), slot, over });
+        self.plan.actions.push(Action::Put { entry: wanted.clone(), over });
     }
 
     /// Everything beneath a live directory that has to make way, deepest first.

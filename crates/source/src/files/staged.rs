@@ -42,17 +42,21 @@ pub struct LiveFile {
 impl LiveFile {
     /// Reads as much as there is, up to the buffer's length.
     pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Error> {
-        let mut filled = 0;
-        while filled < buffer.len() {
-            match rustix::io::pread(&self.file, &mut buffer[filled..], offset + filled as u64) {
-                Ok(0) => break,
-                Ok(count) => filled += count,
-                Err(Errno::INTR) => {}
-                Err(errno) => return Err(Error::io("cannot read the file", self.path.as_bytes(), errno)),
-            }
-        }
-        Ok(filled)
+        read_at(&self.file, &self.path, offset, buffer)
     }
+}
+
+fn read_at(file: &OwnedFd, path: &EntryPath, offset: u64, buffer: &mut [u8]) -> Result<usize, Error> {
+    let mut filled = 0;
+    while filled < buffer.len() {
+        match rustix::io::pread(file, &mut buffer[filled..], offset + filled as u64) {
+            Ok(0) => break,
+            Ok(count) => filled += count,
+            Err(Errno::INTR) => {}
+            Err(errno) => return Err(Error::io("cannot read the file", path.as_bytes(), errno)),
+        }
+    }
+    Ok(filled)
 }
 
 impl StagedFile {
@@ -76,6 +80,19 @@ impl StagedFile {
 
     pub fn path(&self) -> &EntryPath {
         &self.entry.path
+    }
+
+    /// Reads what an earlier attempt left, as much as there is, up to the buffer's length.
+    pub fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<usize, Error> {
+        read_at(&self.file, &self.entry.path, offset, buffer)
+    }
+
+    /// Takes a stretch that an earlier attempt left for written: the caller has compared it.
+    pub fn keep(&self, offset: u64, len: u64) -> Result<(), Error> {
+        self.check_range(offset, len)?;
+        self.written.fetch_add(len, Ordering::AcqRel);
+        self.end.fetch_max(offset + len, Ordering::AcqRel);
+        Ok(())
     }
 
     /// Writes one stretch. Holes are simply not written.

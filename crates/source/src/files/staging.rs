@@ -9,13 +9,14 @@ use std::time::{Duration, Instant};
 
 use lifeboat_model::{EntryPath, PartProblem};
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{AtFlags, FlockOperation, Mode, OFlags};
+use rustix::fs::{AtFlags, FlockOperation, IFlags, Mode, OFlags};
 use rustix::io::Errno;
 use sha2::{Digest, Sha256};
 
 use super::apply::{Owner, set_modified};
 use super::metadata::time;
 use super::reader::open_base;
+use super::resume::{Wanted, tidy_flat, tidy_tree};
 use super::staged::STAGED_MODE;
 use super::target::{FilesTarget, PASSAGE, TREE};
 use super::wipe;
@@ -28,19 +29,61 @@ use crate::error::shown;
 const LOCK_PATIENCE: Duration = Duration::from_secs(1);
 const LOCK_PAUSE: Duration = Duration::from_millis(10);
 
+/// An open staging directory.
+pub(super) struct Staging {
+    /// Where things lie that are staged.
+    pub dir: OwnedFd,
+    /// What is locked, where that is another directory.
+    pub lock: Option<OwnedFd>,
+    /// An earlier attempt left files in it.
+    pub earlier: bool,
+}
+
 impl FilesTarget {
-    /// Staging inside the live part, whose root keeps its time.
-    pub(super) fn stage_in_part(&self, live: &OwnedFd) -> Result<OwnedFd, Error> {
-        self.keeping_time(live, || self.make_staging(live, &self.merge_name()))
+    /// Staging inside the live part, whose root keeps its time. `keeps`: with the files that an earlier attempt left.
+    pub(super) fn stage_in_part(&self, live: &OwnedFd, keeps: bool) -> Result<Staging, Error> {
+        let failed = |errno| self.failed("cannot make the staging directory", errno);
+        self.keeping_time(live, || {
+            let (lock, is_new) = self.make_staging(live, &self.merge_name(), keeps)?;
+            match rustix::fs::mkdirat(&lock, wipe::FILES, Mode::RWXU) {
+                Ok(()) | Err(Errno::EXIST) => {}
+                Err(errno) => return Err(failed(errno)),
+            }
+            let dir = rustix::fs::openat(&lock, wipe::FILES, DIRECTORY, Mode::empty()).map_err(failed)?;
+            if !is_new {
+                tidy_flat(&dir).map_err(|errno| self.failed("cannot tidy up an earlier staging directory", errno))?;
+            }
+            Ok(Staging { dir, lock: Some(lock), earlier: !is_new })
+        })
     }
 
     /// Staging beside an absent part, and the root of the tree that is built in it.
-    pub(super) fn stage_beside(&self, parent: &OwnedFd) -> Result<(OwnedFd, Arc<OwnedFd>), Error> {
+    pub(super) fn stage_beside(&self, parent: &OwnedFd) -> Result<(Staging, Arc<OwnedFd>), Error> {
         let failed = |errno| self.failed("cannot make the staging directory", errno);
-        let staging = self.make_staging(parent, &self.fresh_name())?;
-        rustix::fs::mkdirat(&staging, TREE, Mode::from_raw_mode(0o755)).map_err(failed)?;
-        let tree = rustix::fs::openat(&staging, TREE, DIRECTORY, Mode::empty()).map_err(failed)?;
-        Ok((staging, Arc::new(tree)))
+        let (dir, _) = self.make_staging(parent, &self.fresh_name(), false)?;
+        rustix::fs::mkdirat(&dir, TREE, Mode::from_raw_mode(0o755)).map_err(failed)?;
+        let tree = rustix::fs::openat(&dir, TREE, DIRECTORY, Mode::empty()).map_err(failed)?;
+        Ok((Staging { dir, lock: None, earlier: false }, Arc::new(tree)))
+    }
+
+    /// The tree that a killed attempt was building, with those of its files that are wanted; `None`: there is none that
+    /// can be gone on with, and what there was is gone.
+    pub(super) fn keep_attempt(
+        &self,
+        parent: &OwnedFd,
+        is_wanted: &Wanted<'_>,
+    ) -> Result<Option<(Staging, Arc<OwnedFd>)>, Error> {
+        if let Ok(dir) = rustix::fs::openat(parent, self.fresh_name(), DIRECTORY, Mode::empty()) {
+            self.lock(&dir)?;
+            let tree = rustix::fs::openat(&dir, TREE, DIRECTORY, Mode::empty())
+                .and_then(|tree| rustix::fs::fchmod(&tree, Mode::RWXU).map(|()| tree))
+                .and_then(|tree| tidy_tree(&tree, is_wanted).map(|()| tree));
+            if let Ok(tree) = tree {
+                return Ok(Some((Staging { dir, lock: None, earlier: true }, Arc::new(tree))));
+            }
+        }
+        self.discard_attempt(parent)?;
+        Ok(None)
     }
 
     /// Removes the staging inside the live part.
@@ -113,14 +156,18 @@ impl FilesTarget {
         Ok(here)
     }
 
-    /// Makes the staging directory, or empties and locks the one of an earlier attempt.
-    fn make_staging(&self, dir: &OwnedFd, name: &[u8]) -> Result<OwnedFd, Error> {
+    /// Makes the staging directory, or locks and empties (`keeps`: and keeps) the one of an earlier attempt. Tells whether
+    /// it is a new one.
+    fn make_staging(&self, dir: &OwnedFd, name: &[u8], keeps: bool) -> Result<(OwnedFd, bool), Error> {
         let failed = |errno| self.failed("cannot make the staging directory", errno);
         match rustix::fs::mkdirat(dir, name, Mode::RWXU) {
             Ok(()) => {}
             Err(Errno::EXIST) => {
                 let old = rustix::fs::openat(dir, name, DIRECTORY, Mode::empty()).map_err(failed)?;
                 self.lock(&old)?;
+                if keeps {
+                    return Ok((old, false));
+                }
                 if let Some(problem) = wipe::remove_flat(dir, name).map_err(failed)?.first() {
                     let what = format!("the staging directory holds something else: {}", problem.entry);
                     return Err(self.misuse_at(what));
@@ -139,7 +186,8 @@ impl FilesTarget {
             }
         }
         rustix::fs::fchmod(&staging, Mode::RWXU).map_err(failed)?;
-        Ok(staging)
+        spread(&staging);
+        Ok((staging, true))
     }
 
     /// Locks the staging directory. A child that was being started when an earlier attempt let go
@@ -182,5 +230,14 @@ impl FilesTarget {
         let digest = Sha256::digest(self.place.relative().as_bytes());
         let hash: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
         format!(".lifeboat-{}-{hash}", self.restore).into_bytes()
+    }
+}
+
+/// Asks ext4 to place what is made in this directory elsewhere on the disk than around it, as it does for the directories
+/// at its top (`FS_TOPDIR_FL`, chattr(1) `+T`). Around it lies what was just deleted: for minutes ext4 gives none of those
+/// inodes out again, and looks at each of them for every new file. Other file systems refuse, and need nothing.
+fn spread(staging: &OwnedFd) {
+    if let Ok(flags) = rustix::fs::ioctl_getflags(staging) {
+        let _ = rustix::fs::ioctl_setflags(staging, flags | IFlags::TOPDIR);
     }
 }

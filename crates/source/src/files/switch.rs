@@ -16,7 +16,7 @@ use super::content::FileContent;
 use super::install::{Put, changed, failed, is_seen, look, same_kind, spot_of};
 use super::metadata::metadata;
 use super::staged::{STAGED_MODE, StagedFile};
-use super::target::{FilesTarget, Work, slot_name};
+use super::target::{FilesTarget, Work, staged_name};
 use super::xattr::{self, Subject};
 use crate::beneath::{Spot, file_type, stat_at, stat_fd};
 use crate::{Content, ContentCheck, Error, Read};
@@ -24,7 +24,7 @@ use crate::{Content, ContentCheck, Error, Read};
 impl FilesTarget {
     pub(super) fn change(&self, work: &Work, action: &Action) -> Result<(), Error> {
         match action {
-            Action::Put { entry, slot, over } => self.put(work, entry, *slot, *over),
+            Action::Put { entry, over } => self.put(work, entry, *over),
             Action::SetMetadata { entry } => self.set_metadata(work, entry),
             Action::Remove(removal) => match self.remove_one(work, removal)? {
                 None => Ok(()),
@@ -89,14 +89,13 @@ impl FilesTarget {
         spot_of(work, &entry.path)
     }
 
-    fn put(&self, work: &Work, entry: &Entry, slot: Option<u64>, over: Over) -> Result<(), Error> {
+    fn put(&self, work: &Work, entry: &Entry, over: Over) -> Result<(), Error> {
         if entry.path.is_root() {
             return Ok(());
         }
         let put = Put { work, entry, over, spot: self.spot(work, entry)? };
         if entry.kind == EntryKind::File {
-            let Some(slot) = slot else { return Err(self.misuse(&entry.path, "the file has no slot")) };
-            return put.install(&slot_name(slot));
+            return put.install(&staged_name(&entry.path));
         }
         let scratch = work.scratch_name();
         if !put.make(&scratch)? {
@@ -175,7 +174,6 @@ impl FilesTarget {
         let kept =
             |reason: &str| Ok(Some(PartProblem { entry: removal.path.to_string(), reason: format!("kept: {reason}") }));
         let io = |errno| Error::io("cannot remove the entry", removal.path.as_bytes(), errno);
-        work.finder.forget();
         if removal.path.is_root() {
             return self.remove_root(work, removal);
         }
@@ -191,7 +189,10 @@ impl FilesTarget {
             return kept("it changed since the plan was made");
         }
         let flags = match file_type(&live) {
-            FileType::Directory => AtFlags::REMOVEDIR,
+            FileType::Directory => {
+                work.finder.forget();
+                AtFlags::REMOVEDIR
+            }
             _ => AtFlags::empty(),
         };
         match rustix::fs::unlinkat(&*spot.dir, spot.name, flags) {

@@ -2,8 +2,8 @@
 //!
 //! | call                 | the part is absent (fresh)                 | the part exists (merge)             |
 //! |----------------------|--------------------------------------------|-------------------------------------|
-//! | `begin`              | `<parent>/.lifeboat-<id>-<hash>/tree`      | `<root>/.lifeboat-stage-<id>`       |
-//! | `stage_file`         | the file at its final place in that tree   | a file named by its slot            |
+//! | `begin`, `resume`    | `<parent>/.lifeboat-<id>-<hash>/tree`      | `<root>/.lifeboat-stage-<id>/files` |
+//! | `stage_file`         | the file at its final place in that tree   | a file named by a hash of its path  |
 //! | `prepare`            | directories, links, FIFOs in that tree     | nothing                             |
 //! | `seal`               | directory metadata; durable                | durable                             |
 //! | `switch`             | ONE rename of the tree to its name         | each path: rename over, or add      |
@@ -16,17 +16,19 @@
 //!
 //! Invariant (stage-first): before `switch`, nothing of the part is touched; a full disk, a lost
 //! connection or a kill leaves it as it was.
-//! What is not here: the staging directory itself (`staging`), the single changes of a merge
-//! (`switch`), building a fresh tree (`build`).
+//! What is not here: the staging directory itself (`staging`), what a killed run left in it (`resume`), the single
+//! changes of a merge (`switch`), building a fresh tree (`build`).
 
+use std::collections::HashSet;
 use std::os::unix::ffi::OsStrExt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use lifeboat_model::{Entry, EntryKind, EntryPath, PartIdentity, PartProblem, RestoreId};
-use rustix::fd::{AsFd, OwnedFd};
+use rustix::fd::{AsFd, BorrowedFd, OwnedFd};
 use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
+use sha2::{Digest, Sha256};
 
 use super::action::Action;
 use super::apply::{Owner, Unset};
@@ -60,7 +62,12 @@ pub(super) struct Work {
     /// The root that is worked on: the live part, or the tree being built.
     pub finder: Finder,
     pub fresh: bool,
+    /// Where things lie that are staged or in the making; of a fresh part, its tree.
     pub staging: OwnedFd,
+    /// The staging directory itself, locked as long as it is open.
+    _lock: Option<OwnedFd>,
+    /// An earlier attempt left staged files.
+    pub earlier: bool,
     /// The directory above the part.
     pub parent: Arc<OwnedFd>,
     /// Directories above the part that were missing, as (where, name).
@@ -154,19 +161,47 @@ impl FilesTarget {
     /// Makes an empty staging directory; what an earlier attempt of the same restore left in it is
     /// thrown away. Missing directories above the part are made.
     pub fn begin(&mut self) -> Result<(), Error> {
+        self.start(None)
+    }
+
+    /// The same, but keeps what an earlier attempt had staged of these files, and the directories they lie in:
+    /// [`Self::earlier`] opens them.
+    pub fn resume<'a>(&mut self, files: impl Iterator<Item = &'a EntryPath>) -> Result<(), Error> {
+        let files: HashSet<&EntryPath> = files.collect();
+        let directories: HashSet<EntryPath> = files.iter().filter_map(|path| path.parent()).collect();
+        let directories: HashSet<EntryPath> =
+            directories.into_iter().flat_map(|path| std::iter::successors(Some(path), EntryPath::parent)).collect();
+        self.start(Some(&|path, kind| match kind {
+            FileType::Directory => directories.contains(path),
+            _ => files.contains(path),
+        }))
+    }
+
+    fn start(&mut self, kept: Option<&super::resume::Wanted<'_>>) -> Result<(), Error> {
         self.work = None;
         let mut made = Vec::new();
         let parent = self.make_parents(&mut made)?;
-        self.discard_attempt(&parent)?;
-        let (staging, root) = match &self.live {
-            Some(live) => (self.stage_in_part(live)?, live.clone()),
-            None => self.stage_beside(&parent)?,
+        let (staging, root) = match (&self.live, kept) {
+            (Some(live), _) => {
+                self.discard_attempt(&parent)?;
+                (self.stage_in_part(live, kept.is_some())?, live.clone())
+            }
+            (None, Some(is_wanted)) => match self.keep_attempt(&parent, is_wanted)? {
+                Some(kept) => kept,
+                None => self.stage_beside(&parent)?,
+            },
+            (None, None) => {
+                self.discard_attempt(&parent)?;
+                self.stage_beside(&parent)?
+            }
         };
-        let owner = self.probe_owner(&staging)?;
+        let owner = self.probe_owner(&staging.dir)?;
         self.work = Some(Work {
             finder: Finder::new(root),
             fresh: self.live.is_none(),
-            staging,
+            staging: staging.dir,
+            _lock: staging.lock,
+            earlier: staging.earlier,
             parent,
             made,
             owner,
@@ -176,17 +211,13 @@ impl FilesTarget {
         Ok(())
     }
 
-    /// Opens a new staged file for `entry`; to be called from any thread. A slot is one number a
-    /// file, chosen by the caller and named again in the file's [`Action::Put`].
-    pub fn stage_file(&self, slot: u64, entry: &Entry) -> Result<StagedFile, Error> {
+    /// Opens a new, empty staged file for `entry`; to be called from any thread.
+    pub fn stage_file(&self, entry: &Entry) -> Result<StagedFile, Error> {
         let work = self.working()?;
         if entry.kind != EntryKind::File || entry.path.is_root() {
             return Err(self.misuse(&entry.path, "only files are staged"));
         }
-        let (dir, name) = match work.fresh {
-            true => (work.finder.root().as_fd(), entry.path.as_bytes().to_vec()),
-            false => (work.staging.as_fd(), slot_name(slot)),
-        };
+        let (dir, name) = self.staged_place(work, entry);
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let open = || beneath::open_with_mode(dir, &name, flags, Mode::from_raw_mode(STAGED_MODE), Mounts::Stay);
         let file = match open() {
@@ -207,6 +238,14 @@ impl FilesTarget {
         Ok(StagedFile::new(file, entry, work.owner, self.unset.clone()))
     }
 
+    /// Where a file lies while it is staged.
+    pub(super) fn staged_place<'a>(&self, work: &'a Work, entry: &Entry) -> (BorrowedFd<'a>, Vec<u8>) {
+        match work.fresh {
+            true => (work.finder.root().as_fd(), entry.path.as_bytes().to_vec()),
+            false => (work.staging.as_fd(), staged_name(&entry.path)),
+        }
+    }
+
     fn unstage(&self, work: &Work, entry: &Entry, name: &[u8]) -> Result<(), Error> {
         let removed = match work.fresh {
             true => work
@@ -219,12 +258,12 @@ impl FilesTarget {
     }
 
     /// Reads a staged file back, before the switch.
-    pub fn staged_content(&self, slot: u64, entry: &Entry) -> Result<Box<dyn Content>, Error> {
+    pub fn staged_content(&self, entry: &Entry) -> Result<Box<dyn Content>, Error> {
         let work = self.working()?;
         if work.fresh {
             return Ok(Box::new(FileContent::open_ours(&**work.finder.root(), &entry.path)?));
         }
-        let path = EntryPath::new(slot_name(slot)).map_err(|_| self.misuse(&entry.path, "no such slot"))?;
+        let path = EntryPath::new(staged_name(&entry.path)).map_err(|_| self.misuse(&entry.path, "no such name"))?;
         Ok(Box::new(FileContent::open_ours(&work.staging, &path)?))
     }
 
@@ -343,6 +382,14 @@ impl FilesTarget {
 
 pub(super) const PASSAGE: OFlags = OFlags::PATH.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
-pub(super) fn slot_name(slot: u64) -> Vec<u8> {
-    format!("n{slot}").into_bytes()
+/// The name of a staged file of a merge: of its path alone, so that the next attempt finds it again.
+pub(super) fn staged_name(path: &EntryPath) -> Vec<u8> {
+    let digest = Sha256::digest(path.as_bytes());
+    digest.iter().take(STAGED_NAME_LEN / 2).flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()
 }
+
+pub(super) fn is_staged_name(name: &[u8]) -> bool {
+    name.len() == STAGED_NAME_LEN && name.iter().all(u8::is_ascii_hexdigit)
+}
+
+const STAGED_NAME_LEN: usize = 32;

@@ -7,6 +7,9 @@ use rustix::io::{Errno, Result};
 
 use crate::beneath::{self, DIRECTORY, Mounts, Names};
 
+/// Where in the staging directory of a merge its files lie.
+pub(crate) const FILES: &[u8] = b"files";
+
 /// Removes the tree `name` in `dir`, with no recursion: a directory found inside is moved up beside
 /// the others until all are empty, so that depth costs neither descriptors nor stack. Mount points
 /// are never entered. Returns what would not go.
@@ -106,8 +109,8 @@ fn move_up(from: &OwnedFd, name: &[u8], top: &OwnedFd, moved: &mut u64) -> Resul
     }
 }
 
-/// Removes the staging directory of a merge: files and empty directories only, because that is all
-/// that was ever put there.
+/// Removes the staging directory of a merge: files, empty directories and the one with the staged files only, because
+/// that is all that was ever put there.
 pub(crate) fn remove_flat(dir: impl AsFd, name: &[u8]) -> Result<Vec<PartProblem>> {
     let mut kept = Vec::new();
     let top = match beneath::open(&dir, name, DIRECTORY, Mounts::Stay) {
@@ -116,6 +119,10 @@ pub(crate) fn remove_flat(dir: impl AsFd, name: &[u8]) -> Result<Vec<PartProblem
         Err(errno) => return Err(errno),
     };
     for (inner, _) in Names::read(reopen(&top)?)?.iter() {
+        if inner == FILES {
+            kept.extend(remove_flat(&top, FILES)?);
+            continue;
+        }
         let mut result = rustix::fs::unlinkat(&top, inner, AtFlags::empty());
         if result == Err(Errno::ISDIR) {
             result = rustix::fs::unlinkat(&top, inner, AtFlags::REMOVEDIR);

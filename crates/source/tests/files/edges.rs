@@ -305,7 +305,7 @@ fn a_staged_file_that_is_not_whole_or_too_long_is_refused() {
     entry.extents = vec![chunk(4), Extent::Hole { len: 2 }, chunk(4)];
     let mut target = target(&dir.path().join("to"));
     target.begin().unwrap();
-    let file = target.stage_file(0, &entry).unwrap();
+    let file = target.stage_file(&entry).unwrap();
     file.write_at(0, b"0123").unwrap();
     assert!(file.finish().unwrap_err().to_string().contains("not whole"));
     assert!(file.write_at(8, b"xyz").is_err());
@@ -329,12 +329,12 @@ fn stretches_of_a_live_file_can_be_taken_over() {
     let plan = plan(&target, &tree, Scope::Whole);
     target.begin().unwrap();
     let live = target.live_file(&EntryPath::new("file").unwrap()).unwrap();
-    let staged = target.stage_file(0, tree.get("file")).unwrap();
+    let staged = target.stage_file(tree.get("file")).unwrap();
     staged.write_at(0, b"new head").unwrap();
     staged.copy_from_live(&live, 3, 8, 24).unwrap();
     assert!(staged.copy_from_live(&live, 1000, 8, 24).is_err());
     staged.finish().unwrap();
-    let mut content = target.staged_content(0, tree.get("file")).unwrap();
+    let mut content = target.staged_content(tree.get("file")).unwrap();
     assert_eq!(read_content(&mut *content).0, tree.contents[1]);
     assert!(finish(&mut target, &plan, &mut Steps::unlimited()).is_ok());
     assert_restored(&root, &tree);
@@ -357,7 +357,7 @@ fn a_full_disk_is_named_and_the_part_is_untouched() {
         }
         let mut target = target(&root);
         target.begin().unwrap();
-        let file = target.stage_file(0, tree.get("file")).unwrap();
+        let file = target.stage_file(tree.get("file")).unwrap();
         let error = file.write_at(0, &tree.contents[1]).unwrap_err();
         assert!(matches!(&error, Error::Io { io, .. } if io.kind() == std::io::ErrorKind::StorageFull), "{error}");
         assert!(error.to_string().contains("path=`file`"), "{error}");

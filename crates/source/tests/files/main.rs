@@ -7,5 +7,6 @@ mod edges;
 mod kill;
 mod merge;
 mod random;
+mod resume;
 mod round_trip;
 mod support;

@@ -33,7 +33,7 @@ impl Tree {
         found.unwrap_or_else(|| panic!("no `{path}` among {:?}", self.paths()))
     }
 
-    fn content(&self, path: &EntryPath) -> &[u8] {
+    pub fn content(&self, path: &EntryPath) -> &[u8] {
         let at = self.entries.iter().position(|entry| entry.path == *path).unwrap();
         &self.contents[at]
     }
@@ -138,9 +138,11 @@ impl Steps {
 
 pub fn stage(target: &FilesTarget, plan: &MergePlan, wanted: &Tree, steps: &mut Steps) -> Result<(), Killed> {
     for action in &plan.actions {
-        if let Action::Put { entry, slot: Some(slot), .. } = action {
+        if let Action::Put { entry, .. } = action
+            && entry.kind == EntryKind::File
+        {
             steps.step()?;
-            let file = target.stage_file(*slot, entry).unwrap();
+            let file = target.stage_file(entry).unwrap();
             write_sparsely(|offset, bytes| file.write_at(offset, bytes).unwrap(), wanted.content(&entry.path));
             steps.step()?;
             file.finish().unwrap();
