@@ -6,6 +6,7 @@
 //!
 //! What is not here: what a verb does (`verbs`), and how a wrong argument is told (`usage`).
 
+mod bench;
 mod capture;
 mod later;
 mod restore;
@@ -15,6 +16,10 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+pub use bench::{
+    BenchArgs, BenchBackupArgs, BenchCaptureArgs, BenchCommand, BenchRecoverArgs, BenchRestoreArgs, DataArg, FleetArgs,
+    SkewArg, SweepArgs,
+};
 pub use capture::{CaptureArgs, StatusArgs};
 pub use later::LaterVerb;
 pub use restore::{ApprovalArgs, OnlyArg, RestoreArgs, UndoArgs, VerifyDepth};
@@ -43,7 +48,7 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Not in this version: recover, drill, forget, undelete, prune, hold, shred, audit, run, bench.
+Not in this version: recover, drill, forget, undelete, prune, hold, shred, audit, run.
 
 Data goes to stdout, talk and progress bars to stderr. With --json, stdout has one JSON object a line; \
 the last one is {\"event\":\"done\",…} or {\"event\":\"error\",…}.
@@ -123,6 +128,9 @@ pub enum Command {
     /// The local cache of what the bucket says
     #[command(subcommand)]
     Catalog(CatalogCommand),
+    /// Measure restores, backups, recoveries and captures, with a table, JSON and a plot
+    #[command(subcommand)]
+    Bench(BenchCommand),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
     #[command(flatten)]

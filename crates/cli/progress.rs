@@ -20,6 +20,8 @@ const NAME_CHARS_MAX: usize = 18;
 const WHOLE: &str = "{prefix:18} {wide_bar} {bytes:>10}/{total_bytes:10} {bytes_per_sec:>12} {eta:>3} {msg}";
 const WHOLE_UNSIZED: &str = "{prefix:18} {spinner} {bytes:>10} {bytes_per_sec:>12} {elapsed:>5} {msg}";
 
+const STEPS: &str = "{prefix:9} {wide_bar} {pos:>5}/{len:5} {eta:>4} {msg:24!}";
+
 /// Bars on stderr, fed by the engine.
 pub struct Bars {
     bars: MultiProgress,
@@ -182,6 +184,40 @@ fn phase_name(phase: ProgressPhase) -> &'static str {
         ProgressPhase::Verifying => "verifying",
         ProgressPhase::Switching => "switching",
         ProgressPhase::Checking => "checking",
+    }
+}
+
+/// One bar for work of a known number of steps, with what is under way.
+pub struct Steps {
+    bar: ProgressBar,
+}
+
+impl Steps {
+    pub fn new(name: &str, output: &Output) -> Self {
+        let bar = ProgressBar::new(0).with_prefix(name.to_owned());
+        bar.set_style(style(STEPS));
+        Self { bar: output.bars().add(bar) }
+    }
+
+    /// So many steps are ahead.
+    pub fn begin(&self, steps: u64) {
+        self.bar.set_length(steps);
+        self.bar.reset_eta();
+    }
+
+    pub fn doing(&self, what: &str) {
+        self.bar.set_message(what.to_owned());
+        self.bar.tick();
+    }
+
+    pub fn step(&self) {
+        self.bar.inc(1);
+    }
+}
+
+impl Drop for Steps {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
     }
 }
 

@@ -1,6 +1,7 @@
 //! One file a verb: arguments in, an [`Outcome`] out.
 
 mod backup;
+mod bench;
 mod capture;
 mod catalog;
 mod check;
@@ -42,6 +43,7 @@ pub fn run(command: Command, context: &Context) -> Result<Outcome, CliError> {
         Command::Restore(args) => restore::run(&args, context),
         Command::Undo(args) => restore::undo(&args, context),
         Command::Catalog(CatalogCommand::Rebuild) => catalog::rebuild(context),
+        Command::Bench(command) => bench::run(&command, context),
         Command::Completions(args) => completions::run(&args, context),
         Command::Later(verb) => Err(verb.refuse()),
         Command::Demo(args) => demo::run(&args, context),

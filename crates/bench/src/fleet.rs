@@ -17,6 +17,8 @@ use std::fs;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
+use serde_json::{Value, json};
+
 use crate::{Error, at};
 
 pub use content::{DATABASE, open_database, update_row};
@@ -70,6 +72,14 @@ pub struct Shape {
     pub data: Data,
     pub skew: Skew,
     pub seed: u64,
+}
+
+impl Shape {
+    /// What was asked for, as JSON has it.
+    pub fn json(&self) -> Value {
+        let Self { bytes, data, skew, seed, .. } = self;
+        json!({ "bytes": bytes, "data": data.name(), "skew": skew.name(), "seed": seed })
+    }
 }
 
 /// The smallest site: what is less is no site.

@@ -9,20 +9,41 @@
 //! What is not here: how anything is backed up or restored (it runs the program), and how it is printed
 //! (`lifeboat-cli`).
 
+mod backing_up;
 mod error;
 pub mod fleet;
 mod link;
 pub mod machine;
+mod place;
+pub mod plot;
 pub mod process;
+mod program;
 mod random;
+mod report;
+mod restoring;
+mod session;
+pub mod setting;
+pub mod statistics;
+mod stock;
 pub mod table;
 pub mod target;
 pub mod tree;
+mod turn;
+mod work;
 
+pub use backing_up::{BackupRequest, back_up};
 pub use error::Error;
 pub(crate) use error::at;
 pub use link::{Link, LinkOptions};
+pub use place::Place;
+pub use program::quoted;
 pub use random::Random;
+pub use report::{About, Report, Shown};
+pub use restoring::{FLOOR, RecoverRequest, RestoreRequest, recover, restore};
+pub use session::{Measured, Places, Session, Tell};
+pub use stock::Source;
+pub use turn::{Run, Summary, Turn};
+pub use work::{MARK, Work};
 
 /// Any failure ends one of the benches in `benches/`.
 pub type Outcome<T> = Result<T, Box<dyn std::error::Error>>;

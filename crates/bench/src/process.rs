@@ -5,14 +5,22 @@
 //! it waited for (`wait4`).
 
 use std::fs::File;
-use std::io::Read;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
 use std::path::Path;
-use std::process::{Command, Stdio};
-use std::time::Instant;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
+use rustix::process::Pid;
 use wait4::Wait4;
 
 use super::Outcome;
+
+pub use crate::statistics::Spread;
+
+/// How soon a process is asked to end after this one was.
+const STOP_POLL: Duration = Duration::from_millis(100);
 
 /// What one process took.
 #[derive(Debug, Clone, Copy, Default)]
@@ -48,20 +56,53 @@ pub fn run(command: &mut Command, scratch: &Path) -> Outcome<(Cost, String)> {
     let (said, complained) = (scratch.join("stdout"), scratch.join("stderr"));
     command.stdin(Stdio::null()).stdout(File::create(&said)?).stderr(File::create(&complained)?);
     rustix::fs::sync();
-    let began = Instant::now();
-    let ended = command.spawn()?.wait4()?;
-    let wall_seconds = began.elapsed().as_secs_f64();
-    if !ended.status.success() {
+    let (cost, status) = to_the_end(command, &AtomicBool::new(false))?;
+    if !status.success() {
         let text = tail(&complained)? + &tail(&said)?;
-        return Err(format!("{command:?}: {}\n{text}", ended.status).into());
+        return Err(format!("{command:?}: {status}\n{text}").into());
     }
-    let cost = Cost {
-        wall_seconds,
-        user_seconds: ended.rusage.utime.as_secs_f64(),
-        sys_seconds: ended.rusage.stime.as_secs_f64(),
-        peak_bytes: ended.rusage.maxrss,
-    };
     Ok((cost, std::fs::read_to_string(&said)?))
+}
+
+/// Runs a process whose streams are set to its end, whichever it is. When `stop` is set it is asked to end, by SIGTERM.
+///
+/// # Errors
+/// When it cannot be started.
+pub fn to_the_end(command: &mut Command, stop: &AtomicBool) -> io::Result<(Cost, ExitStatus)> {
+    let began = Instant::now();
+    let child = command.spawn()?;
+    let handle = handle_of(&child);
+    let has_ended = AtomicBool::new(false);
+    let watch = || {
+        while !has_ended.load(Ordering::Acquire) && !stop.load(Ordering::Relaxed) {
+            std::thread::park_timeout(STOP_POLL);
+        }
+        if let (false, Some(handle)) = (has_ended.load(Ordering::Acquire), &handle) {
+            // A process that ended meanwhile is no longer behind its handle, whoever has its number now.
+            let _ = rustix::process::pidfd_send_signal(handle, rustix::process::Signal::TERM);
+        }
+    };
+    std::thread::scope(|scope| {
+        let watcher = scope.spawn(watch);
+        let ended = child.wait4();
+        let wall_seconds = began.elapsed().as_secs_f64();
+        has_ended.store(true, Ordering::Release);
+        watcher.thread().unpark();
+        let ended = ended?;
+        let cost = Cost {
+            wall_seconds,
+            user_seconds: ended.rusage.utime.as_secs_f64(),
+            sys_seconds: ended.rusage.stime.as_secs_f64(),
+            peak_bytes: ended.rusage.maxrss,
+        };
+        Ok((cost, ended.status))
+    })
+}
+
+/// Without one (an old kernel) the child ends by itself, or by the signal that the terminal sends to all.
+pub(crate) fn handle_of(child: &Child) -> Option<OwnedFd> {
+    let id = Pid::from_child(child);
+    rustix::process::pidfd_open(id, rustix::process::PidfdFlags::empty()).ok()
 }
 
 fn tail(path: &Path) -> Outcome<String> {
@@ -69,29 +110,4 @@ fn tail(path: &Path) -> Outcome<String> {
     File::open(path)?.read_to_string(&mut text)?;
     let lines: Vec<&str> = text.lines().collect();
     Ok(lines[lines.len().saturating_sub(10)..].join("\n"))
-}
-
-/// The smallest, the median and the largest of several runs.
-#[derive(Debug, Clone, Copy)]
-pub struct Spread {
-    pub min: f64,
-    pub median: f64,
-    pub max: f64,
-}
-
-impl Spread {
-    pub fn of(values: impl IntoIterator<Item = f64>) -> Self {
-        let mut values: Vec<f64> = values.into_iter().collect();
-        values.sort_by(f64::total_cmp);
-        let at = |at: usize| values.get(at).copied().unwrap_or(f64::NAN);
-        let last = values.len().saturating_sub(1);
-        // Of an even number the mean of the two in the middle.
-        Self { min: at(0), median: (at(last / 2) + at(last.div_ceil(2))) / 2.0, max: at(last) }
-    }
-
-    /// `median (min-max)`.
-    pub fn show(&self, decimals: usize) -> String {
-        let Self { min, median, max } = self;
-        format!("{median:.decimals$} ({min:.decimals$}-{max:.decimals$})")
-    }
 }

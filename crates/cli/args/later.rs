@@ -35,8 +35,6 @@ pub enum LaterVerb {
     Audit(AnyArgs),
     #[command(hide = true)]
     Run(AnyArgs),
-    #[command(hide = true)]
-    Bench(AnyArgs),
 }
 
 impl LaterVerb {
@@ -52,7 +50,6 @@ impl LaterVerb {
             Self::Shred(_) => ("shred", "nothing is erased in this version"),
             Self::Audit(_) => ("audit", "see `lifeboat points SITE` for what happened to a site"),
             Self::Run(_) => ("run", "use the systemd timer in config/systemd for a nightly `lifeboat backup --all`"),
-            Self::Bench(_) => ("bench", "run `cargo bench` in a clone of the sources"),
         };
         CliError::not_in_this_version("verb", verb).with_hint(instead)
     }
