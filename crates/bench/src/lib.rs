@@ -10,6 +10,7 @@
 //! (`lifeboat-cli`).
 
 mod backing_up;
+mod capturing;
 mod error;
 pub mod fleet;
 mod link;
@@ -32,6 +33,7 @@ mod turn;
 mod work;
 
 pub use backing_up::{BackupRequest, back_up};
+pub use capturing::{CaptureRequest, SITES_MAX, capture};
 pub use error::Error;
 pub(crate) use error::at;
 pub use link::{Link, LinkOptions};

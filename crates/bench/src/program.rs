@@ -126,7 +126,7 @@ pub(crate) fn read_lines(path: &Path) -> Result<Vec<Value>, Error> {
 }
 
 /// The program's own message and hint, and what its exit code asks for.
-fn failure(arguments: &[&str], lines: &[Value], code: Option<i32>) -> Error {
+pub(crate) fn failure(arguments: &[&str], lines: &[Value], code: Option<i32>) -> Error {
     let text = |value: &Value, key: &str| value.get(key).and_then(Value::as_str).map(str::to_owned);
     let last = lines.last().cloned().unwrap_or_default();
     let first_failed = last.get("failed").and_then(|failed| failed.get(0)).cloned().unwrap_or_default();

@@ -36,7 +36,7 @@ impl Places {
         (setting.get(Dimension::Delay), setting.get(Dimension::Rate))
     }
 
-    fn of(&self, setting: &Setting) -> &Place {
+    pub(crate) fn of(&self, setting: &Setting) -> &Place {
         self.far.get(&Self::way(setting)).unwrap_or(&self.near)
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Site {
 pub(crate) struct Stock {
     /// Where the fleet is; `None`: it is somebody's own.
     dir: Option<PathBuf>,
+    /// What of a site is backed up; `None`: all of it.
+    database: Option<&'static str>,
     /// The repository's name.
     pub name: String,
     /// Sections of a configuration.
@@ -52,7 +54,7 @@ impl Stock {
         session.check()?;
         let Source::Made(shape) = from else {
             let Source::Taken(sources) = from else { return Err(Error::Panicked) };
-            return Ok(Self::of(None, "taken".into(), sources.clone()));
+            return Ok(Self::of((None, None), "taken".into(), sources.clone()));
         };
         let shape = Shape { sites: setting.sites(), ..*shape };
         let name = format!("fleet-{}", shape.sites);
@@ -61,11 +63,11 @@ impl Stock {
         make(&dir.join("live"), &shape, session.stop)?;
         let database = (shape.data == Data::Sqlite).then_some(DATABASE);
         let sources = source(&dir.join("live"), database);
-        Ok(Self::of(Some(dir), name, sources))
+        Ok(Self::of((Some(dir), database), name, sources))
     }
 
-    fn of(dir: Option<PathBuf>, name: String, sources: String) -> Self {
-        Self { dir, name, sources, sites: Vec::new(), lost: AtomicUsize::new(0) }
+    fn of((dir, database): (Option<PathBuf>, Option<&'static str>), name: String, sources: String) -> Self {
+        Self { dir, database, name, sources, sites: Vec::new(), lost: AtomicUsize::new(0) }
     }
 
     /// Keeps a copy, to compare with what is restored.
@@ -129,7 +131,12 @@ impl Stock {
     /// Fails unless a site is again what it was, byte for byte.
     pub fn prove(&self, site: &Site) -> Result<(), Error> {
         let Some(dir) = &self.dir else { return Ok(()) };
-        let (plain, live) = (dir.join("plain").join(&site.id), dir.join("live").join(&site.id));
+        // The directory around a database is made anew: it is no part of the site.
+        let part = |tree: &str| {
+            let site = dir.join(tree).join(&site.id);
+            self.database.map_or_else(|| site.clone(), |database| site.join(database))
+        };
+        let (plain, live) = (part("plain"), part("live"));
         match tree::difference(&plain, &live).map_err(at(&live))? {
             Some(path) => Err(Error::Differs { site: site.id.clone(), path }),
             None => Ok(()),

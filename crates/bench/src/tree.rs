@@ -37,7 +37,7 @@ pub fn bytes_of(dir: &Path) -> io::Result<u64> {
     Ok(sum)
 }
 
-/// The first name that is not the same in both trees: missing, more, or with other content, time or mode.
+/// The first name that is not the same in both trees, or of both files: missing, more, or with other content, time or mode.
 ///
 /// # Errors
 /// When one of them cannot be read.
@@ -48,7 +48,8 @@ pub fn difference(original: &Path, other: &Path) -> io::Result<Option<PathBuf>> 
         return Ok(missing.or_else(|| found.iter().find(|name| names.binary_search(name).is_err())).cloned());
     }
     for name in names {
-        let (a, b) = (original.join(&name), other.join(&name));
+        let below = |tree: &Path| if name.as_os_str().is_empty() { tree.to_owned() } else { tree.join(&name) };
+        let (a, b) = (below(original), below(other));
         let (was, is) = (fs::symlink_metadata(&a)?, fs::symlink_metadata(&b)?);
         let evidence = |meta: &fs::Metadata| (meta.mode(), meta.mtime(), meta.mtime_nsec());
         if evidence(&was) != evidence(&is) || (was.is_file() && !same_bytes(&a, &b)?) {
@@ -122,5 +123,9 @@ mod tests {
             file.set_modified(std::time::UNIX_EPOCH).unwrap();
         };
         check(&other, Some("sub/file"));
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("file");
+        fs::write(&file, b"").unwrap();
+        assert_eq!(difference(&file, &file).unwrap(), None, "a file alone is compared as well");
     }
 }

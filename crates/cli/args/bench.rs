@@ -30,6 +30,9 @@ pub enum BenchCommand {
     /// Lose many sites of a fleet and restore them all: one `lifeboat restore` after another, then several at once
     #[command(after_help = ABOUT)]
     Recover(BenchRecoverArgs),
+    /// Follow SQLite files while applications write to them; for PostgreSQL see `cargo bench --bench pg_capture`
+    #[command(after_help = ABOUT)]
+    Capture(BenchCaptureArgs),
 }
 
 #[derive(Debug, Args)]
@@ -101,7 +104,7 @@ pub struct BenchCaptureArgs {
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "200", value_parser = clap::value_parser!(u64).range(1..=100_000))]
     pub transactions: Vec<u64>,
     /// How long each run is measured, after a fifth of it to warm up
-    #[arg(long, value_name = "SECONDS", default_value_t = 10, value_parser = clap::value_parser!(u64).range(2..=3600))]
+    #[arg(long, value_name = "SECONDS", default_value_t = 8, value_parser = clap::value_parser!(u64).range(2..=3600))]
     pub seconds: u64,
     #[command(flatten)]
     pub common: BenchArgs,

@@ -13,7 +13,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lifeboat_bench::{
-    About, Error, Link, LinkOptions, Measured, Place, Places, Report, Session, Work, back_up, machine, recover, restore,
+    About, Error, Link, LinkOptions, Measured, Place, Places, Report, Session, Work, back_up, capture, machine,
+    recover, restore,
 };
 use lifeboat_model::{Faulty, Timestamp};
 
@@ -103,6 +104,7 @@ fn run_bench(bench: &Bench, session: &Session<'_>) -> Result<Measured, Error> {
         Bench::Restore(request) => restore(session, request),
         Bench::Backup(request) => back_up(session, request),
         Bench::Recover(request) => recover(session, request),
+        Bench::Capture(request) => capture(session, request),
     }
 }
 

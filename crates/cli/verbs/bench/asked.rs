@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use lifeboat_bench::fleet::{Data, SITE_BYTES_MIN, Shape, Skew};
 use lifeboat_bench::setting::{Dimension, Setting, combine};
-use lifeboat_bench::{BackupRequest, RecoverRequest, RestoreRequest, Shown, Source};
+use lifeboat_bench::{BackupRequest, CaptureRequest, RecoverRequest, RestoreRequest, SITES_MAX, Shown, Source};
 use serde_json::Value;
 
 use super::taken;
 use crate::args::{
-    BenchArgs, BenchBackupArgs, BenchCommand, BenchRecoverArgs, BenchRestoreArgs, DataArg, FleetArgs, SkewArg,
-    SweepArgs,
+    BenchArgs, BenchBackupArgs, BenchCaptureArgs, BenchCommand, BenchRecoverArgs, BenchRestoreArgs, DataArg, FleetArgs,
+    SkewArg, SweepArgs,
 };
 use crate::{CliError, Context};
 
@@ -19,6 +19,7 @@ pub enum Bench {
     Restore(RestoreRequest),
     Backup(BackupRequest),
     Recover(RecoverRequest),
+    Capture(CaptureRequest),
 }
 
 impl Bench {
@@ -27,6 +28,7 @@ impl Bench {
             Self::Restore(_) => "restore",
             Self::Backup(_) => "backup",
             Self::Recover(_) => "recover",
+            Self::Capture(_) => "capture",
         }
     }
 
@@ -35,6 +37,7 @@ impl Bench {
             Self::Restore(request) => &request.settings,
             Self::Backup(request) => &request.settings,
             Self::Recover(request) => &request.settings,
+            Self::Capture(request) => &request.settings,
         }
     }
 
@@ -43,6 +46,7 @@ impl Bench {
             Self::Restore(request) => &request.source,
             Self::Backup(request) => &request.source,
             Self::Recover(request) => &request.source,
+            Self::Capture(request) => &request.source,
         }
     }
 
@@ -51,12 +55,14 @@ impl Bench {
         match self {
             Self::Restore(_) | Self::Backup(_) => Shown::MegabytesPerSecond,
             Self::Recover(_) => Shown::SitesPerHour,
+            Self::Capture(_) => Shown::CorePercent,
         }
     }
 
     pub fn proof(&self) -> &'static str {
         match (self, self.source()) {
             (Self::Backup(_), _) => "none: each snapshot was read back by the program itself",
+            (Self::Capture(_), _) => "none: see the tests of the capture",
             (_, Source::Made(_)) => "each restored tree was compared with the original, byte for byte",
             (_, Source::Taken(_)) => "each export passed the checks of its own receipt",
         }
@@ -79,6 +85,7 @@ impl Asked {
             BenchCommand::Restore(args) => (Bench::Restore(restore(args, context)?), &args.common, args.take),
             BenchCommand::Backup(args) => (Bench::Backup(backup(args, context)?), &args.common, args.take),
             BenchCommand::Recover(args) => (Bench::Recover(recover(args)?), &args.common, false),
+            BenchCommand::Capture(args) => (Bench::Capture(capture(args)?), &args.common, false),
         };
         let repository = match (&common.repository, takes || context.global.config.is_some()) {
             (Some(url), _) => Some(url.clone()),
@@ -111,6 +118,7 @@ impl Asked {
                     (bytes * 3, sample * rounds, if request.has_floor { sample * rounds } else { 0 })
                 }
                 Bench::Backup(_) => (bytes, bytes * rounds, 0),
+                Bench::Capture(_) => (bytes * 4, bytes * rounds, 0),
                 Bench::Recover(request) => (bytes * 3, of_sites(request.lost as u64) * rounds * 2, 0),
             }
         };
@@ -152,6 +160,17 @@ fn recover(args: &BenchRecoverArgs) -> Result<RecoverRequest, CliError> {
         lost: args.lost as usize,
         parallel: args.parallel as usize,
     })
+}
+
+fn capture(args: &BenchCaptureArgs) -> Result<CaptureRequest, CliError> {
+    if let Some(many) = args.sites.iter().find(|sites| **sites > SITES_MAX) {
+        return Err(CliError::usage(format!("more databases than the bench can have open: --sites=`{many}`"))
+            .with_hint(format!("ask for at most {SITES_MAX}")));
+    }
+    let fleet = FleetArgs { bytes: args.bytes, data: DataArg::Sqlite, skew: SkewArg::Equal };
+    let settings =
+        combine(&[(Dimension::Sites, args.sites.clone()), (Dimension::Transactions, args.transactions.clone())]);
+    Ok(CaptureRequest { source: Source::Made(shape(&fleet, &args.common)), settings, seconds: args.seconds })
 }
 
 fn source(takes: bool, fleet: &FleetArgs, common: &BenchArgs, context: &Context) -> Result<Source, CliError> {

@@ -29,14 +29,14 @@ const SINGLES: Column = ("WALL/SUM", |one| of(one, "wall_per_sum_of_singles", 1.
 const CORE: Column = ("% OF A CORE", |one| of(one, "core_percent", 1.0, 1));
 const LAG: Column = ("LAG S", |one| of(one, "lag_seconds", 1.0, 1));
 const WRITTEN: Column = ("WRITES/S", |one| of(one, "transactions_per_second", 1.0, 0));
-const SEGMENTS: Column = ("SEGMENTS", |one| of(one, "segments", 1.0, 0));
+const OBJECTS: Column = ("OBJECTS", |one| of(one, "objects", 1.0, 0));
 
 fn columns(bench: &str) -> &'static [Column] {
     match bench {
         "restore" => &[RATE, CPU, PEAK, REQUESTS, READ, P50, P95],
         "backup" => &[RATE, CORE_RATE, PEAK, REQUESTS, STORED, SECONDS],
         "recover" => &[SITES, SECONDS, SINGLES, CPU, PEAK, P50, P95],
-        _ => &[CORE, LAG, WRITTEN, SEGMENTS, PEAK],
+        _ => &[CORE, LAG, WRITTEN, OBJECTS, PEAK],
     }
 }
 
