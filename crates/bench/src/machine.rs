@@ -30,6 +30,13 @@ pub fn load_average() -> String {
     text.split(' ').take(3).collect::<Vec<_>>().join(" ")
 }
 
+/// The largest resident set that this process had until now.
+pub fn own_peak_bytes() -> u64 {
+    let text = fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap_or_default();
+    line.trim().trim_end_matches(" kB").parse::<u64>().unwrap_or(0) * 1024
+}
+
 /// Type and device of the mount that holds `place`: the longest mount point that is a prefix of it.
 fn file_system(place: &Path) -> String {
     let place = fs::canonicalize(place).unwrap_or_else(|_| place.to_owned());

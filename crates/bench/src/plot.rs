@@ -33,7 +33,7 @@ const COLUMNS: usize = 2;
 const PANEL: (f64, f64) = (440.0, 330.0);
 /// The area of the lines in a panel: left, top, right, bottom.
 const AREA: (f64, f64, f64, f64) = (62.0, 78.0, 420.0, 278.0);
-const HEAD: f64 = 62.0;
+const HEAD: f64 = 78.0;
 /// Lines with a colour of their own.
 const COLORS: usize = 6;
 
@@ -42,15 +42,15 @@ text{font:12px system-ui,-apple-system,'Segoe UI',sans-serif;fill:#1f2328}\
 .back{fill:#fff}.h1{font-size:17px;font-weight:600}.h2{font-size:13px;font-weight:600}.quiet{fill:#59636e}\
 .grid{stroke:#d8dee4}.axis{stroke:#818b98}.mark,.bar{fill:none;stroke-width:2}.bar{stroke-width:1.2;opacity:.7}\
 .dash{stroke-dasharray:5 4}\
-.c0{stroke:#0969da;--c:#0969da}.c1{stroke:#bc4c00;--c:#bc4c00}.c2{stroke:#1a7f37;--c:#1a7f37}\
-.c3{stroke:#8250df;--c:#8250df}.c4{stroke:#9a6700;--c:#9a6700}.c5{stroke:#bf3989;--c:#bf3989}\
-.floor{stroke:#818b98;--c:#818b98}.dot{fill:var(--c);stroke:none}\
+.c0{color:#0969da;stroke:currentColor}.c1{color:#bc4c00;stroke:currentColor}.c2{color:#1a7f37;stroke:currentColor}\
+.c3{color:#8250df;stroke:currentColor}.c4{color:#9a6700;stroke:currentColor}.c5{color:#bf3989;stroke:currentColor}\
+.floor{color:#818b98;stroke:currentColor}.dot{fill:currentColor;stroke:none}\
 @media(prefers-color-scheme:dark){text{fill:#e6edf3}.back{fill:#0d1117}.quiet{fill:#9198a1}.grid{stroke:#2d333b}\
-.axis{stroke:#6e7681}.c0{stroke:#58a6ff;--c:#58a6ff}.c1{stroke:#f0883e;--c:#f0883e}.c2{stroke:#3fb950;--c:#3fb950}\
-.c3{stroke:#bc8cff;--c:#bc8cff}.c4{stroke:#d29922;--c:#d29922}.c5{stroke:#f778ba;--c:#f778ba}}";
+.axis{stroke:#6e7681}.c0{color:#58a6ff}.c1{color:#f0883e}.c2{color:#3fb950}\
+.c3{color:#bc8cff}.c4{color:#d29922}.c5{color:#f778ba}}";
 
 /// The whole image.
-pub fn svg(title: &str, note: &str, panels: &[Panel]) -> String {
+pub fn svg(title: &str, notes: [&str; 2], panels: &[Panel]) -> String {
     let columns = panels.len().clamp(1, COLUMNS);
     let (width, height) =
         (PANEL.0 * columns as f64 + 20.0, HEAD + PANEL.1 * panels.len().div_ceil(columns).max(1) as f64);
@@ -62,8 +62,9 @@ pub fn svg(title: &str, note: &str, panels: &[Panel]) -> String {
          height=\"{height}\" role=\"img\" aria-label=\"{title_text}\">\n<title>{title_text}</title>\n\
          <style>{STYLE}</style>\n<rect class=\"back\" width=\"{width}\" height=\"{height}\"/>\n\
          <text class=\"h1\" x=\"20\" y=\"28\">{title_text}</text>\n\
-         <text class=\"quiet\" x=\"20\" y=\"48\">{}</text>\n",
-        escape(note)
+         <text class=\"quiet\" x=\"20\" y=\"48\">{}</text>\n<text class=\"quiet\" x=\"20\" y=\"64\">{}</text>\n",
+        escape(notes[0]),
+        escape(notes[1])
     );
     for (at, panel) in panels.iter().enumerate() {
         let (x, y) = ((at % columns) as f64 * PANEL.0 + 10.0, HEAD + (at / columns) as f64 * PANEL.1);

@@ -66,12 +66,14 @@ pub struct Report {
     pub about: About,
     pub measured: Measured,
     pub summaries: Vec<Summary>,
+    /// What this process held at its most. The peak of a process that it ran cannot be told apart from it.
+    pub runner_peak_bytes: u64,
 }
 
 impl Report {
     pub fn new(about: About, measured: Measured) -> Self {
         let summaries = Summary::all(&measured.turns);
-        Self { about, measured, summaries }
+        Self { about, measured, summaries, runner_peak_bytes: machine::own_peak_bytes() }
     }
 
     pub fn json(&self) -> Value {
@@ -88,6 +90,7 @@ impl Report {
             "repository": repository,
             "machine": machine,
             "load_average_at_end": machine::load_average(),
+            "runner_peak_bytes": self.runner_peak_bytes,
             "proof": proof,
             "summaries": self.summaries.iter().map(Summary::json).collect::<Vec<_>>(),
             "turns": self.measured.turns.iter().map(Turn::json).collect::<Vec<_>>(),
@@ -103,8 +106,9 @@ impl Report {
         };
         let About { bench, date, seed, machine, .. } = &self.about;
         let (processor, cores) = (machine["processor"].as_str().unwrap_or("?"), &machine["cores"]);
-        let note = format!("{date}, seed {seed}, {cores} cores of {processor}: medians, from smallest to largest");
-        svg(&format!("lifeboat bench {bench}"), &note, &panels)
+        let day = date.split('.').next().unwrap_or(date).trim_end_matches('Z').replace('T', " ");
+        let first = format!("{day} UTC, seed {seed}, {cores} cores of {processor}");
+        svg(&format!("lifeboat bench {bench}"), [&first, "medians; bars go from the smallest to the largest"], &panels)
     }
 
     pub fn swept(&self) -> Vec<(Dimension, Vec<u64>)> {

@@ -50,12 +50,12 @@ fn a_plot_is_well_formed_whatever_was_measured() {
         vec![panel(&[(0, 0.0)])],
         vec![panel(&[(1, f64::NAN)]), panel(&many), panel(&[(2, 1e12)])],
     ] {
-        let image = svg("restore <of> & \"more\"", "4 sites", &panels);
+        let image = svg("restore <of> & \"more\"", ["4 sites", "a & b"], &panels);
         assert!(is_well_formed(&image), "{image}");
         assert!(!image.contains("NaN") && !image.contains("inf"), "{image}");
         assert_eq!(image.matches("<g transform").count(), panels.len());
     }
-    assert!(svg("", "", &[panel(&many)]).contains("prefers-color-scheme:dark"));
+    assert!(svg("", ["", ""], &[panel(&many)]).contains("prefers-color-scheme:dark"));
 }
 
 #[test]

@@ -70,12 +70,17 @@ fn table(report: &Report) -> Table {
     let head: Vec<(&'static str, Align)> =
         std::iter::once(("TASK", Align::Left)).chain(columns.iter().map(|(name, _)| (*name, Align::Right))).collect();
     let swept: Vec<Dimension> = report.swept().into_iter().map(|(dimension, _)| dimension).collect();
+    let cell_of = |(name, cell): &Column, summary: &Summary| match *name == PEAK.0 {
+        // What this process held itself hides what is less.
+        true if summary.peak_bytes <= report.runner_peak_bytes => format!("<{}", cell(summary)),
+        _ => cell(summary),
+    };
     let mut table = Table::new(&head);
     for summary in &report.summaries {
         let setting = summary.setting.label(&swept);
         let comma = if setting.is_empty() { "" } else { ", " };
         let name = format!("{}{comma}{setting}", summary.task);
-        table.row(std::iter::once(name).chain(columns.iter().map(|(_, cell)| cell(summary))));
+        table.row(std::iter::once(name).chain(columns.iter().map(|column| cell_of(column, summary))));
     }
     table
 }
