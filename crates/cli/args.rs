@@ -129,7 +129,7 @@ pub enum Command {
     #[command(subcommand)]
     Catalog(CatalogCommand),
     /// Measure restores, backups, recoveries and captures, with a table, JSON and a plot
-    #[command(subcommand)]
+    #[command(subcommand, after_help = bench::ABOUT)]
     Bench(BenchCommand),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),

@@ -4,6 +4,7 @@
 
 mod attachments;
 mod bad_input;
+mod bench;
 mod demo_postgres;
 mod find_damage;
 mod inspect_postgres;

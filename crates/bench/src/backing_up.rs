@@ -7,7 +7,7 @@ use serde_json::json;
 use crate::program::Answer;
 use crate::session::{Aim, Measured, Session};
 use crate::setting::Setting;
-use crate::stock::{Source, Stock};
+use crate::stock::{Source, Stock, of_each_size};
 use crate::{Error, Run, Turn};
 
 /// What `bench backup` measures.
@@ -22,17 +22,12 @@ pub struct BackupRequest {
 /// # Errors
 /// The first that comes; what was measured until then is no result.
 pub fn back_up(session: &Session<'_>, request: &BackupRequest) -> Result<Measured, Error> {
-    let mut fleets: Vec<(usize, Stock)> = Vec::new();
-    for setting in &request.settings {
-        if fleets.iter().all(|(sites, _)| *sites != setting.sites()) {
-            fleets.push((setting.sites(), Stock::make(session, &request.source, setting)?));
-        }
-    }
+    let fleets = of_each_size(&request.settings, |setting| Stock::make(session, &request.source, setting))?;
     session.tell.begin((session.rounds * request.settings.len() * 2) as u64);
     let (mut measured, mut fleets_seen) = (Measured::default(), BTreeMap::new());
     for round in 0..session.rounds {
         for (number, setting) in session.in_turn(round, &request.settings) {
-            let Some((_, fleet)) = fleets.iter().find(|(sites, _)| *sites == setting.sites()) else { continue };
+            let fleet = &fleets[&setting.sites()];
             let repository = format!("{}-r{round}-s{number}", fleet.name);
             let program = session.program(Aim { repository: &repository, ..fleet.aim() }, setting, number)?;
             program.run(&["init"])?;

@@ -20,7 +20,7 @@ use crate::process::{Cost, handle_of};
 use crate::program::{Program, failure, read_lines};
 use crate::session::{Measured, Session};
 use crate::setting::{Dimension, Setting};
-use crate::stock::{Source, Stock};
+use crate::stock::{Source, Stock, of_each_size};
 use crate::{Error, Random, Run, Turn, at};
 
 /// Of a site's databases each takes a few: what a process may have open by itself is 1,024.
@@ -51,21 +51,14 @@ pub struct CaptureRequest {
 /// # Errors
 /// The first that comes; what was measured until then is no result.
 pub fn capture(session: &Session<'_>, request: &CaptureRequest) -> Result<Measured, Error> {
-    let mut fleets: BTreeMap<usize, Stock> = BTreeMap::new();
-    for setting in &request.settings {
-        if !fleets.contains_key(&setting.sites()) {
-            let mut fleet = Stock::make(session, &request.source, setting)?;
-            fleet.back_up(session)?;
-            // A capture that begins anew reads every file from end to end: that is not measured.
-            session.program(fleet.aim(), &Setting::default(), 0)?.run(&[
-                "capture",
-                "--until-caught-up",
-                "--source",
-                "data",
-            ])?;
-            fleets.insert(setting.sites(), fleet);
-        }
-    }
+    let fleets = of_each_size(&request.settings, |setting| {
+        let mut fleet = Stock::make(session, &request.source, setting)?;
+        fleet.back_up(session)?;
+        // A capture that begins anew reads every file from end to end: that is not measured.
+        let program = session.program(fleet.aim(), &Setting::default(), 0)?;
+        program.run(&["capture", "--until-caught-up", "--source", "data"])?;
+        Ok(fleet)
+    })?;
     session.tell.begin((session.rounds * request.settings.len()) as u64);
     let mut measured = Measured { fleets: fleets.values().map(Stock::json).collect(), ..Measured::default() };
     for round in 0..session.rounds {

@@ -11,7 +11,7 @@ use std::time::Instant;
 use crate::program::Program;
 use crate::session::{Measured, Session};
 use crate::setting::{Dimension, Setting};
-use crate::stock::{Site, Source, Stock};
+use crate::stock::{Site, Source, Stock, of_each_size};
 use crate::{Error, Random, Run, Turn};
 
 /// The floor of a restore.
@@ -179,16 +179,12 @@ fn export(round: usize, setting: usize) -> String {
 
 /// A fleet for each number of sites, backed up.
 fn fleets(session: &Session<'_>, source: &Source, settings: &[Setting]) -> Result<BTreeMap<usize, Stock>, Error> {
-    let mut fleets = BTreeMap::new();
-    for setting in settings {
-        if !fleets.contains_key(&setting.sites()) {
-            let mut fleet = Stock::make(session, source, setting)?;
-            fleet.keep_plain(session)?;
-            fleet.back_up(session)?;
-            fleets.insert(setting.sites(), fleet);
-        }
-    }
-    Ok(fleets)
+    of_each_size(settings, |setting| {
+        let mut fleet = Stock::make(session, source, setting)?;
+        fleet.keep_plain(session)?;
+        fleet.back_up(session)?;
+        Ok(fleet)
+    })
 }
 
 fn programs<'s>(

@@ -2,6 +2,8 @@
 //!
 //!   plain/<site>  as it was made      live/<site>  what is lost and restored      gone/<n>  what was lost
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -167,6 +169,20 @@ impl Stock {
             "smallest_site_bytes": bytes().min(),
         })
     }
+}
+
+/// A fleet for each number of sites that a setting has.
+pub(crate) fn of_each_size(
+    settings: &[Setting],
+    mut make: impl FnMut(&Setting) -> Result<Stock, Error>,
+) -> Result<BTreeMap<usize, Stock>, Error> {
+    let mut fleets = BTreeMap::new();
+    for setting in settings {
+        if let Entry::Vacant(free) = fleets.entry(setting.sites()) {
+            free.insert(make(setting)?);
+        }
+    }
+    Ok(fleets)
 }
 
 /// `cp -a` and `sync -f`.

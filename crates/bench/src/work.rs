@@ -16,6 +16,8 @@ const MARK_TEXT: &str = "Made by `lifeboat bench` for its data. No site of yours
 pub struct Work {
     root: PathBuf,
     keeps: bool,
+    /// The parent, where it was made as well: it goes too when nothing is left in it.
+    made: Option<PathBuf>,
 }
 
 impl Work {
@@ -35,7 +37,7 @@ impl Work {
             }
             return Err(error);
         }
-        let work = Self { root, keeps };
+        let work = Self { root, keeps, made: (!had_parent).then_some(parent) };
         fs::write(work.path(MARK), MARK_TEXT).map_err(at(&work.root))?;
         Ok(work)
     }
@@ -61,6 +63,9 @@ impl Drop for Work {
         if !self.keeps && self.path(MARK).is_file() {
             // What cannot be removed stays with its mark, which says what it is.
             let _ = fs::remove_dir_all(&self.root);
+            if let Some(parent) = &self.made {
+                let _ = fs::remove_dir(parent); // only an empty one goes
+            }
         }
     }
 }

@@ -7,10 +7,10 @@ use clap::{Args, Subcommand, ValueEnum};
 
 /// Below which the help lists what is made and where.
 const FLEET: &str = "The fleet";
-const SWEEP: &str = "Sweeps: each takes a list, and each value is measured with each";
+const SWEEP: &str = "Sweeps (lists, of which each value is measured with each)";
 const PLACE: &str = "Where";
 
-const ABOUT: &str = "\
+pub(super) const ABOUT: &str = "\
 The program runs itself as a process for each measured run, after a `sync`; processor time and memory are the \
 kernel's own account of it. What comes back is compared with what was lost, outside of the measured time. The table goes to \
 stdout; every run, with the machine it ran on, goes to a JSON file, and a plot beside it.
@@ -19,19 +19,21 @@ Nothing of yours is touched: the fleet is made from the seed below --dir, the re
 the address, and both are removed at the end, also after Ctrl-C. After a second Ctrl-C, or a kill, they stay: a \
 directory with a file .lifeboat-bench in it may be deleted, and the prefix bench-… of an S3 address.";
 
+const SEE: &str = "How it is measured, and what it leaves: `lifeboat bench --help`.";
+
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
     /// Lose sites and restore them one at a time, beside `cp -a` of the same files
-    #[command(after_help = ABOUT)]
+    #[command(after_help = SEE)]
     Restore(BenchRestoreArgs),
     /// Back a fleet up for the first time, and once more, unchanged
-    #[command(after_help = ABOUT)]
+    #[command(after_help = SEE)]
     Backup(BenchBackupArgs),
     /// Lose many sites of a fleet and restore them all: one `lifeboat restore` after another, then several at once
-    #[command(after_help = ABOUT)]
+    #[command(after_help = SEE)]
     Recover(BenchRecoverArgs),
     /// Follow SQLite files while applications write to them; for PostgreSQL see `cargo bench --bench pg_capture`
-    #[command(after_help = ABOUT)]
+    #[command(after_help = SEE)]
     Capture(BenchCaptureArgs),
 }
 
