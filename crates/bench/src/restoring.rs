@@ -195,3 +195,6 @@ fn programs<'s>(
     let numbered = settings.iter().enumerate();
     numbered.map(|(at, setting)| session.program(fleets[&setting.sites()].aim(), setting, at + 1)).collect()
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,8 @@
 //! A fleet that can be lost: live, as it was, and in a repository.
 //!
-//!   plain/<site>  as it was made      live/<site>  what is lost and restored      gone/<n>  what was lost
+//! ```text
+//! plain/<site>  as it was made      live/<site>  what is lost and restored      gone/<n>  what was lost
+//! ```
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
