@@ -21,6 +21,7 @@ const WHOLE: &str = "{prefix:18} {wide_bar} {bytes:>10}/{total_bytes:10} {bytes_
 const WHOLE_UNSIZED: &str = "{prefix:18} {spinner} {bytes:>10} {bytes_per_sec:>12} {elapsed:>5} {msg}";
 
 const STEPS: &str = "{prefix:9} {wide_bar} {pos:>5}/{len:5} {eta:>4} {msg:24!}";
+const STEPS_UNKNOWN: &str = "{prefix:9} {spinner} {msg}";
 
 /// Bars on stderr, fed by the engine.
 pub struct Bars {
@@ -195,12 +196,13 @@ pub struct Steps {
 impl Steps {
     pub fn new(name: &str, output: &Output) -> Self {
         let bar = ProgressBar::new(0).with_prefix(name.to_owned());
-        bar.set_style(style(STEPS));
+        bar.set_style(style(STEPS_UNKNOWN));
         Self { bar: output.bars().add(bar) }
     }
 
-    /// So many steps are ahead.
+    /// So many steps are ahead; until then nothing is counted.
     pub fn begin(&self, steps: u64) {
+        self.bar.set_style(style(STEPS));
         self.bar.set_length(steps);
         self.bar.reset_eta();
     }

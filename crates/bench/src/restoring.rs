@@ -35,6 +35,10 @@ pub fn restore(session: &Session<'_>, request: &RestoreRequest) -> Result<Measur
     let fleets = fleets(session, &request.source, &request.settings)?;
     let sample: BTreeMap<usize, Vec<Site>> =
         fleets.iter().map(|(sites, fleet)| (*sites, fleet.sample(request.sample))).collect();
+    let taken = fleets.values().filter(|fleet| !fleet.is_made()).flat_map(|fleet| fleet.sample(request.sample));
+    // How much a fleet is that was not made is known only now.
+    let exports = (request.settings.len() * session.rounds) as u64;
+    session.work.expect_space(taken.map(|site| site.bytes).sum::<u64>().saturating_mul(exports))?;
     let programs = programs(session, &fleets, &request.settings)?;
     let of_round = request.settings.iter().map(|setting| sample[&setting.sites()].len()).sum::<usize>()
         + if request.has_floor { sample.values().map(Vec::len).sum() } else { 0 };

@@ -50,6 +50,11 @@ impl Work {
         self.root.join(name)
     }
 
+    /// Refuses to go on where `needed` bytes are not free.
+    pub(crate) fn expect_space(&self, needed: u64) -> Result<(), Error> {
+        enough_space(&self.root, needed)
+    }
+
     /// A directory in it, made where it is missing.
     pub(crate) fn dir(&self, name: &str) -> Result<PathBuf, Error> {
         let dir = self.path(name);

@@ -56,12 +56,25 @@ impl Begun {
         };
         let dir = absolute(&asked.common.dir)?;
         let out = asked.common.out.as_deref().map(absolute).transpose()?.unwrap_or_else(|| dir.clone());
+        expect_writable(&out)?;
         let place = match &asked.repository {
             Some(url) => Place::below(url, &format!("bench-{name}"))?,
             None => Place::below(&file_url(&dir.join(format!("work-{name}")))?, "repository")?,
         };
         Ok(Self { date, name, dir, out, place })
     }
+}
+
+/// Results that could not be written in the end would be a pity.
+fn expect_writable(out: &Path) -> Result<(), CliError> {
+    let there = out.ancestors().find(|path| path.exists()).unwrap_or(Path::new("/"));
+    let reason = match rustix::fs::access(there, rustix::fs::Access::WRITE_OK) {
+        Ok(()) if there.is_dir() => return Ok(()),
+        Ok(()) => "it is no directory".to_owned(),
+        Err(errno) => std::io::Error::from(errno).to_string(),
+    };
+    Err(CliError::operator(format!("results cannot be written: path=`{}`, reason=`{reason}`", there.display()))
+        .with_hint("name a directory that can be written with --out"))
 }
 
 async fn measure(asked: &Asked, begun: &Begun, context: &Context) -> Result<Outcome, CliError> {
