@@ -66,6 +66,19 @@ fn a_measured_restore_compares_what_came_back_and_leaves_only_its_results() {
 }
 
 #[test]
+fn limits_of_the_program_are_swept_with_a_panel_for_each() {
+    let place = Place::new(None, Vec::new());
+    let args = ["restore", "--bytes", "100KB", "--sites", "1", "--rounds", "1", "--no-floor"];
+    let said = bench(&place, &[&args[..], &["--workers", "1,2", "--requests", "4,8"]].concat());
+    let (json, svg) = result(&place, &said);
+    let settings: Vec<String> =
+        json["summaries"].as_array().unwrap().iter().map(|one| one["setting"].to_string()).collect();
+    assert_eq!(settings.len(), 4, "{settings:?}");
+    assert_eq!(settings[1], r#"{"requests":8,"sites":1,"workers":1}"#);
+    assert!(svg.contains("MB/s by workers") && svg.contains("MB/s by requests at once"), "{svg}");
+}
+
+#[test]
 fn a_measured_backup_knows_a_first_from_an_unchanged_one() {
     let place = Place::new(None, Vec::new());
     let said = bench(&place, &["backup", "--bytes", "300KB", "--sites", "2", "--rounds", "2", "--data", "sqlite"]);
