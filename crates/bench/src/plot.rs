@@ -28,11 +28,12 @@ pub struct Line {
     pub is_floor: bool,
 }
 
-/// Panels in a row.
-const COLUMNS: usize = 2;
-const PANEL: (f64, f64) = (440.0, 330.0);
-/// The area of the lines in a panel: left, top, right, bottom.
-const AREA: (f64, f64, f64, f64) = (62.0, 78.0, 420.0, 278.0);
+/// One below the other.
+const PANEL: (f64, f64) = (720.0, 300.0);
+/// The area of the lines in a panel: left, top, right, bottom. Their names stand to the right of it.
+const AREA: (f64, f64, f64, f64) = (62.0, 40.0, 470.0, 240.0);
+const NAMES: f64 = 494.0;
+const NAME_HEIGHT: f64 = 19.0;
 const HEAD: f64 = 78.0;
 /// Lines with a colour of their own.
 const COLORS: usize = 6;
@@ -51,9 +52,7 @@ text{font:12px system-ui,-apple-system,'Segoe UI',sans-serif;fill:#1f2328}\
 
 /// The whole image.
 pub fn svg(title: &str, notes: [&str; 2], panels: &[Panel]) -> String {
-    let columns = panels.len().clamp(1, COLUMNS);
-    let (width, height) =
-        (PANEL.0 * columns as f64 + 20.0, HEAD + PANEL.1 * panels.len().div_ceil(columns).max(1) as f64);
+    let (width, height) = (PANEL.0, HEAD + PANEL.1 * panels.len().max(1) as f64);
     let mut image = String::new();
     let title_text = escape(title);
     let _ = write!(
@@ -67,8 +66,7 @@ pub fn svg(title: &str, notes: [&str; 2], panels: &[Panel]) -> String {
         escape(notes[1])
     );
     for (at, panel) in panels.iter().enumerate() {
-        let (x, y) = ((at % columns) as f64 * PANEL.0 + 10.0, HEAD + (at / columns) as f64 * PANEL.1);
-        let _ = writeln!(image, "<g transform=\"translate({x} {y})\">");
+        let _ = writeln!(image, "<g transform=\"translate(10 {})\">", HEAD + at as f64 * PANEL.1);
         draw(panel, &mut image);
         image.push_str("</g>\n");
     }
@@ -147,11 +145,11 @@ fn draw_line(line: &Line, number: usize, at: &dyn Fn((usize, f64)) -> (f64, f64)
     }
 }
 
-/// The names of the lines, in two columns below the title.
+/// The names of the lines, one below the other.
 fn legend(panel: &Panel, image: &mut String) {
-    let (left, ..) = AREA;
+    let (_, top, ..) = AREA;
     for (at, line) in panel.lines.iter().enumerate() {
-        let (x, y) = (left + (at % 2) as f64 * 180.0, 40.0 + (at / 2) as f64 * 15.0);
+        let (x, y) = (NAMES, top + 10.0 + at as f64 * NAME_HEIGHT);
         let dash = if line.is_floor { " dash" } else { "" };
         let _ = writeln!(
             image,

@@ -8,7 +8,7 @@ use crate::statistics::Spread;
 use crate::{FLOOR, Measured, Summary, Turn, machine};
 
 /// Of a panel: more would hide each other.
-const LINES_MAX: usize = 5;
+const LINES_MAX: usize = 6;
 
 /// What a plot shows of each task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,8 +121,7 @@ impl Report {
             swept.iter().map(|(other, _)| *other).filter(|other| *other != dimension).collect();
         let mut lines: Vec<Line> = Vec::new();
         for summary in self.summaries.iter().filter(|summary| self.shown().of(summary).median.is_finite()) {
-            let rest = summary.setting.without(dimension).label(&others);
-            let name = if rest.is_empty() { summary.task.clone() } else { format!("{}, {rest}", summary.task) };
+            let name = self.name(summary, &others);
             let spread = self.shown().of(summary);
             // What does not depend on it is the same everywhere.
             let at = |value: &u64| summary.setting.get(dimension).is_none_or(|own| own == *value);
@@ -146,6 +145,17 @@ impl Report {
             y_title: self.shown().title().to_owned(),
             values: values.iter().map(|value| dimension.value(*value)).collect(),
             lines,
+        }
+    }
+
+    /// What was measured, in words: the task, where there are several, and what is swept of its setting.
+    pub fn name(&self, summary: &Summary, swept: &[Dimension]) -> String {
+        let is_alone = |other: &Summary| other.task == summary.task || other.task == FLOOR;
+        let is_only_task = summary.task != FLOOR && self.summaries.iter().all(is_alone);
+        match summary.setting.label(swept) {
+            setting if setting.is_empty() => summary.task.clone(),
+            setting if is_only_task => setting,
+            setting => format!("{}, {setting}", summary.task),
         }
     }
 
@@ -218,7 +228,7 @@ mod tests {
         let panels: Vec<Panel> =
             swept.iter().map(|(dimension, values)| report.by(*dimension, values, &swept)).collect();
         let names = |panel: &Panel| panel.lines.iter().map(|line| line.name.clone()).collect::<Vec<_>>();
-        assert_eq!(names(&panels[0]), ["restore, 0 ms away", "restore, 20 ms away", FLOOR]);
+        assert_eq!(names(&panels[0]), ["0 ms away", "20 ms away", FLOOR]);
         assert_eq!(panels[1].values, ["0 ms", "20 ms"]);
         for line in panels.iter().flat_map(|panel| &panel.lines) {
             assert_eq!(line.points.iter().map(|(at, _)| *at).collect::<Vec<_>>(), [0, 1], "{}", line.name);

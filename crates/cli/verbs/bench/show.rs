@@ -77,9 +77,7 @@ fn table(report: &Report) -> Table {
     };
     let mut table = Table::new(&head);
     for summary in &report.summaries {
-        let setting = summary.setting.label(&swept);
-        let comma = if setting.is_empty() { "" } else { ", " };
-        let name = format!("{}{comma}{setting}", summary.task);
+        let name = report.name(summary, &swept);
         table.row(std::iter::once(name).chain(columns.iter().map(|column| cell_of(column, summary))));
     }
     table
