@@ -3,7 +3,8 @@
 //!   start ▸ warm up ▸ write for so long, at an even pace ▸ stop writing ▸ wait until nothing more comes ▸ end
 //!                     ╰── processor time of the capture ──╯ ╰── lag: to the last object of the log ──╯
 //!
-//! The writers are threads of this process: what they take is not the capture's.
+//! After each turn some sites are restored from the log as they are in the end, and compared with what the
+//! applications have. The writers are threads of this process: what they take is not the capture's.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -11,17 +12,18 @@ use std::process::{Child, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use lifeboat_model::Timestamp;
 use lifeboat_store::{OpenOptions, Store};
 use rusqlite::Connection;
 use wait4::Wait4;
 
-use crate::fleet::{open_database, update_row};
+use crate::fleet::{DATABASE, open_database, update_row};
 use crate::process::{Cost, handle_of};
 use crate::program::{Program, failure, read_lines};
 use crate::session::{Measured, Session};
 use crate::setting::{Dimension, Setting};
 use crate::stock::{Source, Stock, of_each_size};
-use crate::{Error, Random, Run, Turn, at};
+use crate::{Error, Random, Run, Turn, at, tree};
 
 /// Of a site's databases each takes a few: what a process may have open by itself is 1,024.
 pub const SITES_MAX: u64 = 250;
@@ -32,6 +34,8 @@ const LAG_MAX: Duration = Duration::from_secs(120);
 /// Of the program, when nobody says otherwise.
 const FLUSH_MILLISECONDS: u64 = 5_000;
 const POLL: Duration = Duration::from_millis(100);
+/// Sites that are restored after each turn.
+const PROVEN: usize = 3;
 const LOG: &str = "log/";
 const LISTED_MAX: usize = 1_000_000;
 /// What `/proc` counts processor time in: USER_HZ, which is 100 on every Linux.
@@ -73,7 +77,8 @@ pub fn capture(session: &Session<'_>, request: &CaptureRequest) -> Result<Measur
             };
             session.tell.doing("writing and capturing");
             let store = open_log(session, fleet, setting)?;
-            let (cost, numbers) = one_turn(session, (fleet, &program), store.as_ref(), &load)?;
+            let (moment, cost, numbers) = one_turn(session, (fleet, &program), store.as_ref(), &load)?;
+            prove(session, (fleet, &program), moment, &format!("export-{round}-{number}"))?;
             session.tell.step();
             let run = Run { cost, ..Run::default() };
             measured.add(Turn { numbers, ..Turn::of("capture", (setting, round), vec![run]) }, session.tell);
@@ -108,7 +113,7 @@ fn one_turn(
     (fleet, program): (&Stock, &Program<'_>),
     store: &dyn Store,
     load: &Load,
-) -> Result<(Cost, BTreeMap<&'static str, f64>), Error> {
+) -> Result<(Timestamp, Cost, BTreeMap<&'static str, f64>), Error> {
     let live = fleet.live().ok_or(Error::Panicked)?;
     let opened = fleet.sites.iter().map(|site| {
         let dir = live.join(&site.id);
@@ -129,7 +134,7 @@ fn one_turn(
     let mut following = Following(Some(child));
 
     let (written, until) = (AtomicU64::new(0), AtomicBool::new(false));
-    let (share, rate, lag) = std::thread::scope(|scope| {
+    let (moment, share, rate, lag) = std::thread::scope(|scope| {
         let writer = scope.spawn(|| write(databases, load, (&written, &until)));
         let watched = watch(session, (id, load, &written), &until);
         until.store(true, Ordering::Relaxed);
@@ -137,8 +142,10 @@ fn one_turn(
         let databases = writer.join().unwrap_or(Err(Error::Panicked))?;
         let (share, rate) = watched?;
         let lag = wait_until_quiet(session, store, before)?;
+        // Not when writing ended: what was written last counts from the look that found it.
+        let moment = Timestamp::now();
         drop(databases);
-        Ok::<_, Error>((share, rate, lag))
+        Ok::<_, Error>((moment, share, rate, lag))
     })?;
     let segments = objects(store)?.saturating_sub(before);
     if let Some(handle) = handle {
@@ -160,7 +167,28 @@ fn one_turn(
         ("lag_seconds", lag),
         ("objects", segments as f64),
     ];
-    Ok((cost, numbers.into_iter().collect()))
+    Ok((moment, cost, numbers.into_iter().collect()))
+}
+
+/// Restores a few sites from the log, and fails unless each is what the applications wrote. Their connections are
+/// closed: all that they wrote is in the files.
+fn prove(
+    session: &Session<'_>,
+    (fleet, program): (&Stock, &Program<'_>),
+    moment: Timestamp,
+    export: &str,
+) -> Result<(), Error> {
+    let (live, dir) = (fleet.live().ok_or(Error::Panicked)?, session.work.dir(export)?);
+    for site in fleet.sample(Some(PROVEN)) {
+        let exported = dir.join(&site.id);
+        let (at_moment, place) = (moment.to_string(), exported.display().to_string());
+        program.run_among_others(&["restore", &site.id, "--at", &at_moment, "--export", &place, "--yes"])?;
+        let (wanted, got) = (live.join(&site.id).join(DATABASE), exported.join("data").join(DATABASE));
+        if !tree::same_bytes(&wanted, &got).map_err(at(&got))? {
+            return Err(Error::Differs { site: site.id, path: DATABASE.into() });
+        }
+    }
+    Ok(())
 }
 
 /// The share of a core that the capture takes, and the transactions a second that were written meanwhile.

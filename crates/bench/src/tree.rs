@@ -64,7 +64,11 @@ fn relative(dir: &Path) -> io::Result<Vec<PathBuf>> {
     Ok(all.iter().filter_map(|path| path.strip_prefix(dir).ok()).map(Path::to_owned).collect())
 }
 
-fn same_bytes(a: &Path, b: &Path) -> io::Result<bool> {
+/// Whether two files have the same content.
+///
+/// # Errors
+/// When one of them cannot be read.
+pub fn same_bytes(a: &Path, b: &Path) -> io::Result<bool> {
     let (mut a, mut b) = (File::open(a)?, File::open(b)?);
     let (mut left, mut right) = (vec![0; 1 << 17], vec![0; 1 << 17]);
     loop {

@@ -127,10 +127,10 @@ pub struct FleetArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct SweepArgs {
-    /// Threads that decode and write, as [limits] workers has it [default: the program's own]
+    /// Threads that decode and write, as limits.workers says [default: the program's own]
     #[arg(long, value_name = "N,…", value_delimiter = ',', help_heading = SWEEP, value_parser = clap::value_parser!(u64).range(1..=256))]
     pub workers: Vec<u64>,
-    /// Requests to the store at once, as [limits] requests has it [default: the program's own]
+    /// Requests to the store at once, as limits.requests says [default: the program's own]
     #[arg(long, value_name = "N,…", value_delimiter = ',', help_heading = SWEEP, value_parser = clap::value_parser!(u64).range(1..=1024))]
     pub requests: Vec<u64>,
     /// A round trip to the store, by a link in front of a server of S3 that speaks plain HTTP: 0ms,20ms,50ms
