@@ -130,6 +130,20 @@ fn a_fleet_that_is_taken_is_only_read() {
 }
 
 #[test]
+fn sites_of_a_fleet_that_is_taken_are_exported_and_never_restored_in_place() {
+    let place = Place::new(None, Vec::new());
+    place.make_site("acme");
+    let said = bench(&place, &["restore", "--take", "--rounds", "2", "--keep"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    let work = std::fs::read_dir(place.path("work")).unwrap().next().unwrap().unwrap().path();
+    for round in 0..2 {
+        let exported = work.join(format!("export-{round}-0/acme/files/a.txt"));
+        assert_eq!(std::fs::read_to_string(exported).unwrap(), "acme says hello\n");
+    }
+    assert!(work.join(".lifeboat-bench").is_file(), "what is kept says whose it is");
+}
+
+#[test]
 fn what_cannot_be_measured_is_refused_before_anything_is_made() {
     let place = Place::new(None, Vec::new());
     let check = |args: &[&str], code: i32, message: &str| {

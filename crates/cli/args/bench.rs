@@ -156,7 +156,7 @@ pub struct BenchArgs {
     #[arg(long, value_name = "DIR", help_heading = PLACE)]
     pub out: Option<PathBuf>,
     /// Below which address the repository is made: file:///DIR or s3://BUCKET/PREFIX?…
-    /// [default: that of --config, else below --dir]
+    /// [default: that of --config or LIFEBOAT_CONFIG, else below --dir]
     #[arg(long, value_name = "URL", help_heading = PLACE)]
     pub repository: Option<String>,
     /// Keep data and repository
