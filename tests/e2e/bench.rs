@@ -55,7 +55,7 @@ fn a_measured_restore_compares_what_came_back_and_leaves_only_its_results() {
     let restore = &json["summaries"][1];
     assert_eq!(restore["setting"]["sites"], 3);
     let read = restore["read_share"]["median"].as_f64().unwrap();
-    assert!((1.0..1.2).contains(&read), "the chunks, and what says where they are: {restore}");
+    assert!((0.9..1.2).contains(&read), "the chunks, and what says where they are: {restore}");
     assert!(restore["requests"]["min"].as_f64().unwrap() > 0.0 && restore["peak_bytes"].as_u64().unwrap() > 0);
     assert_eq!((json["seed"].as_u64(), json["shape"]["bytes"].as_u64()), (Some(7), Some(300_000)));
     assert_eq!(json["fleets"][1]["bytes"], 300_000);
