@@ -23,7 +23,7 @@ mod ahead;
 mod plan;
 
 use ahead::Ahead;
-pub(crate) use plan::{Fetch, plan_fetches};
+pub use plan::{Fetch, plan_fetches};
 
 /// One chunk that the caller wants, once, however often it writes it.
 #[derive(Debug, Clone, Copy)]
@@ -66,7 +66,8 @@ impl Default for FetchLimits {
 impl FetchLimits {
     /// So long that the asking costs little, so short that there can be many at once: of a far store it is the number of
     /// requests under way that gives the speed.
-    fn fetch_bytes_max(&self) -> u64 {
+    #[doc(hidden)] // for benches, which plan as a restore does
+    pub fn fetch_bytes_max(&self) -> u64 {
         (self.bytes_in_flight_max as u64 / 24).clamp(FETCH_BYTES_MIN, FETCH_BYTES_MAX)
     }
 }

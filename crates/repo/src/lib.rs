@@ -32,6 +32,8 @@ pub use check::{CheckDepth, CheckReport, Finding};
 pub use chunker::Chunker;
 pub use error::Error;
 pub use fetch::{ChunkDamage, Delivery, FetchControl, FetchLimits, FetchStats, Wanted};
+#[doc(hidden)] // for benches: which reads a restore makes
+pub use fetch::{Fetch, plan_fetches};
 pub use ingest::{ChunkNumber, FreshExtent, Ingest, IngestOptions, NewPart, NewSnapshot, Prepared, StoredContent};
 pub use keyring::{Credential, NewKeys};
 pub use lifeboat_format::{ManifestHead, ManifestPart, SiteKeys};

@@ -11,14 +11,14 @@ const GAP_BYTES_MAX: u64 = 1 << 20;
 
 /// One ranged read, and which of the sorted wanted chunks lie in it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Fetch {
+pub struct Fetch {
     pub pack: ObjectId,
     pub bytes: Range<u64>,
     pub wanted: Range<usize>,
 }
 
 /// Joins chunks of one pack that lie close together, up to `bytes_max` at once. `wanted` is sorted by pack and offset.
-pub(crate) fn plan_fetches(wanted: &[Wanted], bytes_max: u64) -> Vec<Fetch> {
+pub fn plan_fetches(wanted: &[Wanted], bytes_max: u64) -> Vec<Fetch> {
     let mut fetches: Vec<Fetch> = Vec::new();
     for (number, Wanted { chunk, .. }) in wanted.iter().enumerate() {
         let end = chunk.offset.saturating_add(u64::from(chunk.stored_len));

@@ -1,0 +1,236 @@
+//! The data: sites made from seeds, the same everywhere.
+//!
+//! | site | what | for |
+//! |---|---|---|
+//! | `mix` | rows of JSON, which compress (49 %); large random files, which do not (35 %); 7,400 small ones | everything |
+//! | `text` | the rows of the mix alone | what compression costs |
+//! | `small` | 100,000 small files | a backup that finds nothing changed |
+//! | `one`, `many` | the same bytes as one file and as files of 1 MB | large objects beside many |
+//! | `five` | 5 MB in 40 files | a link to far away |
+//!
+//! Made by a process of its own (`errands`): the one that measures must stay small.
+
+use std::fs::{self, File};
+use std::io::{BufWriter, Write};
+use std::path::Path;
+use std::process::Command;
+
+use lifeboat_bench::Outcome;
+
+const MEGABYTE: u64 = 1_000_000;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Site {
+    Mix,
+    Text,
+    Small,
+    One,
+    Many,
+    Five,
+}
+
+impl Site {
+    pub const ALL: [Site; 6] = [Site::Mix, Site::Text, Site::Small, Site::One, Site::Many, Site::Five];
+
+    pub fn name(self) -> &'static str {
+        match self {
+            Site::Mix => "mix",
+            Site::Text => "text",
+            Site::Small => "small",
+            Site::One => "one",
+            Site::Many => "many",
+            Site::Five => "five",
+        }
+    }
+
+    /// As a table calls it.
+    pub fn title(self) -> &'static str {
+        match self {
+            Site::Mix => "the mix",
+            Site::Text => "its text",
+            Site::Small => "many small files",
+            Site::One => "one large file",
+            Site::Many => "the same as files of 1 MB",
+            Site::Five => "a site of 5 MB",
+        }
+    }
+}
+
+/// How much of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Size {
+    /// Only shows that the bench works: `cargo test --benches`.
+    Test,
+    /// The same, with every program: `--quick`.
+    Quick,
+    /// What is measured.
+    Normal,
+    /// The large objects are 10 GB: `--full`.
+    Full,
+}
+
+impl Size {
+    pub fn name(self) -> &'static str {
+        match self {
+            Size::Test => "test",
+            Size::Quick => "quick",
+            Size::Normal => "normal",
+            Size::Full => "full",
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Content {
+    Rows,
+    Random,
+}
+
+/// Files of one kind in one folder of a site.
+#[derive(Debug, Clone, Copy)]
+struct Files {
+    folder: &'static str,
+    content: Content,
+    count: u64,
+    bytes_min: u64,
+    bytes_max: u64,
+    seed: u64,
+}
+
+/// What a site consists of.
+fn layout(site: Site, size: Size) -> Vec<Files> {
+    let (text, video, attachments, small, large) = match size {
+        Size::Test => ((2, 200_000), 300_000, 20, 200, 4),
+        Size::Quick => ((2, 12 * MEGABYTE), 6 * MEGABYTE, 400, 5_000, 64),
+        Size::Normal => ((10, 49 * MEGABYTE), 118 * MEGABYTE, 7_400, 100_000, 2_000),
+        Size::Full => ((10, 49 * MEGABYTE), 118 * MEGABYTE, 7_400, 100_000, 10_000),
+    };
+    let files = |folder, content, count, bytes: (u64, u64), seed| Files {
+        folder,
+        content,
+        count,
+        bytes_min: bytes.0,
+        bytes_max: bytes.1,
+        seed,
+    };
+    let rows = |folder| files(folder, Content::Rows, text.0, (text.1, text.1), 0);
+    match site {
+        Site::Text => vec![rows("")],
+        Site::Mix => vec![
+            rows("rows"),
+            files("media", Content::Random, 3, (video, video), 100),
+            files("attachments", Content::Random, attachments, (2_000, 40_000), 10_000),
+        ],
+        Site::Small => vec![files("notes", Content::Random, small, (200, 4_000), 1_000_000)],
+        Site::One => vec![files("", Content::Random, 1, (large * MEGABYTE, large * MEGABYTE), 2_000_000)],
+        Site::Many => vec![files("blobs", Content::Random, large, (MEGABYTE, MEGABYTE), 3_000_000)],
+        Site::Five => vec![
+            files("rows", Content::Rows, 4, (MEGABYTE, MEGABYTE), 4_000_000),
+            files("attachments", Content::Random, 36, (20_000, 36_000), 4_100_000),
+        ],
+    }
+}
+
+/// Makes a site at `live`, and a copy of it at `plain` to compare with, unless a run before this one did.
+pub fn make(site: Site, size: Size, (live, plain): (&Path, &Path)) -> Outcome<()> {
+    let made = live.with_extension("made");
+    let layout = layout(site, size);
+    let label = format!("{layout:?}");
+    if fs::read_to_string(&made).is_ok_and(|is| is == label) {
+        return Ok(());
+    }
+    for old in [live, plain] {
+        let _ = fs::remove_dir_all(old);
+    }
+    let _ = fs::remove_file(&made);
+    layout.iter().try_for_each(|files| write_files(live, files))?;
+    fs::create_dir_all(plain.parent().unwrap_or(plain))?;
+    let copied = Command::new("cp").arg("-a").args([live, plain]).status()?;
+    if !copied.success() {
+        return Err(format!("cp -a {} {}: {copied}", live.display(), plain.display()).into());
+    }
+    Ok(fs::write(made, label)?)
+}
+
+/// Says that the live site is not what was made: the next run makes it again.
+pub fn spoil(live: &Path) {
+    let _ = fs::remove_file(live.with_extension("made"));
+}
+
+fn write_files(site: &Path, files: &Files) -> Outcome<()> {
+    let mut random = Random(files.seed);
+    for number in 0..files.count {
+        let folder = site.join(files.folder);
+        // A hundred to a directory, where they are many.
+        let folder = if files.count > 100 { folder.join(format!("{:02}", number / 100)) } else { folder };
+        fs::create_dir_all(&folder)?;
+        let bytes = files.bytes_min + random.below(files.bytes_max - files.bytes_min + 1);
+        let seed = files.seed + number;
+        match files.content {
+            Content::Rows => write_rows(&folder.join(format!("rows-{number}.jsonl")), seed, bytes)?,
+            Content::Random => write_random(&folder.join(format!("file-{number}.bin")), seed, bytes)?,
+        }
+    }
+    Ok(())
+}
+
+/// SplitMix64: small, fast, the same everywhere.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        z ^ (z >> 31)
+    }
+
+    fn below(&mut self, limit: u64) -> u64 {
+        self.next() % limit
+    }
+}
+
+/// Rows as an application would export them: repeated keys, few words, many numbers.
+fn write_rows(path: &Path, seed: u64, len: u64) -> Outcome<()> {
+    const WORDS: [&str; 16] = [
+        "review", "backlog", "customer", "release", "meeting", "invoice", "broken", "deploy", "question", "urgent",
+        "design", "contract", "server", "refund", "draft", "account",
+    ];
+    let mut random = Random(seed);
+    let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
+    let (mut written, mut id) = (0u64, seed * 1_000_000);
+    while written < len {
+        id += 1 + random.below(9);
+        let mut row = format!(
+            r#"{{"id":{id},"author":{},"created":"2026-{:02}-{:02}T{:02}:{:02}:{:02}Z","state":"{}","title":""#,
+            random.below(5_000),
+            1 + random.below(12),
+            1 + random.below(28),
+            random.below(24),
+            random.below(60),
+            random.below(60),
+            ["open", "closed", "waiting"][random.below(3) as usize],
+        );
+        for _ in 0..4 + random.below(12) {
+            row.push_str(WORDS[random.below(16) as usize]);
+            row.push(' ');
+        }
+        row.push_str(&format!("{:x}\"}}\n", random.below(1 << 32)));
+        let take = row.len().min((len - written) as usize);
+        file.write_all(&row.as_bytes()[..take])?;
+        written += take as u64;
+    }
+    Ok(file.flush()?)
+}
+
+fn write_random(path: &Path, seed: u64, len: u64) -> Outcome<()> {
+    // Seeds side by side would give one sequence, begun one number later.
+    let mut random = Random(Random(seed).next());
+    let mut file = BufWriter::with_capacity(1 << 18, File::create(path)?);
+    for _ in 0..len / 8 {
+        file.write_all(&random.next().to_le_bytes())?;
+    }
+    file.write_all(&random.next().to_le_bytes()[..(len % 8) as usize])?;
+    Ok(file.flush()?)
+}
