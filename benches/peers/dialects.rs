@@ -82,12 +82,12 @@ impl Dialect for Rustic {
             Place::Directory => environment.push(("RUSTIC_REPOSITORY", dir.join("repository").into_os_string())),
             Place::S3(server) => environment.extend([
                 ("RUSTIC_REPOSITORY", "opendal:s3".into()),
-                ("RUSTIC_REPO_OPT_BUCKET", at.bucket(self.name()).into()),
-                ("RUSTIC_REPO_OPT_ENDPOINT", server.endpoint().into()),
-                ("RUSTIC_REPO_OPT_REGION", REGION.into()),
-                ("RUSTIC_REPO_OPT_ROOT", "/".into()),
-                ("RUSTIC_REPO_OPT_ACCESS_KEY_ID", ACCESS_KEY.into()),
-                ("RUSTIC_REPO_OPT_SECRET_ACCESS_KEY", SECRET_KEY.into()),
+                ("OPENDAL_BUCKET", at.bucket(self.name()).into()),
+                ("OPENDAL_ENDPOINT", server.endpoint().into()),
+                ("OPENDAL_REGION", REGION.into()),
+                ("OPENDAL_ROOT", "/".into()),
+                ("OPENDAL_ACCESS_KEY_ID", ACCESS_KEY.into()),
+                ("OPENDAL_SECRET_ACCESS_KEY", SECRET_KEY.into()),
             ]),
         }
         Ok(environment)
