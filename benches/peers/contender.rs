@@ -123,8 +123,8 @@ impl At<'_> {
         Ok(dir)
     }
 
-    /// A bucket of its own.
-    pub fn bucket(&self, name: &str) -> String {
-        format!("{name}-{}-{}", self.site.name(), self.round.number)
+    /// A prefix of its own in the bucket.
+    pub fn prefix(&self, name: &str) -> String {
+        format!("{name}-{}", self.site.name())
     }
 }

@@ -2,12 +2,12 @@
 
 use std::ffi::OsString;
 
+use lifeboat_bench::Outcome;
 use lifeboat_testkit::s3_server::{ACCESS_KEY, SECRET_KEY};
 
 use crate::contender::At;
 use crate::peer::{Dialect, Verb};
-use crate::place::{self, Place, REGION};
-use lifeboat_bench::Outcome;
+use crate::place::{self, BUCKET, Place, REGION};
 
 const PASSWORD: &str = "bench";
 
@@ -38,7 +38,7 @@ impl Dialect for Restic {
         let dir = at.dir(self.name())?;
         let repository = match at.place {
             Place::Directory => dir.join("repository").into_os_string(),
-            Place::S3(server) => format!("s3:{}/{}", server.endpoint(), at.bucket(self.name())).into(),
+            Place::S3(server) => format!("s3:{}/{BUCKET}/{}", server.endpoint(), at.prefix(self.name())).into(),
         };
         let mut environment = vec![
             ("RESTIC_REPOSITORY", repository),
@@ -82,10 +82,10 @@ impl Dialect for Rustic {
             Place::Directory => environment.push(("RUSTIC_REPOSITORY", dir.join("repository").into_os_string())),
             Place::S3(server) => environment.extend([
                 ("RUSTIC_REPOSITORY", "opendal:s3".into()),
-                ("OPENDAL_BUCKET", at.bucket(self.name()).into()),
+                ("OPENDAL_BUCKET", BUCKET.into()),
                 ("OPENDAL_ENDPOINT", server.endpoint().into()),
                 ("OPENDAL_REGION", REGION.into()),
-                ("OPENDAL_ROOT", "/".into()),
+                ("OPENDAL_ROOT", format!("/{}", at.prefix(self.name())).into()),
                 ("OPENDAL_ACCESS_KEY_ID", ACCESS_KEY.into()),
                 ("OPENDAL_SECRET_ACCESS_KEY", SECRET_KEY.into()),
             ]),

@@ -82,7 +82,7 @@ impl Contender for RangedReads {
         let site = at.site.name();
         let mut plan = errands::command(Errand::PlanReads, &[dir.as_os_str(), site.as_ref(), list.as_os_str()])?;
         run(plan.envs(place::credentials()), &at.round.dir)?;
-        let url = server.url(&at.bucket("lifeboat"));
+        let url = server.url(&at.prefix("lifeboat"));
         let mut read = errands::command(Errand::Read, &[url.as_ref(), list.as_os_str()])?;
         let (cost, said) = run(read.envs(place::credentials()), &at.round.dir)?;
         Measured { cost, ..Measured::default() }.with_said(&said)

@@ -25,11 +25,7 @@ impl Contender for Lifeboat {
         let dir = at.dir(LIFEBOAT)?;
         let url = match at.place {
             Place::Directory => format!("file://{}", dir.join("repository").display()),
-            Place::S3(server) => {
-                let bucket = at.bucket("lifeboat");
-                server.create_bucket(&bucket)?;
-                server.url(&bucket)
-            }
+            Place::S3(server) => server.url(&at.prefix("lifeboat")),
         };
         let srv = at.live().with_file_name("{site}");
         let config = format!(

@@ -96,9 +96,6 @@ impl Contender for Peer {
     }
 
     fn prepare(&self, at: &At<'_>) -> Outcome<()> {
-        if let Place::S3(server) = at.place {
-            server.create_bucket(&at.bucket(self.name()))?;
-        }
         self.run(Verb::Init, at).map(|_| ())
     }
 

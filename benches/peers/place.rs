@@ -10,6 +10,7 @@ use crate::errands::{self, Errand};
 use lifeboat_bench::Outcome;
 
 pub const REGION: &str = "us-east-1";
+pub const BUCKET: &str = "peers";
 
 /// How far away the server is, for every contender.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -25,12 +26,14 @@ pub enum Place {
 }
 
 impl Place {
-    /// A server of its own for each round: SeaweedFS gives each bucket volumes, until none are left.
+    /// A server of its own for each round, with one bucket, in which each repository has a prefix: SeaweedFS gives
+    /// each bucket volumes, until none are left.
     pub fn start(is_s3: bool, distance: Option<Distance>) -> Outcome<Self> {
         if !is_s3 {
             return Ok(Self::Directory);
         }
         let server = S3Server::start()?;
+        server.create_bucket(BUCKET)?;
         let link = distance.map(|distance| LinkProcess::start(&server, distance)).transpose()?;
         Ok(Self::S3(Bucketed { server, link }))
     }
@@ -43,18 +46,14 @@ pub struct Bucketed {
 }
 
 impl Bucketed {
-    pub fn create_bucket(&self, bucket: &str) -> Outcome<()> {
-        Ok(self.server.create_bucket(bucket)?)
-    }
-
     /// What a contender connects to.
     pub fn endpoint(&self) -> String {
         self.link.as_ref().map_or_else(|| self.server.endpoint(), |link| format!("http://{}", link.address))
     }
 
     /// A repository of ours.
-    pub fn url(&self, bucket: &str) -> String {
-        format!("s3://{bucket}?endpoint={}&region={REGION}&path_style=true", self.endpoint())
+    pub fn url(&self, prefix: &str) -> String {
+        format!("s3://{BUCKET}/{prefix}?endpoint={}&region={REGION}&path_style=true", self.endpoint())
     }
 }
 
