@@ -1,13 +1,13 @@
 //! What was wanted, beside what came out.
 
+use lifeboat_bench::process::Cost;
+use lifeboat_bench::target::Target;
 use lifeboat_repo::FetchLimits;
 
 use crate::data::Site;
 use crate::floors::{Copy, RangedReads};
 use crate::ours::LIFEBOAT;
 use crate::report::{Report, Task};
-use lifeboat_bench::process::Cost;
-use lifeboat_bench::target::Target;
 
 const MIX: Task = Task::Restore(Site::Mix);
 

@@ -3,11 +3,12 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use lifeboat_bench::Outcome;
+use lifeboat_bench::process::Cost;
+
 use crate::data::Site;
 use crate::errands::{self, Errand};
 use crate::place::Place;
-use lifeboat_bench::Outcome;
-use lifeboat_bench::process::Cost;
 
 /// One measured process.
 #[derive(Debug, Clone, Copy, Default)]

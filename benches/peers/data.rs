@@ -17,6 +17,8 @@ use std::process::Command;
 
 use lifeboat_bench::Outcome;
 
+use crate::content::{Random, write_random, write_rows};
+
 const MEGABYTE: u64 = 1_000_000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -158,7 +160,7 @@ pub fn spoil(live: &Path) {
 }
 
 fn write_files(site: &Path, files: &Files) -> Outcome<()> {
-    let mut random = Random(files.seed);
+    let mut random = Random::new(files.seed);
     for number in 0..files.count {
         let folder = site.join(files.folder);
         // A hundred to a directory, where they are many.
@@ -166,71 +168,16 @@ fn write_files(site: &Path, files: &Files) -> Outcome<()> {
         fs::create_dir_all(&folder)?;
         let bytes = files.bytes_min + random.below(files.bytes_max - files.bytes_min + 1);
         let seed = files.seed + number;
+        let name = match files.content {
+            Content::Rows => format!("rows-{number}.jsonl"),
+            Content::Random => format!("file-{number}.bin"),
+        };
+        let mut file = BufWriter::with_capacity(1 << 20, File::create(folder.join(name))?);
         match files.content {
-            Content::Rows => write_rows(&folder.join(format!("rows-{number}.jsonl")), seed, bytes)?,
-            Content::Random => write_random(&folder.join(format!("file-{number}.bin")), seed, bytes)?,
+            Content::Rows => write_rows(&mut file, seed, bytes)?,
+            Content::Random => write_random(&mut file, seed, bytes)?,
         }
+        file.flush()?;
     }
     Ok(())
-}
-
-/// SplitMix64: small, fast, the same everywhere.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn below(&mut self, limit: u64) -> u64 {
-        self.next() % limit
-    }
-}
-
-/// Rows as an application would export them: repeated keys, few words, many numbers.
-fn write_rows(path: &Path, seed: u64, len: u64) -> Outcome<()> {
-    const WORDS: [&str; 16] = [
-        "review", "backlog", "customer", "release", "meeting", "invoice", "broken", "deploy", "question", "urgent",
-        "design", "contract", "server", "refund", "draft", "account",
-    ];
-    let mut random = Random(seed);
-    let mut file = BufWriter::with_capacity(1 << 20, File::create(path)?);
-    let (mut written, mut id) = (0u64, seed * 1_000_000);
-    while written < len {
-        id += 1 + random.below(9);
-        let mut row = format!(
-            r#"{{"id":{id},"author":{},"created":"2026-{:02}-{:02}T{:02}:{:02}:{:02}Z","state":"{}","title":""#,
-            random.below(5_000),
-            1 + random.below(12),
-            1 + random.below(28),
-            random.below(24),
-            random.below(60),
-            random.below(60),
-            ["open", "closed", "waiting"][random.below(3) as usize],
-        );
-        for _ in 0..4 + random.below(12) {
-            row.push_str(WORDS[random.below(16) as usize]);
-            row.push(' ');
-        }
-        row.push_str(&format!("{:x}\"}}\n", random.below(1 << 32)));
-        let take = row.len().min((len - written) as usize);
-        file.write_all(&row.as_bytes()[..take])?;
-        written += take as u64;
-    }
-    Ok(file.flush()?)
-}
-
-fn write_random(path: &Path, seed: u64, len: u64) -> Outcome<()> {
-    // Seeds side by side would give one sequence, begun one number later.
-    let mut random = Random(Random(seed).next());
-    let mut file = BufWriter::with_capacity(1 << 18, File::create(path)?);
-    for _ in 0..len / 8 {
-        file.write_all(&random.next().to_le_bytes())?;
-    }
-    file.write_all(&random.next().to_le_bytes()[..(len % 8) as usize])?;
-    Ok(file.flush()?)
 }

@@ -11,11 +11,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
+use lifeboat_bench::Outcome;
 use lifeboat_bench::{Link, LinkOptions};
 
 use crate::data::{self, Site, Size};
 use crate::{ranged, trees};
-use lifeboat_bench::Outcome;
 
 /// Tells an errand from options.
 const ERRAND: &str = "--errand";

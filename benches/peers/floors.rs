@@ -2,12 +2,13 @@
 
 use std::process::Command;
 
+use lifeboat_bench::Outcome;
+use lifeboat_bench::process::run;
+
 use crate::contender::{At, Contender, Measured, Restores};
 use crate::errands::{self, Errand};
 use crate::ours::LIFEBOAT;
 use crate::place::{self, Place};
-use lifeboat_bench::Outcome;
-use lifeboat_bench::process::run;
 
 /// `cp -a` of the plain tree, made durable: a restore without packs, checks and a plan.
 pub struct Copy;

@@ -21,6 +21,7 @@
 
 mod aims;
 mod contender;
+mod content;
 mod data;
 mod dialects;
 mod errands;
@@ -36,12 +37,13 @@ mod trees;
 
 use std::fs;
 
+use lifeboat_bench::{Outcome, machine};
+
 use contender::{At, Contender, Round};
 use data::Site;
 use dialects::{Borg, Restic, Rustic};
 use errands::Errand;
 use floors::{Compression, Copy, RangedReads};
-use lifeboat_bench::{Outcome, machine};
 use options::{Leg, Options};
 use ours::{Lifeboat, ReadBack};
 use peer::{Dialect, Peer};

@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lifeboat_bench::Outcome;
+
 use crate::data::{Site, Size};
 use crate::place::Distance;
-use lifeboat_bench::Outcome;
 
 const ROUNDS: usize = 5;
 const ROUNDS_QUICK: usize = 2;

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use lifeboat_bench::Outcome;
+use lifeboat_bench::process::run;
 use serde_json::Value;
 
 use crate::contender::{At, Contender, Measured};
 use crate::place::{self, Place};
-use lifeboat_bench::Outcome;
-use lifeboat_bench::process::run;
 
 pub const LIFEBOAT: &str = "Lifeboat";
 

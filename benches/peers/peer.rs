@@ -7,10 +7,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::contender::{At, Contender, Measured};
-use crate::place::Place;
 use lifeboat_bench::Outcome;
 use lifeboat_bench::process::{Cost, run};
+
+use crate::contender::{At, Contender, Measured};
+use crate::place::Place;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {

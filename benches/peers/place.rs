@@ -4,10 +4,10 @@ use std::io::{BufRead, BufReader};
 use std::process::{Child, Stdio};
 use std::time::Duration;
 
+use lifeboat_bench::Outcome;
 use lifeboat_testkit::s3_server::{ACCESS_KEY, S3Server, SECRET_KEY};
 
 use crate::errands::{self, Errand};
-use lifeboat_bench::Outcome;
 
 pub const REGION: &str = "us-east-1";
 pub const BUCKET: &str = "peers";

@@ -8,12 +8,11 @@ use std::ops::Range;
 use std::path::Path;
 
 use futures_util::StreamExt;
+use lifeboat_bench::Outcome;
 use lifeboat_format::{SecretKey, names};
 use lifeboat_model::{ObjectId, SiteId};
 use lifeboat_repo::{FetchLimits, Manifest, Repository, Site, Wanted, plan_fetches};
 use lifeboat_store::{ObjectName, OpenOptions, Opened};
-
-use lifeboat_bench::Outcome;
 
 /// Writes the reads of a site's newest snapshot to `list`, a line each; `dir` holds the key and the URL.
 pub fn plan(dir: &Path, site: &str, list: &Path) -> Outcome<()> {

@@ -8,6 +8,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use lifeboat_bench::process::{Cost, Spread};
+use lifeboat_bench::target::Target;
+use lifeboat_bench::{Outcome, machine, table};
 use serde_json::{Value, json};
 
 use crate::aims;
@@ -16,9 +19,6 @@ use crate::data::Site;
 use crate::floors::{Copy, RangedReads};
 use crate::options::Options;
 use crate::ours::LIFEBOAT;
-use lifeboat_bench::process::{Cost, Spread};
-use lifeboat_bench::target::Target;
-use lifeboat_bench::{Outcome, machine, table};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Task {

@@ -1,11 +1,12 @@
 //! One round: every contender once at each task, in an order that turns from round to round.
 
+use lifeboat_bench::Outcome;
+
 use crate::contender::{At, Contender, Restores, Round};
 use crate::errands::{self, Errand};
 use crate::options::Leg;
 use crate::place::Place;
 use crate::report::{Report, Task};
-use lifeboat_bench::Outcome;
 
 type Contenders<'a> = Vec<&'a dyn Contender>;
 

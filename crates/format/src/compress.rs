@@ -36,7 +36,8 @@ impl Compressor {
 
     /// Appends `plain` to `out`, compressed; says `false` and leaves `out` alone when that saves
     /// less than 3 %, which is not worth the reader's time.
-    pub(crate) fn append(&mut self, plain: &[u8], out: &mut Vec<u8>) -> bool {
+    #[doc(hidden)] // for benches; writers of objects call it
+    pub fn append(&mut self, plain: &[u8], out: &mut Vec<u8>) -> bool {
         if plain.len() < RAW_LEN_MIN {
             return false;
         }

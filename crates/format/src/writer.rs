@@ -99,12 +99,8 @@ impl ObjectWriter {
     }
 
     /// Appends a frame that is no chunk.
-    pub(crate) fn push_frame(
-        &mut self,
-        kind: FrameKind,
-        plain: &[u8],
-        compressor: Option<&mut Compressor>,
-    ) -> Result<Placed> {
+    #[doc(hidden)] // for benches; writers of each kind of object call it
+    pub fn push_frame(&mut self, kind: FrameKind, plain: &[u8], compressor: Option<&mut Compressor>) -> Result<Placed> {
         self.push(kind, ChunkId([0; ChunkId::LEN]), plain, compressor)
     }
 
