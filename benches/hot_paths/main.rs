@@ -12,8 +12,6 @@
 //! What is not here: anything that waits for a disk or a server (`benches/peers`).
 
 mod bytes;
-#[path = "../peers/content.rs"]
-mod content;
 mod plans;
 mod samples;
 

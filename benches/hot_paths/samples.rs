@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use lifeboat_bench::Random;
+use lifeboat_bench::rows::{write_random, write_rows};
 use lifeboat_format::{
     Compressor, ManifestPart, ManifestSummary, ManifestWriter, ObjectKind, ObjectWriter, PackRow, RepositoryKeys,
     SecretKey, SiteKeys,
@@ -10,8 +12,6 @@ use lifeboat_model::{
     ChunkId, ChunkRef, Entry, EntryKind, EntryMetadata, EntryPath, Extent, FileTime, KeyNumber, ManifestRef, ObjectId,
     PartIdentity, PartRecord, PartStatus, Position, SiteHandle, SiteId, SnapshotId, SourceKind, SourceName, Timestamp,
 };
-
-use crate::content::{Random, write_random, write_rows};
 
 /// Files that share a pack, what each takes of it, and how long each is.
 const FILES_A_PACK: usize = 2_000;
@@ -49,8 +49,8 @@ pub fn keys() -> SiteKeys {
 pub fn content(kind: Kind, len: usize) -> Vec<u8> {
     let mut content = Vec::with_capacity(len);
     let written = match kind {
-        Kind::Rows => write_rows(&mut content, 5, len as u64),
-        Kind::Random => write_random(&mut content, 5, len as u64),
+        Kind::Rows => write_rows(&mut content, Random::new(5), len as u64),
+        Kind::Random => write_random(&mut content, Random::new(5), len as u64),
     };
     written.expect("memory takes everything");
     content

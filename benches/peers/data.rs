@@ -15,9 +15,8 @@ use std::io::{BufWriter, Write};
 use std::path::Path;
 use std::process::Command;
 
-use lifeboat_bench::Outcome;
-
-use crate::content::{Random, write_random, write_rows};
+use lifeboat_bench::rows::{write_random, write_rows};
+use lifeboat_bench::{Outcome, Random};
 
 const MEGABYTE: u64 = 1_000_000;
 
@@ -167,15 +166,14 @@ fn write_files(site: &Path, files: &Files) -> Outcome<()> {
         let folder = if files.count > 100 { folder.join(format!("{:02}", number / 100)) } else { folder };
         fs::create_dir_all(&folder)?;
         let bytes = files.bytes_min + random.below(files.bytes_max - files.bytes_min + 1);
-        let seed = files.seed + number;
         let name = match files.content {
             Content::Rows => format!("rows-{number}.jsonl"),
             Content::Random => format!("file-{number}.bin"),
         };
         let mut file = BufWriter::with_capacity(1 << 20, File::create(folder.join(name))?);
         match files.content {
-            Content::Rows => write_rows(&mut file, seed, bytes)?,
-            Content::Random => write_random(&mut file, seed, bytes)?,
+            Content::Rows => write_rows(&mut file, Random::of(files.seed, [0, number]), bytes)?,
+            Content::Random => write_random(&mut file, Random::of(files.seed, [0, number]), bytes)?,
         }
         file.flush()?;
     }

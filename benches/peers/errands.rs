@@ -12,7 +12,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use lifeboat_bench::Outcome;
-use lifeboat_bench::{Link, LinkOptions};
+use lifeboat_bench::{Link, LinkOptions, tree};
 
 use crate::data::{self, Site, Size};
 use crate::{ranged, trees};
@@ -94,10 +94,7 @@ fn act(errand: Errand, arguments: &[&str]) -> Outcome<()> {
             Ok(())
         }
         (Errand::Shed, [dir]) => trees::shed(Path::new(dir)),
-        (Errand::Compare, [original, restored]) => {
-            trees::settle_root(Path::new(original), Path::new(restored))?;
-            trees::expect_same(Path::new(original), Path::new(restored))
-        }
+        (Errand::Compare, [original, restored]) => trees::expect_same(Path::new(original), Path::new(restored)),
         (Errand::Compress, [dir]) => compress(Path::new(dir)),
         (Errand::PlanReads, [dir, site, list]) => ranged::plan(Path::new(dir), site, Path::new(list)),
         (Errand::Read, [url, list]) => ranged::read(url, Path::new(list)),
@@ -108,15 +105,15 @@ fn act(errand: Errand, arguments: &[&str]) -> Outcome<()> {
 
 fn compress(dir: &Path) -> Outcome<()> {
     let mut compressor = zstd::bulk::Compressor::new(COMPRESS_LEVEL)?;
-    let (mut plain, mut packed) = (vec![0; COMPRESS_BYTES], vec![0; 2 * COMPRESS_BYTES]);
-    for path in trees::listing(dir)?.iter().filter(|path| path.is_file()) {
+    let (mut plain, mut packed) = (Vec::with_capacity(COMPRESS_BYTES), vec![0; 2 * COMPRESS_BYTES]);
+    for path in tree::listing(dir)?.iter().filter(|path| path.is_file()) {
         let mut file = File::open(path)?;
         loop {
-            let len = trees::fill(&mut file, &mut plain)?;
-            if len == 0 {
+            plain.clear();
+            if (&mut file).take(COMPRESS_BYTES as u64).read_to_end(&mut plain)? == 0 {
                 break;
             }
-            compressor.compress_to_buffer(&plain[..len], &mut packed[..])?;
+            compressor.compress_to_buffer(&plain, &mut packed[..])?;
         }
     }
     Ok(())

@@ -21,7 +21,6 @@
 
 mod aims;
 mod contender;
-mod content;
 mod data;
 mod dialects;
 mod errands;

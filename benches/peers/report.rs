@@ -47,6 +47,7 @@ impl Task {
 struct Run {
     task: Task,
     contender: &'static str,
+    round: usize,
     measured: Measured,
 }
 
@@ -61,7 +62,7 @@ pub struct Report {
     notes: Vec<String>,
     logical: BTreeMap<Site, u64>,
     starts: BTreeMap<&'static str, Vec<Cost>>,
-    /// In the order in which they ran: the n-th of a task and a contender is that of round n.
+    /// In the order in which they ran.
     runs: Vec<Run>,
 }
 
@@ -115,7 +116,8 @@ impl Report {
             cost.sys_seconds,
             cost.peak_bytes as f64 / 1e6,
         );
-        self.runs.push(Run { task, contender, measured });
+        let round = self.measured(task, contender).len();
+        self.runs.push(Run { task, contender, round, measured });
     }
 
     pub fn gigabytes(&self, site: Site) -> f64 {
@@ -252,6 +254,7 @@ impl Run {
         json!({
             "task": self.task.name(),
             "program": self.contender,
+            "round": self.round,
             "wall_seconds": cost.wall_seconds,
             "user_seconds": cost.user_seconds,
             "sys_seconds": cost.sys_seconds,

@@ -22,6 +22,7 @@ mod program;
 mod random;
 mod report;
 mod restoring;
+pub mod rows;
 mod session;
 pub mod setting;
 pub mod statistics;

@@ -8,6 +8,7 @@ use rusqlite::{Connection, params};
 
 use super::{Data, Shape};
 use crate::random::Random;
+use crate::rows::{self, WORDS};
 use crate::{Error, at};
 
 /// The database of a site with [`Data::Sqlite`].
@@ -20,11 +21,6 @@ const SMALL_FILE_BYTES: std::ops::Range<u64> = 2_000..40_000;
 const DIRECTORY_LEN: u64 = 100;
 /// Of a row of a database.
 const ROW_BYTES: usize = 900;
-
-const WORDS: [&str; 16] = [
-    "review", "backlog", "customer", "release", "meeting", "invoice", "broken", "deploy", "question", "urgent",
-    "design", "contract", "server", "refund", "draft", "account",
-];
 
 /// Numbers of files below which each kind has its own: no two files have one sequence.
 const MEDIA_FROM: u64 = 1 << 32;
@@ -117,40 +113,15 @@ fn parts(bytes: u64, max: u64) -> impl Iterator<Item = u64> {
     (0..count).map(move |n| bytes / count + u64::from(n < bytes % count))
 }
 
-/// Rows as an application would export them: repeated keys, few words, many numbers.
-fn write_text(path: &Path, mut random: Random, len: u64) -> io::Result<()> {
+fn write_text(path: &Path, random: Random, len: u64) -> io::Result<()> {
     let mut file = BufWriter::with_capacity(1 << 18, File::create(path)?);
-    let (mut written, mut id) = (0u64, random.below(1_000_000));
-    while written < len {
-        id += 1 + random.below(9);
-        let mut row = format!(
-            r#"{{"id":{id},"author":{},"created":"2026-{:02}-{:02}T{:02}:{:02}:{:02}Z","state":"{}","title":""#,
-            random.below(5_000),
-            1 + random.below(12),
-            1 + random.below(28),
-            random.below(24),
-            random.below(60),
-            random.below(60),
-            ["open", "closed", "waiting"][random.below(3) as usize],
-        );
-        for _ in 0..4 + random.below(12) {
-            row.push_str(WORDS[random.below(16) as usize]);
-            row.push(' ');
-        }
-        row.push_str(&format!("{:x}\"}}\n", random.below(1 << 32)));
-        let take = row.len().min((len - written) as usize);
-        file.write_all(&row.as_bytes()[..take])?;
-        written += take as u64;
-    }
+    rows::write_rows(&mut file, random, len)?;
     file.flush()
 }
 
-fn write_random(path: &Path, mut random: Random, len: u64) -> io::Result<()> {
+fn write_random(path: &Path, random: Random, len: u64) -> io::Result<()> {
     let mut file = BufWriter::with_capacity(1 << 17, File::create(path)?);
-    for _ in 0..len / 8 {
-        file.write_all(&random.next().to_le_bytes())?;
-    }
-    file.write_all(&random.next().to_le_bytes()[..(len % 8) as usize])?;
+    rows::write_random(&mut file, random, len)?;
     file.flush()
 }
 
