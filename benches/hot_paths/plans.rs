@@ -3,7 +3,7 @@
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use lifeboat_format::{Decompressor, ManifestHead, ObjectKind, ObjectOpener, decode_manifest_head, decode_page};
-use lifeboat_model::Entry;
+use lifeboat_model::{Entry, EntryKind};
 use lifeboat_repo::{FetchLimits, Wanted, plan_fetches};
 use lifeboat_source::files::{Scope, plan_merge};
 
@@ -53,16 +53,17 @@ fn pages(opener: &ObjectOpener, head: &ManifestHead, bytes: &mut [u8], decompres
 /// What has to change for a live tree to become the wanted one.
 #[divan::bench]
 fn merge(bencher: Bencher<'_, '_>) {
-    let wanted = samples::entries(samples::scaled(FILES));
-    let mut live = wanted.clone();
-    live.iter_mut().skip(1).step_by(CHANGED).for_each(|entry| entry.metadata.size += 1);
+    let files = samples::scaled(FILES);
+    let wanted = samples::entries(files);
     let mut number = 0;
-    live.retain(|_| {
-        number += 1;
-        number % CHANGED != 0
+    let live = wanted.iter().filter_map(|entry| {
+        let mut entry = entry.clone();
+        number += usize::from(entry.kind == EntryKind::File);
+        entry.metadata.size += u64::from(entry.kind == EntryKind::File && number % CHANGED == 1);
+        (entry.kind != EntryKind::File || number % CHANGED != 2).then_some(entry)
     });
+    let live: Vec<Entry> = live.collect();
     let plan = || plan_merge(black_box(&live), black_box(&wanted), Scope::Whole, &mut |_, _| true);
-    let planned = plan();
-    assert_eq!(planned.actions.len(), 2 * wanted.len() / CHANGED, "each changed file and each that is not there");
+    assert_eq!(plan().actions.len(), 2 * files / CHANGED, "each changed file and each that is not there");
     bencher.counter(ItemsCount::new(wanted.len())).bench(plan);
 }

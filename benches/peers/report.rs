@@ -150,10 +150,12 @@ impl Report {
         Spread::of(self.costs(task, contender).iter().map(of))
     }
 
-    /// Ours by another's (or of one task by another), round by round.
+    /// Ours by another's (or of one task by another), round by round. A process that took no longer than its start
+    /// has left nothing to compare with.
     pub fn ratio(&self, (task, contender): (Task, &str), by: (Task, &str), of: impl Fn(&Cost) -> f64) -> Spread {
         let (costs, others) = (self.costs(task, contender), self.costs(by.0, by.1));
-        Spread::of(costs.iter().zip(&others).map(|(cost, other)| of(cost) / of(other)))
+        let ratios = costs.iter().zip(&others).map(|(cost, other)| of(cost) / of(other));
+        Spread::of(ratios.filter(|ratio| ratio.is_finite() && *ratio > 0.0))
     }
 
     pub fn requests(&self, task: Task, contender: &str) -> Option<u64> {
