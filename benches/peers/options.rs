@@ -107,6 +107,12 @@ impl Options {
         matches!(self.size, Size::Normal | Size::Full)
     }
 
+    /// The file of the results: a part of the tasks does not replace those of all.
+    pub fn file_name(&self) -> String {
+        let only = |group: &Group| format!("-{group:?}").to_lowercase();
+        format!("peers-{}{}.json", self.place(), self.only.iter().map(only).collect::<String>())
+    }
+
     /// `directory`, `s3` or `far`.
     pub fn place(&self) -> &'static str {
         match (self.is_s3, self.distance) {

@@ -81,7 +81,7 @@ impl Report {
                 "round_trip_milliseconds": distance.map(|distance| distance.round_trip.as_millis() as u64),
                 "bytes_per_second_of_a_connection": distance.and_then(|distance| distance.bytes_per_second),
             }),
-            file: dir.join(format!("peers-{place}.json")),
+            file: dir.join(options.file_name()),
             machine: machine::facts(&options.data),
             notes: Vec::new(),
             logical: BTreeMap::new(),
