@@ -214,7 +214,7 @@ impl Report {
             wall.show(2),
             spread(&|cost| cost.user_seconds).show(2),
             spread(&|cost| cost.sys_seconds).show(2),
-            spread(&|cost| cost.peak_bytes as f64 / 1e6).show(0),
+            self.peak(task, contender),
             format!("{:.0}", megabytes / wall.median),
             spread(&|cost| cost.cpu_seconds() / megabytes * 1e3).show(2),
             ratio(|cost| cost.wall_seconds),
@@ -222,6 +222,13 @@ impl Report {
             self.requests(task, contender).map_or(String::new(), |requests| requests.to_string()),
             bytes.map_or(String::new(), |bytes| format!("{:.1}", bytes as f64 / 1e6)),
         ]
+    }
+
+    /// A peak that is no larger than what this process held when it started the other one cannot be told from it.
+    fn peak(&self, task: Task, contender: &str) -> String {
+        let spread = self.spread(task, contender, |cost| cost.peak_bytes as f64 / 1e6);
+        let own = machine::own_peak_bytes() as f64 / 1e6;
+        if spread.max <= own { format!("<{:.0}", own.ceil()) } else { spread.show(0) }
     }
 
     pub fn write(&self) -> Outcome<()> {
@@ -237,6 +244,7 @@ impl Report {
             "machine": self.machine,
             "load_average_at_end": machine::load_average(),
             "start_wall_seconds": starts,
+            "bench_peak_bytes": machine::own_peak_bytes(),
             "logical_bytes": logical,
             "runs": self.runs.iter().map(Run::json).collect::<Vec<_>>(),
             "aims": aims::of(self).iter().map(Target::json).collect::<Vec<_>>(),
