@@ -205,7 +205,9 @@ impl Report {
         let wall = spread(&|cost| cost.wall_seconds);
         let ratio = |of: fn(&Cost) -> f64| match contender {
             LIFEBOAT => String::new(),
-            _ => self.ratio((task, LIFEBOAT), (task, contender), of).show(2),
+            _ => Some(self.ratio((task, LIFEBOAT), (task, contender), of))
+                .filter(|ratio| ratio.median.is_finite())
+                .map_or(String::new(), |ratio| ratio.show(2)),
         };
         let bytes = self.bytes_read(task, contender);
         vec![
