@@ -59,7 +59,12 @@ fn point(at: Option<&str>) -> Result<PointInTime, CliError> {
 
 /// The site as the bucket has it, or a refusal that offers the nearest names.
 async fn known_site(open: &Open, id: &SiteId) -> Result<Site, CliError> {
-    match open.engine.site(id).await {
+    of_known_site(open, id, open.engine.site(id).await).await
+}
+
+/// What came of a verb that looked for the site itself: where there is none, the nearest names are offered.
+async fn of_known_site<T>(open: &Open, id: &SiteId, came: Result<T, lifeboat_engine::Error>) -> Result<T, CliError> {
+    match came {
         Err(lifeboat_engine::Error::NoSuchSite { .. }) => {}
         other => return Ok(other?),
     }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use lifeboat_format::names;
 use lifeboat_model::{CommitEvent, HoldId, HoldReason, Timestamp};
-use lifeboat_store::{MemoryStore, Store};
+use lifeboat_store::{MemoryStore, Operation, Store};
 use lifeboat_testkit::fault_store::{Call, FaultStore};
 use lifeboat_testkit::world::{World, backup_all, restore_latest, site_id};
 
@@ -52,4 +52,7 @@ async fn a_restore_asks_only_for_its_own_and_as_little_among_many_sites_as_among
     assert_eq!(few.len(), many.len(), "{few:#?}\n{many:#?}");
     let data = few.iter().position(|call| call.name.contains("/pack/")).unwrap();
     println!("{} requests, {} before the first pack", few.len(), data);
+    let undo =
+        few.iter().position(|call| call.operation == Operation::Create && call.name.contains("/manifest/")).unwrap();
+    assert!(data < undo, "the first chunks are on their way before the undo is kept: {few:#?}");
 }

@@ -40,8 +40,8 @@ pub fn run(args: &RestoreArgs, context: &Context) -> Result<Outcome, CliError> {
     context.block_on(async {
         let open = context.open().await?;
         refuse_taken(&request, &open)?;
-        super::known_site(&open, &args.site).await?;
         if let Some(name) = &args.beside {
+            super::known_site(&open, &args.site).await?;
             refuse_other_site(name, &args.site, &open).await?;
         }
         plan_and_run(&request, &args.approval, &open, context).await
@@ -99,10 +99,9 @@ pub fn diff(args: &DiffArgs, context: &Context) -> Result<Outcome, CliError> {
     let point = super::point(args.at.as_deref())?;
     context.block_on(async {
         let open = context.open().await?;
-        super::known_site(&open, &args.site).await?;
         let request =
             RestoreRequest { only: args.only.as_ref().map(only), exact: true, ..in_place(args.site.clone(), point) };
-        let plan = plan_restore(&open.engine, &request).await?.plan;
+        let plan = super::of_known_site(&open, &args.site, plan_restore(&open.engine, &request).await).await?.plan;
         open.bars.clear();
         context.output.say(format!("{} now, against {} (snapshot {})", plan.site, plan.at, plan.snapshot));
         let differences = show_changes(&plan, usize::MAX, context);
@@ -159,7 +158,7 @@ async fn plan_and_run(
     open: &Open,
     context: &Context,
 ) -> Result<Outcome, CliError> {
-    let planned = plan_restore(&open.engine, request).await?;
+    let planned = super::of_known_site(open, &request.site, plan_restore(&open.engine, request).await).await?;
     open.bars.clear();
     show_plan(&planned.plan, request, context);
     let plan = &planned.plan;

@@ -99,7 +99,12 @@ async fn in_place(engine: &Engine, request: &RestoreRequest, planned: Planned) -
         false => None,
     };
     let Planned { plan, mut facts } = planned;
-    let mut intent = intent::open(engine, &mut facts.site, &plan, request).await?;
+    let early = stage::wanted_early(&facts);
+    let opening = intent::open(engine, &mut facts.site, &plan, request);
+    // The intent is asked for first: everything after it waits for its answer.
+    let reading = async { facts.manifest.begin_fetch(&engine.repository, early, engine.fetch) };
+    let (opened, ()) = futures_util::future::join(opening, reading).await;
+    let mut intent = opened?;
     if let Some(dead) = &intent.replaced {
         tokio::task::block_in_place(|| intent::sweep(engine, &plan.site, dead));
     }
@@ -172,7 +177,9 @@ async fn write_in_place(
             phase(engine, &plan, ProgressPhase::KeepingUndo);
             undo = keep::keep_undo(engine, facts, &parts, intent, !request.skip_damaged).await?;
         }
-        intent::still_ours(&mut facts.site, intent).await?;
+        let restore = intent.restore;
+        let still_ours = intent::still_ours(&mut facts.site, restore);
+        futures_util::future::try_join(intent.read_back(), still_ours).await?;
         engine.check_cancelled()?;
         Ok::<Verified, Error>(verified)
     };

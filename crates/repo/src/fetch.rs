@@ -10,6 +10,7 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use bytes::BytesMut;
 use futures_util::StreamExt;
@@ -20,9 +21,11 @@ use lifeboat_store::{ObjectName, Store};
 use crate::{Error, LocalPack};
 
 mod ahead;
+mod begun;
 mod plan;
 
 use ahead::Ahead;
+pub(crate) use begun::Begun;
 pub use plan::{Fetch, plan_fetches};
 
 /// One chunk that the caller wants, once, however often it writes it.
@@ -118,7 +121,7 @@ impl Openers {
         self.local.insert(pack.id, pack);
     }
 
-    fn get(&self, pack: ObjectId) -> Result<(&ObjectName, &ObjectOpener), Error> {
+    pub(crate) fn get(&self, pack: ObjectId) -> Result<(&ObjectName, &ObjectOpener), Error> {
         let (name, opener) = self.by_pack.get(&pack).ok_or_else(|| Error::Damaged {
             object: pack.to_string(),
             detail: "a chunk names a pack that its manifest does not list".into(),
@@ -139,6 +142,8 @@ pub struct FetchControl<'a> {
 pub(crate) struct FetchContext<'a> {
     pub store: &'a dyn Store,
     pub openers: &'a Openers,
+    /// Reads that were begun before.
+    pub begun: &'a Begun,
     pub limits: FetchLimits,
     pub cancel: &'a AtomicBool,
 }
@@ -169,7 +174,7 @@ pub(crate) fn fetch_chunks<E: Send>(
     if let Err(error) = tokio::task::block_in_place(|| deliver_local(context, local, &deliver))? {
         return Ok(Err(error));
     }
-    wanted.sort_unstable_by_key(|w| (w.chunk.pack, w.chunk.offset));
+    sort(&mut wanted);
     let counters = Counters::default();
     let stop = AtomicBool::new(false);
     let failed: Mutex<Option<E>> = Mutex::new(None);
@@ -202,6 +207,11 @@ pub(crate) fn fetch_chunks<E: Send>(
         return Ok(Err(error));
     }
     outcome.map(|()| Ok(counters.stats()))
+}
+
+/// In the order of their places, which is that of reading.
+pub(crate) fn sort(wanted: &mut [Wanted]) {
+    wanted.sort_unstable_by_key(|wanted| (wanted.chunk.pack, wanted.chunk.offset));
 }
 
 /// Hands on what lies on this host, in the order of its place there.
@@ -237,8 +247,10 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 /// Waits for bytes to decode; `None`: all are.
 fn next_job<'a>(receiver: &crossbeam_channel::Receiver<Job<'a>>, ahead: &Ahead) -> Option<Job<'a>> {
     receiver.try_recv().ok().or_else(|| {
-        ahead.is_awaited();
-        receiver.recv().ok()
+        let (began, unasked) = (Instant::now(), ahead.unasked());
+        let job = receiver.recv().ok();
+        ahead.was_awaited(began.elapsed(), unasked);
+        job
     })
 }
 
@@ -310,7 +322,11 @@ impl FetchContext<'_> {
         bytes: Range<u64>,
     ) -> Result<Result<BytesMut, String>, Error> {
         counters.requests.fetch_add(1, Ordering::Relaxed);
-        match self.store.get_range(name, bytes).await {
+        let read = match self.begun.take(name, &bytes).await {
+            Some(body) => Ok(body),
+            None => self.store.get_range(name, bytes).await,
+        };
+        match read {
             Ok(body) => {
                 counters.bytes_read.fetch_add(body.len() as u64, Ordering::Relaxed);
                 Ok(Ok(body.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]))))

@@ -40,7 +40,7 @@ pub use lifeboat_format::{ManifestHead, ManifestPart, SiteKeys};
 pub use local_pack::{LocalPack, LocalPackWriter};
 pub use manifest::Manifest;
 pub use repository::{KnownHead, Repository};
-pub use site::{CommitOutcome, Site};
+pub use site::{CommitOutcome, ReadingBack, Site};
 pub use spill::{Spill, SpillReader, SpillSeen, SpillWriter};
 
 /// Random bytes for a new id, from the operating system.

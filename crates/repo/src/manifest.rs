@@ -12,9 +12,12 @@ use lifeboat_format::{
 use lifeboat_model::{Entry, ManifestRef, PartStatus, SourceName};
 use lifeboat_store::ObjectName;
 
-use crate::fetch::{Delivery, FetchContext, FetchControl, FetchStats, Openers, Wanted, fetch_chunks};
+use crate::fetch::{
+    self, Begun, Delivery, FetchContext, FetchControl, FetchLimits, FetchStats, Openers, Wanted, fetch_chunks,
+    plan_fetches,
+};
 use crate::upload::object_name;
-use crate::{Error, LocalPack, Site};
+use crate::{Error, LocalPack, Repository, Site};
 
 /// A manifest up to this long is read whole by one request.
 const WHOLE_BYTES_MAX: u64 = 4 << 20;
@@ -28,6 +31,8 @@ pub struct Manifest {
     opener: ObjectOpener,
     reference: ManifestRef,
     openers: Openers,
+    /// Chunks on their way that nobody has asked for yet.
+    begun: Begun,
     /// The whole object, when it was short enough to be read at once.
     whole: Option<Bytes>,
     /// Parts that are otherwise than the object says.
@@ -56,7 +61,7 @@ impl Site {
             .map_err(Error::of_object(&name))?;
         let openers = Openers::new(&self.keys, &head, (reference.id, opener.clone()))?;
         let replaced = BTreeMap::new();
-        Ok(Manifest { head, name, opener, reference: *reference, openers, whole, replaced })
+        Ok(Manifest { head, name, opener, reference: *reference, openers, begun: Begun::default(), whole, replaced })
     }
 }
 
@@ -147,8 +152,16 @@ impl Manifest {
     ) -> Result<Result<FetchStats, E>, Error> {
         let store = site.repository.store().as_ref();
         let FetchControl { limits, cancel } = control;
-        let context = FetchContext { store, openers: &self.openers, limits, cancel };
+        let context = FetchContext { store, openers: &self.openers, begun: &self.begun, limits, cancel };
         fetch_chunks(&context, wanted, deliver)
+    }
+
+    /// Begins to read the first of these chunks; a [`Self::fetch`] of the same chunks finds them on their way.
+    pub fn begin_fetch(&self, repository: &Repository, mut wanted: Vec<Wanted>, limits: FetchLimits) {
+        fetch::sort(&mut wanted);
+        let fetches = plan_fetches(&wanted, limits.fetch_bytes_max());
+        let named = |fetch: fetch::Fetch| Some((self.openers.get(fetch.pack).ok()?.0.clone(), fetch.bytes));
+        self.begun.begin(repository.store(), fetches.into_iter().filter_map(named));
     }
 }
 

@@ -139,7 +139,7 @@ impl Repository {
                 after = Some(found.name);
                 continue;
             };
-            if let Some(site) = Site::open_handle(self.clone(), handle).await? {
+            if let Some(site) = Site::open_handle(self.clone(), handle, None).await? {
                 sites.push(site);
             }
             // `zz` sorts behind everything a site's prefix holds.

@@ -12,6 +12,7 @@ use lifeboat_model::{
     Commit, CommitEvent, Fault, Faulty, Generation, KeyNumber, ObjectId, SiteHandle, SiteId, SiteState, Timestamp,
     WriterIdentity,
 };
+use lifeboat_store::ObjectName;
 
 use crate::upload::{object_name, read_back};
 use crate::{Error, KnownHead, Repository, random_id};
@@ -44,7 +45,7 @@ impl Site {
         known: Option<KnownHead>,
     ) -> Result<Option<Self>, Error> {
         let handle = repository.handle_of(id);
-        let site = Self::open_handle(repository, handle).await?;
+        let site = Self::open_handle(repository, handle, known.map(|known| known.generation)).await?;
         if let Some(known) = known {
             let found = site.as_ref().map_or(Generation(0), |site| site.generation);
             let forked =
@@ -62,13 +63,24 @@ impl Site {
         }
     }
 
-    pub(crate) async fn open_handle(repository: Repository, handle: SiteHandle) -> Result<Option<Self>, Error> {
-        // The first key is nearly always the right one: it is read while the newest commit is found.
+    /// `expected`: the commit that was the newest when this was last asked.
+    pub(crate) async fn open_handle(
+        repository: Repository,
+        handle: SiteHandle,
+        expected: Option<Generation>,
+    ) -> Result<Option<Self>, Error> {
+        // The first key is nearly always the right one, and the expected commit often the newest still: they are read
+        // while the newest commit is found.
         let first_key = repository.site_keys(handle, KeyNumber(1));
-        let (newest, first_key) = futures_util::future::join(newest_commit(&repository, handle), first_key).await;
+        let early = early_commit(&repository, handle, expected);
+        let (newest, first_key, early) =
+            futures_util::future::join3(newest_commit(&repository, handle), first_key, early).await;
         let Some(generation) = newest? else { return Ok(None) };
         let name = object_name(names::commit(&handle, generation))?;
-        let body = repository.store().get(&name).await?;
+        let body = match early.filter(|_| expected == Some(generation)) {
+            Some(body) => body,
+            None => repository.store().get(&name).await?,
+        };
         let number = ObjectHeader::parse(&body).map_err(Error::of_object(&name))?.key;
         let keys = match number {
             KeyNumber(1) => first_key?,
@@ -145,8 +157,30 @@ impl Site {
     pub async fn commit(
         &mut self,
         writer: &WriterIdentity,
-        mut decide: impl FnMut(&SiteState, &[Commit]) -> Result<CommitEvent, Error>,
+        decide: impl FnMut(&SiteState, &[Commit]) -> Result<CommitEvent, Error>,
     ) -> Result<CommitOutcome, Error> {
+        let (outcome, name, body) = self.create_commit(writer, decide).await?;
+        read_back(self.repository.store().as_ref(), &name, &body).await?;
+        Ok(outcome)
+    }
+
+    /// The same, without waiting until it is read back: nothing may rely on it before that is done.
+    pub async fn commit_unread(
+        &mut self,
+        writer: &WriterIdentity,
+        decide: impl FnMut(&SiteState, &[Commit]) -> Result<CommitEvent, Error>,
+    ) -> Result<(CommitOutcome, ReadingBack), Error> {
+        let (outcome, name, body) = self.create_commit(writer, decide).await?;
+        let store = self.repository.store().clone();
+        let reading = tokio::spawn(async move { read_back(store.as_ref(), &name, &body).await });
+        Ok((outcome, ReadingBack(reading)))
+    }
+
+    async fn create_commit(
+        &mut self,
+        writer: &WriterIdentity,
+        mut decide: impl FnMut(&SiteState, &[Commit]) -> Result<CommitEvent, Error>,
+    ) -> Result<(CommitOutcome, ObjectName, Bytes), Error> {
         loop {
             let event = decide(&self.state, &self.seen)?;
             let generation = self.generation.next();
@@ -164,12 +198,11 @@ impl Site {
             let name = object_name(names::commit(&self.handle(), generation))?;
             match self.repository.store().create(&name, body.clone()).await {
                 Ok(()) => {
-                    read_back(self.repository.store().as_ref(), &name, &body).await?;
                     self.hash = commit_hash(&body);
                     self.generation = generation;
                     self.written_at = Some(commit.written_at);
                     self.state = commit.state;
-                    return Ok(CommitOutcome { generation, event: commit.event });
+                    return Ok((CommitOutcome { generation, event: commit.event }, name, body));
                 }
                 Err(lifeboat_store::Error::AlreadyExists { .. }) => self.refresh().await?,
                 Err(error) => return Err(error.into()),
@@ -199,6 +232,23 @@ impl Site {
             self.seen.push(commit);
         }
         Ok(())
+    }
+}
+
+/// The expected commit, if there is one and it can be had.
+async fn early_commit(repository: &Repository, handle: SiteHandle, expected: Option<Generation>) -> Option<Bytes> {
+    let name = object_name(names::commit(&handle, expected?)).ok()?;
+    repository.store().get(&name).await.ok()
+}
+
+/// A commit that is being read back.
+#[must_use = "a commit that was not read back may be relied on by nothing"]
+pub struct ReadingBack(tokio::task::JoinHandle<Result<(), Error>>);
+
+impl ReadingBack {
+    /// Waits until the store has given exactly what it was given.
+    pub async fn done(self) -> Result<(), Error> {
+        self.0.await.map_err(|_| Error::Cancelled)?
     }
 }
 

@@ -3,7 +3,7 @@
 use lifeboat_model::{
     CommitEvent, RestoreId, RestoreIntent, RestoreOutcome, SiteId, SourceName, StateError, Timestamp,
 };
-use lifeboat_repo::Site;
+use lifeboat_repo::{ReadingBack, Site};
 use lifeboat_source::files::FilesTarget;
 use lifeboat_source::sqlite::SqliteTarget;
 
@@ -21,6 +21,18 @@ pub(super) struct Intent {
     pub replaced: Option<RestoreIntent>,
     /// The restore that this one, or a killed attempt of it, took the place of.
     pub takes_over: Option<RestoreId>,
+    /// Commits that are being read back while the restore goes on: none of it is seen by anybody before they are.
+    pub unread: Vec<ReadingBack>,
+}
+
+impl Intent {
+    /// Waits for what is being read back.
+    pub(super) async fn read_back(&mut self) -> Result<(), Error> {
+        for reading in self.unread.drain(..) {
+            reading.done().await?;
+        }
+        Ok(())
+    }
 }
 
 pub(super) fn new_restore() -> Result<RestoreId, Error> {
@@ -45,7 +57,21 @@ pub(super) async fn open(
     plan: &RestorePlan,
     request: &RestoreRequest,
 ) -> Result<Intent, Error> {
-    site.refresh().await?;
+    loop {
+        // What is known is a few round trips old, and is nearly always the newest still: the commit itself says so.
+        if let Some(intent) = open_after(engine, site, plan, request).await? {
+            return Ok(intent);
+        }
+    }
+}
+
+/// Opens it after the state that is known; `None`: somebody else has opened or closed one since, which is known now.
+async fn open_after(
+    engine: &Engine,
+    site: &mut Site,
+    plan: &RestorePlan,
+    request: &RestoreRequest,
+) -> Result<Option<Intent>, Error> {
     let open = site.state().intent.clone();
     let dead = open.as_ref().filter(|open| request.take_over || is_gone(&open.owner));
     let same = dead.filter(|open| {
@@ -78,17 +104,25 @@ pub(super) async fn open(
         },
     };
     let takes_over = intent.takes_over;
-    let opened = site.commit(&me, |state, _| match &state.intent {
+    let mut has_changed = false;
+    let opened = site.commit_unread(&me, |state, _| match &state.intent {
         // Somebody else went on with the dead one's restore, or opened his own, a moment before.
         Some(other) if state.intent != open && !request.take_over && !is_gone(&other.owner) => {
             Err(StateError::RestoreOpen(Box::new(other.clone())).into())
         }
+        now if *now != open => {
+            has_changed = true;
+            Err(lifeboat_repo::Error::Bug("an intent is decided anew".into()))
+        }
         _ => Ok(CommitEvent::RestoreOpened(intent.clone())),
     });
-    opened.await?;
+    let (_, reading) = match opened.await {
+        Err(_) if has_changed => return Ok(None),
+        opened => opened?,
+    };
     engine.memory.note_site(site);
     let replaced = open.filter(|open| is_gone(&open.owner) && open.restore != restore);
-    Ok(Intent { restore, resumed, replaced, takes_over })
+    Ok(Some(Intent { restore, resumed, replaced, takes_over, unread: vec![reading] }))
 }
 
 /// Goes on under an id of its own: what it replaces is not what the killed attempt was going to, and each
@@ -130,11 +164,11 @@ pub(super) fn sweep(engine: &Engine, site: &SiteId, dead: &RestoreIntent) {
 }
 
 /// Whether the intent still is the open one: the last look before the switch.
-pub(super) async fn still_ours(site: &mut Site, intent: &Intent) -> Result<(), Error> {
+pub(super) async fn still_ours(site: &mut Site, restore: RestoreId) -> Result<(), Error> {
     site.refresh().await?;
     let owner = this_process();
     match &site.state().intent {
-        Some(open) if open.restore == intent.restore && open.owner == owner => Ok(()),
+        Some(open) if open.restore == restore && open.owner == owner => Ok(()),
         _ => Err(Error::TakenOver { site: site.id().clone() }),
     }
 }

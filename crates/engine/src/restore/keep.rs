@@ -38,7 +38,7 @@ pub(super) async fn keep_undo(
     engine: &Engine,
     facts: &mut Facts,
     parts: &[PartWork],
-    intent: &Intent,
+    intent: &mut Intent,
     reuse: bool,
 ) -> Result<Option<SnapshotId>, Error> {
     let earlier = Earlier::load(facts, intent).await?;
@@ -46,7 +46,9 @@ pub(super) async fn keep_undo(
     if is_kept && (earlier.own.is_some() || earlier.parts.is_empty()) {
         return Ok(earlier.own);
     }
-    // An undo must be nameable by the next one, so its chunks never lie in its manifest.
+    // An undo must be nameable by the next one, so its chunks never lie in its manifest. Where nothing stands there is
+    // nothing to store, and no need to know what is stored.
+    let reuse = reuse && parts.iter().any(stands);
     let options = IngestOptions { inline: false, reuse, ..engine.ingest };
     let ingest = match Ingest::start(&facts.site, options).await {
         // The index only spares storing twice; who needs a restore must not be stopped by it.
@@ -83,7 +85,8 @@ pub(super) async fn keep_undo(
     let prepared = ingest.finish(&facts.site, new).await?;
     let id = prepared.record.id;
     let event = CommitEvent::Published { snapshot: Box::new(prepared.record), index: prepared.index };
-    facts.site.commit(&this_process(), |_, _| Ok(event.clone())).await?;
+    let (_, reading) = facts.site.commit_unread(&this_process(), |_, _| Ok(event.clone())).await?;
+    intent.unread.push(reading);
     engine.memory.note_site(&facts.site);
     Ok(Some(id))
 }
@@ -177,10 +180,20 @@ fn changes_something(part: &PartWork, earlier: &Earlier) -> bool {
         PartWork::Rows(work) => work.replaced().is_some() && known.is_none(),
         PartWork::Copy(_) => false, // it replaces nothing
         PartWork::Files(work) => {
-            let before = work.before();
-            let is_new = |entry: &Entry| known.is_none_or(|(_, kept)| !kept.iter().any(|kept| kept.path == entry.path));
-            before.iter().any(is_new)
+            let kept: Option<HashSet<&EntryPath>> =
+                known.map(|(_, kept)| kept.iter().map(|entry| &entry.path).collect());
+            work.before().iter().any(|entry| kept.as_ref().is_none_or(|kept| !kept.contains(&entry.path)))
         }
+    }
+}
+
+/// Whether the part may have content that the undo has to hold.
+fn stands(part: &PartWork) -> bool {
+    match part {
+        PartWork::Files(work) => work.existed(),
+        PartWork::Database(work) => work.replaced().is_some_and(|live| !matches!(live, Live::Absent { .. })),
+        PartWork::Rows(_) => true,
+        PartWork::Copy(_) => false,
     }
 }
 

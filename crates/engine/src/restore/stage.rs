@@ -2,11 +2,12 @@
 
 use std::sync::Mutex;
 
-use lifeboat_model::{ProgressEvent, SiteId};
+use lifeboat_model::{Entry, ProgressEvent, SiteId};
 use lifeboat_repo::{ChunkDamage, Wanted};
+use lifeboat_source::sqlite::Live;
 
 use super::RestoreRequest;
-use super::facts::Facts;
+use super::facts::{Facts, LivePart, PartFacts};
 use super::part::{Destination, PartWork};
 use crate::{Engine, Error};
 
@@ -34,6 +35,21 @@ pub(super) fn stage(
             parts[part].leave_out(destination, &detail);
         }
     }
+}
+
+/// What is wanted where all of a site is missing: its first chunks can be on their way before anything is staged. Nothing
+/// where some of it is there, as what that spares is not known yet.
+pub(super) fn wanted_early(facts: &Facts) -> Vec<Wanted> {
+    let is_missing = |part: &PartFacts| match &part.live {
+        LivePart::Files(live) => live.is_none() && !part.keeps_later,
+        LivePart::Database { live, .. } => matches!(live, Live::Absent { .. }),
+        LivePart::Rows(_) | LivePart::Copy { .. } => false,
+    };
+    if !facts.parts.iter().all(is_missing) {
+        return Vec::new();
+    }
+    let chunks = facts.parts.iter().flat_map(|part| part.wanted.iter().flat_map(Entry::chunks));
+    chunks.map(|chunk| Wanted { chunk: *chunk, tag: 0 }).collect()
 }
 
 struct Damaged {

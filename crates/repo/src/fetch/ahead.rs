@@ -1,17 +1,21 @@
 //! How far reading runs ahead of decoding: as far as it helps, and never beyond the budget.
 //!
 //! From a near store bytes arrive faster than they are decoded, and what waits for it only takes memory. From a far one much
-//! must be under way for the workers never to wait. So it begins small, and grows by a step whenever a worker has nothing to
-//! do while all that is allowed is under way. It never shrinks: a restore is short, and the store stays as far as it is.
+//! must be under way for the workers never to wait. So it begins small, and doubles whenever a worker had to wait while all
+//! that was allowed was under way. It never shrinks: a restore is short, and the store stays as far as it is.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Enough for a disk: two fetches for each of a few workers.
 const BYTES_FIRST: usize = 8 << 20;
-const STEP_BYTES: usize = 2 << 20;
+/// With less left to be asked for, all that is allowed is under way.
+const REST_BYTES: usize = 2 << 20;
+/// A disk that is near gives a fetch in less: to be further ahead of it gains nothing.
+const WAIT_MIN: Duration = Duration::from_millis(5);
 
 /// Bytes that are asked for and not yet decoded, as permits.
 #[derive(Debug)]
@@ -41,17 +45,22 @@ impl Ahead {
         Arc::clone(&self.permits).acquire_many_owned(u32::try_from(bytes).unwrap_or(u32::MAX)).await.ok()
     }
 
-    /// A worker has nothing to do.
-    pub(super) fn is_awaited(&self) {
-        if self.permits.available_permits() >= STEP_BYTES {
-            return; // what is not under way is not wanted, or is not asked for yet
+    /// A worker had nothing to do for so long, while so much more might have been asked for.
+    pub(super) fn was_awaited(&self, waited: Duration, unasked: usize) {
+        if waited < WAIT_MIN || unasked >= REST_BYTES {
+            return; // of what is not under way, nothing is wanted, or it was not asked for yet
         }
         let grown = self.allowed.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |allowed| {
-            (allowed < self.allowed_max).then(|| (allowed + STEP_BYTES).min(self.allowed_max))
+            (allowed < self.allowed_max).then(|| (allowed * 2).min(self.allowed_max))
         });
         if let Ok(before) = grown {
-            self.permits.add_permits((before + STEP_BYTES).min(self.allowed_max) - before);
+            self.permits.add_permits((before * 2).min(self.allowed_max) - before);
         }
+    }
+
+    /// Bytes that may be asked for at once now.
+    pub(super) fn unasked(&self) -> usize {
+        self.permits.available_permits()
     }
 }
 
@@ -59,38 +68,40 @@ impl Ahead {
 mod tests {
     use super::*;
 
+    const RTT: Duration = Duration::from_millis(50);
+
     #[tokio::test]
-    async fn it_grows_while_workers_wait_and_all_is_under_way() {
-        let ahead = Ahead::new(13 << 20);
+    async fn it_doubles_while_workers_wait_and_all_is_under_way_up_to_the_budget() {
+        let ahead = Ahead::new(21 << 20);
         let mut held = Vec::new();
         for _ in 0..4 {
             held.push(ahead.take(2 << 20).await);
         }
-        assert_eq!(ahead.permits.available_permits(), 0);
-        ahead.is_awaited();
-        assert_eq!(ahead.permits.available_permits(), 2 << 20);
-        ahead.is_awaited(); // nobody asks for what there is already
-        assert_eq!(ahead.permits.available_permits(), 2 << 20);
-        held.push(ahead.take(2 << 20).await);
-        for _ in 0..9 {
-            ahead.is_awaited();
-            held.push(ahead.take(1 << 20).await);
-            if ahead.permits.available_permits() == 0 && ahead.allowed.load(Ordering::Relaxed) == 13 << 20 {
-                break;
-            }
+        assert_eq!(ahead.unasked(), 0);
+        ahead.was_awaited(Duration::from_millis(1), ahead.unasked()); // a disk is near
+        assert_eq!(ahead.unasked(), 0);
+        ahead.was_awaited(RTT, ahead.unasked());
+        assert_eq!(ahead.unasked(), 8 << 20);
+        ahead.was_awaited(RTT, ahead.unasked()); // nobody asks for what there is already
+        assert_eq!(ahead.unasked(), 8 << 20);
+        for _ in 0..4 {
+            held.push(ahead.take(2 << 20).await);
         }
-        ahead.is_awaited();
-        assert_eq!(ahead.permits.available_permits(), 0, "never beyond the budget");
+        ahead.was_awaited(RTT, ahead.unasked());
+        assert_eq!(ahead.unasked(), 5 << 20, "never beyond the budget");
+        held.push(ahead.take(5 << 20).await);
+        ahead.was_awaited(RTT, ahead.unasked());
+        assert_eq!(ahead.unasked(), 0);
         held.clear();
-        assert_eq!(ahead.permits.available_permits(), 13 << 20);
+        assert_eq!(ahead.unasked(), 21 << 20);
     }
 
     #[tokio::test]
     async fn a_fetch_larger_than_the_budget_goes_alone() {
         let ahead = Ahead::new(1 << 20);
         let held = ahead.take(8 << 20).await;
-        assert_eq!(ahead.permits.available_permits(), 0);
+        assert_eq!(ahead.unasked(), 0);
         drop(held);
-        assert_eq!(ahead.permits.available_permits(), 1 << 20);
+        assert_eq!(ahead.unasked(), 1 << 20);
     }
 }
