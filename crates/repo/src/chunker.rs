@@ -4,6 +4,13 @@
 //! (FastCDC: Xia et al., USENIX ATC 2016). The table is the site's own secret, so that chunk
 //! lengths tell a thief of the bucket nothing about known files.
 
+use std::ops::Range;
+
+/// Bytes a hash depends on: each one shifts it by a bit.
+const HASHED_LEN: usize = 64;
+/// How far two hashes run side by side before either begins anew.
+const STRETCH_LEN: usize = 4096;
+
 /// Cuts content-defined chunks: 256 KiB at least, about 1 MiB on average, 4 MiB at most.
 pub struct Chunker<'a> {
     gear: &'a [u64; 256],
@@ -16,9 +23,10 @@ impl<'a> Chunker<'a> {
 
     /// 22 bits before the normal length, 18 after it: two bits harder and two easier than the 20
     /// that would give 1 MiB on average, which narrows the spread of lengths (FastCDC §3.3).
-    /// High bits, because only those depend on all of the last 64 bytes.
-    const MASK_BEFORE: u64 = !0 << (64 - 22);
-    const MASK_AFTER: u64 = !0 << (64 - 18);
+    /// High bits, because only those depend on all of the last 64 bytes; they are zero where the
+    /// hash is less than this.
+    const BELOW_BEFORE: u64 = 1 << (64 - 22);
+    const BELOW_AFTER: u64 = 1 << (64 - 18);
 
     pub fn new(gear: &'a [u64; 256]) -> Self {
         Self { gear }
@@ -34,21 +42,46 @@ impl<'a> Chunker<'a> {
         }
         let end = content.len().min(Self::LEN_MAX);
         let normal = end.min(Self::LEN_NORMAL);
-        // The hash needs 64 bytes of run-up, which lie before the earliest cut.
-        let mut hash = 0u64;
-        for &byte in &content[Self::LEN_MIN - 64..Self::LEN_MIN] {
-            hash = (hash << 1).wrapping_add(self.gear[usize::from(byte)]);
-        }
-        for (range, mask) in [(Self::LEN_MIN..normal, Self::MASK_BEFORE), (normal..end, Self::MASK_AFTER)] {
-            let start = range.start;
-            for (at, &byte) in content[range].iter().enumerate() {
-                hash = (hash << 1).wrapping_add(self.gear[usize::from(byte)]);
-                if hash & mask == 0 {
-                    return start + at + 1;
-                }
+        let before = self.first_cut(content, Self::LEN_MIN..normal, Self::BELOW_BEFORE);
+        before.or_else(|| self.first_cut(content, normal..end, Self::BELOW_AFTER)).unwrap_or(end)
+    }
+
+    /// The first place within `range` behind a byte whose hash is less than `below`.
+    ///
+    /// Each hash waits for the one before it, which leaves the processor idle half of the time. As
+    /// one begun 64 bytes earlier is the same, two are run side by side, over neighbouring stretches.
+    fn first_cut(&self, content: &[u8], range: Range<usize>, below: u64) -> Option<usize> {
+        let mut from = range.start;
+        while range.end - from >= 2 * STRETCH_LEN {
+            let half = from + STRETCH_LEN;
+            let (mut left, mut right) = (self.hash_before(content, from), self.hash_before(content, half));
+            let mut pairs = content[from..half].iter().zip(&content[half..half + STRETCH_LEN]);
+            let has_cut = pairs.any(|(left_byte, right_byte)| {
+                left = self.roll(left, *left_byte);
+                right = self.roll(right, *right_byte);
+                left < below || right < below
+            });
+            if has_cut {
+                break; // where the first one is, the loop below finds
             }
+            from = half + STRETCH_LEN;
         }
-        end
+        let mut hash = self.hash_before(content, from);
+        let at = content[from..range.end].iter().position(|byte| {
+            hash = self.roll(hash, *byte);
+            hash < below
+        });
+        at.map(|at| from + at + 1)
+    }
+
+    /// The hash of the 64 bytes before `at`, which is never less than [`Chunker::LEN_MIN`].
+    fn hash_before(&self, content: &[u8], at: usize) -> u64 {
+        content[at - HASHED_LEN..at].iter().fold(0, |hash, byte| self.roll(hash, *byte))
+    }
+
+    #[inline(always)]
+    fn roll(&self, hash: u64, byte: u8) -> u64 {
+        (hash << 1).wrapping_add(self.gear[usize::from(byte)])
     }
 }
 
@@ -95,6 +128,34 @@ mod tests {
         assert!(all.iter().rev().skip(1).all(|c| (Chunker::LEN_MIN..=Chunker::LEN_MAX).contains(&c.len())));
         let average = content.len() / all.len();
         assert!((700 << 10..1500 << 10).contains(&average), "{average}");
+    }
+
+    /// The definition: one hash, byte by byte.
+    fn plain_cut(gear: &[u64; 256], content: &[u8], range: Range<usize>, below: u64) -> Option<usize> {
+        let mut hash = 0u64;
+        for at in range.start - HASHED_LEN..range.end {
+            hash = (hash << 1).wrapping_add(gear[usize::from(content[at])]);
+            if at >= range.start && hash < below {
+                return Some(at + 1);
+            }
+        }
+        None
+    }
+
+    #[test]
+    fn cuts_are_where_one_hash_puts_them() {
+        let (gear, content) = (gear(), random(24 << 20, 11));
+        // Often enough to fall on every edge of what is looked at side by side.
+        let below = 1 << (64 - 12);
+        let (mut from, mut cuts) = (HASHED_LEN, 0);
+        while from < content.len() {
+            let range = from..content.len().min(from + 5 * STRETCH_LEN + 77);
+            let cut = Chunker::new(&gear).first_cut(&content, range.clone(), below);
+            assert_eq!(cut, plain_cut(&gear, &content, range.clone(), below), "{from}");
+            cuts += usize::from(cut.is_some());
+            from = cut.unwrap_or(range.end);
+        }
+        assert!(cuts > 1000, "{cuts}");
     }
 
     #[test]
