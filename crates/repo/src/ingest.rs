@@ -1,6 +1,6 @@
 //! Storing one site's content: chunks in, packs and a manifest out.
 //!
-//!   submit ─bounded queue▸ workers: name ▸ known? ▸ compress ▸ encrypt ▸ pack ─full▸ upload, read back
+//!   submit ─batches, bounded queue▸ workers: name ▸ known? ▸ compress ▸ encrypt ▸ pack ─full▸ upload, read back
 //!   finish ─▶ last packs ─▶ index segment ─▶ manifest          the caller commits
 //!
 //! Each worker fills a pack of its own, so that none waits for another. A site whose content is
@@ -8,7 +8,6 @@
 //!
 //! What is not here: reading content and cutting it (`lifeboat-engine`), the commit (`site`).
 
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -19,10 +18,12 @@ use lifeboat_model::{ChunkId, Entry, Extent, IndexRef, Mark, RestoreId, Snapshot
 use crate::index::KnownChunks;
 use crate::{Error, Site};
 
+mod batch;
 mod finish;
 mod pack;
 mod shared;
 
+use batch::Batch;
 use pack::Packer;
 use shared::{Claim, Shared};
 
@@ -100,16 +101,12 @@ pub struct Prepared {
     pub index: Option<IndexRef>,
 }
 
-struct Job {
-    number: u64,
-    bytes: Vec<u8>,
-}
-
 /// A running ingest. Dropping it without `finish` leaves only objects that no commit names.
 pub struct Ingest {
     shared: Arc<Shared>,
-    jobs: Sender<Job>,
-    next: AtomicU64,
+    batches: Sender<Batch>,
+    /// What was submitted last, until it is enough to be sent.
+    open: Mutex<Batch>,
     workers: Vec<JoinHandle<Vec<(u64, ChunkId)>>>,
 }
 
@@ -118,10 +115,10 @@ impl Ingest {
     pub async fn start(site: &Site, options: IngestOptions) -> Result<Self, Error> {
         let known = if options.reuse { site.known_chunks().await? } else { KnownChunks::default() };
         let shared = Arc::new(Shared::new(site, known, &options));
-        // Two chunks a worker: one under work, one waiting. A chunk is 4 MiB at most.
-        let (jobs, queue) = crossbeam_channel::bounded(2 * options.workers.max(1));
+        // Two batches a worker: one under work, one waiting. A batch is hardly longer than a chunk, 4 MiB at most.
+        let (batches, queue) = crossbeam_channel::bounded(options.workers.max(1));
         let workers = (0..options.workers.max(1)).map(|_| start_worker(shared.clone(), queue.clone())).collect();
-        Ok(Self { shared, jobs, next: AtomicU64::new(0), workers })
+        Ok(Self { shared, batches, open: Mutex::default(), workers })
     }
 
     /// Lets entries with [`StoredContent::Same`] refer to what this manifest's packs hold.
@@ -129,12 +126,25 @@ impl Ingest {
         self.shared.adopt(&parent.packs);
     }
 
-    /// Queues one chunk; blocks while the workers are behind.
-    pub fn submit(&self, bytes: Vec<u8>) -> Result<ChunkNumber, Error> {
+    /// Takes one chunk; blocks while the workers are behind.
+    pub fn submit(&self, chunk: &[u8]) -> Result<ChunkNumber, Error> {
         self.shared.check()?;
-        let number = self.next.fetch_add(1, Ordering::Relaxed);
-        self.jobs.send(Job { number, bytes }).map_err(|_| self.shared.take_failure())?;
+        let mut open = lock(&self.open);
+        let number = open.push(chunk);
+        if open.is_full() {
+            self.send(&mut open)?;
+        }
         Ok(ChunkNumber(number))
+    }
+
+    /// Sends what there is to the workers.
+    fn send(&self, open: &mut Batch) -> Result<(), Error> {
+        if open.is_empty() {
+            return Ok(());
+        }
+        let mut next = self.shared.spare_batch();
+        next.restart(open.next());
+        self.batches.send(std::mem::replace(open, next)).map_err(|_| self.shared.take_failure())
     }
 
     /// Bytes that this ingest has added to the store so far.
@@ -143,7 +153,7 @@ impl Ingest {
     }
 }
 
-fn start_worker(shared: Arc<Shared>, queue: Receiver<Job>) -> JoinHandle<Vec<(u64, ChunkId)>> {
+fn start_worker(shared: Arc<Shared>, queue: Receiver<Batch>) -> JoinHandle<Vec<(u64, ChunkId)>> {
     std::thread::spawn(move || {
         let mut named = Vec::new();
         let mut packer = match Packer::new(shared.clone()) {
@@ -154,25 +164,38 @@ fn start_worker(shared: Arc<Shared>, queue: Receiver<Job>) -> JoinHandle<Vec<(u6
                 return named;
             }
         };
-        for job in queue {
+        for batch in queue {
             if shared.has_failed() {
                 continue; // drain, so that no submitter blocks for ever
             }
-            let id = shared.keys.chunk_id(&job.bytes);
-            named.push((job.number, id));
-            let stored = match shared.claim(id, job.bytes) {
-                Claim::Known | Claim::Kept => Ok(()),
-                Claim::Store(chunks) => chunks.iter().try_for_each(|(id, bytes)| packer.store(id, bytes)),
-            };
-            if let Err(error) = stored {
+            if let Err(error) = store_batch(&shared, &mut packer, &batch, &mut named) {
                 shared.fail(error);
             }
+            shared.give_back(batch);
         }
         if let Err(error) = packer.close() {
             shared.fail(error);
         }
         named
     })
+}
+
+/// Names every chunk of the batch and stores those that are stored nowhere yet.
+fn store_batch(
+    shared: &Shared,
+    packer: &mut Packer,
+    batch: &Batch,
+    named: &mut Vec<(u64, ChunkId)>,
+) -> Result<(), Error> {
+    for (number, plain) in batch.chunks() {
+        let id = shared.keys.chunk_id(plain);
+        named.push((number, id));
+        if let Claim::Store { kept } = shared.claim(id, plain) {
+            kept.iter().try_for_each(|(id, plain)| packer.store(id, plain))?;
+            packer.store(&id, plain)?;
+        }
+    }
+    Ok(())
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

@@ -41,7 +41,7 @@ pub(crate) async fn publish(repository: &Repository, site: &str, files: &[(&str,
     let mut site = repository.site_for_backup(&SiteId::new(site).unwrap(), None).await.unwrap();
     let ingest = Ingest::start(&site, IngestOptions::default()).await.unwrap();
     let entries = files.iter().map(|(path, bytes)| {
-        let chunks = bytes.chunks(1 << 20).map(|chunk| FreshExtent::Chunk(ingest.submit(chunk.to_vec()).unwrap()));
+        let chunks = bytes.chunks(1 << 20).map(|chunk| FreshExtent::Chunk(ingest.submit(chunk).unwrap()));
         let entry = Entry {
             path: EntryPath::new(*path).unwrap(),
             kind: EntryKind::File,

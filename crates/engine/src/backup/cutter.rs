@@ -16,15 +16,14 @@ pub(super) struct Cutter<'a> {
 }
 
 impl<'a> Cutter<'a> {
-    pub(super) fn new(gear: &'a [u64; 256], cutting: Cutting, size: u64) -> Self {
-        Self {
-            chunker: Chunker::new(gear),
-            cutting,
-            expected: usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1),
-            buffer: Vec::new(),
-            start: 0,
-            end: 0,
-        }
+    /// `buffer`: memory that may have been used before, as [`Cutter::into_buffer`] gives it.
+    pub(super) fn new(gear: &'a [u64; 256], cutting: Cutting, size: u64, buffer: Vec<u8>) -> Self {
+        let expected = usize::try_from(size).unwrap_or(usize::MAX).saturating_add(1);
+        Self { chunker: Chunker::new(gear), cutting, expected, buffer, start: 0, end: 0 }
+    }
+
+    pub(super) fn into_buffer(self) -> Vec<u8> {
+        self.buffer
     }
 
     /// Free room at the end of the buffer: twice the longest chunk at most, and no more than the
@@ -54,7 +53,7 @@ impl<'a> Cutter<'a> {
     /// The next chunk that cannot grow any more: one that ends before what is held does. The rest,
     /// less than a chunk, is looked at again with what comes next, which is cheaper than to hold,
     /// and move, as much as a chunk may have.
-    pub(super) fn next_full(&mut self) -> Option<Vec<u8>> {
+    pub(super) fn next_full(&mut self) -> Option<&[u8]> {
         let held = &self.buffer[self.start..self.end];
         let len = match self.cutting {
             Cutting::Fixed(fixed) => (held.len() >= fixed as usize).then_some(fixed as usize)?,
@@ -65,7 +64,7 @@ impl<'a> Cutter<'a> {
     }
 
     /// The next chunk when nothing more comes.
-    pub(super) fn next_last(&mut self) -> Option<Vec<u8>> {
+    pub(super) fn next_last(&mut self) -> Option<&[u8]> {
         let held = &self.buffer[self.start..self.end];
         if held.is_empty() {
             return None;
@@ -84,13 +83,13 @@ impl<'a> Cutter<'a> {
         (len < held.len() || len == Chunker::LEN_MAX).then_some(len)
     }
 
-    fn take(&mut self, len: usize) -> Vec<u8> {
-        let chunk = self.buffer[self.start..self.start + len].to_vec();
+    fn take(&mut self, len: usize) -> &[u8] {
+        let chunk = self.start..self.start + len;
         self.start += len;
         if self.start == self.end {
             (self.start, self.end) = (0, 0);
         }
-        chunk
+        &self.buffer[chunk]
     }
 }
 
@@ -121,7 +120,7 @@ mod tests {
             (Cutting::Fixed(65_536), 70_001, 9_000_000),
             (Cutting::Fixed(65_536), 1_000_000, 5),
         ] {
-            let mut cutter = Cutter::new(&gear, cutting, size);
+            let mut cutter = Cutter::new(&gear, cutting, size, Vec::new());
             let mut chunks: Vec<Vec<u8>> = Vec::new();
             let mut rest = &content[..];
             while !rest.is_empty() {
@@ -130,9 +129,9 @@ mod tests {
                 room[..len].copy_from_slice(&rest[..len]);
                 rest = &rest[len..];
                 cutter.filled(len);
-                chunks.extend(std::iter::from_fn(|| cutter.next_full()));
+                chunks.extend(std::iter::from_fn(|| cutter.next_full().map(<[u8]>::to_vec)));
             }
-            chunks.extend(std::iter::from_fn(|| cutter.next_last()));
+            chunks.extend(std::iter::from_fn(|| cutter.next_last().map(<[u8]>::to_vec)));
             assert!(chunks.concat() == content, "{cutting:?} {step}");
             let mut rest = &content[..];
             for chunk in &chunks {
@@ -157,7 +156,7 @@ mod tests {
         content.extend(std::iter::repeat_n(b'x', Chunker::LEN_MAX + 7));
         content.extend_from_slice(b"\nlast\n");
         for step in [70_001, 9_000_000] {
-            let mut cutter = Cutter::new(&gear, Cutting::Lines, 0);
+            let mut cutter = Cutter::new(&gear, Cutting::Lines, 0, Vec::new());
             let (mut chunks, mut rest): (Vec<Vec<u8>>, _) = (Vec::new(), &content[..]);
             while !rest.is_empty() {
                 let room = cutter.room();
@@ -165,9 +164,9 @@ mod tests {
                 room[..len].copy_from_slice(&rest[..len]);
                 rest = &rest[len..];
                 cutter.filled(len);
-                chunks.extend(std::iter::from_fn(|| cutter.next_full()));
+                chunks.extend(std::iter::from_fn(|| cutter.next_full().map(<[u8]>::to_vec)));
             }
-            chunks.extend(std::iter::from_fn(|| cutter.next_last()));
+            chunks.extend(std::iter::from_fn(|| cutter.next_last().map(<[u8]>::to_vec)));
             assert!(chunks.concat() == content);
             let mut end = 0;
             for chunk in &chunks {

@@ -1,12 +1,13 @@
 //! Reading one part into the repository: unchanged entries by reference, the others by content.
 
+use std::cell::Cell;
 use std::collections::{HashMap, HashSet};
 
 use lifeboat_model::{
     Entry, EntryKind, EntryPath, Fault, Faulty, PartProblem, PartRecord, PartStatus, ProgressEvent, SiteId, Timestamp,
 };
 use lifeboat_repo::ManifestPart;
-use lifeboat_repo::{FreshExtent, Ingest, NewPart, StoredContent};
+use lifeboat_repo::{FreshExtent, Ingest, NewPart, Site, StoredContent};
 use lifeboat_source::{Content, ContentCheck, Cutting, PartReader, PartSummary, Read, Source};
 
 use super::cutter::Cutter;
@@ -19,8 +20,10 @@ const ATTEMPTS_MAX: usize = 3;
 pub(crate) struct PartIngest<'a> {
     pub engine: &'a Engine,
     pub site: &'a SiteId,
-    pub ingest: &'a Ingest,
-    pub gear: &'a [u64; 256],
+    ingest: &'a Ingest,
+    gear: &'a [u64; 256],
+    /// What content is read into, kept from one entry to the next.
+    buffer: Cell<Vec<u8>>,
 }
 
 /// Entries of the parent snapshot whose chunks may be named again.
@@ -52,7 +55,11 @@ impl Parent {
     }
 }
 
-impl PartIngest<'_> {
+impl<'a> PartIngest<'a> {
+    pub(crate) fn new(engine: &'a Engine, site: &'a Site, ingest: &'a Ingest) -> Self {
+        Self { engine, site: site.id(), ingest, gear: site.keys().gear_table(), buffer: Cell::default() }
+    }
+
     /// Reads one part of the site, or records why it could not be read.
     pub(crate) fn read_source(&self, source: &dyn Source, parent: &Parent) -> Result<NewPart, Error> {
         let cut_from = Timestamp::now();
@@ -215,7 +222,7 @@ impl PartIngest<'_> {
     /// `size` is what the entry was listed with: a hint for memory, never believed.
     fn read_content(&self, content: &mut dyn Content, cutting: Cutting, size: u64) -> Result<ReadContent, Error> {
         let mut read = ReadContent { extents: Vec::new(), size: 0 };
-        let mut cutter = Cutter::new(self.gear, cutting, size);
+        let mut cutter = Cutter::new(self.gear, cutting, size, self.buffer.take());
         loop {
             self.engine.check_cancelled()?;
             let outcome = content.read(cutter.room())?;
@@ -237,7 +244,10 @@ impl PartIngest<'_> {
                             read.size += len;
                             read.extents.push(FreshExtent::Hole { len });
                         }
-                        _ => return Ok(read),
+                        _ => {
+                            self.buffer.set(cutter.into_buffer());
+                            return Ok(read);
+                        }
                     }
                 }
             }

@@ -134,8 +134,7 @@ impl SiteScan<'_> {
         let parent_entries = before.usable(&ingest);
         tokio::task::block_in_place(|| place.wait());
         self.engine.check_cancelled()?;
-        let reading =
-            PartIngest { engine: self.engine, site: self.id, ingest: &ingest, gear: site.keys().gear_table() };
+        let reading = PartIngest::new(self.engine, site, &ingest);
         let part = tokio::task::block_in_place(|| reading.read_source(self.source, &parent_entries))?;
         let _publishing = place.into_publishing(super::site::weight(std::slice::from_ref(&part)));
         match &part.part.record.status {

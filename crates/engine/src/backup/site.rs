@@ -246,8 +246,7 @@ fn read_parts(
     if frozen.is_some() {
         engine.fleet.end_cuts(); // what is frozen is read as it is now
     }
-    let gear = site.keys().gear_table();
-    let reading = PartIngest { engine, site: site.id(), ingest, gear };
+    let reading = PartIngest::new(engine, site, ingest);
     let mut parents = usable_parents(ingest, parent);
     let mut parts = Vec::new();
     for source in engine.fleet.sources() {

@@ -62,8 +62,7 @@ pub(super) async fn keep_undo(
     earlier.heads.iter().for_each(|head| ingest.adopt(head));
     let cut_from = Timestamp::now();
     let kept = tokio::task::block_in_place(|| {
-        let reading =
-            PartIngest { engine, site: facts.site.id(), ingest: &ingest, gear: facts.site.keys().gear_table() };
+        let reading = PartIngest::new(engine, &facts.site, &ingest);
         let mut kept = earlier.unworked(parts);
         for part in parts {
             kept.extend(keep_part(&reading, part, &earlier)?);

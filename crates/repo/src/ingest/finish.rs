@@ -7,15 +7,16 @@ use lifeboat_model::{ChunkId, Entry, Extent, Generation, ObjectId, PointState, S
 
 use super::pack::Packer;
 use super::shared::Shared;
-use super::{ChunkNumber, FreshExtent, Ingest, NewPart, NewSnapshot, Prepared, StoredContent};
+use super::{ChunkNumber, FreshExtent, Ingest, NewPart, NewSnapshot, Prepared, StoredContent, lock};
 use crate::upload::{create_and_read_back, object_name};
 use crate::{Error, Site, random_id};
 
 impl Ingest {
     /// Makes everything durable that a commit of this snapshot names.
     pub async fn finish(self, site: &Site, new: NewSnapshot) -> Result<Prepared, Error> {
-        let Self { shared, jobs, workers, .. } = self;
-        drop(jobs);
+        self.send(&mut lock(&self.open))?;
+        let Self { shared, batches, workers, .. } = self;
+        drop(batches);
         let named = tokio::task::block_in_place(|| {
             let ends =
                 workers.into_iter().map(|worker| worker.join().map_err(|_| Error::Bug("a worker panicked".into())));

@@ -30,7 +30,8 @@ impl Packer {
             Some(open) => open,
             none => {
                 let pack = ObjectId(random_id()?);
-                none.insert((pack, ObjectWriter::new(&self.shared.keys, ObjectKind::Pack, pack)?))
+                let buffer = self.shared.spare_pack();
+                none.insert((pack, ObjectWriter::with_buffer(&self.shared.keys, ObjectKind::Pack, pack, buffer)?))
             }
         };
         let placed = writer.push_chunk(id, plain, &mut self.compressor)?;

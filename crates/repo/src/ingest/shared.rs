@@ -11,6 +11,7 @@ use lifeboat_model::{ChunkId, ChunkRef, ObjectId};
 use lifeboat_store::{ObjectName, Store};
 use tokio::sync::Semaphore;
 
+use super::batch::Batch;
 use super::{IngestOptions, lock};
 use crate::index::KnownChunks;
 use crate::upload::create_and_read_back;
@@ -28,8 +29,8 @@ pub(super) enum Claim {
     Known,
     /// It is kept in memory while the site still looks tiny.
     Kept,
-    /// These are the caller's to store.
-    Store(Kept),
+    /// It is the caller's to store, and so are those that were kept until now.
+    Store { kept: Kept },
 }
 
 pub(super) struct Shared {
@@ -43,6 +44,10 @@ pub(super) struct Shared {
     fresh: Mutex<Vec<ChunkRef>>,
     /// Chunks of a site that still looks tiny; `None` once it does not.
     tiny: Mutex<Option<Kept>>,
+    /// Memory to be used again: fresh pages cost more than what is done with them. As many as were
+    /// under way at once, which their queues limit.
+    spare_batches: Mutex<Vec<Batch>>,
+    spare_packs: Mutex<Vec<Vec<u8>>>,
     uploads: Arc<Semaphore>,
     uploads_max: u32,
     added: AtomicU64,
@@ -61,6 +66,8 @@ impl Shared {
             packs: Mutex::new(known.packs),
             fresh: Mutex::new(Vec::new()),
             tiny: Mutex::new(options.inline.then(Vec::new)),
+            spare_batches: Mutex::default(),
+            spare_packs: Mutex::default(),
             uploads: Arc::new(Semaphore::new(uploads_max as usize)),
             uploads_max,
             added: AtomicU64::new(0),
@@ -69,22 +76,33 @@ impl Shared {
         }
     }
 
-    pub(super) fn claim(&self, id: ChunkId, bytes: Vec<u8>) -> Claim {
+    pub(super) fn claim(&self, id: ChunkId, plain: &[u8]) -> Claim {
         match lock(&self.chunks).entry(id) {
             Slot::Occupied(_) => return Claim::Known,
             Slot::Vacant(vacant) => vacant.insert(None),
         };
         let mut tiny = lock(&self.tiny);
         match tiny.as_mut() {
-            None => Claim::Store(vec![(id, bytes)]),
-            Some(kept) => {
-                kept.push((id, bytes));
-                if kept.iter().map(|(_, bytes)| bytes.len()).sum::<usize>() <= TINY_BYTES_MAX {
-                    return Claim::Kept;
-                }
-                Claim::Store(tiny.take().unwrap_or_default())
+            Some(kept) if kept.iter().map(|(_, plain)| plain.len()).sum::<usize>() + plain.len() <= TINY_BYTES_MAX => {
+                kept.push((id, plain.to_vec()));
+                Claim::Kept
             }
+            _ => Claim::Store { kept: tiny.take().unwrap_or_default() },
         }
+    }
+
+    /// Memory for a batch, used before where there is some.
+    pub(super) fn spare_batch(&self) -> Batch {
+        lock(&self.spare_batches).pop().unwrap_or_default()
+    }
+
+    pub(super) fn give_back(&self, batch: Batch) {
+        lock(&self.spare_batches).push(batch);
+    }
+
+    /// Memory for a pack, used before where there is some.
+    pub(super) fn spare_pack(&self) -> Vec<u8> {
+        lock(&self.spare_packs).pop().unwrap_or_default()
     }
 
     /// The chunks kept because the site is tiny; from now on there are none.
@@ -133,8 +151,13 @@ impl Shared {
         let Ok(permit) = self.runtime.block_on(self.uploads.clone().acquire_owned()) else { return };
         let shared = self.clone();
         self.runtime.spawn(async move {
-            if let Err(error) = create_and_read_back(shared.store.as_ref(), &name, body).await {
+            if let Err(error) = create_and_read_back(shared.store.as_ref(), &name, body.clone()).await {
                 shared.fail(error);
+            }
+            // A store in memory keeps it.
+            if let Ok(mut buffer) = body.try_into_mut() {
+                buffer.clear();
+                lock(&shared.spare_packs).push(buffer.into());
             }
             drop(permit);
         });
