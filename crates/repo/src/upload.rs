@@ -16,7 +16,7 @@ pub(crate) async fn create_and_read_back(store: &dyn Store, name: &ObjectName, b
 
 /// Proves that the store holds exactly `body` under `name`.
 pub(crate) async fn read_back(store: &dyn Store, name: &ObjectName, body: &Bytes) -> Result<(), Error> {
-    if store.get(name).await? != *body {
+    if !store.holds(name, body).await? {
         return Err(Error::NotReadBack { object: name.to_string() });
     }
     Ok(())

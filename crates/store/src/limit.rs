@@ -135,6 +135,11 @@ impl<S: Store> Store for Limit<S> {
         self.leave(slot, self.store.get_range(name, range).await)
     }
 
+    async fn holds(&self, name: &ObjectName, body: &Bytes) -> Result<bool, Error> {
+        let slot = self.enter(body.len() as u64).await?;
+        self.leave(slot, self.store.holds(name, body).await)
+    }
+
     async fn list(&self, prefix: &str, after: Option<&ObjectName>, limit: usize) -> Result<Vec<Listed>, Error> {
         let slot = self.enter(0).await?;
         self.leave(slot, self.store.list(prefix, after, limit).await)

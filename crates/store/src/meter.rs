@@ -178,6 +178,15 @@ impl<S: Store> Store for Meter<S> {
         self.read(self.store.get_range(name, range).await)
     }
 
+    async fn holds(&self, name: &ObjectName, body: &Bytes) -> Result<bool, Error> {
+        self.meters.begin(Operation::Get, name.as_str());
+        let result = self.store.holds(name, body).await;
+        if result.is_ok() {
+            self.meters.bytes_in.fetch_add(body.len() as u64, Ordering::Relaxed);
+        }
+        self.meters.end(result)
+    }
+
     async fn list(&self, prefix: &str, after: Option<&ObjectName>, limit: usize) -> Result<Vec<Listed>, Error> {
         self.meters.begin(Operation::List, prefix);
         self.meters.end(self.store.list(prefix, after, limit).await)
@@ -208,16 +217,17 @@ mod tests {
         meters.start_recording();
         assert!(meter.create(&name, Bytes::from_static(b"again")).await.is_err());
         meter.get(&name).await.unwrap();
+        assert!(meter.holds(&name, &Bytes::from_static(b"hello")).await.unwrap());
         meter.get_range(&name, 1..3).await.unwrap();
         meter.list("a/", None, 10).await.unwrap();
         meter.delete(&name).await.unwrap();
         let used = meters.snapshot().since(&before);
         let want =
-            Usage { creates: 1, gets: 1, range_gets: 1, lists: 1, deletes: 1, failures: 1, bytes_in: 7, bytes_out: 0 };
+            Usage { creates: 1, gets: 2, range_gets: 1, lists: 1, deletes: 1, failures: 1, bytes_in: 12, bytes_out: 0 };
         assert_eq!(used, want);
-        assert_eq!(used.requests(), 5);
+        assert_eq!(used.requests(), 6);
         let names: Vec<String> = meters.take_recording().iter().map(|(op, name)| format!("{op} {name}")).collect();
-        assert_eq!(names, ["create a/b", "get a/b", "get_range a/b", "list a/", "delete a/b"]);
+        assert_eq!(names, ["create a/b", "get a/b", "get a/b", "get_range a/b", "list a/", "delete a/b"]);
         assert!(meters.take_recording().is_empty());
     }
 }

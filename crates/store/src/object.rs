@@ -76,6 +76,13 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// [`Error::Truncated`].
     async fn get_range(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes, Error>;
 
+    /// Whether the store gives exactly `body` when the object is read from it, now and whole.
+    ///
+    /// One read as [`Store::get`] is; what is compared need not be in memory all at once.
+    async fn holds(&self, name: &ObjectName, body: &Bytes) -> Result<bool, Error> {
+        Ok(self.get(name).await? == *body)
+    }
+
     /// The first `limit` objects whose names begin with `prefix` and sort after `after`, in byte
     /// order of their names. `prefix` ends with `/` or is empty (the whole repository).
     ///
@@ -103,6 +110,10 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
 
     async fn get_range(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes, Error> {
         (**self).get_range(name, range).await
+    }
+
+    async fn holds(&self, name: &ObjectName, body: &Bytes) -> Result<bool, Error> {
+        (**self).holds(name, body).await
     }
 
     async fn list(&self, prefix: &str, after: Option<&ObjectName>, limit: usize) -> Result<Vec<Listed>, Error> {

@@ -113,6 +113,10 @@ impl<S: Store> Store for Retry<S> {
         self.again("get_range", name.as_str(), || self.store.get_range(name, range.clone())).await
     }
 
+    async fn holds(&self, name: &ObjectName, body: &Bytes) -> Result<bool, Error> {
+        self.again("get", name.as_str(), || self.store.holds(name, body)).await
+    }
+
     async fn list(&self, prefix: &str, after: Option<&ObjectName>, limit: usize) -> Result<Vec<Listed>, Error> {
         self.again("list", prefix, || self.store.list(prefix, after, limit)).await
     }

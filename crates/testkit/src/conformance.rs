@@ -30,6 +30,7 @@ pub async fn run(store: Arc<dyn Store>, order: Order) {
     an_empty_object_is_an_object(&store).await;
     every_allowed_name_is_kept(&store).await;
     ranges_are_exact_or_refused(&store).await;
+    what_is_held_is_compared_whole(&store).await;
     listings_page_in_one_order(&store, order).await;
     long_listings_are_whole(&store).await;
     a_large_object_is_kept(&store).await;
@@ -143,6 +144,38 @@ async fn ranges_are_exact_or_refused(store: &Arc<dyn Store>) {
 /// Names by their bytes.
 const ORDERED: [&str; 9] =
     ["list/a", "list/b-c", "list/b.c", "list/b/a", "list/b/c/d", "list/b/d", "list/b0", "list/c/a", "list/z"];
+
+async fn what_is_held_is_compared_whole(store: &Arc<dyn Store>) {
+    // Longer than what a store may compare at a time, and not a multiple of it.
+    let body = pattern(9, (2 << 20) + 5);
+    create(store, "held/a", &body).await;
+    create(store, "held/empty", &Bytes::new()).await;
+    let changed = |at: usize| {
+        let mut other = body.to_vec();
+        other[at] ^= 1;
+        Bytes::from(other)
+    };
+    let longer: Bytes = [&body[..], b"x"].concat().into();
+    let (first, last) = (body.slice(..1 << 20), body.len() - 1);
+    for (object, claimed, want) in [
+        ("held/a", body.clone(), true),
+        ("held/a", changed(0), false),
+        ("held/a", changed(1 << 20), false),
+        ("held/a", changed(last), false),
+        ("held/a", first, false),
+        ("held/a", longer, false),
+        ("held/a", Bytes::new(), false),
+        ("held/empty", Bytes::new(), true),
+        ("held/empty", body.clone(), false),
+    ] {
+        let held = store.holds(&name(object), &claimed).await.expect("a comparison");
+        assert_eq!(held, want, "{object} and {} bytes", claimed.len());
+    }
+    for claimed in [body.clone(), Bytes::new()] {
+        let missing = store.holds(&name("held/missing"), &claimed).await;
+        assert!(matches!(missing, Err(Error::NotFound { .. })), "{missing:?}");
+    }
+}
 
 async fn listings_page_in_one_order(store: &Arc<dyn Store>, order: Order) {
     for text in ORDERED.iter().rev() {

@@ -48,6 +48,16 @@ fn name(text: &str) -> ObjectName {
 }
 
 #[tokio::test]
+async fn no_copy_answers_for_what_the_store_holds() {
+    let bench = bench(1 << 20);
+    bench.create("a/b", b"hello").await;
+    bench.cache.store.delete(&name("a/b")).await.unwrap();
+    assert_eq!(bench.requests("a/b", b"hello").await, 0, "there is a copy");
+    let held = bench.cache.holds(&name("a/b"), &Bytes::from_static(b"hello")).await;
+    assert!(matches!(held, Err(Error::NotFound { .. })), "{held:?}");
+}
+
+#[tokio::test]
 async fn a_copy_is_served_without_a_request() {
     let bench = bench(1 << 20);
     bench.create("a/b", b"hello").await;

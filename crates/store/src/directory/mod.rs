@@ -43,6 +43,8 @@ const TEMP_DIR: &str = "tmp";
 const TEMP_PREFIX: &str = "new-";
 /// A create that began longer ago than this is dead.
 const TEMP_AGE_MAX: Duration = Duration::from_secs(24 * 60 * 60);
+/// What is compared at a time: fits the processor's cache, and its opening costs little.
+const COMPARE_BYTES: usize = 1 << 20;
 /// Directories remembered as durable; forgetting them costs a few syncs, never correctness.
 const KNOWN_DIRS_MAX: usize = 65_536;
 
@@ -126,6 +128,11 @@ impl Store for DirectoryStore {
             Ok(part.bytes.into())
         })
         .await
+    }
+
+    async fn holds(&self, name: &ObjectName, body: &Bytes) -> Result<bool, Error> {
+        let (name, body) = (name.clone(), body.clone());
+        self.run(move |inner| inner.holds(&name, &body)).await
     }
 
     async fn list(&self, prefix: &str, after: Option<&ObjectName>, limit: usize) -> Result<Vec<Listed>, Error> {
@@ -252,6 +259,20 @@ impl Inner {
             io::ErrorKind::NotFound | io::ErrorKind::IsADirectory => Error::NotFound { name: name.to_string() },
             _ => self.faults.of("read", name.as_str(), &io),
         })
+    }
+
+    fn holds(&self, name: &ObjectName, body: &[u8]) -> Result<bool, Error> {
+        let (body_len, mut from) = (body.len() as u64, 0u64);
+        for piece in body.chunks(COMPARE_BYTES) {
+            let till = from + piece.len() as u64;
+            let part = self.read(name, Some(from..till))?;
+            if part.file_len != body_len || part.bytes != piece {
+                return Ok(false);
+            }
+            from = till;
+        }
+        // Nothing was read of an object without bytes.
+        Ok(from > 0 || self.read(name, None)?.file_len == body_len)
     }
 
     fn delete(&self, name: &ObjectName) -> Result<(), Error> {
