@@ -23,16 +23,21 @@ pub(super) async fn back_up_site(
     request: &BackupRequest,
     place: Place<'_>,
 ) -> Result<SiteOutcome, Error> {
-    let now = match request.anew {
-        true => None, // it may be what it was: a snapshot of this very moment is wanted
-        false => tokio::task::block_in_place(|| fingerprint_now(engine, id, health))?,
+    let look = || match request.anew {
+        true => Ok(None), // it may be what it was: a snapshot of this very moment is wanted
+        false => tokio::task::block_in_place(|| fingerprint_now(engine, id, health)),
     };
-    if let Some(record) = remembered(engine, id, now).await? {
+    let then = engine.memory.fingerprint(id);
+    let mut now = if then.is_some() { look()? } else { None };
+    if let Some(record) = remembered(engine, id, then.as_ref(), now).await? {
         return Ok(SiteOutcome::Unchanged(Box::new(record)));
     }
     let mut site = engine.repository.site_for_backup(id, engine.memory.known_head(id)).await?;
     engine.memory.note_site(&site);
     let parent = ParentSnapshot::load(&site).await?;
+    if then.is_none() && parent.is_some() {
+        now = look()?; // with neither there would be nothing to compare with
+    }
     if let Some(parent) = &parent
         && now == Some(parent.fingerprint)
         && site.state().intent.is_none()
@@ -68,8 +73,13 @@ pub(crate) async fn hold_once(site: &mut Site, reason: HoldReason, note: &str) -
 }
 
 /// The good snapshot that the site still is, by one listing and what this host remembers.
-async fn remembered(engine: &Engine, id: &SiteId, now: Option<[u8; 32]>) -> Result<Option<SnapshotRecord>, Error> {
-    let (Some(now), Some(then)) = (now, engine.memory.fingerprint(id)) else { return Ok(None) };
+async fn remembered(
+    engine: &Engine,
+    id: &SiteId,
+    then: Option<&Fingerprint>,
+    now: Option<[u8; 32]>,
+) -> Result<Option<SnapshotRecord>, Error> {
+    let (Some(then), Some(now)) = (then, now) else { return Ok(None) };
     if then.digest != now || engine.memory.known_head(id) != Some(then.head) {
         return Ok(None);
     }
@@ -81,7 +91,7 @@ async fn remembered(engine: &Engine, id: &SiteId, now: Option<[u8; 32]>) -> Resu
             known: then.head.generation,
         }));
     }
-    Ok((newest == then.head.generation).then_some(then.snapshot))
+    Ok((newest == then.head.generation).then(|| then.snapshot.clone()))
 }
 
 fn remember(engine: &Engine, site: &Site, record: &SnapshotRecord, digest: [u8; 32]) {
