@@ -38,14 +38,14 @@ pub(super) fn stage(
 }
 
 /// What is wanted where all of a site is missing: its first chunks can be on their way before anything is staged. Nothing
-/// where some of it is there, as what that spares is not known yet.
+/// where some of it is there, or was staged by a killed restore, as what that spares is not known yet.
 pub(super) fn wanted_early(facts: &Facts) -> Vec<Wanted> {
     let is_missing = |part: &PartFacts| match &part.live {
         LivePart::Files(live) => live.is_none() && !part.keeps_later,
         LivePart::Database { live, .. } => matches!(live, Live::Absent { .. }),
         LivePart::Rows(_) | LivePart::Copy { .. } => false,
     };
-    if !facts.parts.iter().all(is_missing) {
+    if facts.site.state().intent.is_some() || !facts.parts.iter().all(is_missing) {
         return Vec::new();
     }
     let chunks = facts.parts.iter().flat_map(|part| part.wanted.iter().flat_map(Entry::chunks));
