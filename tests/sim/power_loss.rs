@@ -68,10 +68,6 @@ impl Disk for Failing {
         self.disk.read(path, range)
     }
 
-    fn let_go(&self, path: &str) {
-        self.disk.let_go(path);
-    }
-
     fn read_dir(&self, path: &str) -> io::Result<Vec<DiskEntry>> {
         self.check()?;
         self.disk.read_dir(path)

@@ -136,8 +136,6 @@ impl Disk for CrashDisk {
         Ok(FilePart { bytes, file_len })
     }
 
-    fn let_go(&self, _path: &str) {}
-
     fn read_dir(&self, path: &str) -> io::Result<Vec<DiskEntry>> {
         let state = self.lock();
         let model = &state.model;

@@ -15,7 +15,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 use std::time::{Duration, SystemTime};
 
-use rustix::fs::{Advice, AtFlags, Dir, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 /// A file system, seen from one directory of it.
@@ -37,9 +37,6 @@ pub trait Disk: Send + Sync + fmt::Debug {
 
     /// The bytes of a regular file, or as many of `range` as it has.
     fn read(&self, path: &str, range: Option<Range<u64>>) -> io::Result<FilePart>;
-
-    /// Says that nobody will soon read the file again. Advice, and best effort.
-    fn let_go(&self, path: &str);
 
     /// What a directory holds, in no order.
     fn read_dir(&self, path: &str) -> io::Result<Vec<DiskEntry>>;
@@ -122,13 +119,6 @@ impl RootDir {
         Ok(at)
     }
 
-    fn open_file(&self, path: &str) -> io::Result<OwnedFd> {
-        let (dir, name) = self.parent(path)?;
-        // NONBLOCK: opening a FIFO that somebody put there must not wait for a writer.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        Ok(rustix::fs::openat(&dir, name, flags, Mode::empty())?)
-    }
-
     /// The directory that holds the last component, and that component.
     fn parent<'a>(&self, path: &'a str) -> io::Result<(OwnedFd, &'a str)> {
         let (dir, last) = path.rsplit_once('/').unwrap_or(("", path));
@@ -185,7 +175,10 @@ impl Disk for RootDir {
     }
 
     fn read(&self, path: &str, range: Option<Range<u64>>) -> io::Result<FilePart> {
-        let file = File::from(self.open_file(path)?);
+        let (dir, name) = self.parent(path)?;
+        // NONBLOCK: opening a FIFO that somebody put there must not wait for a writer.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let file = File::from(rustix::fs::openat(&dir, name, flags, Mode::empty())?);
         let metadata = file.metadata()?;
         if !metadata.is_file() {
             return Err(if metadata.is_dir() { Errno::ISDIR.into() } else { Errno::LOOP.into() });
@@ -201,12 +194,6 @@ impl Disk for RootDir {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         Ok(FilePart { bytes, file_len })
-    }
-
-    fn let_go(&self, path: &str) {
-        if let Ok(file) = self.open_file(path) {
-            let _ = rustix::fs::fadvise(&file, 0, None, Advice::DontNeed);
-        }
     }
 
     fn read_dir(&self, path: &str) -> io::Result<Vec<DiskEntry>> {

@@ -271,12 +271,6 @@ impl Inner {
             }
             from = till;
         }
-        if body.len() >= COMPARE_BYTES {
-            // A backup must not push out of memory what this host's applications read; and the next pack
-            // is written to the same memory, where other memory may have to be had from the host of a
-            // virtual machine first, which costs more than to compress it.
-            self.disk.let_go(name.as_str());
-        }
         // Nothing was read of an object without bytes.
         Ok(from > 0 || self.read(name, None)?.file_len == body_len)
     }
