@@ -10,7 +10,7 @@ use lifeboat_model::{PointInTime, ProgressPhase, SourceName};
 use lifeboat_store::{DirectoryStore, Meter, Store};
 use lifeboat_testkit::crash_runner::{Live, SITE, Scene, copy_tree, is_full, sample};
 use lifeboat_testkit::oracle::leftovers;
-use lifeboat_testkit::world::{restore_request, run_restore};
+use lifeboat_testkit::world::{restore_request, run_restore, undo};
 
 use crate::child::{self, Kill};
 
@@ -170,5 +170,34 @@ async fn what_a_killed_restore_had_staged_is_not_read_again() {
         }
         println!("{}: {} bytes read undisturbed, {} after the kill", scene.name, read[0], read[1]);
         assert!(read[1] < read[0] / 2, "{}: {read:?}", scene.name);
+    }
+}
+
+/// The application writes between a kill and the next run: that is nobody's to lose.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_written_after_a_kill_is_back_after_the_undo() {
+    for live in [Live::Damaged, Live::Deleted] {
+        let scene = Scene::restore_of(live, FILES).await;
+        make_repository(&scene).await;
+        for phase in [ProgressPhase::Staging, ProgressPhase::Verifying] {
+            let context = format!("{}, killed in {phase:?}", scene.name);
+            let repository = reset(&scene);
+            let output = child::run(&scene, &repository, Kill::InPhase { phase, after: Duration::ZERO });
+            assert_eq!(output.status.signal(), Some(SIGKILL), "{context}");
+            let files = scene.world.site_dir(SITE).join("files");
+            std::fs::create_dir_all(&files).expect("a directory");
+            std::fs::write(files.join("order"), "an order").expect("a file");
+            std::fs::write(files.join("a.txt"), "edited since").expect("a file");
+            let store: Arc<dyn Store> = Arc::new(DirectoryStore::open(&repository).expect("the repository"));
+            let engine = scene.engine(store).await;
+            let request = restore_request(SITE, RestorePoint::At(PointInTime::Latest));
+            let receipt = run_restore(&engine, &request).await.unwrap_or_else(|error| panic!("{context}: {error}"));
+            assert!(!files.join("order").exists(), "{context}: the point has no such file");
+            let undone =
+                undo(&engine, SITE, receipt.restore).await.unwrap_or_else(|error| panic!("{context}: {error}"));
+            assert!(undone.all_passed(), "{context}: {:?}", undone.checks);
+            let read = |name: &str| std::fs::read_to_string(files.join(name)).unwrap_or_default();
+            assert_eq!((read("order"), read("a.txt")), ("an order".into(), "edited since".into()), "{context}");
+        }
     }
 }

@@ -32,6 +32,7 @@ mod rows;
 mod since;
 mod stage;
 mod undo;
+mod undo_files;
 
 pub use facts::Facts;
 pub use limits::{RowsCounted, RowsLimit};

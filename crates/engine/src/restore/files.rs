@@ -109,6 +109,10 @@ impl FilesWork {
         self.existed
     }
 
+    pub(super) fn wanted_entries(&self) -> &[Entry] {
+        &self.wanted
+    }
+
     pub(super) fn target(&self) -> &FilesTarget {
         &self.target
     }

@@ -14,10 +14,11 @@ use lifeboat_source::{PartReader, Source};
 
 use super::Facts;
 use super::facts::LivePart;
-use super::files::absent;
+use super::files::{FilesWork, absent};
 use super::intent::Intent;
 use super::part::PartWork;
 use super::rows::RowsWork;
+use super::undo_files::Kept;
 use crate::backup::{Parent, PartIngest};
 use crate::fleet::AnySource;
 use crate::process::random_id;
@@ -179,11 +180,21 @@ fn changes_something(part: &PartWork, earlier: &Earlier) -> bool {
         PartWork::Rows(work) => work.replaced().is_some() && known.is_none(),
         PartWork::Copy(_) => false, // it replaces nothing
         PartWork::Files(work) => {
-            let kept: Option<HashSet<&EntryPath>> =
-                known.map(|(_, kept)| kept.iter().map(|entry| &entry.path).collect());
-            work.before().iter().any(|entry| kept.as_ref().is_none_or(|kept| !kept.contains(&entry.path)))
+            let kept = merged(work, known);
+            match known {
+                Some((part, _)) if is_absent(part) => kept.has_strangers,
+                _ => !kept.fresh.is_empty(),
+            }
         }
     }
+}
+
+fn merged<'a>(work: &FilesWork, known: Option<&'a (ManifestPart, Vec<Entry>)>) -> Kept<'a> {
+    super::undo_files::merge(known.map_or(&[], |(_, kept)| kept), work.before(), work.wanted_entries())
+}
+
+fn is_absent(part: &ManifestPart) -> bool {
+    part.record.status == PartStatus::Absent
 }
 
 /// Whether the part may have content that the undo has to hold.
@@ -232,21 +243,16 @@ fn keep_part(reading: &PartIngest<'_>, part: &PartWork, earlier: &Earlier) -> Re
             }
         },
         PartWork::Files(work) => {
-            let before = work.before();
-            if before.is_empty() && known.is_none() {
+            let kept = merged(work, known);
+            if kept.fresh.is_empty() && known.is_none() {
                 return Ok(None);
             }
-            let (mut entries, had): (Vec<_>, HashSet<EntryPath>) = match known {
-                Some((_, kept)) => {
-                    (kept.iter().map(again).collect(), kept.iter().map(|entry| entry.path.clone()).collect())
-                }
-                None => Default::default(),
-            };
-            let was_absent = known.map_or(!work.existed(), |(part, _)| part.record.status == PartStatus::Absent);
+            let mut entries: Vec<_> = kept.earlier.into_iter().map(again).collect();
+            // Absent is what all of it was, as long as nobody but this restore has put anything there.
+            let was_absent = known.map_or(!work.existed(), |(part, _)| is_absent(part) && !kept.has_strangers);
             if !was_absent {
-                let fresh: Vec<Entry> = before.into_iter().filter(|entry| !had.contains(&entry.path)).collect();
                 let Some(reader) = work.target().scan()? else { return Err(changed_meanwhile(&source)) };
-                entries.extend(keep_files(reading, reader, fresh, &source)?);
+                entries.extend(keep_files(reading, reader, kept.fresh, &source)?);
             }
             entries.sort_by(|(a, _), (b, _)| a.path.cmp(&b.path));
             let status = if was_absent { PartStatus::Absent } else { PartStatus::Complete };

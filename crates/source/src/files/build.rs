@@ -91,8 +91,8 @@ impl FilesTarget {
             let failed = |errno| Error::io("cannot finish the directory", entry.path.as_bytes(), errno);
             let dir =
                 beneath::open(&**work.finder.root(), entry.path.as_bytes(), DIRECTORY, Mounts::Stay).map_err(failed)?;
-            let subject = Subject::Open(dir.as_fd());
-            Setter { subject, entry, unset: &self.unset }.apply_new(work.owner, None)?;
+            // A killed attempt may have made it, and given it another owner or other attributes.
+            self.bring(Subject::Open(dir.as_fd()), entry, &stat_fd(&dir).map_err(failed)?)?;
             if entry.path.is_root() {
                 self.finish_parents(work, entry)?;
             }

@@ -13,6 +13,7 @@ use super::apply::Owner;
 use super::staged::{STAGED_MODE, StagedFile};
 use super::target::{FilesTarget, is_staged_name};
 use super::wipe;
+use super::xattr::{self, Subject};
 use crate::Error;
 use crate::beneath::{self, DIRECTORY, Mounts, Names, file_type, stat_at, stat_fd};
 
@@ -32,7 +33,7 @@ impl FilesTarget {
         Ok(open_earlier(dir, &name, entry.metadata.size)
             .ok()
             .flatten()
-            .map(|(file, owner)| StagedFile::new(file, entry, owner, self.unset.clone())))
+            .map(|(file, owner)| StagedFile::new(file, entry, owner, self.unset.clone()).earlier()))
     }
 }
 
@@ -63,11 +64,23 @@ pub(super) fn tidy_flat(dir: &OwnedFd) -> Result<()> {
     Ok(())
 }
 
+/// What is made in a directory inherits none of the final ACLs that it may have already.
+pub(super) fn drop_acls(dir: &OwnedFd) -> Result<()> {
+    for inherited in [&b"system.posix_acl_default"[..], b"system.posix_acl_access"] {
+        match xattr::remove(Subject::Open(dir.as_fd()), inherited) {
+            Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
 /// Leaves of a tree the wanted files and the directories above them.
 pub(super) fn tidy_tree(tree: &OwnedFd, is_wanted: &Wanted<'_>) -> Result<()> {
     let mut pending = vec![EntryPath::root()];
     while let Some(path) = pending.pop() {
         let dir = beneath::open(tree, path.as_bytes(), DIRECTORY, Mounts::Stay)?;
+        drop_acls(&dir)?;
         for (name, _) in Names::read(&dir)?.iter() {
             let stat = stat_at(&dir, name)?;
             let kind = file_type(&stat);

@@ -8,8 +8,10 @@ use rustix::fd::{AsFd, OwnedFd};
 use rustix::io::Errno;
 
 use super::apply::{Owner, Setter, Unset};
-use super::xattr::Subject;
+use super::metadata::metadata;
+use super::xattr::{self, Subject};
 use crate::Error;
+use crate::beneath::stat_fd;
 
 /// Mode of a staged file until it is finished: nobody else reads half a file.
 pub(crate) const STAGED_MODE: u32 = 0o600;
@@ -27,6 +29,8 @@ pub struct StagedFile {
     wanted: Option<u64>,
     owner: Owner,
     unset: Arc<Unset>,
+    /// An earlier attempt made it, and may have given it attributes.
+    is_earlier: bool,
     /// Bytes written so far, and the end of the farthest write.
     written: AtomicU64,
     end: AtomicU64,
@@ -73,9 +77,15 @@ impl StagedFile {
             },
             owner,
             unset,
+            is_earlier: false,
             written: AtomicU64::new(0),
             end: AtomicU64::new(0),
         }
+    }
+
+    /// The same of a file that an earlier attempt has made.
+    pub(crate) fn earlier(self) -> Self {
+        Self { is_earlier: true, ..self }
     }
 
     pub fn path(&self) -> &EntryPath {
@@ -162,7 +172,13 @@ impl StagedFile {
             rustix::fs::ftruncate(&self.file, size).map_err(|errno| self.failed(errno))?;
         }
         let subject = Subject::Open(self.file.as_fd());
-        Setter { subject, entry: &self.entry, unset: &self.unset }.apply_new(self.owner, Some(STAGED_MODE))
+        let setter = Setter { subject, entry: &self.entry, unset: &self.unset };
+        if !self.is_earlier {
+            return setter.apply_new(self.owner, Some(STAGED_MODE));
+        }
+        let stat = stat_fd(&self.file).map_err(|errno| self.failed(errno))?;
+        let xattrs = xattr::read_all(subject).map_err(|errno| self.failed(errno))?;
+        setter.apply_changes(&metadata(&stat, xattrs))
     }
 
     pub(super) fn sync(&self) -> Result<(), Error> {

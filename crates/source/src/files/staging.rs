@@ -16,11 +16,11 @@ use sha2::{Digest, Sha256};
 use super::apply::{Owner, set_modified};
 use super::metadata::time;
 use super::reader::open_base;
-use super::resume::{Wanted, tidy_flat, tidy_tree};
+use super::resume::{Wanted, drop_acls, tidy_flat, tidy_tree};
 use super::staged::STAGED_MODE;
 use super::target::{FilesTarget, PASSAGE, TREE};
 use super::wipe;
-use super::xattr::{self, Subject};
+use super::xattr::Subject;
 use crate::Error;
 use crate::beneath::{self, DIRECTORY, Mounts, stat_at, stat_fd};
 use crate::error::shown;
@@ -179,12 +179,7 @@ impl FilesTarget {
         let staging = rustix::fs::openat(dir, name, DIRECTORY, Mode::empty()).map_err(failed)?;
         self.lock(&staging)?;
         // What the parent hands down (set-group-id, a default ACL) must not reach staged files.
-        for inherited in [&b"system.posix_acl_default"[..], b"system.posix_acl_access"] {
-            match xattr::remove(Subject::Open(staging.as_fd()), inherited) {
-                Ok(()) | Err(Errno::NODATA | Errno::OPNOTSUPP) => {}
-                Err(errno) => return Err(failed(errno)),
-            }
-        }
+        drop_acls(&staging).map_err(failed)?;
         rustix::fs::fchmod(&staging, Mode::RWXU).map_err(failed)?;
         spread(&staging);
         Ok((staging, true))

@@ -80,7 +80,7 @@ impl FilesTarget {
         self.bring(Subject::Name { dir: spot.dir.as_fd(), name: spot.name }, entry, &stat)
     }
 
-    fn bring(&self, subject: Subject<'_>, entry: &Entry, stat: &Statx) -> Result<(), Error> {
+    pub(super) fn bring(&self, subject: Subject<'_>, entry: &Entry, stat: &Statx) -> Result<(), Error> {
         let xattrs = xattr::read_all(subject).map_err(|errno| failed(entry, errno))?;
         Setter { subject, entry, unset: &self.unset }.apply_changes(&metadata(stat, xattrs))
     }

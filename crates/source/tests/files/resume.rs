@@ -184,3 +184,27 @@ fn nothing_is_taken_over_where_nothing_was_begun() {
     assert!(target.earlier(entry).unwrap().is_none());
     target.clean_up().unwrap();
 }
+
+#[test]
+fn what_is_made_anew_inherits_nothing_from_directories_that_were_finished_already() {
+    let dir = quick_dir();
+    let from = dir.path().join("from");
+    fs::create_dir(&from).unwrap();
+    build_everything(&from);
+    fs::create_dir_all(from.join("finished/hollow")).unwrap();
+    set_mode(&from.join("finished/hollow"), 0o750);
+    fs::write(from.join("finished/file"), "content").unwrap();
+    let nobody = u32::MAX;
+    let default = acl(&[(1, 7, nobody), (2, 7, 1234), (4, 7, nobody), (16, 7, nobody), (32, 7, nobody)]);
+    set_xattr(&from.join("finished"), "system.posix_acl_default", &default);
+    let tree = read(&from);
+    let root = dir.path().join("place/part");
+    fs::create_dir_all(root.parent().unwrap()).unwrap();
+    let actions = plan(&target(&root), &tree, Scope::Whole).actions.len();
+    let files = tree.entries.iter().filter(|entry| entry.kind == EntryKind::File).count();
+    // Begun, all staged, all built, and sealed.
+    assert!(restore_steps(&root, &tree, &mut Steps::only(1 + 2 * files + actions + 1)).is_err());
+    assert!(!root.exists());
+    restore_again(&root, &tree);
+    assert_restored(&root, &tree);
+}
