@@ -1,7 +1,7 @@
 //! A real directory, real processes, real `kill -9`: at operations of the store, and at any time.
 
 use std::os::unix::process::ExitStatusExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -58,6 +58,12 @@ async fn kill_once(scene: &Scene, kill: Kill) -> bool {
     scene.check_killed(store.clone(), &context).await;
     scene.check_again(store, &context).await;
     true
+}
+
+/// Kills the command's process when the phase begins.
+fn kill_as_begins(scene: &Scene, repository: &Path, phase: ProgressPhase) {
+    let output = child::run(scene, repository, Kill::InPhase { phase, after: Duration::ZERO });
+    assert_eq!(output.status.signal(), Some(SIGKILL), "{}, killed in {phase:?}", scene.name);
 }
 
 async fn kill_at_operations(scene: Scene) {
@@ -129,8 +135,7 @@ async fn what_a_killed_restore_had_staged_is_gone_after_any_other_restore() {
         for phase in [ProgressPhase::Verifying, ProgressPhase::Switching] {
             let context = format!("{}, killed in {phase:?}", scene.name);
             let repository = reset(&scene);
-            let output = child::run(&scene, &repository, Kill::InPhase { phase, after: Duration::ZERO });
-            assert_eq!(output.status.signal(), Some(SIGKILL), "{context}");
+            kill_as_begins(&scene, &repository, phase);
             let store: Arc<dyn Store> = Arc::new(DirectoryStore::open(&repository).expect("the repository"));
             let engine = scene.engine(store).await;
             let mut request = restore_request(SITE, RestorePoint::At(PointInTime::Latest));
@@ -151,11 +156,10 @@ async fn what_a_killed_restore_had_staged_is_not_read_again() {
         let scene = Scene::restore_of(live, FILES).await;
         make_repository(&scene).await;
         let mut read = Vec::new();
-        for kill in [None, Some(Kill::InPhase { phase: ProgressPhase::Verifying, after: Duration::ZERO })] {
+        for is_killed in [false, true] {
             let repository = reset(&scene);
-            if let Some(kill) = kill {
-                let output = child::run(&scene, &repository, kill);
-                assert_eq!(output.status.signal(), Some(SIGKILL), "{}", scene.name);
+            if is_killed {
+                kill_as_begins(&scene, &repository, ProgressPhase::Verifying);
             }
             let store = Meter::new(DirectoryStore::open(&repository).expect("the repository"));
             let meters = store.meters();
@@ -182,8 +186,7 @@ async fn what_was_written_after_a_kill_is_back_after_the_undo() {
         for phase in [ProgressPhase::Staging, ProgressPhase::Verifying] {
             let context = format!("{}, killed in {phase:?}", scene.name);
             let repository = reset(&scene);
-            let output = child::run(&scene, &repository, Kill::InPhase { phase, after: Duration::ZERO });
-            assert_eq!(output.status.signal(), Some(SIGKILL), "{context}");
+            kill_as_begins(&scene, &repository, phase);
             let files = scene.world.site_dir(SITE).join("files");
             std::fs::create_dir_all(&files).expect("a directory");
             std::fs::write(files.join("order"), "an order").expect("a file");
