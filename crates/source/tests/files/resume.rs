@@ -194,6 +194,9 @@ fn what_is_made_anew_inherits_nothing_from_directories_that_were_finished_alread
     fs::create_dir_all(from.join("finished/hollow")).unwrap();
     set_mode(&from.join("finished/hollow"), 0o750);
     fs::write(from.join("finished/file"), "content").unwrap();
+    let pipe = from.join("finished/pipe");
+    rustix::fs::mkfifoat(rustix::fs::CWD, &pipe, rustix::fs::Mode::from_raw_mode(0o640)).unwrap();
+    set_mode(&pipe, 0o640);
     let nobody = u32::MAX;
     let default = acl(&[(1, 7, nobody), (2, 7, 1234), (4, 7, nobody), (16, 7, nobody), (32, 7, nobody)]);
     set_xattr(&from.join("finished"), "system.posix_acl_default", &default);
