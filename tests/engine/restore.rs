@@ -58,6 +58,30 @@ async fn an_undo_brings_back_what_the_restore_replaced_and_can_be_undone_itself(
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_undo_makes_the_names_of_one_file_one_again() {
+    let (store, world) = world().await;
+    let engine = world.engine(store).await.unwrap();
+    let files = world.site_dir("acme").join("files");
+    for (name, content) in [("first", "one file"), ("second", "another"), ("third", "a third")] {
+        std::fs::write(files.join(name), content).unwrap();
+    }
+    backup_all(&engine).await.unwrap();
+    // By now all three are names of the first, which stays as it is.
+    for name in ["second", "third"] {
+        std::fs::remove_file(files.join(name)).unwrap();
+        std::fs::hard_link(files.join("first"), files.join(name)).unwrap();
+    }
+    let before = world.picture("acme");
+    let inode = |name: &str| std::fs::metadata(files.join(name)).unwrap().ino();
+    let restored = restore_latest(&engine, "acme").await.unwrap();
+    assert!(inode("first") != inode("second") && inode("second") != inode("third"));
+    let undone = undo(&engine, "acme", restored.restore).await.unwrap();
+    assert!(undone.all_passed(), "{:?}", undone.checks);
+    assert_eq!(world.picture("acme"), before);
+    assert!(inode("first") == inode("second") && inode("second") == inode("third"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn undoing_the_restore_of_a_deleted_site_removes_it_again() {
     let (store, world) = world().await;
     let engine = world.engine(store).await.unwrap();

@@ -10,7 +10,7 @@ use std::sync::{Arc, PoisonError};
 
 use lifeboat_model::{Check, Entry, EntryKind, EntryPath, PartProblem, PartReceipt, RestoreId, SiteId, SourceName};
 use lifeboat_repo::SiteKeys;
-use lifeboat_source::files::{Action, FilesTarget, MergePlan, Removal, Scope, plan_merge};
+use lifeboat_source::files::{Action, FilesTarget, MergePlan, Removal, Scope, has_other_rights, plan_merge};
 
 use super::facts::{Facts, LivePart, PartFacts, all_entries};
 use super::part::Opened;
@@ -117,18 +117,33 @@ impl FilesWork {
         &self.target
     }
 
-    /// What stands now at every path that will change: the undo.
+    /// What stands now at every path that will change: the undo. All names of a file that has several, for an undo can
+    /// only make them one file again when it lists them.
     pub(super) fn before(&self) -> Vec<Entry> {
         let changed =
             self.plan.actions.iter().map(Action::path).chain(self.plan.removals.iter().map(|removal| &removal.path));
-        let changed: HashSet<&EntryPath> =
+        let mut changed: HashSet<&EntryPath> =
             changed.chain(self.plan.directories.iter().map(|entry| &entry.path)).collect();
+        changed.extend(self.other_names(&changed));
         let mut before: Vec<Entry> = changed
             .into_iter()
             .map(|path| find(&self.live, path).cloned().unwrap_or_else(|| absent(path.clone())))
             .collect();
         before.sort_by(|a, b| a.path.cmp(&b.path));
         before
+    }
+
+    /// The live names of the files that have one of these names among several.
+    fn other_names(&self, changed: &HashSet<&EntryPath>) -> Vec<&EntryPath> {
+        let names = self.live.iter().filter_map(|entry| match &entry.kind {
+            EntryKind::HardLink { to } => Some((to, &entry.path)),
+            _ => None,
+        });
+        let names: Vec<_> = names.collect();
+        let split = names.iter().filter(|(first, name)| changed.contains(first) || changed.contains(name));
+        let split: HashSet<&EntryPath> = split.map(|(first, _)| *first).collect();
+        let all = names.into_iter().filter(|(first, _)| split.contains(first));
+        all.flat_map(|(first, name)| [first, name]).collect()
     }
 
     pub(super) fn entry_of(&self, slot: u64) -> String {
@@ -166,6 +181,7 @@ impl FilesWork {
         }
         self.each(|actions| Ok(self.target.prepare(actions)?))?;
         self.target.seal(&self.plan.directories)?;
+        self.target.check_writable(&self.plan.written_directories(&self.live))?;
         Ok(())
     }
 
@@ -173,6 +189,7 @@ impl FilesWork {
         if self.is_idle() {
             return Ok(());
         }
+        self.target.make_writable(&self.plan.written_directories(&self.live))?;
         self.each(|actions| Ok(self.target.switch(actions)?))
     }
 
@@ -236,11 +253,7 @@ impl FilesWork {
             is.metadata.modified == was.metadata.modified
                 || unset.iter().any(|problem| problem.entry == was.path.to_string())
         });
-        let missing = rest.actions.iter().filter(|action| match action {
-            Action::SetMetadata { entry } => !unset.iter().any(|problem| problem.entry == entry.path.to_string()),
-            _ => true,
-        });
-        let missing: Vec<String> = missing.map(|action| action.path().to_string()).take(5).collect();
+        let missing = not_as_wanted(&rest, &now, &unset);
         let passed = missing.is_empty();
         let detail = match passed {
             true => format!("{} entries are as the snapshot has them", rest.unchanged),
@@ -305,6 +318,22 @@ impl FilesWork {
     pub(super) fn is_idle(&self) -> bool {
         self.plan.actions.is_empty() && self.plan.removals.is_empty() && self.plan.directories.is_empty()
     }
+}
+
+/// What a restore has left to change, five names of it at most. What could not be set is told elsewhere, and the times of
+/// directories the application may have moved by now.
+fn not_as_wanted(rest: &MergePlan, now: &[Entry], unset: &[PartProblem]) -> Vec<String> {
+    let is_unset = |entry: &Entry| unset.iter().any(|problem| problem.entry == entry.path.to_string());
+    let entries = rest.actions.iter().filter(|action| match action {
+        Action::SetMetadata { entry } => !is_unset(entry),
+        _ => true,
+    });
+    let directories = rest.directories.iter().filter(|wanted| {
+        let is = find(now, &wanted.path).filter(|is| is.kind == EntryKind::Directory);
+        is.is_some_and(|is| has_other_rights(is, wanted)) && !is_unset(wanted)
+    });
+    let paths = entries.map(Action::path).chain(directories.map(|entry| &entry.path));
+    paths.take(5).map(ToString::to_string).collect()
 }
 
 /// When an action is taken.
@@ -396,3 +425,6 @@ pub(super) fn is_as_left(live: Option<&Entry>, left: Option<&Entry>) -> bool {
         _ => false,
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -222,3 +222,10 @@ pub(crate) fn differs(live: &Entry, wanted: &Entry) -> bool {
         || (is.uid, is.gid, is.modified) != (want.uid, want.gid, want.modified)
         || (is.xattrs != want.xattrs && comparable(is, want) != want.xattrs)
 }
+
+/// Whether a live entry has another mode or owner, or other attributes, than is wanted of it: all but its time.
+pub fn has_other_rights(live: &Entry, wanted: &Entry) -> bool {
+    let mut live = live.clone();
+    live.metadata.modified = wanted.metadata.modified;
+    differs(&live, wanted)
+}

@@ -16,6 +16,7 @@
 mod action;
 mod apply;
 mod build;
+mod closed;
 mod content;
 mod exclude;
 mod install;
@@ -33,6 +34,7 @@ mod wipe;
 mod xattr;
 
 pub use action::{Action, Over, Removal, Seen};
+pub use apply::has_other_rights;
 pub use exclude::Exclusion;
 pub use plan::{MergePlan, Scope, plan_merge};
 pub use reader::FilesSource;

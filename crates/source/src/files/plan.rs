@@ -1,7 +1,7 @@
 //! What has to change for a live tree to become the wanted one: pure, and printable before anything
 //! is touched.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use lifeboat_model::{Entry, EntryKind, EntryPath};
 
@@ -32,6 +32,19 @@ pub struct MergePlan {
     pub directories: Vec<Entry>,
     /// Wanted entries that are there already.
     pub unchanged: u64,
+}
+
+impl MergePlan {
+    /// The directories of the live tree in which something will be made, replaced or removed.
+    pub fn written_directories(&self, live: &[Entry]) -> BTreeSet<EntryPath> {
+        let removed = self.removals.iter().map(|removal| &removal.path);
+        let parents = self.actions.iter().map(Action::path).chain(removed).filter_map(EntryPath::parent);
+        let is_directory = |path: &EntryPath| {
+            let at = live.binary_search_by(|entry| entry.path.cmp(path)).ok();
+            at.is_some_and(|at| live[at].kind == EntryKind::Directory)
+        };
+        parents.collect::<BTreeSet<_>>().into_iter().filter(is_directory).collect()
+    }
 }
 
 /// Compares the live tree with the wanted one, both in path order.

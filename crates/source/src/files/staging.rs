@@ -49,9 +49,16 @@ impl FilesTarget {
                 Ok(()) | Err(Errno::EXIST) => {}
                 Err(errno) => return Err(failed(errno)),
             }
-            let dir = rustix::fs::openat(&lock, wipe::FILES, DIRECTORY, Mode::empty()).map_err(failed)?;
+            let foreign = |errno: Errno| match errno {
+                Errno::NOTDIR | Errno::LOOP | Errno::NOTEMPTY => self.misuse_at(format!(
+                    "an earlier staging directory holds what no restore put there (name=`{}/files`)",
+                    shown(&self.merge_name())
+                )),
+                errno => self.failed("cannot tidy up an earlier staging directory", errno),
+            };
+            let dir = rustix::fs::openat(&lock, wipe::FILES, DIRECTORY, Mode::empty()).map_err(foreign)?;
             if !is_new {
-                tidy_flat(&dir).map_err(|errno| self.failed("cannot tidy up an earlier staging directory", errno))?;
+                tidy_flat(&dir).map_err(foreign)?;
             }
             Ok(Staging { dir, lock: Some(lock), earlier: !is_new })
         })

@@ -166,3 +166,80 @@ fn a_file_that_lost_its_first_name_to_a_restore_has_both_again_after_the_undo() 
     restore_listed(&root, &undo_of(&plan, &before, &wanted));
     assert_restored(&root, &before);
 }
+
+/// Everything beneath belongs to `uid`.
+fn give(root: &std::path::Path, uid: u32) {
+    for entry in read(root).entries {
+        std::os::unix::fs::lchown(root.join(entry.path.to_string()), Some(uid), None).unwrap();
+    }
+}
+
+/// Runs as an ordinary user: this thread alone is one.
+fn as_nobody<T: Send>(work: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            let uid = rustix::process::Uid::from_raw(NOBODY);
+            rustix::thread::set_thread_res_uid(uid, uid, uid).unwrap();
+            work()
+        });
+        thread.join().unwrap()
+    })
+}
+
+const NOBODY: u32 = 65534;
+
+#[test]
+fn a_directory_that_its_owner_may_not_write_into_is_opened_and_closed_again() {
+    if !is_root() {
+        eprintln!("NOT root: nobody else can be taken on");
+        return;
+    }
+    let dir = quick_dir();
+    set_mode(dir.path(), 0o777);
+    let root = dir.path().join("part");
+    fs::create_dir_all(root.join("closed/inner")).unwrap();
+    fs::write(root.join("closed/file"), "as it was").unwrap();
+    fs::write(root.join("closed/inner/gone"), "to come back").unwrap();
+    set_mode(&root.join("closed/inner"), 0o500);
+    set_mode(&root.join("closed"), 0o555);
+    give(&root, NOBODY);
+    let tree = read(&root);
+    fs::write(root.join("closed/file"), "overwritten").unwrap();
+    fs::remove_file(root.join("closed/inner/gone")).unwrap();
+    fs::create_dir(root.join("closed/extra")).unwrap();
+    fs::write(root.join("closed/extra/file"), "in a closed directory that goes").unwrap();
+    set_mode(&root.join("closed/extra"), 0o555);
+    give(&root, NOBODY);
+    as_nobody(|| restore(&root, &tree));
+    assert_restored(&root, &tree);
+}
+
+#[test]
+fn a_directory_of_somebody_else_is_found_closed_before_anything_is_switched() {
+    if !is_root() {
+        eprintln!("NOT root: nobody else can be taken on");
+        return;
+    }
+    let dir = quick_dir();
+    set_mode(dir.path(), 0o777);
+    let root = dir.path().join("part");
+    fs::create_dir_all(root.join("theirs")).unwrap();
+    fs::write(root.join("theirs/file"), "as it was").unwrap();
+    give(&root, NOBODY);
+    std::os::unix::fs::chown(root.join("theirs"), Some(0), Some(0)).unwrap();
+    let tree = read(&root);
+    fs::write(root.join("theirs/file"), "overwritten").unwrap();
+    let refused = as_nobody(|| {
+        let target = target(&root);
+        let live = read(&root);
+        let plan = plan(&target, &tree, Scope::Whole);
+        let mut target = target;
+        target.begin().unwrap();
+        let refused = target.check_writable(&plan.written_directories(&live.entries));
+        target.clean_up().unwrap();
+        refused
+    });
+    let text = refused.unwrap_err().to_string();
+    assert!(text.contains("entry=`theirs`") && text.contains("Permission denied"), "{text}");
+    assert_eq!(fs::read(root.join("theirs/file")).unwrap(), b"overwritten");
+}

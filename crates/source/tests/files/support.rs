@@ -168,6 +168,11 @@ pub fn finish(target: &mut FilesTarget, plan: &MergePlan, steps: &mut Steps) -> 
     }
     steps.step()?;
     target.seal(&plan.directories).unwrap();
+    let live = target.scan().unwrap().map(read_all).unwrap_or_default();
+    let written = plan.written_directories(&live.entries);
+    target.check_writable(&written).unwrap();
+    steps.step()?;
+    target.make_writable(&written).unwrap();
     if plan.actions.is_empty() {
         steps.step()?;
         target.switch(&[]).unwrap();
