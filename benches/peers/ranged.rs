@@ -14,7 +14,7 @@ use lifeboat_model::{ObjectId, SiteId};
 use lifeboat_repo::{FetchLimits, Manifest, Repository, Site, Wanted, plan_fetches};
 use lifeboat_store::{ObjectName, OpenOptions, Opened};
 
-/// Writes the reads of a site's newest snapshot to `list`, a line each; `dir` holds the key and the URL.
+/// Writes the reads of a site's newest good snapshot (a restore adds its undo) to `list`, a line each; `dir` holds the key and the URL.
 pub fn plan(dir: &Path, site: &str, list: &Path) -> Outcome<()> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -22,7 +22,7 @@ pub fn plan(dir: &Path, site: &str, list: &Path) -> Outcome<()> {
         let store = open(&fs::read_to_string(dir.join("url"))?).await?.store;
         let repository = Repository::open(store, &key).await?;
         let site = repository.site(&SiteId::new(site)?, None).await?.ok_or("the site was never backed up")?;
-        let newest = site.state().snapshots.last().ok_or("no snapshot")?.manifest;
+        let newest = site.state().latest().ok_or("no snapshot")?.manifest;
         let manifest = site.manifest(&newest).await?;
         let mut wanted = wanted(&site, &manifest).await?;
         wanted.sort_unstable_by_key(|wanted| (wanted.chunk.pack, wanted.chunk.offset));

@@ -164,6 +164,9 @@ fn what_cannot_be_measured_is_refused_before_anything_is_made() {
     check(&["recover", "--lost", "5", "--sites", "4"], 2, "more sites are lost than there are");
     check(&["capture", "--sites", "5000"], 2, "more databases than the bench can have open");
     check(&["--config", "missing.toml", "restore"], 2, "no configuration");
+    let said = place.run(&["bench", "restore", "--take", "--dir", "repository/work"]);
+    assert!(said.code == 2 && said.err.contains("a bench writes nothing into a repository"), "{said:?}");
+    assert!(!place.path("repository/work").exists());
     let said = place.run(&["bench", "restore", "--out", "lifeboat.toml/out", "--dir", "work"]);
     assert!(said.code == 10 && said.err.contains("results cannot be written"), "{said:?}");
     assert!(!place.path("work").exists());

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use lifeboat_bench::{
-    About, Error, Link, LinkOptions, Measured, Place, Places, Report, Session, Work, back_up, capture, machine,
+    About, Error, Link, LinkOptions, Measured, Place, Places, Report, Session, Source, Work, back_up, capture, machine,
     recover, restore,
 };
 use lifeboat_model::{Faulty, Timestamp};
@@ -47,7 +47,8 @@ impl Begun {
         let date = Timestamp::now();
         // 2026-11-27T14:25:00Z, without what a name cannot have.
         let digits: String = date.to_string().chars().filter(char::is_ascii_digit).take(14).collect();
-        let name = format!("{}-{}-{}", &digits[..8], &digits[8..], asked.common.seed);
+        let (seed, process) = (asked.common.seed, std::process::id()); // another may begin in the same second
+        let name = format!("{}-{}-{seed}-{process}", &digits[..8], &digits[8..]);
         let absolute = |path: &Path| {
             std::path::absolute(context.path(path)).map_err(|io| {
                 CliError::usage(format!("not a directory's path: path=`{}`, reason=`{io}`", path.display()))
@@ -57,6 +58,9 @@ impl Begun {
         let dir = absolute(&asked.common.dir)?;
         let out = asked.common.out.as_deref().map(absolute).transpose()?.unwrap_or_else(|| dir.clone());
         expect_writable(&out)?;
+        if let Source::Taken(_) = asked.bench.source() {
+            [&dir, &out].into_iter().try_for_each(|path| taken::expect_outside(path, context))?;
+        }
         let place = match &asked.repository {
             Some(url) => Place::below(url, &format!("bench-{name}"))?,
             None => Place::below(&file_url(&dir.join(format!("work-{name}")))?, "repository")?,

@@ -41,7 +41,7 @@ impl Bench {
         }
     }
 
-    fn source(&self) -> &Source {
+    pub fn source(&self) -> &Source {
         match self {
             Self::Restore(request) => &request.source,
             Self::Backup(request) => &request.source,

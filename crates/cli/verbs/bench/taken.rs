@@ -26,6 +26,19 @@ pub fn sources(context: &Context) -> Result<String, CliError> {
     Ok(own_paths(&whole, config.path.parent().unwrap_or(Path::new("/"))))
 }
 
+/// Refuses a directory for the bench that lies inside the repository of the fleet that is taken.
+pub fn expect_outside(path: &Path, context: &Context) -> Result<(), CliError> {
+    match &context.config()?.repository.directory {
+        Some(repository) if path.starts_with(repository) => Err(CliError::usage(format!(
+            "a bench writes nothing into a repository: path=`{}`, repository=`{}`",
+            path.display(),
+            repository.display()
+        ))
+        .with_hint("name a directory elsewhere with --dir or --out")),
+        _ => Ok(()),
+    }
+}
+
 /// Paths are relative to the configuration's directory, which is another for the bench.
 fn own_paths(whole: &Table, directory: &Path) -> String {
     let mut sources = whole.get("sources").and_then(Value::as_table).cloned().unwrap_or_default();
