@@ -9,6 +9,7 @@
 mod bench;
 mod capture;
 mod later;
+mod recover;
 mod restore;
 mod site;
 
@@ -22,6 +23,10 @@ pub use bench::{
 };
 pub use capture::{CaptureArgs, StatusArgs};
 pub use later::LaterVerb;
+pub use recover::{
+    RecoverAcceptArgs, RecoverCommand, RecoverIdArgs, RecoverPlanArgs, RecoverPriorityArgs, RecoverReportArgs,
+    RecoverRetryArgs, RecoverRunArgs, RecoverSkipArgs, RecoverStatusArgs, RecoverUndoArgs,
+};
 pub use restore::{ApprovalArgs, OnlyArg, RestoreArgs, UndoArgs, VerifyDepth};
 pub use site::{
     BackupArgs, CatArgs, CheckArgs, DiffArgs, EntrySpec, EntrySpecError, FindDamageArgs, LsArgs, PointsArgs, SitesArgs,
@@ -48,7 +53,7 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Not in this version: recover, drill, forget, undelete, prune, hold, shred, audit, run.
+Not in this version: drill, forget, undelete, prune, hold, shred, audit, run.
 
 Data goes to stdout, talk and progress bars to stderr. With --json, stdout has one JSON object a line; \
 the last one is {\"event\":\"done\",…} or {\"event\":\"error\",…}.
@@ -121,6 +126,9 @@ pub enum Command {
     Restore(RestoreArgs),
     /// Put back what a restore replaced or removed
     Undo(UndoArgs),
+    /// Bring many sites back by one approved plan
+    #[command(subcommand)]
+    Recover(RecoverCommand),
     /// Find which transactions and runs removed most, whose, and the last good moment
     FindDamage(FindDamageArgs),
     /// Verify what is stored

@@ -15,6 +15,7 @@ mod overlap;
 mod policy;
 mod postgres;
 mod reader;
+mod recovery;
 mod repository;
 mod sources;
 mod values;
@@ -32,6 +33,7 @@ pub use hooks::HooksConfig;
 pub use limits::LimitsConfig;
 pub use policy::{KeepCounts, NamedPolicy, Policy};
 pub use postgres::PostgresSettings;
+pub use recovery::RecoveryConfig;
 pub(crate) use repository::directory_of;
 pub(crate) use repository::parse_key;
 pub use repository::{KeyRef, RepositoryConfig};
@@ -53,6 +55,7 @@ pub struct Config {
     pub hooks: Option<HooksConfig>,
     pub capture: CaptureConfig,
     pub limits: LimitsConfig,
+    pub recovery: RecoveryConfig,
     /// What holds for a site that no named policy matches.
     pub policy: Policy,
     /// In the order of the file; the first that matches a site is the site's policy.
@@ -84,12 +87,23 @@ impl Config {
         let hooks = hooks::read(&mut root)?;
         let capture = capture::read(&mut root)?;
         let limits = limits::read(&mut root)?;
+        let recovery = recovery::read(&mut root)?;
         let policy = policy::read_base(&mut root)?;
         let policies = policy::read_named(&mut root, &policy)?;
         root.finish()?;
         overlap::resolve(&document, &repository, &mut sources)?;
-        let mut config =
-            Self { path: path.to_owned(), repository, sources, hooks, capture, limits, policy, policies, notes };
+        let mut config = Self {
+            path: path.to_owned(),
+            repository,
+            sources,
+            hooks,
+            capture,
+            limits,
+            recovery,
+            policy,
+            policies,
+            notes,
+        };
         let is_scanned = capture.scan.is_some();
         let can_be_captured = |source: &SourceConfig| {
             source.can_be_captured() || source.has_pages() || (source.has_files() && is_scanned)

@@ -8,6 +8,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use lifeboat_engine::{AnySource, Engine, Fleet, HeadMemory, Hooks, Policy, Usage};
 use lifeboat_format::SecretKey;
@@ -17,7 +18,7 @@ use lifeboat_source::PathTemplate;
 use lifeboat_source::files::{Exclusion, FilesSource};
 use lifeboat_source::postgres::{PostgresConfig, PostgresSource, Server};
 use lifeboat_source::sqlite::SqliteSource;
-use lifeboat_store::OpenOptions;
+use lifeboat_store::{Meter, Meters, OpenOptions};
 
 use crate::config::{Config, KeyRef, PostgresSettings, SourceConfig, SourceSettings};
 use crate::key_file;
@@ -31,7 +32,54 @@ pub struct Open {
     pub engine: Engine,
     pub memory: Arc<CatalogMemory>,
     pub bars: Arc<Bars>,
+    surround: Surround,
 }
+
+/// What all engines of a process share.
+struct Surround {
+    cancel: Arc<AtomicBool>,
+    memory: Arc<CatalogMemory>,
+    bars: Arc<Bars>,
+}
+
+impl Surround {
+    /// An engine with sources, and so connections, of its own.
+    fn engine(&self, repository: Repository, meters: Arc<Meters>, config: &Config) -> Result<Engine, CliError> {
+        let policies = config.clone();
+        Ok(Engine {
+            repository,
+            fleet: fleet(config)?,
+            hooks: hooks(config),
+            memory: Arc::clone(&self.memory) as Arc<dyn HeadMemory>,
+            progress: Arc::clone(&self.bars) as Arc<dyn ProgressSink>,
+            cancel: Arc::clone(&self.cancel),
+            fetch: config.limits.fetch(),
+            ingest: config.limits.ingest(),
+            usage: Box::new(move || {
+                let used = meters.snapshot();
+                Usage { requests: used.requests(), bytes_read: used.bytes_in }
+            }),
+            policy: Box::new(move |site| policy(&policies, site)),
+        })
+    }
+}
+
+impl Open {
+    /// One more engine, of `count` that work side by side: what it asks the store is counted on its own, and together
+    /// they take the memory of one.
+    pub fn another_engine(&self, count: usize) -> Result<Engine, CliError> {
+        let metered = Meter::new(Arc::clone(self.engine.repository.store()));
+        let meters = metered.meters();
+        let repository = self.engine.repository.over(Arc::new(metered));
+        let mut engine = self.surround.engine(repository, meters, &self.config)?;
+        let memory = engine.fetch.bytes_in_flight_max / count;
+        engine.fetch.bytes_in_flight_max = memory.max(BYTES_IN_FLIGHT_MIN);
+        Ok(engine)
+    }
+}
+
+/// With less, an engine beside others cannot read ahead.
+const BYTES_IN_FLIGHT_MIN: usize = 8 << 20;
 
 impl Context {
     /// Everything the verbs need, from the configuration file.
@@ -49,24 +97,9 @@ impl Context {
         let memory =
             Arc::new(CatalogMemory::open(&config.repository.catalog, repository.clone(), self.output.clone())?);
         let bars = Arc::new(Bars::new(&self.output));
-        let meters = store.meters;
-        let policies = config.clone();
-        let engine = Engine {
-            repository,
-            fleet: fleet(&config)?,
-            hooks: hooks(&config),
-            memory: Arc::clone(&memory) as Arc<dyn HeadMemory>,
-            progress: Arc::clone(&bars) as Arc<dyn ProgressSink>,
-            cancel: self.cancel.shared(),
-            fetch: config.limits.fetch(),
-            ingest: config.limits.ingest(),
-            usage: Box::new(move || {
-                let used = meters.snapshot();
-                Usage { requests: used.requests(), bytes_read: used.bytes_in }
-            }),
-            policy: Box::new(move |site| policy(&policies, site)),
-        };
-        Ok(Open { config, engine, memory, bars })
+        let usual = Surround { cancel: self.cancel.shared(), memory: Arc::clone(&memory), bars: Arc::clone(&bars) };
+        let engine = usual.engine(repository, store.meters, &config)?;
+        Ok(Open { config, engine, memory, bars, surround: usual })
     }
 
     /// The store behind an address; `create_root` makes a missing directory, for `init` alone.

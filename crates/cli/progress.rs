@@ -21,6 +21,8 @@ const WHOLE: &str = "{prefix:18} {wide_bar} {bytes:>10}/{total_bytes:10} {bytes_
 const WHOLE_UNSIZED: &str = "{prefix:18} {spinner} {bytes:>10} {bytes_per_sec:>12} {elapsed:>5} {msg}";
 
 const STEPS: &str = "{prefix:9} {wide_bar} {pos:>5}/{len:5} {eta:>4} {msg:24!}";
+/// Where what is told matters more than the bar.
+const STEPS_TOLD: &str = "{prefix:9} {bar:12} {pos:>5}/{len:5} {wide_msg}";
 const STEPS_UNKNOWN: &str = "{prefix:9} {spinner} {msg}";
 
 /// Bars on stderr, fed by the engine.
@@ -198,6 +200,24 @@ impl Steps {
         let bar = ProgressBar::new(0).with_prefix(name.to_owned());
         bar.set_style(style(STEPS_UNKNOWN));
         Self { bar: output.bars().add(bar) }
+    }
+
+    /// Steps of which much is told.
+    pub fn telling(name: &str, steps: u64, output: &Output) -> Self {
+        let told = Self::new(name, output);
+        told.bar.set_style(style(STEPS_TOLD));
+        told.bar.set_length(steps);
+        told
+    }
+
+    /// So many are done.
+    pub fn at(&self, steps: u64) {
+        self.bar.set_position(steps);
+    }
+
+    /// Takes the bar away: what follows is the result.
+    pub fn end(&self) {
+        self.bar.finish_and_clear();
     }
 
     /// So many steps are ahead; until then nothing is counted.

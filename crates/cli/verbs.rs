@@ -13,6 +13,7 @@ mod key;
 mod look;
 mod plan;
 mod points;
+mod recover;
 mod restore;
 mod sites;
 mod sources;
@@ -42,6 +43,7 @@ pub fn run(command: Command, context: &Context) -> Result<Outcome, CliError> {
         Command::Diff(args) => restore::diff(&args, context),
         Command::Restore(args) => restore::run(&args, context),
         Command::Undo(args) => restore::undo(&args, context),
+        Command::Recover(command) => recover::run(&command, context),
         Command::Catalog(CatalogCommand::Rebuild) => catalog::rebuild(context),
         Command::Bench(command) => bench::run(&command, context),
         Command::Completions(args) => completions::run(&args, context),

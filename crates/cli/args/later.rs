@@ -18,8 +18,6 @@ pub struct AnyArgs {
 #[derive(Debug, Subcommand)]
 pub enum LaterVerb {
     #[command(hide = true)]
-    Recover(AnyArgs),
-    #[command(hide = true)]
     Drill(AnyArgs),
     #[command(hide = true)]
     Forget(AnyArgs),
@@ -41,7 +39,6 @@ impl LaterVerb {
     /// The refusal, with what to do instead today.
     pub fn refuse(&self) -> CliError {
         let (verb, instead) = match self {
-            Self::Recover(_) => ("recover", "restore one site at a time: `lifeboat restore SITE --at T`"),
             Self::Drill(_) => ("drill", "rehearse with `lifeboat restore SITE --export DIR`"),
             Self::Forget(_) => ("forget", "nothing is forgotten in this version: every point stays restorable"),
             Self::Undelete(_) => ("undelete", "nothing is forgotten in this version: every point stays restorable"),

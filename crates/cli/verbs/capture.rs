@@ -30,7 +30,7 @@ pub fn run(args: &CaptureArgs, context: &Context) -> Result<Outcome, CliError> {
         let open = context.open().await?;
         context.tell_notes(&open.config);
         super::key::warn_unproven(&open.engine.repository, &context.output).await;
-        let Open { config, engine, bars, memory: _memory } = open;
+        let Open { config, engine, bars, memory: _memory, .. } = open;
         let capturing = capturing(&config, Arc::new(engine), (&sources, args.until_caught_up), context);
         let ends = match args.until_caught_up {
             true => capturing.catch_up().await,

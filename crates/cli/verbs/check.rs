@@ -336,6 +336,7 @@ fn against(site: &SiteId) -> RestoreRequest {
         point: RestorePoint::At(PointInTime::Latest),
         only: None,
         target: RestoreTarget::InPlace,
+        restore: None,
         take_over: false,
         skip_damaged: false,
         verify_read: false,

@@ -304,6 +304,7 @@ async fn put_back(
         point,
         only: None,
         target: RestoreTarget::InPlace,
+        restore: None,
         take_over: false,
         skip_damaged: false,
         verify_read: false,

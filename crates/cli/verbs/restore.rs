@@ -31,6 +31,7 @@ pub fn run(args: &RestoreArgs, context: &Context) -> Result<Outcome, CliError> {
             (None, Some(directory)) => RestoreTarget::Export(absolute(&context.path(directory))?),
             (None, None) => RestoreTarget::InPlace,
         },
+        restore: None,
         take_over: args.take_over,
         skip_damaged: args.skip_damaged,
         verify_read: args.verify.is_some(),
@@ -129,6 +130,7 @@ fn in_place(site: SiteId, at: PointInTime) -> RestoreRequest {
         point: RestorePoint::At(at),
         only: None,
         target: RestoreTarget::InPlace,
+        restore: None,
         take_over: false,
         skip_damaged: false,
         verify_read: false,
@@ -216,8 +218,28 @@ async fn run_approved(
     Ok(outcome(&receipt))
 }
 
-/// The receipt as the last line of `--json`: its keys are a contract.
+/// The receipt as the last line of `--json`.
 fn outcome(receipt: &Receipt) -> Outcome {
+    let exit_code = match (receipt.all_passed(), receipt.parts.iter().all(|part| part.digest_ok)) {
+        (true, _) => 0,
+        (false, true) => PARTLY,
+        (false, false) => DAMAGE,
+    };
+    let failed = receipt.checks.iter().filter(|check| !check.passed).map(|check| Failed {
+        site: Some(receipt.site.to_string()),
+        message: format!("{}: {}", check.name, check.detail),
+        hint: None,
+        exit_code,
+    });
+    let fields = match receipt_json(receipt) {
+        serde_json::Value::Object(fields) => fields,
+        _ => serde_json::Map::new(),
+    };
+    Outcome { exit_code, failed: failed.collect(), fields }
+}
+
+/// A receipt as JSON has it: its keys are a contract.
+pub(super) fn receipt_json(receipt: &Receipt) -> serde_json::Value {
     let parts = receipt.parts.iter().map(|part| {
         serde_json::json!({
             "source": part.source.as_str(),
@@ -230,34 +252,22 @@ fn outcome(receipt: &Receipt) -> Outcome {
             "digest_ok": part.digest_ok,
         })
     });
-    let parts: Vec<_> = parts.collect();
     let checks = receipt
         .checks
         .iter()
         .map(|check| serde_json::json!({ "name": check.name, "passed": check.passed, "detail": check.detail }));
-    let checks: Vec<_> = checks.collect();
-    let exit_code = match (receipt.all_passed(), receipt.parts.iter().all(|part| part.digest_ok)) {
-        (true, _) => 0,
-        (false, true) => PARTLY,
-        (false, false) => DAMAGE,
-    };
-    let failed = receipt.checks.iter().filter(|check| !check.passed).map(|check| Failed {
-        site: Some(receipt.site.to_string()),
-        message: format!("{}: {}", check.name, check.detail),
-        hint: None,
-        exit_code,
-    });
-    Outcome { exit_code, failed: failed.collect(), ..Outcome::ok() }
-        .with("restore_id", receipt.restore.to_string())
-        .with("site", receipt.site.as_str())
-        .with("at", receipt.at.to_string())
-        .with("snapshot_id", receipt.snapshot.to_string())
-        .with("parts", parts)
-        .with("bytes_read", receipt.bytes_read)
-        .with("requests", receipt.requests)
-        .with("duration_ms", u64::try_from(receipt.duration.as_millis()).unwrap_or(u64::MAX))
-        .with("checks", checks)
-        .with("undo_id", receipt.undo.map(|id| id.to_string()))
+    serde_json::json!({
+        "restore_id": receipt.restore.to_string(),
+        "site": receipt.site.as_str(),
+        "at": receipt.at.to_string(),
+        "snapshot_id": receipt.snapshot.to_string(),
+        "parts": parts.collect::<Vec<_>>(),
+        "bytes_read": receipt.bytes_read,
+        "requests": receipt.requests,
+        "duration_ms": u64::try_from(receipt.duration.as_millis()).unwrap_or(u64::MAX),
+        "checks": checks.collect::<Vec<_>>(),
+        "undo_id": receipt.undo.map(|id| id.to_string()),
+    })
 }
 
 fn show_receipt(receipt: &Receipt, request: &RestoreRequest, context: &Context) {

@@ -1,5 +1,6 @@
 //! What, when and in which order. In this version: the catalog, what is kept of databases that are captured (the routing
-//! index of a server, the hashes of files' pages), when files were scanned, and the captures that go on for ever.
+//! index of a server, the hashes of files' pages), when files were scanned, the captures that go on for
+//! ever, and recoveries of many sites.
 //!
 //! What is not here: bytes, buckets, tenants' data.
 
@@ -7,6 +8,7 @@ pub mod capturing;
 pub mod catalog;
 mod error;
 pub mod pages;
+pub mod recovery;
 pub mod routing;
 mod scans;
 

@@ -46,6 +46,15 @@ pub enum Error {
     Damaged { site: SiteId, detail: String },
     #[error("the restored data is not what the snapshot holds: site=`{site}`, {detail}")]
     NotVerified { site: SiteId, detail: String },
+    /// What is asked of a recovery cannot follow what happened to it.
+    #[error("{detail}")]
+    NotNow { detail: String },
+    #[error("another process runs this recovery: host=`{host}`, pid=`{pid}`, last heard of=`{last}`")]
+    RunsElsewhere { host: String, pid: u32, last: String },
+    #[error("another process has taken this recovery over: host=`{host}`, pid=`{pid}`")]
+    RunTakenOver { host: String, pid: u32 },
+    #[error("the journal of the recovery is damaged: recovery=`{recovery}`, {detail}")]
+    BadJournal { recovery: lifeboat_model::RecoveryId, detail: String },
     #[error("a hook failed: hook=`{hook}`, {detail}")]
     Hook { hook: &'static str, detail: String },
     #[error("cancelled")]
@@ -70,10 +79,16 @@ impl Faulty for Error {
             Error::NoPoint { .. } | Error::Conflict { .. } | Error::PlanChanged { .. } | Error::Hook { .. } => {
                 Fault::Operator
             }
+            Error::NotNow { .. } => Fault::Usage,
             Error::HalfSwitched { source, .. } => source.fault(),
-            Error::TakenOver { .. } | Error::CapturedElsewhere { .. } => Fault::Fenced,
+            Error::TakenOver { .. }
+            | Error::CapturedElsewhere { .. }
+            | Error::RunsElsewhere { .. }
+            | Error::RunTakenOver { .. } => Fault::Fenced,
             Error::EpochBroken { .. } | Error::SpillLost { .. } => Fault::Retry,
-            Error::LostRun { .. } | Error::Damaged { .. } | Error::NotVerified { .. } => Fault::Damage,
+            Error::LostRun { .. } | Error::Damaged { .. } | Error::NotVerified { .. } | Error::BadJournal { .. } => {
+                Fault::Damage
+            }
             Error::Cancelled => Fault::Cancelled,
             Error::Bug(_) => Fault::Bug,
         }
@@ -112,6 +127,15 @@ impl Faulty for Error {
             ),
             Error::Hook { .. } => {
                 Some("see what the command printed; hooks are set in [hooks] of the configuration".into())
+            }
+            Error::RunsElsewhere { .. } => Some(
+                "wait for it, or stop it; if it is surely dead or cut off, run the same command with --take-over"
+                    .into(),
+            ),
+            Error::RunTakenOver { .. } => Some("nothing more is begun here; see `lifeboat recover status`".into()),
+            Error::NotNow { .. } => Some("`lifeboat recover status RECOVERY` shows how far each site is".into()),
+            Error::BadJournal { .. } => {
+                Some("restore the sites that are left one by one, and report this with `lifeboat check`".into())
             }
             Error::Cancelled | Error::Bug(_) => None,
         }

@@ -21,6 +21,7 @@ mod moment;
 mod parallel;
 mod points;
 mod process;
+mod recovery;
 mod restore;
 mod scanner;
 
@@ -49,6 +50,7 @@ pub use look::{DiffLine, EntryLine, Listing, cat, diff, list, nearest};
 pub use moment::{FileVersion, LogProof, Moment, Replayed, ReplayedFile, ReplayedPart, prove_log, replay_pages};
 pub use points::{Point, choose_point, points};
 pub use process::{is_gone, this_process};
+pub use recovery::{CaseAsked, CaseAttempt, Journal, Recoveries, SigningKey, plan_case, run_case};
 pub use restore::{
     Approval, Change, Conflict, Only, PartPlan, Planned, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget,
     RowsCounted, RowsLimit, find_undo, plan_restore, restore,

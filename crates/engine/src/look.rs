@@ -147,6 +147,7 @@ pub async fn diff(engine: &Engine, id: &SiteId, at: &PointInTime) -> Result<(Res
         point: RestorePoint::At(at.clone()),
         only: None,
         target: RestoreTarget::InPlace,
+        restore: None,
         take_over: false,
         skip_damaged: false,
         verify_read: false,

@@ -11,7 +11,7 @@
 
 use std::time::Instant;
 
-use lifeboat_model::{ProgressEvent, ProgressPhase, Receipt};
+use lifeboat_model::{ProgressEvent, ProgressPhase, Receipt, RestoreIntent};
 
 use crate::{Engine, Error};
 
@@ -46,6 +46,13 @@ use part::PartWork;
 pub struct Planned {
     pub plan: RestorePlan,
     pub(crate) facts: Facts,
+}
+
+impl Planned {
+    /// The restore that was open on the site when the facts were gathered.
+    pub(crate) fn open_restore(&self) -> Option<&RestoreIntent> {
+        self.facts.site.state().intent.as_ref()
+    }
 }
 
 /// How a person agreed to a plan.

@@ -232,6 +232,16 @@ impl<T: Wire> Wire for Box<T> {
     }
 }
 
+impl<T: Wire> Wire for std::sync::Arc<T> {
+    fn put(&self, out: &mut Out<'_>) {
+        (**self).put(out);
+    }
+
+    fn take(input: &mut In<'_>) -> WireResult<Self> {
+        T::take(input).map(Self::new)
+    }
+}
+
 /// An array of values that are no bytes.
 pub(crate) fn put_list<T: Wire>(values: &[T], out: &mut Out<'_>) {
     emit(out.array(values.len() as u64));

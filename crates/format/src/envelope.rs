@@ -67,10 +67,14 @@ pub enum ObjectKind {
     LogCommit,
     /// On the host that captures, never in a bucket: what the source said while the store did not answer.
     Spill,
+    /// What a recovery of many sites does.
+    RecoveryPlan,
+    /// What happened to it.
+    RecoveryEntry,
 }
 
 impl ObjectKind {
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 14] = [
         Self::Pack,
         Self::Manifest,
         Self::Index,
@@ -83,6 +87,8 @@ impl ObjectKind {
         Self::Epoch,
         Self::LogCommit,
         Self::Spill,
+        Self::RecoveryPlan,
+        Self::RecoveryEntry,
     ];
 
     /// For messages.
@@ -100,6 +106,8 @@ impl ObjectKind {
             Self::Epoch => "epoch",
             Self::LogCommit => "log commit",
             Self::Spill => "spill",
+            Self::RecoveryPlan => "recovery plan",
+            Self::RecoveryEntry => "recovery entry",
         }
     }
 
@@ -117,6 +125,8 @@ impl ObjectKind {
             Self::Epoch => 10,
             Self::LogCommit => 11,
             Self::Spill => 12,
+            Self::RecoveryPlan => 13,
+            Self::RecoveryEntry => 14,
         }
     }
 

@@ -15,7 +15,7 @@
 use std::fmt;
 
 use aws_lc_rs::hmac;
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
+use aws_lc_rs::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use lifeboat_model::{ChangedValue, KeyNumber, ObjectId, RowKeyHash, SiteHandle, SiteId, SourceName, Timestamp};
 use zeroize::Zeroizing;
 
@@ -236,6 +236,11 @@ impl SigningKey {
 
     pub fn sign(&self, message: &[u8]) -> Vec<u8> {
         self.0.sign(message).as_ref().to_vec()
+    }
+
+    /// Whether `signature` is this key's, over this very message.
+    pub fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
+        UnparsedPublicKey::new(&ED25519, self.public_key()).verify(message, signature).is_ok()
     }
 
     /// What a verifier needs: 32 bytes.

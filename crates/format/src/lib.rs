@@ -4,7 +4,7 @@
 //! names      ◀▶ object names                      secret, keys, site_keys   the tree of keys
 //! config     ◀▶ lifeboat.json                     key_object                a wrapped key
 //! envelope      header | frame* | trailer         writer, opener, compress  frames, sealed and opened in place
-//! table, manifest, index, commit, change_log      what the frames of each kind of object hold (cbor, wire)
+//! table, manifest, index, commit, change_log, recovery   what the frames of each kind of object hold (cbor, wire)
 //! scan          an object without its keys
 //! ```
 //!
@@ -29,6 +29,7 @@ mod keys;
 mod manifest;
 pub mod names;
 mod opener;
+mod recovery;
 #[cfg(test)]
 #[allow(dead_code)] // shared with tests/format, which uses the rest
 #[path = "../../../tests/format/sample.rs"]
@@ -67,6 +68,10 @@ pub use manifest::{
     ManifestHead, ManifestPart, ManifestSummary, ManifestWriter, PageRef, decode_manifest_head, decode_page,
 };
 pub use opener::{ObjectOpener, OpenedFrame};
+pub use recovery::{
+    decode_recovery_entry, decode_recovery_plan, encode_recovery_entry, encode_recovery_plan, receipt_bytes,
+    recovery_plan_hash,
+};
 pub use scan::{Scan, ScanDamage, ScannedFrame, scan_pack};
 pub use secret::{KeyId, SecretKey};
 pub use site_keys::SiteKeys;

@@ -14,6 +14,8 @@
 //! log/<source>/<inverted epoch>/seg/<inverted n>
 //! log/<source>/<inverted epoch>/commit/<inverted n>
 //! log/<source>/<inverted epoch>/long/<id>
+//! recoveries/<id>/plan                     what a recovery of many sites does
+//! recoveries/<id>/entry/<n>                what happened to it, oldest first in a listing
 //! probe/<id>                               written and removed by `init`
 //! ```
 //!
@@ -21,7 +23,9 @@
 //! `u64::MAX - n`, so that the first name of a listing is the newest. `hh` is the first two hex
 //! digits of the handle: it spreads sites over directories and over the store's partitions.
 
-use lifeboat_model::{EpochId, Generation, KeyNumber, LogCommitNumber, ObjectId, RunNumber, SiteHandle, SourceName};
+use lifeboat_model::{
+    EpochId, Generation, KeyNumber, LogCommitNumber, ObjectId, RecoveryId, RunNumber, SiteHandle, SourceName,
+};
 
 use crate::{KeyId, ObjectKind, SegmentName};
 
@@ -38,6 +42,7 @@ pub const ROOT_KEYS_PREFIX: &str = "keys/repository/";
 pub const KEYS_PREFIX: &str = "keys/";
 pub const SITES_PREFIX: &str = "sites/";
 pub const RUNS_PREFIX: &str = "runs/";
+pub const RECOVERIES_PREFIX: &str = "recoveries/";
 pub const PROBE_PREFIX: &str = "probe/";
 
 pub fn root_key(key: &KeyId) -> String {
@@ -105,6 +110,23 @@ pub fn run(number: RunNumber) -> String {
     format!("{RUNS_PREFIX}{:020}", u64::MAX - number.0)
 }
 
+/// Everything of one recovery.
+pub fn recovery_prefix(recovery: RecoveryId) -> String {
+    format!("{RECOVERIES_PREFIX}{recovery}/")
+}
+
+pub fn recovery_plan(recovery: RecoveryId) -> String {
+    format!("{}plan", recovery_prefix(recovery))
+}
+
+pub fn recovery_entries_prefix(recovery: RecoveryId) -> String {
+    format!("{}entry/", recovery_prefix(recovery))
+}
+
+pub fn recovery_entry(recovery: RecoveryId, number: u64) -> String {
+    format!("{}{number:020}", recovery_entries_prefix(recovery))
+}
+
 pub fn probe(id: &ObjectId) -> String {
     format!("{PROBE_PREFIX}{id}")
 }
@@ -126,6 +148,8 @@ pub enum ParsedName {
     Segment(SegmentName),
     LogCommit(SourceName, EpochId, LogCommitNumber),
     LongSegment(SourceName, EpochId, ObjectId),
+    RecoveryPlan(RecoveryId),
+    RecoveryEntry(RecoveryId, u64),
     Probe(ObjectId),
 }
 
@@ -142,6 +166,7 @@ pub fn parse_object_name(name: &str) -> Option<ParsedName> {
         "sites" => parse_site_name(rest),
         "runs" => parse_run(name).map(ParsedName::Run),
         "log" => change_log::parse(rest),
+        "recoveries" => parse_recovery_name(rest),
         "probe" => ObjectId::parse(rest).ok().map(ParsedName::Probe),
         _ => None,
     }
@@ -193,6 +218,15 @@ fn parse_site_name(rest: &str) -> Option<ParsedName> {
         "index" => object(ObjectKind::Index),
         "pack" => object(ObjectKind::Pack),
         _ => None,
+    }
+}
+
+fn parse_recovery_name(rest: &str) -> Option<ParsedName> {
+    let (id, rest) = rest.split_once('/')?;
+    let id = RecoveryId::parse(id).ok()?;
+    match rest {
+        "plan" => Some(ParsedName::RecoveryPlan(id)),
+        entry => Some(ParsedName::RecoveryEntry(id, fixed_decimal(entry.strip_prefix("entry/")?, 20)?)),
     }
 }
 

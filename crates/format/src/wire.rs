@@ -6,13 +6,14 @@
 mod change;
 mod change_log;
 mod entry;
+mod recovery;
 mod site;
 mod snapshot;
 mod variant;
 
 use lifeboat_model::{
-    ChunkId, EpochId, Generation, HoldId, KeyNumber, LogCommitNumber, Lsn, ObjectId, RestoreId, RowKeyHash, RunNumber,
-    SegmentNumber, SiteHandle, SiteId, SnapshotId, SourceName, Timestamp, TransactionId, WriterIdentity,
+    ChunkId, EpochId, Generation, HoldId, KeyNumber, LogCommitNumber, Lsn, ObjectId, RecoveryId, RestoreId, RowKeyHash,
+    RunNumber, SegmentNumber, SiteHandle, SiteId, SnapshotId, SourceName, Timestamp, TransactionId, WriterIdentity,
 };
 
 use crate::cbor::{In, Out, Wire, WireResult, emit, malformed, wire_map, wire_newtypes};
@@ -30,6 +31,7 @@ wire_newtypes!(
     LogCommitNumber,
     Lsn,
     ObjectId,
+    RecoveryId,
     RestoreId,
     RowKeyHash,
     RunNumber,

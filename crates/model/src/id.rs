@@ -156,6 +156,9 @@ byte_id!(
     /// One restore of one site; also names its undo.
     RestoreId, 8);
 byte_id!(
+    /// One recovery: the answer to an incident, of many sites.
+    RecoveryId, 8);
+byte_id!(
     /// One hold on a site's points.
     HoldId, 8);
 byte_id!(

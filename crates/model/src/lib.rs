@@ -15,6 +15,7 @@ mod path;
 mod point;
 mod progress;
 mod receipt;
+mod recovery;
 mod site_state;
 mod snapshot;
 mod spill;
@@ -33,14 +34,18 @@ pub use commit::{Commit, Run, RunOutcome, RunSite, RunSource};
 pub use entry::{ChunkRef, Entry, EntryKind, EntryMetadata, Extent, FileTime, RowsDigest, RowsDigests, Xattr};
 pub use fault::{Fault, Faulty, worst_exit_code};
 pub use id::{
-    ChunkId, EpochId, Generation, HoldId, IdError, KeyNumber, LogCommitNumber, ObjectId, RestoreId, RowKeyHash,
-    RunNumber, SegmentNumber, SiteHandle, SiteId, SnapshotId, SourceName,
+    ChunkId, EpochId, Generation, HoldId, IdError, KeyNumber, LogCommitNumber, ObjectId, RecoveryId, RestoreId,
+    RowKeyHash, RunNumber, SegmentNumber, SiteHandle, SiteId, SnapshotId, SourceName,
 };
 pub use pages::{ChangedPage, FileState, FileStep, PageHash, PageSum, PagesChange};
 pub use path::{EntryPath, PathError};
 pub use point::{Mark, PointInTime, PointParseError, PointState};
 pub use progress::{NoProgress, ProgressEvent, ProgressPhase, ProgressSink};
 pub use receipt::{Check, PartReceipt, Receipt};
+pub use recovery::{
+    BadRecovery, CaseAim, CaseFailure, CasePlan, CaseStage, CaseState, CaseWork, HandOver, RecoveryCounts,
+    RecoveryEntry, RecoveryEvent, RecoveryPlan, RecoveryRules, RecoveryRun, RecoveryState, SignedReceipt,
+};
 pub use site_state::{
     CommitEvent, Hold, HoldReason, IndexRef, ManifestRef, RestoreIntent, RestoreOutcome, SiteState, StateError,
     WriterIdentity,

@@ -92,6 +92,13 @@ impl Repository {
         Ok(Self { inner: Arc::new(Inner { store, config, keys, site_keys: Mutex::new(HashMap::new()) }) })
     }
 
+    /// The same repository through another way to its store.
+    pub fn over(&self, store: Arc<dyn Store>) -> Self {
+        let Inner { config, keys, .. } = self.inner.as_ref();
+        let site_keys = Mutex::new(self.cached_keys().clone());
+        Self { inner: Arc::new(Inner { store, config: config.clone(), keys: keys.clone(), site_keys }) }
+    }
+
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.inner.store
     }

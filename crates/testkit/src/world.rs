@@ -192,6 +192,7 @@ pub fn restore_request(site: &str, point: RestorePoint) -> RestoreRequest {
         point,
         only: None,
         target: RestoreTarget::InPlace,
+        restore: None,
         take_over: false,
         skip_damaged: false,
         verify_read: false,

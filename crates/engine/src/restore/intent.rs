@@ -86,7 +86,10 @@ async fn open_after(
     let restore = match same {
         // Taken over from a process that may live, it needs an id of its own to be fenced by.
         Some(open) if is_gone(&open.owner) => open.restore,
-        _ => new_restore()?,
+        _ => match request.restore.filter(|wanted| dead.is_none_or(|open| open.restore != *wanted)) {
+            Some(wanted) => wanted,
+            None => new_restore()?,
+        },
     };
     let me = this_process();
     let resumed = resumed && same.is_some_and(|open| open.restore == restore);

@@ -11,6 +11,8 @@ pub struct RestoreRequest {
     pub point: RestorePoint,
     pub only: Option<Only>,
     pub target: RestoreTarget,
+    /// The id of the restore, where it is no matter of chance; one that goes on with another has that one's.
+    pub restore: Option<RestoreId>,
     /// Replace the restore that is open on this site; its next switch fails.
     pub take_over: bool,
     /// Leave out what is damaged in the repository, by name, and restore the rest.

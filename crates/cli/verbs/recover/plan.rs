@@ -1,0 +1,234 @@
+//! `lifeboat recover plan` and `undo`: what bringing many sites back would do, stored to be approved.
+
+use std::path::Path;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use lifeboat_control::recovery::RecoveryEngine;
+use lifeboat_engine::{CaseAsked, Engine, Journal, plan_case, this_process};
+use lifeboat_model::{
+    CaseAim, CasePlan, CaseStage, RecoveryId, RecoveryPlan, RecoveryRules, SiteId, Timestamp, worst_exit_code,
+};
+
+use super::{on_thread, select, tell};
+use crate::args::{RecoverPlanArgs, RecoverUndoArgs};
+use crate::config::RecoveryConfig;
+use crate::open::Open;
+use crate::output::{Failed, Outcome};
+use crate::progress::Steps;
+use crate::{CliError, Context};
+
+/// Sites whose refusal people are shown.
+const REFUSED_SHOWN_MAX: usize = 20;
+const HOUR: std::time::Duration = std::time::Duration::from_secs(3_600);
+
+pub fn run(args: &RecoverPlanArgs, context: &Context) -> Result<Outcome, CliError> {
+    refuse_used(args.output.as_deref(), context)?;
+    context.block_on(async {
+        let open = context.open().await?;
+        let wanted = select::wanted(args, &open, context).await?;
+        refuse_beyond_caps(wanted.len(), &open).await?;
+        let asked = select::cases(args, wanted, &open).await?;
+        let config = open.config.recovery;
+        let rules = RecoveryRules {
+            canaries: config.canaries,
+            halt_percent: config.halt_percent,
+            keeps_later: args.keep_later,
+            verifies_read: args.verify.is_some(),
+            skips_damaged: args.skip_damaged,
+        };
+        let asked_for = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+        plan(asked, (rules, None), &asked_for, args.output.as_deref(), &open, context)
+    })
+}
+
+/// A recovery of its own: every site of another one that was restored goes back to what was there before.
+pub fn undo(args: &RecoverUndoArgs, context: &Context) -> Result<Outcome, CliError> {
+    refuse_used(args.output.as_deref(), context)?;
+    context.block_on(async {
+        let open = context.open().await?;
+        let journal = on_thread(|ledger| ledger.status(args.recovery), &open.engine)?;
+        let asked = undone(&journal)?;
+        let rules = RecoveryRules { keeps_later: false, skips_damaged: false, ..journal.plan().rules };
+        let asked_for = format!("undo of recovery {}", args.recovery);
+        plan(asked, (rules, Some(args.recovery)), &asked_for, args.output.as_deref(), &open, context)
+    })
+}
+
+fn undone(journal: &Journal) -> Result<Vec<CaseAsked>, CliError> {
+    let state = journal.state();
+    if state.cases.iter().any(|case| case.stage == CaseStage::Running) {
+        return Err(CliError::operator(format!("the recovery is running: recovery=`{}`", journal.plan().id))
+            .with_hint("stop it with Ctrl-C where it runs, or wait until it is done"));
+    }
+    let asked: Vec<CaseAsked> = state
+        .cases
+        .iter()
+        .filter_map(|case| {
+            let CaseStage::Restored(signed) = &case.stage else { return None };
+            signed.receipt.undo?; // nothing was replaced or removed
+            let aim = CaseAim::Undo(signed.receipt.restore);
+            Some(CaseAsked { site: case.site.clone(), aim, priority: case.priority, deadline: None })
+        })
+        .collect();
+    match asked.is_empty() {
+        true => Err(CliError::usage(format!("nothing of it can be undone: recovery=`{}`", journal.plan().id))
+            .with_hint("no site was restored by it, or nothing was replaced or removed")),
+        false => Ok(asked),
+    }
+}
+
+fn plan(
+    asked: Vec<CaseAsked>,
+    (rules, undoes): (RecoveryRules, Option<RecoveryId>),
+    asked_for: &str,
+    file: Option<&Path>,
+    open: &Open,
+    context: &Context,
+) -> Result<Outcome, CliError> {
+    let crew = open.crew(open.config.recovery.parallel as usize)?;
+    let (cases, refused) = plan_all(&crew, &asked, rules, context)?;
+    open.bars.clear();
+    if !refused.is_empty() {
+        return Ok(refusal(refused, asked.len(), context));
+    }
+    let plan = RecoveryPlan {
+        id: RecoveryId(lifeboat_format::random()?),
+        made_at: Timestamp::now(),
+        made_by: this_process(),
+        asked: asked_for.to_owned(),
+        undoes,
+        rules,
+        cases: in_order(cases, rules.canaries as usize),
+    };
+    let id = plan.id;
+    let journal = on_thread(
+        |ledger| {
+            ledger.submit(plan)?;
+            ledger.status(id)
+        },
+        &open.engine,
+    )?;
+    tell::plan(&journal, open.config.recovery.parallel, &context.output);
+    if let Some(file) = file {
+        write_file(&context.path(file), &journal)?;
+    }
+    let name = file.map_or_else(|| id.to_string(), |file| file.display().to_string());
+    context.output.say(format!(
+        "Nothing was changed. To run exactly this plan: lifeboat recover run {name} --plan {}",
+        journal.hash()
+    ));
+    Ok(tell::outcome(&journal))
+}
+
+/// Plans every case, a few at a time; those that cannot be come with their reason.
+fn plan_all(
+    crew: &[Engine],
+    asked: &[CaseAsked],
+    rules: RecoveryRules,
+    context: &Context,
+) -> Result<(Vec<CasePlan>, Vec<(SiteId, lifeboat_engine::Error)>), CliError> {
+    let (next, runtime) = (AtomicUsize::new(0), tokio::runtime::Handle::current());
+    let planned = Mutex::new(Vec::new());
+    let bar = Steps::new("planning", &context.output);
+    bar.begin(asked.len() as u64);
+    tokio::task::block_in_place(|| {
+        std::thread::scope(|scope| {
+            for engine in crew {
+                scope.spawn(|| {
+                    while let Some(case) = asked.get(next.fetch_add(1, Ordering::Relaxed)) {
+                        if context.cancel.check().is_err() {
+                            return;
+                        }
+                        let plan = runtime.block_on(plan_case(engine, case, rules));
+                        planned.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((case, plan));
+                        bar.step();
+                    }
+                });
+            }
+        });
+    });
+    bar.end();
+    context.cancel.check()?;
+    let (mut cases, mut refused) = (Vec::new(), Vec::new());
+    for (case, plan) in planned.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner) {
+        match plan {
+            Ok(plan) => cases.push(plan),
+            Err(error) => refused.push((case.site.clone(), error)),
+        }
+    }
+    refused.sort_by(|(a, _), (b, _)| a.cmp(b));
+    Ok((cases, refused))
+}
+
+/// By priority, deadline and id; but first the canaries: those with the least to do, which soon tell whether it works.
+fn in_order(mut cases: Vec<CasePlan>, canaries: usize) -> Vec<CasePlan> {
+    cases.sort_by(|a, b| (a.work.write_bytes, &a.site).cmp(&(b.work.write_bytes, &b.site)));
+    let mut rest = cases.split_off(canaries.min(cases.len()));
+    let deadline = |case: &CasePlan| case.deadline.map_or(i64::MAX, |deadline| deadline.0);
+    rest.sort_by(|a, b| (a.priority, deadline(a), &a.site).cmp(&(b.priority, deadline(b), &b.site)));
+    cases.extend(rest);
+    cases
+}
+
+/// A plan that could bring back only some is none: a person takes the others out, knowing which.
+fn refusal(refused: Vec<(SiteId, lifeboat_engine::Error)>, asked: usize, context: &Context) -> Outcome {
+    let count = refused.len();
+    let failed: Vec<Failed> =
+        refused.into_iter().map(|(site, error)| Failed::of_site(site, &CliError::of(&error))).collect();
+    let exit_code = worst_exit_code(failed.iter().map(|failed| failed.exit_code));
+    context.output.warn(
+        &format!("no plan was made: {count} of {asked} sites cannot be brought back so"),
+        Some("mend what is told of each, or take them out of the list and lower --expect"),
+    );
+    let shown = if context.output.is_json() { failed.len() } else { REFUSED_SHOWN_MAX };
+    let failed = failed.into_iter().take(shown).collect();
+    Outcome { exit_code, failed, ..Outcome::ok() }.with("refused", count).with("asked", asked)
+}
+
+/// What one recovery may do, and all of an hour.
+async fn refuse_beyond_caps(count: usize, open: &Open) -> Result<(), CliError> {
+    let RecoveryConfig { sites_max, sites_per_hour, .. } = open.config.recovery;
+    if count > sites_max as usize {
+        return Err(CliError::operator(format!(
+            "more sites than one recovery may bring back: sites=`{count}`, recovery.sites_max=`{sites_max}`"
+        ))
+        .with_hint("if so many are meant, raise `sites_max` in [recovery]"));
+    }
+    let Some(most) = sites_per_hour else { return Ok(()) };
+    let since = Timestamp::now().saturating_sub(HOUR);
+    let recoveries = lifeboat_engine::Recoveries::of(&open.engine);
+    let mut begun = 0;
+    for id in recoveries.list().await? {
+        let journal = recoveries.open(id).await?;
+        begun += journal.state().cases.iter().filter(|case| case.began_at.is_some_and(|began| began >= since)).count();
+    }
+    match begun + count > most as usize {
+        true => Err(CliError::operator(format!(
+            "more sites than an hour may bring back: begun=`{begun}`, asked=`{count}`, recovery.sites_per_hour=`{most}`"
+        ))
+        .with_hint("wait, or raise `sites_per_hour` in [recovery]")),
+        false => Ok(()),
+    }
+}
+
+fn refuse_used(file: Option<&Path>, context: &Context) -> Result<(), CliError> {
+    match file.map(|file| context.path(file)).filter(|file| file.exists()) {
+        None => Ok(()),
+        Some(file) => Err(CliError::usage(format!("the file is there already: path=`{}`", file.display()))
+            .with_hint("name a new file with -o: a plan is never overwritten")),
+    }
+}
+
+fn write_file(file: &Path, journal: &Journal) -> Result<(), CliError> {
+    let text = serde_json::to_string_pretty(&tell::plan_json(journal)).unwrap_or_default();
+    std::fs::write(file, format!("{text}\n")).map_err(|io| {
+        CliError::operator(format!("cannot write the plan: path=`{}`, reason=`{io}`", file.display())).with_hint(
+            format!(
+                "the plan itself is stored: `lifeboat recover run {} --plan {}`",
+                journal.plan().id,
+                journal.hash()
+            ),
+        )
+    })
+}

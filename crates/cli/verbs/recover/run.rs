@@ -1,0 +1,136 @@
+//! `lifeboat recover run`: what was approved, until every site has come to its end.
+
+use std::collections::HashSet;
+
+use lifeboat_control::recovery::{CaseSteps, EngineSteps, RecoveryEngine, RunEnd, Watch, estimate};
+use lifeboat_engine::Journal;
+use lifeboat_model::{RecoveryId, SiteId, Timestamp};
+
+use super::{on_thread, tell};
+use crate::args::RecoverRunArgs;
+use crate::confirm::{Approvable, Decision, Left, decide};
+use crate::output::{Outcome, Output, duration};
+use crate::progress::Steps;
+use crate::{CliError, Context};
+
+pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError> {
+    let (id, hash) = which(&args.recovery, context)?;
+    context.block_on(async {
+        let open = context.open().await?;
+        let journal = on_thread(|ledger| ledger.status(id), &open.engine)?;
+        if let Some(hash) = hash.filter(|hash| hash != journal.hash()) {
+            return Err(CliError::operator(format!(
+                "the file is not of the plan that is stored: file=`{hash}`, stored=`{}`",
+                journal.hash()
+            ))
+            .with_hint(format!("the file was changed; look at the stored plan with `lifeboat recover status {id}`")));
+        }
+        if journal.state().approved.is_none() {
+            tell::plan(&journal, open.config.recovery.parallel, &context.output);
+            match approve(args, &journal, context)? {
+                Decision::Run => on_thread(|ledger| ledger.approve(id, journal.hash()), &open.engine)?,
+                Decision::Leave(left) => return Ok(left_alone(&journal, left, context)),
+            }
+        } else if let Some(given) =
+            args.approval.plan.as_ref().filter(|given| !journal.hash().starts_with(given.as_str()))
+        {
+            return Err(CliError::operator(format!(
+                "another plan was approved: approved=`{}`, given=`{given}`",
+                journal.hash()
+            ))
+            .with_hint(format!("look at it with `lifeboat recover status {id}`")));
+        }
+        let parallel = args.parallel.unwrap_or(open.config.recovery.parallel) as usize;
+        let runtime = tokio::runtime::Handle::current();
+        let steps = |engine| Box::new(EngineSteps::new(engine, runtime.clone())) as Box<dyn CaseSteps>;
+        let workers: Vec<_> = open.crew(parallel)?.into_iter().map(steps).collect();
+        let (stop, watch) = (context.cancel.shared(), Bar::new(&journal, &context.output));
+        let ended = on_thread(|ledger| ledger.work(id, workers, args.take_over, &stop, &watch), &open.engine);
+        watch.bar.end();
+        let ended = ended?;
+        let journal = on_thread(|ledger| ledger.status(id), &open.engine)?;
+        tell::summary(&journal, &context.output);
+        tell::what_next(&journal, ended, &context.output);
+        let outcome = tell::outcome(&journal);
+        Ok(match ended {
+            RunEnd::Stopped => Outcome { exit_code: 130, ..outcome },
+            RunEnd::Halted => Outcome { exit_code: 10, ..outcome },
+            RunEnd::Done => outcome,
+        })
+    })
+}
+
+/// The recovery that is meant, and the hash that the file has.
+fn which(text: &str, context: &Context) -> Result<(RecoveryId, Option<String>), CliError> {
+    if let Ok(id) = RecoveryId::parse(text) {
+        return Ok((id, None));
+    }
+    let wrong = |reason: String| {
+        CliError::usage(format!("neither a plan's file nor a recovery's id: plan=`{text}`, reason=`{reason}`"))
+            .with_hint("name the file that `lifeboat recover plan -o FILE` wrote, or the id that it printed")
+    };
+    let read = std::fs::read_to_string(context.path(std::path::Path::new(text))).map_err(|io| wrong(io.to_string()))?;
+    let json: serde_json::Value = serde_json::from_str(&read).map_err(|error| wrong(error.to_string()))?;
+    let word = |key: &str| json.get(key).and_then(|value| value.as_str());
+    let id = word("recovery_id").and_then(|id| RecoveryId::parse(id).ok());
+    match (id, word("plan_hash")) {
+        (Some(id), Some(hash)) => Ok((id, Some(hash.to_owned()))),
+        _ => Err(wrong("it has no recovery_id and plan_hash".into())),
+    }
+}
+
+fn approve(args: &RecoverRunArgs, journal: &Journal, context: &Context) -> Result<Decision, CliError> {
+    let id = journal.plan().id.to_string();
+    let has_conflicts = journal.plan().cases.iter().any(|case| !case.conflicts.is_empty());
+    decide(&args.approval, Approvable { site: &id, hash: journal.hash(), has_conflicts }, &context.output)
+}
+
+fn left_alone(journal: &Journal, left: Left, context: &Context) -> Outcome {
+    context.output.say(match left {
+        Left::DryRun => format!("Nothing was changed. To run exactly this plan: --plan {}", journal.hash()),
+        Left::Declined => "Nothing was changed.".to_owned(),
+    });
+    Outcome { exit_code: if left == Left::Declined { 130 } else { 0 }, ..tell::outcome(journal) }
+}
+
+/// One bar for the whole: sites, rate, time left, and who is at work.
+struct Bar {
+    bar: Steps,
+    output: Output,
+    /// The ends that programs were told: of a site, and of which attempt.
+    told: std::sync::Mutex<HashSet<(SiteId, u32)>>,
+}
+
+impl Bar {
+    fn new(journal: &Journal, output: &Output) -> Self {
+        let bar = Steps::telling("restoring", journal.plan().cases.len() as u64, output);
+        Self { bar, output: output.clone(), told: std::sync::Mutex::default() }
+    }
+}
+
+impl Watch for Bar {
+    fn moved(&self, journal: &Journal) {
+        let state = journal.state();
+        let counts = state.counts();
+        self.bar.at((counts.restored + counts.failed + counts.skipped) as u64);
+        let left = estimate(journal.plan(), state, Timestamp::now());
+        let left = left.map_or_else(String::new, |left| format!(", about {} left", duration(left.left)));
+        let state_word = match () {
+            () if state.halted.is_some() => "halted",
+            () if state.is_paused => "paused",
+            () => "running",
+        };
+        self.bar.doing(&format!("{} {state_word}, {} failed{left}", counts.running, counts.failed));
+        if !self.output.is_json() {
+            return;
+        }
+        let mut told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        for case in state.cases.iter().filter(|case| case.ended_at.is_some()) {
+            if told.insert((case.site.clone(), case.attempts)) {
+                self.output.event("case", tell::case_json(case));
+            }
+        }
+    }
+
+    fn beat(&self, _site: &SiteId, _at: u64, _of: u64) {}
+}

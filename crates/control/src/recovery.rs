@@ -1,0 +1,27 @@
+//! Recoveries: many sites at once, by one approved plan.
+//!
+//! ```text
+//! plan ─ approved ─▶ canary ─ few failures ─▶ all others, so many at once; each case on its own
+//!                       └─ many ─▶ halt, until a person says go on
+//! journal (in the bucket) ◀─▶ commander ─▶ workers ─▶ steps of a case ─▶ receipts
+//!        ▲ pause, skip, retry … from any terminal
+//! ```
+//!
+//! Who does the cases is behind a seam ([`RecoveryEngine`]), and so is what a case does ([`CaseSteps`]): the one engine
+//! there is ([`Ledger`]) runs them on threads of this process, with the journal as its ledger. Killed anywhere, whoever has
+//! the bucket and the key goes on.
+//!
+//! Invariant (cases-are-alone): how one case ends, even by a panic, changes no other case.
+//!
+//! What is not here: how a site is restored (`lifeboat-engine`), and how any of it looks (`lifeboat-cli`).
+
+mod commander;
+mod estimate;
+mod ledger;
+mod seam;
+mod steps;
+
+pub use estimate::{Estimate, estimate};
+pub use ledger::Ledger;
+pub use seam::{CaseSteps, Control, RecoveryEngine, RunEnd, Step, StepHooks, StepOut, Watch};
+pub use steps::EngineSteps;

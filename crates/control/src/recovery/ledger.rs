@@ -1,0 +1,99 @@
+//! The engine that is always there: threads of this process, and the journal in the bucket as its ledger.
+
+use std::sync::atomic::AtomicBool;
+
+use lifeboat_engine::{Error, Journal, Recoveries, is_gone};
+use lifeboat_model::{CaseStage, RecoveryEvent, RecoveryId, RecoveryPlan, RecoveryState};
+
+use super::commander::Commander;
+use super::seam::{CaseSteps, Control, RecoveryEngine, RunEnd, Watch};
+
+/// Runs recoveries of one repository. Its calls block, and must come from a thread that may.
+pub struct Ledger {
+    recoveries: Recoveries,
+    runtime: tokio::runtime::Handle,
+}
+
+impl Ledger {
+    pub fn new(recoveries: Recoveries, runtime: tokio::runtime::Handle) -> Self {
+        Self { recoveries, runtime }
+    }
+
+    fn open(&self, recovery: RecoveryId) -> Result<Journal, Error> {
+        self.runtime.block_on(self.recoveries.open(recovery))
+    }
+}
+
+impl RecoveryEngine for Ledger {
+    fn submit(&self, plan: RecoveryPlan) -> Result<(), Error> {
+        self.runtime.block_on(self.recoveries.create(&plan))
+    }
+
+    fn approve(&self, recovery: RecoveryId, hash: &str) -> Result<(), Error> {
+        let mut journal = self.open(recovery)?;
+        if journal.hash() != hash {
+            let (approved, now) = (hash.to_owned(), journal.hash().to_owned());
+            return Err(Error::PlanChanged { approved, now });
+        }
+        let approved = RecoveryEvent::Approved { hash: hash.to_owned() };
+        self.runtime.block_on(
+            journal
+                .append(None, |state| Ok(if state.approved.is_some() { Vec::new() } else { vec![approved.clone()] })),
+        )
+    }
+
+    fn control(&self, recovery: RecoveryId, control: &Control) -> Result<(), Error> {
+        let mut journal = self.open(recovery)?;
+        self.runtime.block_on(journal.append(None, |state| Ok(events_of(control, state))))
+    }
+
+    fn status(&self, recovery: RecoveryId) -> Result<Journal, Error> {
+        self.open(recovery)
+    }
+
+    fn work(
+        &self,
+        recovery: RecoveryId,
+        workers: Vec<Box<dyn CaseSteps>>,
+        take_over: bool,
+        stop: &AtomicBool,
+        watch: &dyn Watch,
+    ) -> Result<RunEnd, Error> {
+        let mut journal = self.open(recovery)?;
+        let hash = journal.hash().to_owned();
+        self.runtime.block_on(journal.append(None, |state| {
+            check_startable(state, &hash, take_over)?;
+            Ok(vec![RecoveryEvent::RunBegan])
+        }))?;
+        Commander::new(journal, &self.runtime, stop, watch)?.run(workers)
+    }
+}
+
+fn check_startable(state: &RecoveryState, hash: &str, take_over: bool) -> Result<(), Error> {
+    if state.approved.as_deref() != Some(hash) {
+        return Err(Error::NotNow { detail: format!("the plan is not approved: plan=`{hash}`") });
+    }
+    match &state.run {
+        Some(run) if run.ended_at.is_none() && !take_over && !is_gone(&run.owner) => Err(Error::RunsElsewhere {
+            host: run.owner.host.clone(),
+            pid: run.owner.pid,
+            last: state.written_at.map(|time| time.to_string()).unwrap_or_default(),
+        }),
+        _ => Ok(()),
+    }
+}
+
+fn events_of(control: &Control, state: &RecoveryState) -> Vec<RecoveryEvent> {
+    match control.clone() {
+        Control::Pause => vec![RecoveryEvent::Paused],
+        Control::Resume => vec![RecoveryEvent::Resumed],
+        Control::Skip { site, reason } => vec![RecoveryEvent::Skipped { site, reason }],
+        Control::Retry { site } => vec![RecoveryEvent::Retried { site }],
+        Control::RetryFailed => {
+            let failed = state.cases.iter().filter(|case| matches!(case.stage, CaseStage::Failed(_)));
+            failed.map(|case| RecoveryEvent::Retried { site: case.site.clone() }).collect()
+        }
+        Control::Reprioritise { site, priority } => vec![RecoveryEvent::Reprioritised { site, priority }],
+        Control::HandOver { site, to, note } => vec![RecoveryEvent::HandedOver { site, to, note }],
+    }
+}

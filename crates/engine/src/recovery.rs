@@ -1,0 +1,10 @@
+//! Many sites put back by one approved plan: the plan of each, one case at a time, and the journal of it all.
+//!
+//! What is not here: which case is done when, and by whom (`lifeboat-control`).
+
+mod case;
+mod journal;
+
+pub use case::{CaseAsked, CaseAttempt, plan_case, run_case};
+pub use journal::{Journal, Recoveries};
+pub use lifeboat_repo::SigningKey;

@@ -1,0 +1,163 @@
+//! One site of a recovery: planned with the others, put back on its own.
+//!
+//! Invariant (approved-case): a case does what was approved of it, or goes on with what an earlier attempt of the same
+//! recovery has begun, or changes nothing.
+
+use lifeboat_model::{
+    CaseAim, CasePlan, CaseWork, PointInTime, Receipt, RecoveryId, RecoveryRules, RestoreId, SiteId, Timestamp,
+    WriterIdentity,
+};
+use sha2::{Digest, Sha256};
+
+use crate::restore::Planned;
+use crate::{
+    Approval, Engine, Error, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget, is_gone, plan_restore, restore,
+    this_process,
+};
+
+/// One site that is to come back, as a person asks for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaseAsked {
+    pub site: SiteId,
+    pub aim: CaseAim,
+    pub priority: u32,
+    pub deadline: Option<Timestamp>,
+}
+
+/// Which attempt at a case this is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaseAttempt {
+    /// Under which id it restores, where it does not go on with an earlier one.
+    pub restore: RestoreId,
+    /// The ids of earlier attempts, which may have left the site half restored, or whole.
+    pub earlier: Vec<RestoreId>,
+    /// Processes that ran this recovery before and are out: what they hold open may be taken from them.
+    pub replaced: Vec<WriterIdentity>,
+}
+
+impl CaseAttempt {
+    /// The id of a case's restore: of the recovery, the site, how often the case has failed, and the run. So whoever
+    /// goes on with a recovery knows what those before him may have begun.
+    pub fn restore_id(recovery: RecoveryId, site: &SiteId, failures: u32, run: u64) -> RestoreId {
+        let mut digest = Sha256::new_with_prefix(b"lifeboat case 1\0");
+        digest.update(recovery.0);
+        digest.update(failures.to_be_bytes());
+        digest.update(run.to_be_bytes());
+        digest.update(site.as_str());
+        let mut id = [0; RestoreId::LEN];
+        id.copy_from_slice(&digest.finalize()[..RestoreId::LEN]);
+        RestoreId(id)
+    }
+
+    fn is_ours(&self, restore: RestoreId) -> bool {
+        self.restore == restore || self.earlier.contains(&restore)
+    }
+}
+
+/// Gathers the facts of one case, read-only, and says what its restore would do.
+pub async fn plan_case(engine: &Engine, asked: &CaseAsked, rules: RecoveryRules) -> Result<CasePlan, Error> {
+    let request = request(&asked.site, &asked.aim, rules);
+    let Planned { plan, .. } = plan_restore(engine, &request).await?;
+    if let Some(barred) = plan.barred() {
+        return Err(barred);
+    }
+    Ok(CasePlan {
+        site: asked.site.clone(),
+        priority: asked.priority,
+        deadline: asked.deadline,
+        aim: fixed(&asked.aim, &plan),
+        snapshot: plan.snapshot,
+        at: plan.at,
+        hash: plan.hash.clone(),
+        conflicts: plan.conflicts.iter().map(|conflict| format!("{}: {conflict}", conflict.source)).collect(),
+        work: work(&plan),
+    })
+}
+
+/// The newest point may be another one tomorrow: what was planned is what is meant.
+fn fixed(aim: &CaseAim, plan: &RestorePlan) -> CaseAim {
+    match aim {
+        CaseAim::Point(PointInTime::Latest) if plan.replayed.is_none() => {
+            CaseAim::Point(PointInTime::Snapshot(plan.snapshot))
+        }
+        aim => aim.clone(),
+    }
+}
+
+fn work(plan: &RestorePlan) -> CaseWork {
+    let sum = |of: fn(&crate::PartPlan) -> u64| plan.parts.iter().map(of).sum();
+    CaseWork {
+        add: sum(|part| part.add),
+        replace: sum(|part| part.replace + part.metadata),
+        remove: sum(|part| part.remove),
+        write_bytes: sum(|part| part.write_bytes),
+        read_bytes: plan.read_bytes,
+        read_requests: plan.read_requests,
+    }
+}
+
+/// Puts one site back. What was done may be done again: it comes to the same end.
+pub async fn run_case(
+    engine: &Engine,
+    case: &CasePlan,
+    rules: RecoveryRules,
+    attempt: &CaseAttempt,
+) -> Result<Receipt, Error> {
+    let mut request = RestoreRequest { restore: Some(attempt.restore), ..request(&case.site, &case.aim, rules) };
+    let planned = plan_restore(engine, &request).await?;
+    let open = planned.open_restore().filter(|open| attempt.is_ours(open.restore));
+    if let Some(open) = open {
+        // This process itself has ended the attempt that left it open.
+        let is_out = open.owner == this_process() || attempt.replaced.contains(&open.owner);
+        request.take_over = !is_gone(&open.owner) && is_out;
+    }
+    let goes_on = open.is_some();
+    let approval = Approval::Hash(match goes_on || planned.plan.is_empty() {
+        true => {
+            refuse_new_conflicts(&planned.plan, case)?;
+            planned.plan.hash.clone()
+        }
+        false => case.hash.clone(),
+    });
+    let mut receipt = restore(engine, &request, planned, &approval).await?;
+    if receipt.undo.is_none() && !attempt.earlier.is_empty() {
+        // An earlier attempt may have done all of it and died before it could say so.
+        let site = engine.site(&case.site).await?;
+        let kept = attempt.earlier.iter().rev().find_map(|id| site.state().undo_of(*id));
+        if let Some(kept) = kept {
+            receipt.undo = Some(kept.id);
+            receipt.restore = kept.restore.unwrap_or(receipt.restore);
+        }
+    }
+    Ok(receipt)
+}
+
+/// What nobody has approved.
+fn refuse_new_conflicts(plan: &RestorePlan, case: &CasePlan) -> Result<(), Error> {
+    let told = plan.conflicts.iter().map(|conflict| format!("{}: {conflict}", conflict.source));
+    match told.into_iter().find(|conflict| !case.conflicts.contains(conflict)) {
+        None => Ok(()),
+        Some(conflict) => Err(Error::Conflict {
+            detail: format!("the case has a conflict that was not approved: {conflict}"),
+            hint: "look at it with `lifeboat restore SITE --dry-run`; skip the case, and restore the site alone".into(),
+        }),
+    }
+}
+
+fn request(site: &SiteId, aim: &CaseAim, rules: RecoveryRules) -> RestoreRequest {
+    RestoreRequest {
+        site: site.clone(),
+        point: match aim {
+            CaseAim::Point(point) => RestorePoint::At(point.clone()),
+            CaseAim::Undo(restore) => RestorePoint::Undo(*restore),
+        },
+        only: None,
+        target: RestoreTarget::InPlace,
+        restore: None,
+        take_over: false,
+        skip_damaged: rules.skips_damaged,
+        verify_read: rules.verifies_read,
+        exact: false,
+        keep_later: rules.keeps_later,
+    }
+}

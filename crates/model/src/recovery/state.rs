@@ -1,0 +1,348 @@
+//! What a recovery's entries add up to.
+//!
+//! ```text
+//!   case:  waiting ──▶ running ──▶ restored ──▶ validated ──▶ accepted ──▶ opened
+//!             ▲  │        │  └───▶ failed ──┐
+//!             │  └──▶ skipped ──────────────┤
+//!             └── the runner is replaced    └── retry ──▶ waiting
+//! ```
+//!
+//! Invariant (one-runner): what a runner writes counts only while no later run has begun.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use super::{CaseFailure, HandOver, RecoveryEntry, RecoveryEvent, RecoveryPlan, SignedReceipt};
+use crate::{ObjectId, SiteId, Timestamp, WriterIdentity};
+
+/// Without canaries, fewer cases say nothing about the rest.
+const JUDGED_MIN: u32 = 10;
+
+/// A recovery as it stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveryState {
+    /// The newest entry in it; 0: none yet.
+    pub number: u64,
+    pub written_at: Option<Timestamp>,
+    /// The hash that was approved.
+    pub approved: Option<String>,
+    pub run: Option<RecoveryRun>,
+    pub is_paused: bool,
+    pub halted: Option<String>,
+    /// In the order of the plan.
+    pub cases: Vec<CaseState>,
+    canaries: u32,
+    halt_percent: u32,
+    /// Cases that had ended, and failed, when a person last said to go on: those are not judged again.
+    forgiven: (u32, u32),
+    places: HashMap<SiteId, usize>,
+}
+
+/// The process that does the cases.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RecoveryRun {
+    /// The entry in which it began.
+    pub number: u64,
+    pub owner: WriterIdentity,
+    pub began_at: Timestamp,
+    pub ended_at: Option<Timestamp>,
+    /// Those that ran before it and did not end: what they left open it may go on with.
+    pub replaced: Vec<WriterIdentity>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CaseState {
+    pub site: SiteId,
+    pub priority: u32,
+    pub deadline: Option<Timestamp>,
+    pub stage: CaseStage,
+    /// How often it was begun, and how often it has failed.
+    pub attempts: u32,
+    pub failures: u32,
+    /// The runs that have begun it since it failed last.
+    pub runs: Vec<u64>,
+    pub began_at: Option<Timestamp>,
+    pub ended_at: Option<Timestamp>,
+    pub hand_over: Option<HandOver>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CaseStage {
+    Waiting,
+    Running,
+    Restored(Arc<SignedReceipt>),
+    Failed(CaseFailure),
+    Skipped(String),
+}
+
+/// Why an entry cannot follow.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum BadRecovery {
+    #[error("entries of the recovery are missing: number=`{found}`, expected=`{expected}`")]
+    Gap { expected: u64, found: u64 },
+    #[error("the recovery has no such site: site=`{site}`")]
+    NoSuchSite { site: SiteId },
+    #[error("the site cannot be {what}: site=`{site}`, state=`{state}`")]
+    Wrong { site: SiteId, what: &'static str, state: &'static str },
+}
+
+/// How many cases are where.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct RecoveryCounts {
+    pub all: usize,
+    pub waiting: usize,
+    pub running: usize,
+    pub restored: usize,
+    pub failed: usize,
+    pub skipped: usize,
+}
+
+impl CaseStage {
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Waiting => "waiting",
+            Self::Running => "running",
+            Self::Restored(_) => "restored",
+            Self::Failed(_) => "failed",
+            Self::Skipped(_) => "skipped",
+        }
+    }
+}
+
+impl CaseState {
+    fn has_ended(&self) -> bool {
+        matches!(self.stage, CaseStage::Restored(_) | CaseStage::Failed(_) | CaseStage::Skipped(_))
+    }
+
+    fn wrong(&self, what: &'static str) -> BadRecovery {
+        BadRecovery::Wrong { site: self.site.clone(), what, state: self.stage.name() }
+    }
+}
+
+impl RecoveryState {
+    /// Before its first entry.
+    pub fn of(plan: &RecoveryPlan) -> Self {
+        let case = |case: &super::CasePlan| CaseState {
+            site: case.site.clone(),
+            priority: case.priority,
+            deadline: case.deadline,
+            stage: CaseStage::Waiting,
+            attempts: 0,
+            failures: 0,
+            runs: Vec::new(),
+            began_at: None,
+            ended_at: None,
+            hand_over: None,
+        };
+        Self {
+            number: 0,
+            written_at: None,
+            approved: None,
+            run: None,
+            is_paused: false,
+            halted: None,
+            cases: plan.cases.iter().map(case).collect(),
+            canaries: plan.rules.canaries,
+            halt_percent: plan.rules.halt_percent,
+            forgiven: (0, 0),
+            places: plan.cases.iter().enumerate().map(|(place, case)| (case.site.clone(), place)).collect(),
+        }
+    }
+
+    /// # Errors
+    /// When the entry is not the next one, or says what cannot be. The state is then half changed and of no use.
+    pub fn apply(&mut self, entry: &RecoveryEntry) -> Result<(), BadRecovery> {
+        if entry.number != self.number + 1 {
+            return Err(BadRecovery::Gap { expected: self.number + 1, found: entry.number });
+        }
+        (self.number, self.written_at) = (entry.number, Some(entry.written_at));
+        for event in &entry.events {
+            self.take(entry, event)?;
+        }
+        Ok(())
+    }
+
+    /// What the state would be, if a run said so now.
+    ///
+    /// # Errors
+    /// As of [`Self::apply`].
+    pub fn foresee(&mut self, run: u64, events: &[RecoveryEvent]) -> Result<(), BadRecovery> {
+        let Some(writer) = self.run.as_ref().map(|run| run.owner.clone()) else { return Ok(()) };
+        let written_at = self.written_at.unwrap_or(Timestamp(0));
+        let entry = RecoveryEntry {
+            number: self.number + 1,
+            nonce: ObjectId([0; 16]),
+            written_at,
+            writer,
+            run: Some(run),
+            events: Vec::new(),
+        };
+        events.iter().try_for_each(|event| self.take(&entry, event))
+    }
+
+    fn take(&mut self, entry: &RecoveryEntry, event: &RecoveryEvent) -> Result<(), BadRecovery> {
+        let is_current = self.run.as_ref().map(|run| run.number) == entry.run;
+        if entry.run.is_some() && !is_current {
+            return Ok(()); // a replaced runner says it in vain
+        }
+        match event {
+            RecoveryEvent::Approved { hash } => self.approved = Some(hash.clone()),
+            RecoveryEvent::RunBegan => self.begin_run(entry),
+            RecoveryEvent::Paused => self.is_paused = true,
+            RecoveryEvent::Resumed => {
+                (self.is_paused, self.halted) = (false, None);
+                self.forgiven = self.ended();
+            }
+            RecoveryEvent::Skipped { site, reason } => {
+                let case = self.case_mut(site)?;
+                match case.stage {
+                    CaseStage::Waiting | CaseStage::Failed(_) => case.stage = CaseStage::Skipped(reason.clone()),
+                    _ => return Err(case.wrong("skipped")),
+                }
+                case.ended_at = Some(entry.written_at);
+            }
+            RecoveryEvent::Retried { site } => {
+                let case = self.case_mut(site)?;
+                match case.stage {
+                    CaseStage::Failed(_) | CaseStage::Skipped(_) => case.stage = CaseStage::Waiting,
+                    _ => return Err(case.wrong("retried")),
+                }
+                case.ended_at = None;
+            }
+            RecoveryEvent::Reprioritised { site, priority } => self.case_mut(site)?.priority = *priority,
+            RecoveryEvent::HandedOver { site, to, .. } => {
+                let case = self.case_mut(site)?;
+                match case.stage {
+                    CaseStage::Restored(_) => case.hand_over = Some(*to),
+                    _ => return Err(case.wrong("handed over")),
+                }
+            }
+            RecoveryEvent::RunEnded => self.end_run(entry),
+            RecoveryEvent::Halted { reason } => self.halted = Some(reason.clone()),
+            RecoveryEvent::CaseBegan { site } => self.step(site, entry, CaseStage::Running)?,
+            RecoveryEvent::CaseRestored { site, receipt } => {
+                self.step(site, entry, CaseStage::Restored(receipt.clone()))?;
+            }
+            RecoveryEvent::CaseFailed { site, failure } => {
+                self.step(site, entry, CaseStage::Failed(failure.clone()))?;
+            }
+            RecoveryEvent::Beat => {}
+        }
+        Ok(())
+    }
+
+    fn begin_run(&mut self, entry: &RecoveryEntry) {
+        self.interrupt();
+        let replaced = match self.run.take() {
+            Some(run) if run.ended_at.is_none() => run.replaced.into_iter().chain([run.owner]).collect(),
+            Some(run) => run.replaced,
+            None => Vec::new(),
+        };
+        let (number, owner, began_at) = (entry.number, entry.writer.clone(), entry.written_at);
+        self.run = Some(RecoveryRun { number, owner, began_at, ended_at: None, replaced });
+    }
+
+    fn end_run(&mut self, entry: &RecoveryEntry) {
+        self.interrupt();
+        if let Some(run) = &mut self.run {
+            run.ended_at = Some(entry.written_at);
+        }
+    }
+
+    /// What nobody is at any more waits again.
+    fn interrupt(&mut self) {
+        for case in self.cases.iter_mut().filter(|case| case.stage == CaseStage::Running) {
+            case.stage = CaseStage::Waiting;
+        }
+    }
+
+    /// A step of the runner's.
+    fn step(&mut self, site: &SiteId, entry: &RecoveryEntry, stage: CaseStage) -> Result<(), BadRecovery> {
+        let case = self.case_mut(site)?;
+        match (&case.stage, &stage) {
+            (CaseStage::Waiting, CaseStage::Running) => {
+                case.attempts += 1;
+                case.runs.extend(entry.run);
+                (case.began_at, case.ended_at) = (Some(entry.written_at), None);
+            }
+            (CaseStage::Running, CaseStage::Restored(_) | CaseStage::Failed(_)) => {
+                if matches!(stage, CaseStage::Failed(_)) {
+                    case.failures += 1;
+                    case.runs.clear();
+                }
+                case.ended_at = Some(entry.written_at);
+            }
+            _ => return Err(case.wrong(stage.name())),
+        }
+        case.stage = stage;
+        Ok(())
+    }
+
+    pub fn case(&self, site: &SiteId) -> Option<&CaseState> {
+        self.places.get(site).map(|place| &self.cases[*place])
+    }
+
+    fn case_mut(&mut self, site: &SiteId) -> Result<&mut CaseState, BadRecovery> {
+        let place = self.places.get(site).copied();
+        place.map(|place| &mut self.cases[place]).ok_or_else(|| BadRecovery::NoSuchSite { site: site.clone() })
+    }
+
+    /// The case that should begin now; `None`: none may, or none is left.
+    ///
+    /// First the canaries, in the plan's order, and nothing beside them until all have ended. Then by priority, deadline,
+    /// and the plan's order.
+    pub fn next(&self) -> Option<&CaseState> {
+        if self.is_paused || self.halted.is_some() || self.approved.is_none() {
+            return None;
+        }
+        let canaries = &self.cases[..(self.canaries as usize).min(self.cases.len())];
+        let waiting = |case: &&CaseState| case.stage == CaseStage::Waiting;
+        if !canaries.iter().all(CaseState::has_ended) {
+            return canaries.iter().find(waiting);
+        }
+        let order = |case: &&CaseState| (case.priority, case.deadline.map_or(i64::MAX, |deadline| deadline.0));
+        self.cases.iter().filter(waiting).min_by_key(order)
+    }
+
+    /// Why no other case should begin: so many have failed. Judged once the canaries have ended; without any, once ten have.
+    pub fn reason_to_halt(&self) -> Option<String> {
+        let (ended, failed) = self.ended();
+        let (ended, failed) = (ended.saturating_sub(self.forgiven.0), failed.saturating_sub(self.forgiven.1));
+        let canaries = &self.cases[..(self.canaries as usize).min(self.cases.len())];
+        let least = if canaries.is_empty() { JUDGED_MIN } else { canaries.len() as u32 };
+        if !canaries.iter().all(CaseState::has_ended) || ended < least {
+            return None;
+        }
+        (u64::from(failed) * 100 > u64::from(ended) * u64::from(self.halt_percent))
+            .then(|| format!("{failed} of {ended} ended cases have failed, more than {} %", self.halt_percent))
+    }
+
+    /// Cases that were restored or have failed, and those that have failed.
+    fn ended(&self) -> (u32, u32) {
+        let counts = self.counts();
+        ((counts.restored + counts.failed) as u32, counts.failed as u32)
+    }
+
+    pub fn counts(&self) -> RecoveryCounts {
+        let mut counts = RecoveryCounts { all: self.cases.len(), ..RecoveryCounts::default() };
+        for case in &self.cases {
+            *match case.stage {
+                CaseStage::Waiting => &mut counts.waiting,
+                CaseStage::Running => &mut counts.running,
+                CaseStage::Restored(_) => &mut counts.restored,
+                CaseStage::Failed(_) => &mut counts.failed,
+                CaseStage::Skipped(_) => &mut counts.skipped,
+            } += 1;
+        }
+        counts
+    }
+
+    /// Whether nothing waits or runs.
+    pub fn is_done(&self) -> bool {
+        self.cases.iter().all(CaseState::has_ended)
+    }
+}
+
+#[cfg(test)]
+mod tests;
