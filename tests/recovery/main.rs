@@ -1,7 +1,15 @@
 //! Recoveries of many sites: what any engine must do (`conformance`), and what the one there is does with real sites.
 
-#![allow(clippy::unwrap_used, clippy::print_stdout)]
+#![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 mod conformance;
 mod fake;
+mod faults;
+mod incident;
+mod killed;
 mod ledger;
+mod pooled;
+mod refused;
+#[allow(dead_code)] // shared with the tests of PostgreSQL, which use the rest
+#[path = "../postgres/shop.rs"]
+mod shop;

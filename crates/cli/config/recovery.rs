@@ -24,7 +24,7 @@ pub struct RecoveryConfig {
 
 impl Default for RecoveryConfig {
     fn default() -> Self {
-        Self { parallel: 4, canaries: 3, halt_percent: 33, sites_max: 1_000, sites_per_hour: None }
+        Self { parallel: 4, canaries: 3, halt_percent: 50, sites_max: 1_000, sites_per_hour: None }
     }
 }
 
@@ -38,7 +38,7 @@ pub(super) fn read(root: &mut Table<'_, '_>) -> Result<RecoveryConfig, ConfigErr
         recovery.canaries = count(&field, 0..=SITES_MAX, "3")?;
     }
     if let Some(field) = table.take("halt") {
-        recovery.halt_percent = values::percent(&field, "33%")?.into();
+        recovery.halt_percent = values::percent(&field, "50%")?.into();
     }
     if let Some(field) = table.take("sites_max") {
         recovery.sites_max = count(&field, 1..=SITES_MAX, "1000")?;

@@ -92,6 +92,21 @@ impl Fleet {
         self.sources.iter().map(|source| look_at(source.as_source(), last, accept_loss)).collect()
     }
 
+    /// Sites that a database still has rows of, but not the one row that makes them a customer.
+    ///
+    /// # Errors
+    /// When a database cannot be asked.
+    pub fn orphaned(&self) -> Result<BTreeSet<SiteId>, crate::Error> {
+        let mut orphaned = BTreeSet::new();
+        for source in &self.sources {
+            let AnySource::Postgres(source) = source else { continue };
+            let Some(rooted) = source.rooted()? else { continue };
+            let rooted: BTreeSet<SiteId> = rooted.into_iter().collect();
+            orphaned.extend(source.discover()?.sites.into_iter().filter(|site| !rooted.contains(site)));
+        }
+        Ok(orphaned)
+    }
+
     /// The same of one source.
     pub(crate) fn look_at(&self, name: &SourceName, last: &BTreeMap<SourceName, RunSource>) -> Option<SourceHealth> {
         self.source(name).map(|source| look_at(source.as_source(), last, false))

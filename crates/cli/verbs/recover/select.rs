@@ -161,7 +161,7 @@ async fn refuse_strangers(wanted: &[Wanted], open: &Open) -> Result<(), CliError
     .with_hint(format!("{near}; nothing was planned")))
 }
 
-/// Sites that some run found at that time or later, and no source lists now.
+/// Sites that some run found at that time or later, and that no source lists now, or only orphans of.
 async fn vanished_since(since: Timestamp, open: &Open) -> Result<Vec<SiteId>, CliError> {
     let health = tokio::task::block_in_place(|| open.engine.fleet.look(&Default::default(), true));
     if let Some(failed) = health.iter().find(|source| source.failure.is_some()) {
@@ -172,7 +172,10 @@ async fn vanished_since(since: Timestamp, open: &Open) -> Result<Vec<SiteId>, Cl
         ))
         .with_hint("mend the source first, or name the sites in a list with --sites FILE"));
     }
-    let listed: BTreeSet<SiteId> = health.into_iter().flat_map(|source| source.sites).collect();
+    let mut listed: BTreeSet<SiteId> = health.into_iter().flat_map(|source| source.sites).collect();
+    // Rows that a script forgot do not make a customer.
+    let orphaned = tokio::task::block_in_place(|| open.engine.fleet.orphaned())?;
+    listed.retain(|site| !orphaned.contains(site));
     let mut there = BTreeSet::new();
     for run in open.engine.repository.newest_runs(RUNS_MAX).await? {
         let was_there = |outcome: &RunOutcome| matches!(outcome, RunOutcome::Published | RunOutcome::Unchanged);

@@ -117,7 +117,10 @@ pub async fn run_case(
             refuse_new_conflicts(&planned.plan, case)?;
             planned.plan.hash.clone()
         }
-        false => case.hash.clone(),
+        false => {
+            refuse_more(&planned.plan, case)?;
+            case.hash.clone()
+        }
     });
     let mut receipt = restore(engine, &request, planned, &approval).await?;
     if receipt.undo.is_none() && !attempt.earlier.is_empty() {
@@ -131,6 +134,28 @@ pub async fn run_case(
     }
     Ok(receipt)
 }
+
+/// A plan's hash is over no live counts, for a site that is used grows. But where nothing stood nothing may be replaced or
+/// removed, and elsewhere hardly more than was approved.
+fn refuse_more(plan: &RestorePlan, case: &CasePlan) -> Result<(), Error> {
+    let (now, then) = (work(plan), case.work);
+    let is_more = |now: u64, then: u64| now > then + then / GROWTH;
+    if !is_more(now.replace, then.replace) && !is_more(now.remove, then.remove) {
+        return Ok(());
+    }
+    Err(Error::Conflict {
+        detail: format!(
+            "the site was written to since the plan was approved: to replace=`{}`, approved=`{}`, to remove=`{}`, \
+             approved=`{}`",
+            now.replace, then.replace, now.remove, then.remove
+        ),
+        hint: "somebody has put something there: look with `lifeboat diff SITE`; then skip the site, or plan it anew"
+            .into(),
+    })
+}
+
+/// A site may have grown by a tenth.
+const GROWTH: u64 = 10;
 
 /// What nobody has approved.
 fn refuse_new_conflicts(plan: &RestorePlan, case: &CasePlan) -> Result<(), Error> {

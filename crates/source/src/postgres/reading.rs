@@ -150,6 +150,15 @@ impl Reading {
         Ok(tenants)
     }
 
+    /// The tenants that have a row in the root; `None`: there is no root.
+    pub fn rooted(&self) -> Result<Option<Vec<String>>, Error> {
+        let Some(query) = self.classes().and_then(Classes::root_query) else { return Ok(None) };
+        let mut session = self.session()?;
+        let rows = session.query(&query, &[]).map_err(|error| session.failed("cannot list the sites", &error))?;
+        self.give_back(session);
+        Ok(Some(rows.iter().filter_map(|row| row.get(0)).collect()))
+    }
+
     /// The tables that hold rows of sites, each with the condition that says which are this one's.
     pub fn tables_of(&self, site: &SiteId) -> Vec<SiteTable> {
         self.owners.tables(&self.catalogue, self.schema.as_deref(), site)

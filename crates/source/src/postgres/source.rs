@@ -120,6 +120,16 @@ impl PostgresSource {
         RowsTarget::open(&home, &self.config, site, restore)
     }
 
+    /// The sites that have a row in the root: those that the product itself still knows. Of the others orphans may be left,
+    /// which the source lists all the same. `None`: there is no root.
+    pub fn rooted(&self) -> Result<Option<Vec<SiteId>>, Error> {
+        if self.config.tenancy != Tenancy::Column {
+            return Ok(None);
+        }
+        let rooted = self.shared_reading()?.rooted()?;
+        Ok(rooted.map(|names| names.into_iter().filter_map(|name| SiteId::new(name).ok()).collect()))
+    }
+
     fn no_name(&self, site: &SiteId) -> Error {
         Error::Conflict {
             path: site.to_string(),

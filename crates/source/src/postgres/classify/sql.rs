@@ -116,6 +116,14 @@ impl Classes {
         }
     }
 
+    /// The same of the root alone: the tenants that the product itself still knows. `None`: there is no root.
+    pub fn root_query(&self) -> Option<String> {
+        self.tables.iter().find_map(|(table, class)| match class {
+            Class::Root { column } => Some(format!("SELECT t.{}::text FROM {} t", column.quoted, self.from(table))),
+            _ => None,
+        })
+    }
+
     pub(super) fn from<'a>(&'a self, table: &'a TableName) -> &'a str {
         self.from_items.get(table).map_or(table.as_str(), String::as_str)
     }

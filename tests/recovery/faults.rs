@@ -1,0 +1,62 @@
+//! What befalls one case befalls no other, and shows in its own receipt or failure.
+
+use crate::incident::Incident;
+
+#[test]
+fn a_corrupted_pack_and_a_held_lock_hit_their_own_cases_alone() {
+    let Some(incident) = Incident::of("a_corrupted_pack_and_a_held_lock", 14, 12) else { return };
+    let shop = &incident.shop;
+    let planned = incident.plan(&[]);
+    // With its manifest damaged, nothing of a site can be read.
+    let damaged = &incident.lost[8];
+    let manifest = largest_object_of(incident.shop.path("repository/sites"), shop, damaged);
+    let mut bytes = std::fs::read(&manifest).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&manifest, bytes).unwrap();
+    // Rows of another one are locked by somebody who does not let go.
+    let locked = &incident.lost[5];
+    let name = "locked by another session";
+    let row = "(SELECT min(id) FROM plans)";
+    shop.sql(&format!("INSERT INTO sites VALUES ('{locked}', '{name}', {row}, 'DE')"));
+    let planned_anew = incident.plan(&[]);
+    assert_ne!(planned.hash, planned_anew.hash);
+    let planned = planned_anew;
+    let mut holder = postgres::Client::connect(&shop.url, postgres::NoTls).unwrap();
+    let mut transaction = holder.transaction().unwrap();
+    transaction.execute("SELECT FROM sites WHERE id = $1 FOR UPDATE", &[locked]).unwrap();
+    let said = incident.run(&planned, &[]);
+    assert_eq!(said.code, 20, "{said:?}");
+    let cases = incident.cases(&planned);
+    for (site, case) in &cases {
+        let want = if site == damaged || site == locked { "failed" } else { "restored" };
+        assert_eq!(case["state"], want, "{site}: {case}");
+    }
+    assert_eq!(cases[locked]["exit_code"], 11, "{}", cases[locked]);
+    drop(transaction);
+    assert_eq!(cases[damaged]["exit_code"], 20, "{}", cases[damaged]);
+    assert!(cases[damaged]["message"].as_str().unwrap().contains("object=`"), "{}", cases[damaged]);
+    // The lock is gone: what has failed is tried again, and the damage stays what it is.
+    shop.ok(&["recover", "retry", &planned.id, locked]);
+    let said = incident.run(&planned, &[]);
+    assert_eq!(said.code, 20, "{said:?}");
+    assert_eq!(incident.cases(&planned)[locked]["state"], "restored");
+}
+
+/// The largest object of a site, found by taking one away after the other: names do not tell whose they are.
+fn largest_object_of(sites: std::path::PathBuf, shop: &crate::shop::Shop, site: &str) -> std::path::PathBuf {
+    let handles = std::fs::read_dir(&sites).unwrap().flat_map(|shard| {
+        std::fs::read_dir(shard.unwrap().path()).unwrap().map(|handle| handle.unwrap().path()).collect::<Vec<_>>()
+    });
+    for handle in handles {
+        let hidden = handle.with_extension("hidden");
+        std::fs::rename(&handle, &hidden).unwrap();
+        let is_gone = shop.run(&["points", site]).code != 0;
+        std::fs::rename(&hidden, &handle).unwrap();
+        if is_gone {
+            let objects = std::fs::read_dir(handle.join("manifest")).unwrap().map(|entry| entry.unwrap().path());
+            return objects.max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap();
+        }
+    }
+    panic!("no such site: {site}");
+}
