@@ -104,7 +104,7 @@ pub async fn run_case(
     attempt: &CaseAttempt,
 ) -> Result<Receipt, Error> {
     let mut request = RestoreRequest { restore: Some(attempt.restore), ..request(&case.site, &case.aim, rules) };
-    let planned = plan_restore(engine, &request).await?;
+    let mut planned = plan_restore(engine, &request).await?;
     let open = planned.open_restore().filter(|open| attempt.is_ours(open.restore));
     if let Some(open) = open {
         // This process itself has ended the attempt that left it open.
@@ -112,15 +112,19 @@ pub async fn run_case(
         request.take_over = !is_gone(&open.owner) && is_out;
     }
     let goes_on = open.is_some();
+    if !goes_on && is_more(&planned.plan, case) {
+        request.exact = true; // what only may differ may be equal all the same
+        planned = plan_restore(engine, &request).await?;
+    }
     let approval = Approval::Hash(match goes_on || planned.plan.is_empty() {
         true => {
             refuse_new_conflicts(&planned.plan, case)?;
             planned.plan.hash.clone()
         }
-        false => {
-            refuse_more(&planned.plan, case)?;
-            case.hash.clone()
-        }
+        false if is_more(&planned.plan, case) => return Err(more(&planned.plan, case)),
+        // Exact counts are more than was approved, on the same ground.
+        false if request.exact && planned.plan.ground == case.hash => planned.plan.hash.clone(),
+        false => case.hash.clone(),
     });
     let mut receipt = restore(engine, &request, planned, &approval).await?;
     if receipt.undo.is_none() && !attempt.earlier.is_empty() {
@@ -137,13 +141,15 @@ pub async fn run_case(
 
 /// A plan's hash is over no live counts, for a site that is used grows. But where nothing stood nothing may be replaced or
 /// removed, and elsewhere hardly more than was approved.
-fn refuse_more(plan: &RestorePlan, case: &CasePlan) -> Result<(), Error> {
+fn is_more(plan: &RestorePlan, case: &CasePlan) -> bool {
     let (now, then) = (work(plan), case.work);
     let is_more = |now: u64, then: u64| now > then + then / GROWTH;
-    if !is_more(now.replace, then.replace) && !is_more(now.remove, then.remove) {
-        return Ok(());
-    }
-    Err(Error::Conflict {
+    is_more(now.replace, then.replace) || is_more(now.remove, then.remove)
+}
+
+fn more(plan: &RestorePlan, case: &CasePlan) -> Error {
+    let (now, then) = (work(plan), case.work);
+    Error::Conflict {
         detail: format!(
             "the site was written to since the plan was approved: to replace=`{}`, approved=`{}`, to remove=`{}`, \
              approved=`{}`",
@@ -151,7 +157,7 @@ fn refuse_more(plan: &RestorePlan, case: &CasePlan) -> Result<(), Error> {
         ),
         hint: "somebody has put something there: look with `lifeboat diff SITE`; then skip the site, or plan it anew"
             .into(),
-    })
+    }
 }
 
 /// A site may have grown by a tenth.
