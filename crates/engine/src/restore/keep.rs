@@ -247,7 +247,7 @@ fn keep_part(reading: &PartIngest<'_>, part: &PartWork, earlier: &Earlier) -> Re
             if kept.fresh.is_empty() && known.is_none() {
                 return Ok(None);
             }
-            let mut entries: Vec<_> = kept.earlier.into_iter().map(again).collect();
+            let mut entries: Vec<_> = kept.earlier.iter().map(|entry| again(entry)).collect();
             // Absent is what all of it was, as long as nobody but this restore has put anything there.
             let was_absent = known.map_or(!work.existed(), |(part, _)| is_absent(part) && !kept.has_strangers);
             if !was_absent {

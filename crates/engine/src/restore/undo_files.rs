@@ -4,15 +4,17 @@
 //! at work since. But between the two the application may have written: what the second attempt finds and is going to
 //! replace or remove, and what the first did not put there, is newer than what the first has kept, and is what an undo
 //! must bring back. What the first kept and cannot stand beside it gives way; it still is in the first undo's snapshot.
+//! A further name of a file whose first name gives way becomes a file of its own, with the content that was kept.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
-use lifeboat_model::{Entry, EntryKind, EntryPath};
+use lifeboat_model::{Entry, EntryKind, EntryMetadata, EntryPath};
 
 /// The entries of an undo.
 pub(super) struct Kept<'a> {
     /// As the first attempt has them.
-    pub earlier: Vec<&'a Entry>,
+    pub earlier: Vec<Cow<'a, Entry>>,
     /// To be read from what is live.
     pub fresh: Vec<Entry>,
     /// Somebody else than this restore has written there.
@@ -29,7 +31,13 @@ pub(super) fn merge<'a>(kept: &'a [Entry], before: Vec<Entry>, wanted: &[Entry])
     };
     let has_strangers = before.iter().any(|now| now.kind != EntryKind::Absent && !is_ours(now));
     let is_fresh = |now: &Entry| then.get(&now.path).is_none_or(|then| !is_ours(now) && is_newer(now, then));
-    let fresh: Vec<Entry> = before.into_iter().filter(is_fresh).collect();
+    let fresh = before.into_iter().filter(is_fresh).map(|now| match then.get(&now.path) {
+        Some(then) if is_half_dressed(&now, then) => {
+            Entry { metadata: EntryMetadata { size: now.metadata.size, ..then.metadata.clone() }, ..now }
+        }
+        _ => now,
+    });
+    let fresh: Vec<Entry> = fresh.collect();
     let stands = |entry: &&Entry| entry.kind != EntryKind::Absent;
     let paths: HashSet<&EntryPath> = fresh.iter().map(|entry| &entry.path).collect();
     let closed: HashSet<&EntryPath> =
@@ -40,8 +48,30 @@ pub(super) fn merge<'a>(kept: &'a [Entry], before: Vec<Entry>, wanted: &[Entry])
             && (then.kind == EntryKind::Directory || !above.contains(&then.path))
             && !ancestors(&then.path).any(|path| closed.contains(&path))
     };
-    let earlier = kept.iter().filter(can_stand).collect();
-    Kept { earlier, fresh, has_strangers }
+    let earlier: Vec<&Entry> = kept.iter().filter(can_stand).collect();
+    Kept { earlier: named_anew(&then, earlier), fresh, has_strangers }
+}
+
+/// What a further name whose first one is not among them is a name of: the first such name takes the content, and further
+/// ones are names of that.
+fn named_anew<'a>(then: &HashMap<&EntryPath, &'a Entry>, earlier: Vec<&'a Entry>) -> Vec<Cow<'a, Entry>> {
+    let stays: HashSet<&EntryPath> = earlier.iter().map(|entry| &entry.path).collect();
+    let mut heirs: HashMap<&EntryPath, &EntryPath> = HashMap::new();
+    // In path order, so that the first name comes first.
+    let anew = earlier.iter().map(|entry| match &entry.kind {
+        EntryKind::HardLink { to } if !stays.contains(to) => match (heirs.get(to), then.get(to)) {
+            (Some(heir), _) => {
+                Cow::Owned(Entry { kind: EntryKind::HardLink { to: (*heir).clone() }, ..(*entry).clone() })
+            }
+            (None, Some(first)) => {
+                heirs.insert(to, &entry.path);
+                Cow::Owned(Entry { path: entry.path.clone(), ..(*first).clone() })
+            }
+            (None, None) => Cow::Borrowed(*entry),
+        },
+        _ => Cow::Borrowed(*entry),
+    });
+    anew.collect()
 }
 
 fn ancestors(path: &EntryPath) -> impl Iterator<Item = EntryPath> + use<> {
@@ -67,10 +97,19 @@ fn is_newer(now: &Entry, then: &Entry) -> bool {
         (EntryKind::Symlink { target: now }, EntryKind::Symlink { target: then }) => now != then,
         (EntryKind::Fifo, EntryKind::Fifo) => false,
         (EntryKind::File | EntryKind::HardLink { .. }, EntryKind::File | EntryKind::HardLink { .. }) => {
-            (now.metadata.inode, now.metadata.modified) != (then.metadata.inode, then.metadata.modified)
+            let evidence = |entry: &Entry| (entry.metadata.inode, entry.metadata.modified, entry.metadata.changed);
+            evidence(now) != evidence(then)
         }
         _ => true,
     }
+}
+
+/// A file that only its time of change tells from what was kept: written to by somebody who put its time back, or given
+/// half of its metadata by the killed attempt. Its content is what is there, its metadata what was kept.
+fn is_half_dressed(now: &Entry, then: &Entry) -> bool {
+    now.kind == EntryKind::File
+        && then.kind == EntryKind::File
+        && (now.metadata.inode, now.metadata.modified) == (then.metadata.inode, then.metadata.modified)
 }
 
 #[cfg(test)]
@@ -103,7 +142,7 @@ mod tests {
     fn what_was_written_since_the_kill_is_kept_and_what_the_restore_did_is_not() {
         let check = |kept: &[Entry], before: &[Entry], wanted: &[Entry], earlier: &[usize], fresh: &[usize]| {
             let merged = merge(kept, before.to_vec(), wanted);
-            let want: Vec<&Entry> = earlier.iter().map(|at| &kept[*at]).collect();
+            let want: Vec<Cow<'_, Entry>> = earlier.iter().map(|at| Cow::Borrowed(&kept[*at])).collect();
             assert_eq!(merged.earlier, want);
             let want: Vec<Entry> = fresh.iter().map(|at| before[*at].clone()).collect();
             assert_eq!(merged.fresh, want);
@@ -125,6 +164,41 @@ mod tests {
         check(&[file("f", 5)], &now, &[file("f", 9)], &[], &[0, 1]);
         check(&[gone("d")], &[file("d/x", 7)], &[directory("d")], &[], &[0]);
         check(&[directory("d"), file("d/y", 5)], &[file("d", 7)], &[directory("d")], &[], &[0]);
+    }
+
+    fn link(path: &str, to: &str, inode: u64) -> Entry {
+        entry(path, EntryKind::HardLink { to: EntryPath::new(to).unwrap() }, inode)
+    }
+
+    #[test]
+    fn a_further_name_keeps_its_content_when_the_first_gives_way() {
+        let kept = [file("f", 5), link("g", "f", 5), link("h", "f", 5)];
+        // The application saved `f` anew, by a rename: `g` and `h` still are what they were.
+        let merged = merge(&kept, vec![file("f", 6), file("g", 5)], &[file("f", 9)]);
+        let earlier: Vec<Entry> = merged.earlier.into_iter().map(Cow::into_owned).collect();
+        assert_eq!(earlier, [file("g", 5), link("h", "g", 5)]);
+        assert_eq!(merged.fresh, [file("f", 6)]);
+        // The directory of the first name became a file.
+        let kept = [directory("d"), file("d/first", 5), link("second", "d/first", 5)];
+        let merged = merge(&kept, vec![file("d", 7)], &[directory("d")]);
+        let earlier: Vec<Entry> = merged.earlier.into_iter().map(Cow::into_owned).collect();
+        assert_eq!(earlier, [file("second", 5)]);
+        // Nothing gave way: they are names of one file.
+        let kept = [file("f", 5), link("g", "f", 5)];
+        let merged = merge(&kept, vec![file("f", 5)], &[file("f", 9)]);
+        assert_eq!(merged.earlier.len(), 2);
+        assert!(merged.earlier.iter().all(|entry| matches!(entry, Cow::Borrowed(_))));
+    }
+
+    #[test]
+    fn a_write_whose_time_was_put_back_is_kept_with_the_rights_of_before() {
+        let (then, mut now) = (file("f", 5), file("f", 5));
+        now.metadata.changed = FileTime { seconds: 99, nanoseconds: 0 };
+        now.metadata.mode = 0o700; // of a killed attempt, perhaps
+        let kept = [then.clone()];
+        let merged = merge(&kept, vec![now], &[file("f", 9)]);
+        assert!(merged.earlier.is_empty());
+        assert_eq!(merged.fresh, [then], "read anew, under the metadata that was kept");
     }
 
     #[test]

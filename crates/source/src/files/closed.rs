@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use lifeboat_model::EntryPath;
 use rustix::fd::{AsFd, OwnedFd};
-use rustix::fs::{Access, AtFlags, CWD, Mode};
+use rustix::fs::{Access, AtFlags, CWD, Mode, Statx};
 use rustix::io::Errno;
 
 use super::target::{FilesTarget, PASSAGE};
@@ -54,6 +54,20 @@ impl FilesTarget {
         })
     }
 
+    /// Does something in a directory of ours that may be closed even to us: then it is open meanwhile.
+    pub(super) fn while_open<T>(&self, dir: &OwnedFd, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
+        let failed = |errno| self.failed("cannot open the part's directory for writing", errno);
+        let stat = stat_fd(dir).map_err(failed)?;
+        if !matches!(closed(dir, &stat), Some(Closed::ToUs)) {
+            return work();
+        }
+        let (path, mode) = (proc_path(dir, b""), Mode::from_raw_mode(stat.stx_mode.into()));
+        rustix::fs::chmod(&path, mode | Mode::RWXU).map_err(failed)?;
+        let result = work();
+        rustix::fs::chmod(&path, mode).map_err(failed)?;
+        result
+    }
+
     fn each_closed(
         &self,
         directories: &BTreeSet<EntryPath>,
@@ -70,12 +84,18 @@ impl FilesTarget {
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::XDEV) => continue,
                 opened => opened.map_err(failed)?,
             };
-            let wanted = Access::WRITE_OK | Access::EXEC_OK;
-            if let Err(errno) = rustix::fs::accessat(CWD, proc_path(dir.as_fd(), b""), wanted, AtFlags::EACCESS) {
-                let ours = stat_fd(&dir).map_err(failed)?.stx_uid == rustix::process::geteuid().as_raw();
-                act(&dir, path, if ours && errno == Errno::ACCESS { Closed::ToUs } else { Closed::Other(errno) })?;
+            if let Some(closed) = closed(&dir, &stat_fd(&dir).map_err(failed)?) {
+                act(&dir, path, closed)?;
             }
         }
         Ok(())
     }
+}
+
+/// What keeps this process from writing into a directory; `None`: nothing.
+fn closed(dir: &OwnedFd, stat: &Statx) -> Option<Closed> {
+    let wanted = Access::WRITE_OK | Access::EXEC_OK;
+    let errno = rustix::fs::accessat(CWD, proc_path(dir.as_fd(), b""), wanted, AtFlags::EACCESS).err()?;
+    let ours = stat.stx_uid == rustix::process::geteuid().as_raw();
+    Some(if ours && errno == Errno::ACCESS { Closed::ToUs } else { Closed::Other(errno) })
 }

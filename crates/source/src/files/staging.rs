@@ -138,7 +138,7 @@ impl FilesTarget {
     /// not allowed (another owner's directory), the time is the only thing that differs.
     fn keeping_time<T>(&self, live: &OwnedFd, work: impl FnOnce() -> Result<T, Error>) -> Result<T, Error> {
         let before = stat_fd(live).map_err(|errno| self.failed("cannot look at the part's directory", errno))?;
-        let result = work()?;
+        let result = self.while_open(live, work)?;
         match set_modified(Subject::Open(live.as_fd()), time(before.stx_mtime)) {
             Ok(()) | Err(Errno::PERM | Errno::ACCESS) => Ok(result),
             Err(errno) => Err(self.failed("cannot set the time of the part's directory", errno)),

@@ -304,7 +304,11 @@ impl FilesTarget {
             return Ok(());
         }
         let name = self.place.relative().file_name();
-        match beneath::rename_noreplace(&work.staging, TREE, &work.parent, name) {
+        // A directory that moves is written to: its own `..` changes.
+        let moved = self.while_open(work.finder.root(), || {
+            Ok(beneath::rename_noreplace(&work.staging, TREE, &work.parent, name))
+        })?;
+        match moved {
             Ok(()) => {
                 work.switched.store(true, Ordering::Release);
                 Ok(())

@@ -215,6 +215,33 @@ fn a_directory_that_its_owner_may_not_write_into_is_opened_and_closed_again() {
 }
 
 #[test]
+fn a_part_whose_own_directory_is_closed_comes_back_and_is_merged_into() {
+    if !is_root() {
+        eprintln!("NOT root: nobody else can be taken on");
+        return;
+    }
+    let dir = quick_dir();
+    set_mode(dir.path(), 0o777);
+    let root = dir.path().join("part");
+    fs::create_dir(&root).unwrap();
+    fs::write(root.join("file"), "as it was").unwrap();
+    set_mode(&root, 0o555);
+    give(&root, NOBODY);
+    let tree = read(&root);
+    fs::remove_dir_all(&root).unwrap();
+    as_nobody(|| restore(&root, &tree)); // absent: the tree that is moved to its place is closed
+    assert_restored(&root, &tree);
+    for mode in [0o555, 0o755] {
+        fs::write(root.join("file"), "overwritten").unwrap();
+        fs::write(root.join("extra"), "removed").unwrap();
+        set_mode(&root, mode);
+        give(&root, NOBODY);
+        as_nobody(|| restore(&root, &tree));
+        assert_restored(&root, &tree);
+    }
+}
+
+#[test]
 fn a_directory_of_somebody_else_is_found_closed_before_anything_is_switched() {
     if !is_root() {
         eprintln!("NOT root: nobody else can be taken on");
