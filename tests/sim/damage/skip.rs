@@ -135,6 +135,27 @@ async fn a_lost_pack_costs_only_what_lay_in_it() {
     check(Now::Changed, "files", "deep/c", true).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_stands_in_the_place_of_a_damaged_file_stays_with_all_in_it() {
+    let sample = Sample::new().await;
+    let (chunk, _) = chunk_of(&sample, "files", "b").await;
+    let pack = pack_of(&sample, &chunk);
+    sample.reset_live();
+    let place = sample.world.site_dir(SITE).join("files/b");
+    std::fs::remove_file(&place).expect("a file");
+    std::fs::create_dir_all(place.join("deep")).expect("directories");
+    std::fs::write(place.join("deep/only"), b"nowhere else").expect("a file");
+    let before = sample.world.picture(SITE);
+    let rotten = flip(&sample, &pack, chunk.offset + 20);
+    let receipt = restore_over(&sample, sample.with(&pack, rotten), true).await.expect("a restore");
+    assert!(!receipt.all_passed());
+    let after = sample.world.picture(SITE);
+    for name in before.keys().filter(|name| name.starts_with("files/b/")) {
+        assert_eq!(after.get(name), before.get(name), "{name}");
+    }
+    assert!(after.contains_key("files/b/deep/only"));
+}
+
 /// The live copy of what is damaged goes away as an extra: its undo must not name the damaged chunk.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_undo_kept_over_damage_relies_on_nothing_that_is_damaged() {

@@ -37,7 +37,9 @@ impl FilesWork {
                 left_out.contains(&entry.path)
                     || matches!(&entry.kind, EntryKind::HardLink { to } if left_out.contains(to))
             }
-            _ => false,
+            // What made way for it makes way for nothing.
+            Action::Remove(removal) => left_out.iter().any(|path| removal.path.starts_with(path)),
+            Action::SetMetadata { .. } => false,
         };
         self.plan.actions.retain(|action| !dropped(action));
         let files = self.plan.actions.iter().enumerate().filter_map(|(action, taken)| match taken {
