@@ -23,6 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 PACK, MANIFEST, INDEX, COMMIT, RUN, BLOCK, SHARED, UNROUTED, FOOTER, EPOCH, LOG_COMMIT = range(1, 12)
+RECOVERY_PLAN, RECOVERY_ENTRY = 13, 14
 CHUNK, PAGE, HEAD, TABLE, BODY, CHANGES = range(1, 7)
 
 
@@ -267,7 +268,7 @@ def vectors():
         root = unwrap(data[f"root-key-{name}.bin"], wrapping, kind, 0, repository, under=under)
     repo = Repository(root, repository)
     wrapping = hkdf(root, repository, "lifeboat/signing-key-wrapping-key")
-    Ed25519PrivateKey.from_private_bytes(unwrap(data["signing-key.bin"], wrapping, 4, 0, repository))
+    signing = Ed25519PrivateKey.from_private_bytes(unwrap(data["signing-key.bin"], wrapping, 4, 0, repository))
     site = repo.site(repo.handle("acme"), 1, data["site-key.bin"])
 
     pack = Object.whole(site, PACK, data["pack.bin"], b"\xb0" * 16)
@@ -292,6 +293,30 @@ def vectors():
     run = Object.whole(repo.own, RUN, data["run.bin"])
     print("run.bin", run.body(BODY, *run.trailer()[:2])[5])
     change_log(data, repo, counting(0x60))
+    recoveries(repo, signing)
+
+
+def recoveries(repo, signing):
+    """A plan, whose hash its first entry approves, and an entry with every event."""
+    folder = Path(__file__).parent / "vectors" / "v1-recoveries"
+
+    def body(name, kind):
+        found = Object.whole(repo.own, kind, (folder / name).read_bytes())
+        return found.body(BODY, *found.trailer()[:2])
+
+    plan = body("recovery-plan.bin", RECOVERY_PLAN)
+    cases = [{key: case[key] for key in range(8) if key in case} for case in plan[6]]
+    approved = {0: plan[0]} | ({1: plan[4]} if 4 in plan else {}) | {2: plan[5], 3: cases}
+    plan_hash = hashlib.sha256(cbor2.dumps(approved)).digest()[:8].hex()
+    print("recovery-plan.bin", plan_hash, [(case[0], case[3]) for case in plan[6]])
+    first, entry = body("recovery-entry-first.bin", RECOVERY_ENTRY), body("recovery-entry.bin", RECOVERY_ENTRY)
+    assert (first[0], first[1], first[5]) == (plan[0], 1, [[0, plan_hash]]), "another plan was approved"
+    assert (entry[0], entry[1], entry[4]) == (plan[0], 5, 2)
+    for code, *words in entry[5]:
+        if code == 4:
+            receipt = cbor2.dumps(words[1][0])
+            signing.public_key().verify(words[1][1], b"lifeboat receipt 1\0" + plan[0] + receipt)
+        print("recovery-entry.bin", code, words[:1])
 
 
 def site(root_folder, key_file, name):

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use lifeboat_format::*;
 use lifeboat_model::*;
 
-use crate::sample;
+use crate::{recoveries, sample};
 
 pub const REPOSITORY: ObjectId = ObjectId([0xa0; 16]);
 pub const PACK: ObjectId = ObjectId([0xb0; 16]);
@@ -17,29 +17,60 @@ pub const INDEX: ObjectId = ObjectId([0xb2; 16]);
 
 type Reader = dyn Fn(&[u8]) -> Result<String>;
 
+/// Where a vector lies, with the list of all that lie there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Folder {
+    /// Those of the day version 1 was frozen.
+    V1,
+    /// Kinds of objects that came to version 1 since.
+    Recoveries,
+}
+
+impl Folder {
+    pub const ALL: [Self; 2] = [Self::V1, Self::Recoveries];
+
+    pub fn path(self) -> PathBuf {
+        let name = match self {
+            Self::V1 => "v1",
+            Self::Recoveries => "v1-recoveries",
+        };
+        PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/format/vectors").join(name)
+    }
+}
+
 /// One golden vector.
 pub struct Vector {
+    pub folder: Folder,
     pub name: String,
     pub make: Box<dyn Fn() -> Vec<u8>>,
     /// Everything it says, as text, or why it says nothing.
     pub read: Box<Reader>,
 }
 
-pub fn folder() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/format/vectors/v1")
-}
-
 impl Vector {
-    fn new(
+    pub fn new(
+        folder: Folder,
         name: impl Into<String>,
         make: impl Fn() -> Result<Vec<u8>> + 'static,
         read: impl Fn(&[u8]) -> Result<String> + 'static,
     ) -> Self {
-        Self { name: name.into(), make: Box::new(move || make().unwrap()), read: Box::new(read) }
+        Self { folder, name: name.into(), make: Box::new(move || make().unwrap()), read: Box::new(read) }
+    }
+
+    fn v1(
+        name: impl Into<String>,
+        make: impl Fn() -> Result<Vec<u8>> + 'static,
+        read: impl Fn(&[u8]) -> Result<String> + 'static,
+    ) -> Self {
+        Self::new(Folder::V1, name, make, read)
+    }
+
+    pub fn path(&self) -> PathBuf {
+        self.folder.path().join(&self.name)
     }
 
     pub fn stored(&self) -> Vec<u8> {
-        let path = folder().join(&self.name);
+        let path = self.path();
         std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
     }
 }
@@ -83,10 +114,10 @@ pub fn site_keys_of(site: &SiteId, number: KeyNumber) -> SiteKeys {
 
 pub fn all() -> Vec<Vector> {
     let mut vectors = vec![
-        Vector::new("lifeboat.json", || config().encode(), |bytes| text(RepositoryConfig::decode(bytes))),
+        Vector::v1("lifeboat.json", || config().encode(), |bytes| text(RepositoryConfig::decode(bytes))),
         root_key("root-key-master.bin", master, CredentialKind::Master),
         root_key("root-key-recovery.bin", recovery, CredentialKind::Recovery),
-        Vector::new(
+        Vector::v1(
             "signing-key.bin",
             || repository_keys().seal_signing_key(&secret(0x80)),
             |bytes| {
@@ -94,26 +125,26 @@ pub fn all() -> Vec<Vector> {
                 Ok(format!("{:02x?} {:02x?}", key.public_key(), key.sign(b"lifeboat")))
             },
         ),
-        Vector::new("site-key.bin", make_site_key, read_site_key),
-        Vector::new("pack.bin", || Ok(make_pack()?.0), |bytes| read_pack(&site_keys(), PACK, bytes)),
-        Vector::new("manifest.bin", || Ok(make_manifest()?.0), |bytes| read_manifest(&site_keys(), MANIFEST, bytes)),
-        Vector::new("index.bin", make_index, |bytes| text(IndexSegment::decode(&site_keys(), INDEX, bytes))),
-        Vector::new(
+        Vector::v1("site-key.bin", make_site_key, read_site_key),
+        Vector::v1("pack.bin", || Ok(make_pack()?.0), |bytes| read_pack(&site_keys(), PACK, bytes)),
+        Vector::v1("manifest.bin", || Ok(make_manifest()?.0), |bytes| read_manifest(&site_keys(), MANIFEST, bytes)),
+        Vector::v1("index.bin", make_index, |bytes| text(IndexSegment::decode(&site_keys(), INDEX, bytes))),
+        Vector::v1(
             "run.bin",
             || encode_run(repository_keys().object_keys(), &sample::run()),
             |bytes| text(decode_run(repository_keys().object_keys(), RunNumber(12), bytes)),
         ),
         commit("commit-first.bin", sample::first_commit()),
-        Vector::new(
+        Vector::v1(
             "epoch.bin",
             || encode_epoch(repository_keys().object_keys(), &sample::epoch()),
             |bytes| text(decode_epoch(repository_keys().object_keys(), &sample::log_source(), EpochId(2), bytes)),
         ),
         segment("segment-first.bin", 1),
         segment("segment-last.bin", 2),
-        Vector::new("segment-long.bin", make_long_segment, read_long_segment),
-        Vector::new("segment-pages.bin", make_segment_of_pages, |bytes| read_segment(&segment_of_pages(), bytes)),
-        Vector::new(
+        Vector::v1("segment-long.bin", make_long_segment, read_long_segment),
+        Vector::v1("segment-pages.bin", make_segment_of_pages, |bytes| read_segment(&segment_of_pages(), bytes)),
+        Vector::v1(
             "log-commit.bin",
             || encode_log_commit(repository_keys().object_keys(), &sample::log_commit()),
             |bytes| {
@@ -124,6 +155,7 @@ pub fn all() -> Vec<Vector> {
     ];
     let events = sample::events().into_iter();
     vectors.extend(events.map(|(name, event)| commit(&format!("commit-{name}.bin"), sample::commit(event))));
+    vectors.extend(recoveries::all());
     vectors
 }
 
@@ -143,7 +175,7 @@ fn root_key(name: &str, under: fn() -> SecretKey, kind: CredentialKind) -> Vecto
         let header = RootKeyHeader { kind, repository: REPOSITORY, created: sample::NOON, under: under().id() };
         seal_root_with(&secret(0x40), &under(), header, entropy())
     };
-    Vector::new(name, make, move |bytes| {
+    Vector::v1(name, make, move |bytes| {
         let OpenedRoot { root, kind, repository, created } = open_root(bytes, &under())?;
         Ok(format!("{} {kind:?} {repository} {created}", root.to_base64().as_str()))
     })
@@ -162,7 +194,7 @@ fn read_site_key(bytes: &[u8]) -> Result<String> {
 
 fn commit(name: &str, commit: Commit) -> Vector {
     let generation = commit.generation;
-    Vector::new(
+    Vector::v1(
         name,
         move || encode_commit(&site_keys(), &commit),
         move |bytes| text(decode_commit(&site_keys(), generation, bytes)),
@@ -170,7 +202,7 @@ fn commit(name: &str, commit: Commit) -> Vector {
 }
 
 fn segment(name: &str, number: u64) -> Vector {
-    Vector::new(name, move || make_segment(number), move |bytes| read_segment(&segment_name(number), bytes))
+    Vector::v1(name, move || make_segment(number), move |bytes| read_segment(&segment_name(number), bytes))
 }
 
 fn segment_name(number: u64) -> SegmentName {

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use lifeboat_control::recovery::{Control, RecoveryEngine, RunEnd};
+use lifeboat_control::recovery::{Control, RecoveryEngine, RunEnd, RunOptions};
 use lifeboat_model::{Fault, Faulty, HandOver, RecoveryId};
 
 use crate::fake::{Nobody, Theatre, plan, site, wait_until};
@@ -26,8 +26,16 @@ pub fn all(engines: Engines<'_>) {
     skipping_retrying_and_handing_over_follow_what_happened(engines);
 }
 
+fn options(stop: &AtomicBool) -> RunOptions<'_> {
+    RunOptions { take_over: false, stop, watch: &Nobody }
+}
+
+fn taking_over(stop: &AtomicBool) -> RunOptions<'_> {
+    RunOptions { take_over: true, ..options(stop) }
+}
+
 fn run(engine: &dyn RecoveryEngine, id: RecoveryId, theatre: &Arc<Theatre>) -> RunEnd {
-    engine.work(id, theatre.workers(WORKERS), false, &AtomicBool::new(false), &Nobody).unwrap()
+    engine.work(id, theatre.workers(WORKERS), options(&AtomicBool::new(false))).unwrap()
 }
 
 fn submitted(engine: &dyn RecoveryEngine, number: u8, cases: usize, canaries: u32) -> RecoveryId {
@@ -65,12 +73,12 @@ fn only_the_approved_plan_runs(engines: Engines<'_>) {
     let plan = plan(2, 3, 0);
     engine.submit(plan.clone()).unwrap();
     assert!(engine.submit(plan.clone()).is_err(), "a plan is written once");
-    let work = || engine.work(plan.id, theatre.workers(1), false, &AtomicBool::new(false), &Nobody);
+    let work = || engine.work(plan.id, theatre.workers(1), options(&AtomicBool::new(false)));
     assert!(work().unwrap_err().to_string().contains("not approved"));
     let other = engine.approve(plan.id, "0123456789abcdef").unwrap_err();
     assert_eq!(other.fault(), Fault::Operator);
     assert!(theatre.began().is_empty());
-    engine.approve(plan.id, &engine.status(plan.id).unwrap().hash().to_owned()).unwrap();
+    engine.approve(plan.id, engine.status(plan.id).unwrap().hash()).unwrap();
     assert_eq!(work().unwrap(), RunEnd::Done);
 }
 
@@ -107,7 +115,8 @@ fn a_paused_recovery_begins_nothing_and_goes_on(engines: Engines<'_>) {
         assert_eq!(theatre.began().len(), WORKERS, "nothing begins while it is paused");
         theatre.hold(true);
         terminal.control(id, &Control::Resume).unwrap();
-        theatre.wait_for_begun(WORKERS + 1);
+        // Each on a thread of its own: which is seen first says nothing.
+        theatre.wait_for_begun(2 * WORKERS);
         assert!(theatre.began()[WORKERS..].contains(&site(11)), "{:?}", theatre.began());
         theatre.hold(false);
         assert_eq!(running.join().unwrap(), RunEnd::Done);
@@ -119,7 +128,7 @@ fn what_is_stopped_is_gone_on_with(engines: Engines<'_>) {
     let id = submitted(engine.as_ref(), 5, 9, 0);
     let theatre = Theatre::lasting(&[2]);
     std::thread::scope(|scope| {
-        let running = scope.spawn(|| engine.work(id, theatre.workers(2), false, &stop, &Nobody).unwrap());
+        let running = scope.spawn(|| engine.work(id, theatre.workers(2), options(&stop)).unwrap());
         wait_until(engines().as_ref(), id, "nearly done", |journal| journal.state().counts().restored == 8);
         stop.store(true, Ordering::Relaxed);
         assert_eq!(running.join().unwrap(), RunEnd::Stopped);
@@ -138,11 +147,11 @@ fn a_second_runner_is_refused_and_one_that_takes_over_puts_the_first_out(engines
     let (theatre, next) = (Arc::new(Theatre::default()), Arc::new(Theatre::default()));
     theatre.hold(true);
     std::thread::scope(|scope| {
-        let running = scope.spawn(|| frozen.work(id, theatre.workers(2), false, &AtomicBool::new(false), &Nobody));
+        let running = scope.spawn(|| frozen.work(id, theatre.workers(2), options(&AtomicBool::new(false))));
         theatre.wait_for_begun(2);
-        let refused = second.work(id, next.workers(1), false, &AtomicBool::new(false), &Nobody).unwrap_err();
+        let refused = second.work(id, next.workers(1), options(&AtomicBool::new(false))).unwrap_err();
         assert_eq!((refused.fault(), next.began().len()), (Fault::Fenced, 0), "{refused}");
-        let done = second.work(id, next.workers(2), true, &AtomicBool::new(false), &Nobody).unwrap();
+        let done = second.work(id, next.workers(2), taking_over(&AtomicBool::new(false))).unwrap();
         assert_eq!(done, RunEnd::Done);
         // The first one wakes: what it was at it may end, and it counts for nothing.
         theatre.hold(false);

@@ -8,6 +8,9 @@ use lifeboat_model::{RecoveryId, SiteId};
 use super::restore::{ApprovalArgs, VerifyDepth};
 use super::site::site_id;
 
+const LIST_HELP: &str =
+    "A file with a site a line: SITE[,PRIORITY[,DEADLINE]]; lower priorities first, deadlines in RFC 3339";
+
 fn recovery_id(text: &str) -> Result<RecoveryId, lifeboat_model::IdError> {
     RecoveryId::parse(text)
 }
@@ -45,8 +48,7 @@ pub struct RecoverPlanArgs {
     /// The sites
     #[arg(value_name = "SITE", value_parser = site_id)]
     pub sites: Vec<SiteId>,
-    /// A file with a site a line: SITE[,PRIORITY[,DEADLINE]]; lower priorities first, deadlines in RFC 3339
-    #[arg(long = "sites", value_name = "FILE")]
+    #[arg(long = "sites", value_name = "FILE", help = LIST_HELP)]
     pub list: Option<PathBuf>,
     /// Every site that was there at this time or later, and is in no source now
     #[arg(long, value_name = "T")]

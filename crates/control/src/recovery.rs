@@ -23,5 +23,5 @@ mod steps;
 
 pub use estimate::{Estimate, estimate};
 pub use ledger::Ledger;
-pub use seam::{CaseSteps, Control, RecoveryEngine, RunEnd, Step, StepHooks, StepOut, Watch};
+pub use seam::{CaseSteps, Control, RecoveryEngine, RunEnd, RunOptions, Step, StepHooks, StepOut, Watch};
 pub use steps::EngineSteps;

@@ -28,7 +28,7 @@ pub fn run(args: &RecoverPlanArgs, context: &Context) -> Result<Outcome, CliErro
         let open = context.open().await?;
         let wanted = select::wanted(args, &open, context).await?;
         refuse_beyond_caps(wanted.len(), &open).await?;
-        let asked = select::cases(args, wanted, &open).await?;
+        let cases = select::cases(args, wanted, &open).await?;
         let config = open.config.recovery;
         let rules = RecoveryRules {
             canaries: config.canaries,
@@ -37,8 +37,8 @@ pub fn run(args: &RecoverPlanArgs, context: &Context) -> Result<Outcome, CliErro
             verifies_read: args.verify.is_some(),
             skips_damaged: args.skip_damaged,
         };
-        let asked_for = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
-        plan(asked, (rules, None), &asked_for, args.output.as_deref(), &open, context)
+        let words = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+        plan(Asked { cases, rules, undoes: None, words, file: args.output.as_deref() }, &open, context)
     })
 }
 
@@ -48,10 +48,11 @@ pub fn undo(args: &RecoverUndoArgs, context: &Context) -> Result<Outcome, CliErr
     context.block_on(async {
         let open = context.open().await?;
         let journal = on_thread(|ledger| ledger.status(args.recovery), &open.engine)?;
-        let asked = undone(&journal)?;
+        let cases = undone(&journal)?;
         let rules = RecoveryRules { keeps_later: false, skips_damaged: false, ..journal.plan().rules };
-        let asked_for = format!("undo of recovery {}", args.recovery);
-        plan(asked, (rules, Some(args.recovery)), &asked_for, args.output.as_deref(), &open, context)
+        let words = format!("undo of recovery {}", args.recovery);
+        let file = args.output.as_deref();
+        plan(Asked { cases, rules, undoes: Some(args.recovery), words, file }, &open, context)
     })
 }
 
@@ -78,14 +79,21 @@ fn undone(journal: &Journal) -> Result<Vec<CaseAsked>, CliError> {
     }
 }
 
-fn plan(
-    asked: Vec<CaseAsked>,
-    (rules, undoes): (RecoveryRules, Option<RecoveryId>),
-    asked_for: &str,
-    file: Option<&Path>,
-    open: &Open,
-    context: &Context,
-) -> Result<Outcome, CliError> {
+/// What a plan is asked for.
+struct Asked<'a> {
+    cases: Vec<CaseAsked>,
+    rules: RecoveryRules,
+    undoes: Option<RecoveryId>,
+    /// In the words of who asked.
+    words: String,
+    file: Option<&'a Path>,
+}
+
+/// A site that cannot be brought back so.
+type Refused = (SiteId, lifeboat_engine::Error);
+
+fn plan(asked: Asked<'_>, open: &Open, context: &Context) -> Result<Outcome, CliError> {
+    let Asked { cases: asked, rules, undoes, words, file } = asked;
     let crew = open.crew(open.config.recovery.parallel as usize)?;
     let (cases, refused) = plan_all(&crew, &asked, rules, context)?;
     open.bars.clear();
@@ -96,7 +104,7 @@ fn plan(
         id: RecoveryId(lifeboat_format::random()?),
         made_at: Timestamp::now(),
         made_by: this_process(),
-        asked: asked_for.to_owned(),
+        asked: words,
         undoes,
         rules,
         cases: in_order(cases, rules.canaries as usize),
@@ -127,7 +135,7 @@ fn plan_all(
     asked: &[CaseAsked],
     rules: RecoveryRules,
     context: &Context,
-) -> Result<(Vec<CasePlan>, Vec<(SiteId, lifeboat_engine::Error)>), CliError> {
+) -> Result<(Vec<CasePlan>, Vec<Refused>), CliError> {
     let (next, runtime) = (AtomicUsize::new(0), tokio::runtime::Handle::current());
     let planned = Mutex::new(Vec::new());
     let bar = Steps::new("planning", &context.output);
@@ -172,7 +180,7 @@ fn in_order(mut cases: Vec<CasePlan>, canaries: usize) -> Vec<CasePlan> {
 }
 
 /// A plan that could bring back only some is none: a person takes the others out, knowing which.
-fn refusal(refused: Vec<(SiteId, lifeboat_engine::Error)>, asked: usize, context: &Context) -> Outcome {
+fn refusal(refused: Vec<Refused>, asked: usize, context: &Context) -> Outcome {
     let count = refused.len();
     let failed: Vec<Failed> =
         refused.into_iter().map(|(site, error)| Failed::of_site(site, &CliError::of(&error))).collect();

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use lifeboat_control::recovery::{CaseSteps, EngineSteps, RecoveryEngine, RunEnd, Watch, estimate};
+use lifeboat_control::recovery::{CaseSteps, EngineSteps, RecoveryEngine, RunEnd, RunOptions, Watch, estimate};
 use lifeboat_engine::Journal;
 use lifeboat_model::{RecoveryId, SiteId, Timestamp};
 
@@ -45,7 +45,8 @@ pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError
         let steps = |engine| Box::new(EngineSteps::new(engine, runtime.clone())) as Box<dyn CaseSteps>;
         let workers: Vec<_> = open.crew(parallel)?.into_iter().map(steps).collect();
         let (stop, watch) = (context.cancel.shared(), Bar::new(&journal, &context.output));
-        let ended = on_thread(|ledger| ledger.work(id, workers, args.take_over, &stop, &watch), &open.engine);
+        let options = RunOptions { take_over: args.take_over, stop: &stop, watch: &watch };
+        let ended = on_thread(|ledger| ledger.work(id, workers, options), &open.engine);
         watch.bar.end();
         let ended = ended?;
         let journal = on_thread(|ledger| ledger.status(id), &open.engine)?;

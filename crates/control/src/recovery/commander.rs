@@ -14,7 +14,7 @@ use lifeboat_model::{
     CaseFailure, CasePlan, CaseState, Faulty, HandOver, Receipt, RecoveryEvent, RecoveryState, SiteId,
 };
 
-use super::seam::{CaseSteps, RunEnd, Step, StepHooks, StepOut, Watch};
+use super::seam::{CaseSteps, RunEnd, RunOptions, Step, StepHooks, StepOut, Watch};
 
 /// How soon what another terminal says is seen.
 const POLL: Duration = Duration::from_millis(500);
@@ -58,8 +58,7 @@ impl<'a> Commander<'a> {
     pub fn new(
         journal: Journal,
         runtime: &'a tokio::runtime::Handle,
-        stop: &'a AtomicBool,
-        watch: &'a dyn Watch,
+        RunOptions { stop, watch, .. }: RunOptions<'a>,
     ) -> Result<Self, Error> {
         let Some(run) = journal.state().run.as_ref().map(|run| run.number) else {
             return Err(Error::Bug("a run that has not begun".into()));
@@ -79,7 +78,8 @@ impl<'a> Commander<'a> {
                 .map(|(number, steps)| {
                     let (order, orders) = sync_channel(1);
                     let tell = tell.clone();
-                    scope.spawn(move || work(number, steps, rules, &orders, &tell, stop));
+                    let worker = Worker { number, rules, tell, stop };
+                    scope.spawn(move || work(steps, &worker, &orders));
                     order
                 })
                 .collect();
@@ -100,13 +100,12 @@ impl<'a> Commander<'a> {
                 // An idle worker waits for its next order.
                 idle.pop().and_then(|worker| orders[worker].send(order).ok()).ok_or_else(gone)?;
             }
-            if idle.len() == orders.len() && self.pending.is_empty() {
-                if let Some(end) = self.end(stops) {
-                    self.pending.push(RecoveryEvent::RunEnded);
-                    self.write(0)?;
-                    self.watch.moved(&self.journal);
-                    return Ok(end);
-                }
+            let is_idle = idle.len() == orders.len() && self.pending.is_empty();
+            if let Some(end) = self.end(stops).filter(|_| is_idle) {
+                self.pending.push(RecoveryEvent::RunEnded);
+                self.write(0)?;
+                self.watch.moved(&self.journal);
+                return Ok(end);
             }
             match told.recv_timeout(POLL) {
                 Ok(first) => {
@@ -245,25 +244,26 @@ fn gone() -> Error {
     Error::Bug("a worker is gone".into())
 }
 
-/// One worker: case after case, each on its own.
-fn work(
+struct Worker<'a> {
     number: usize,
-    mut steps: Box<dyn CaseSteps>,
     rules: lifeboat_model::RecoveryRules,
-    orders: &Receiver<Order>,
-    tell: &Sender<Told>,
-    stop: &AtomicBool,
-) {
+    tell: Sender<Told>,
+    stop: &'a AtomicBool,
+}
+
+/// One worker: case after case, each on its own.
+fn work(mut steps: Box<dyn CaseSteps>, worker: &Worker<'_>, orders: &Receiver<Order>) {
+    let Worker { number, rules, tell, stop } = worker;
     while let Ok(Order { case, attempt }) = orders.recv() {
         let hooks = Hooks { site: &case.site, attempt: &attempt, tell, stop };
-        let done = catch_unwind(AssertUnwindSafe(|| do_case(steps.as_mut(), &case, rules, &hooks)));
+        let done = catch_unwind(AssertUnwindSafe(|| do_case(steps.as_mut(), &case, *rules, &hooks)));
         let end = match done {
             Ok(Ok(receipt)) => CaseEnd::Restored(Box::new(receipt)),
             Ok(Err(Error::Cancelled)) => CaseEnd::Stopped,
             Ok(Err(error)) => CaseEnd::Failed(failure(&error)),
             Err(panic) => CaseEnd::Failed(failure(&Error::Bug(said(&panic)))),
         };
-        if tell.send(Told::Ended { worker: number, site: case.site, end }).is_err() {
+        if tell.send(Told::Ended { worker: *number, site: case.site, end }).is_err() {
             return;
         }
     }

@@ -1,12 +1,10 @@
 //! The engine that is always there: threads of this process, and the journal in the bucket as its ledger.
 
-use std::sync::atomic::AtomicBool;
-
 use lifeboat_engine::{Error, Journal, Recoveries, is_gone};
 use lifeboat_model::{CaseStage, RecoveryEvent, RecoveryId, RecoveryPlan, RecoveryState};
 
 use super::commander::Commander;
-use super::seam::{CaseSteps, Control, RecoveryEngine, RunEnd, Watch};
+use super::seam::{CaseSteps, Control, RecoveryEngine, RunEnd, RunOptions};
 
 /// Runs recoveries of one repository. Its calls block, and must come from a thread that may.
 pub struct Ledger {
@@ -55,17 +53,15 @@ impl RecoveryEngine for Ledger {
         &self,
         recovery: RecoveryId,
         workers: Vec<Box<dyn CaseSteps>>,
-        take_over: bool,
-        stop: &AtomicBool,
-        watch: &dyn Watch,
+        options: RunOptions<'_>,
     ) -> Result<RunEnd, Error> {
         let mut journal = self.open(recovery)?;
         let hash = journal.hash().to_owned();
         self.runtime.block_on(journal.append(None, |state| {
-            check_startable(state, &hash, take_over)?;
+            check_startable(state, &hash, options.take_over)?;
             Ok(vec![RecoveryEvent::RunBegan])
         }))?;
-        Commander::new(journal, &self.runtime, stop, watch)?.run(workers)
+        Commander::new(journal, &self.runtime, options)?.run(workers)
     }
 }
 

@@ -104,6 +104,16 @@ pub enum RunEnd {
     Stopped,
 }
 
+/// How a run goes, and who looks on.
+#[derive(Clone, Copy)]
+pub struct RunOptions<'a> {
+    /// Another process that runs the recovery is put out.
+    pub take_over: bool,
+    /// Ends the run at the next safe place; it is set when somebody else takes the recovery over.
+    pub stop: &'a AtomicBool,
+    pub watch: &'a dyn Watch,
+}
+
 /// Who does the cases of a recovery.
 pub trait RecoveryEngine: Send + Sync {
     /// Stores a plan; nothing is done yet.
@@ -112,18 +122,14 @@ pub trait RecoveryEngine: Send + Sync {
     fn approve(&self, recovery: RecoveryId, hash: &str) -> Result<(), Error>;
     fn control(&self, recovery: RecoveryId, control: &Control) -> Result<(), Error>;
     fn status(&self, recovery: RecoveryId) -> Result<Journal, Error>;
-    /// Does cases until none waits, with one worker for each of `workers`. `stop` ends it at the next safe place; it is set
-    /// when somebody else takes the recovery over.
+    /// Does cases until none waits, with one worker for each of `workers`.
     ///
     /// # Errors
-    /// When the plan is not approved, or another process runs the recovery (`take_over`: it is put out). The cases' own
-    /// failures are in the journal.
+    /// When the plan is not approved, or another process runs the recovery. The cases' own failures are in the journal.
     fn work(
         &self,
         recovery: RecoveryId,
         workers: Vec<Box<dyn CaseSteps>>,
-        take_over: bool,
-        stop: &AtomicBool,
-        watch: &dyn Watch,
+        options: RunOptions<'_>,
     ) -> Result<RunEnd, Error>;
 }
