@@ -25,7 +25,7 @@ impl Incident {
     /// So many sites, of which the first ones are deleted. `None`: there is no PostgreSQL, which was said.
     pub fn of(test: &str, sites: u32, lost: u32) -> Option<Self> {
         let server = Postgres::shared_or_skip(test)?;
-        let shop = Shop::fleet(&server, sites, 300);
+        let shop = Shop::fleet(server, sites, 300);
         shop.ok(&["backup", "--all"]);
         let whole = shop.picture();
         let lost: Vec<String> = (1..=lost).map(site_name).collect();

@@ -26,6 +26,9 @@ pub enum Error {
     /// The switch began and did not end: some parts are restored, others are as they were.
     #[error("the restore stopped in the middle of its switch: site=`{site}`: {source}")]
     HalfSwitched { site: SiteId, source: Box<Error> },
+    /// All of it is done; only its end is not in the repository.
+    #[error("the site is restored, and its end could not be recorded: site=`{site}`, restore=`{restore}`: {source}")]
+    NotRecorded { site: SiteId, restore: lifeboat_model::RestoreId, source: Box<Error> },
     #[error("another restore of this site took over: site=`{site}`")]
     TakenOver { site: SiteId },
     /// Of two that capture a source one stops.
@@ -80,7 +83,7 @@ impl Faulty for Error {
                 Fault::Operator
             }
             Error::NotNow { .. } => Fault::Usage,
-            Error::HalfSwitched { source, .. } => source.fault(),
+            Error::HalfSwitched { source, .. } | Error::NotRecorded { source, .. } => source.fault(),
             Error::TakenOver { .. }
             | Error::CapturedElsewhere { .. }
             | Error::RunsElsewhere { .. }
@@ -105,6 +108,10 @@ impl Faulty for Error {
             // The way out of the cause comes first.
             Error::HalfSwitched { source, .. } => Some(format!(
                 "{}the same command, run again, goes on from here, and its undo is kept; until then no backup of this site is good, and a frozen site stays frozen",
+                source.hint().map(|hint| format!("{hint}; ")).unwrap_or_default()
+            )),
+            Error::NotRecorded { restore, source, .. } => Some(format!(
+                "{}the same command, run again, records it; `lifeboat undo {restore}` takes it back",
                 source.hint().map(|hint| format!("{hint}; ")).unwrap_or_default()
             )),
             Error::LostRun { .. } => Some(

@@ -11,7 +11,7 @@
 
 use std::time::Instant;
 
-use lifeboat_model::{ProgressEvent, ProgressPhase, Receipt, RestoreIntent};
+use lifeboat_model::{Fault, Faulty, ProgressEvent, ProgressPhase, Receipt, RestoreIntent};
 
 use crate::{Engine, Error};
 
@@ -102,6 +102,7 @@ pub async fn restore(
 /// Into the live parts, under the same ids, with an undo.
 async fn in_place(engine: &Engine, request: &RestoreRequest, planned: Planned) -> Result<Receipt, Error> {
     intent::check_free(&planned.facts.site, request)?; // before the freeze: its thaw would be another restore's
+    tokio::task::block_in_place(|| facts::check_not_switching(&planned.facts))?;
     let frozen = match engine.hooks.can_freeze() {
         true => Some(tokio::task::block_in_place(|| engine.hooks.freeze(&planned.plan.site))?),
         false => None,
@@ -133,7 +134,12 @@ async fn in_place(engine: &Engine, request: &RestoreRequest, planned: Planned) -
     if let Some(frozen) = frozen {
         tokio::task::block_in_place(|| frozen.thaw())?;
     }
-    intent::complete(engine, &mut facts.site, &intent, receipt.all_passed()).await?;
+    let recorded = intent::complete(engine, &mut facts.site, &intent, receipt.all_passed()).await;
+    let not_recorded = |source: Error| match source.fault() {
+        Fault::Fenced | Fault::Cancelled => source,
+        _ => Error::NotRecorded { site: plan.site.clone(), restore: receipt.restore, source: Box::new(source) },
+    };
+    recorded.map_err(not_recorded)?;
     Ok(receipt)
 }
 
@@ -185,6 +191,7 @@ async fn write_in_place(
             phase(engine, &plan, ProgressPhase::KeepingUndo);
             undo = keep::keep_undo(engine, facts, &parts, intent, !request.skip_damaged).await?;
         }
+        tokio::task::block_in_place(|| parts.iter_mut().try_for_each(PartWork::lock_switch))?;
         let restore = intent.restore;
         let still_ours = intent::still_ours(&mut facts.site, restore);
         futures_util::future::try_join(intent.read_back(), still_ours).await?;

@@ -206,6 +206,19 @@ fn compare_first(engine: &Engine, request: &RestoreRequest, facts: &Facts, part:
     if is_occupied { elsewhere::refuse_others(part) } else { Ok(()) }
 }
 
+/// Refuses to take over from a restore that is in the middle of its switch on this host.
+pub(super) fn check_not_switching(facts: &Facts) -> Result<(), Error> {
+    if facts.site.state().intent.is_none() {
+        return Ok(());
+    }
+    let files = facts.parts.iter().filter(|part| matches!(part.live, LivePart::Files(_)));
+    for part in files {
+        let target = FilesTarget::open(part.file_place()?.clone(), RestoreId([0; 8]), part.excluded.clone())?;
+        target.check_not_switching()?;
+    }
+    Ok(())
+}
+
 /// Looks at the live parts again, when nobody but this restore may write them.
 pub(super) fn look_again(engine: &Engine, _request: &RestoreRequest, facts: &mut Facts) -> Result<(), Error> {
     tokio::task::block_in_place(|| {

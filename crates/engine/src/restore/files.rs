@@ -185,6 +185,10 @@ impl FilesWork {
         Ok(())
     }
 
+    pub(super) fn lock_switch(&mut self) -> Result<(), Error> {
+        if self.is_idle() { Ok(()) } else { Ok(self.target.lock_switch()?) }
+    }
+
     pub(super) fn add(&mut self) -> Result<(), Error> {
         if self.is_idle() {
             return Ok(());

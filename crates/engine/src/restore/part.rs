@@ -149,6 +149,14 @@ impl PartWork {
     }
 
     /// Whether the switch begins with writing files.
+    /// Keeps other restores of this host from switching the same files.
+    pub(super) fn lock_switch(&mut self) -> Result<(), Error> {
+        match self {
+            Self::Files(work) => work.lock_switch(),
+            Self::Database(_) | Self::Rows(_) | Self::Copy(_) => Ok(()), // their stores let one in at a time
+        }
+    }
+
     pub(super) fn adds_files(&self) -> bool {
         matches!(self, Self::Files(work) if !work.is_idle())
     }

@@ -192,22 +192,38 @@ impl FilesTarget {
         Ok((staging, true))
     }
 
-    /// Locks the staging directory. A child that was being started when an earlier attempt let go
-    /// holds its lock until the child's `exec`: so a held lock is tried again for a moment.
     fn lock(&self, staging: &OwnedFd) -> Result<(), Error> {
+        self.lock_or(staging, || Error::Busy {
+            path: shown(self.place.path().as_os_str().as_bytes()),
+            detail: "another process runs this very restore".into(),
+            hint: "wait for it, or stop it and run the command again".into(),
+        })
+    }
+
+    /// The part's root, locked.
+    pub(super) fn switch_lock(&self, live: &OwnedFd) -> Result<OwnedFd, Error> {
+        let root = rustix::fs::openat(live, c".", DIRECTORY, Mode::empty())
+            .map_err(|errno| self.failed("cannot lock the part's directory", errno))?;
+        self.lock_or(&root, || Error::Busy {
+            path: shown(self.place.path().as_os_str().as_bytes()),
+            detail: "another restore is in the middle of its switch here".into(),
+            hint: "wait for it; if it stands still, kill that process (its pid is in the message about the open restore), \
+                   then run the same command again"
+                .into(),
+        })?;
+        Ok(root)
+    }
+
+    /// Locks a directory. A child that was being started when an earlier attempt let go holds its lock until the child's
+    /// `exec`: so a held lock is tried again for a moment.
+    fn lock_or(&self, dir: &OwnedFd, busy: impl Fn() -> Error) -> Result<(), Error> {
         let patience = Instant::now() + LOCK_PATIENCE;
         loop {
-            match rustix::fs::flock(staging, FlockOperation::NonBlockingLockExclusive) {
+            match rustix::fs::flock(dir, FlockOperation::NonBlockingLockExclusive) {
                 Ok(()) => return Ok(()),
                 Err(Errno::AGAIN) if Instant::now() < patience => std::thread::sleep(LOCK_PAUSE),
-                Err(Errno::AGAIN) => {
-                    return Err(Error::Busy {
-                        path: shown(self.place.path().as_os_str().as_bytes()),
-                        detail: "another process runs this very restore".into(),
-                        hint: "wait for it, or stop it and run the command again".into(),
-                    });
-                }
-                Err(errno) => return Err(self.failed("cannot lock the staging directory", errno)),
+                Err(Errno::AGAIN) => return Err(busy()),
+                Err(errno) => return Err(self.failed("cannot lock the directory", errno)),
             }
         }
     }

@@ -6,6 +6,7 @@
 //! | `stage_file`         | the file at its final place in that tree   | a file named by a hash of its path  |
 //! | `prepare`            | directories, links, FIFOs in that tree     | nothing                             |
 //! | `seal`               | directory metadata; durable                | durable                             |
+//! | `lock_switch`        | nothing                                    | the root, against other restores    |
 //! | `switch`             | ONE rename of the tree to its name         | each path: rename over, or add      |
 //! | `remove`             | (nothing to remove)                        | extra entries                       |
 //! | `finish_directories` | nothing                                    | times, modes, owners, bottom-up     |
@@ -55,6 +56,8 @@ pub struct FilesTarget {
     live: Option<Arc<OwnedFd>>,
     pub(super) work: Option<Work>,
     pub(super) unset: Arc<Unset>,
+    /// The part's root, locked from just before the switch till the end.
+    switching: Option<OwnedFd>,
 }
 
 /// What exists from `begin` to `clean_up`.
@@ -92,7 +95,7 @@ impl FilesTarget {
             Err(errno) => return Err(Self::no_base(&place, errno)),
         };
         let excluded = Excluded::new(excluded);
-        Ok(Self { place, restore, excluded, live, work: None, unset: Arc::default() })
+        Ok(Self { place, restore, excluded, live, work: None, unset: Arc::default(), switching: None })
     }
 
     /// Whether the part exists now: the restore is a merge.
@@ -292,6 +295,24 @@ impl FilesTarget {
         rustix::fs::syncfs(&**work.finder.root()).map_err(|errno| self.failed("cannot make the part durable", errno))
     }
 
+    /// Keeps every other restore of this host out of the part until [`Self::clean_up`]: path by path, two switches at once
+    /// would leave a mix. To be called before it is asked for the last time whether this restore may still go on.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] when another one is in the middle of its switch, however long it has stood still there.
+    pub fn lock_switch(&mut self) -> Result<(), Error> {
+        self.switching = match &self.live {
+            Some(live) => Some(self.switch_lock(live)?),
+            None => None, // one rename, onto a name that must be free
+        };
+        Ok(())
+    }
+
+    /// The same look, and nothing is kept.
+    pub fn check_not_switching(&self) -> Result<(), Error> {
+        self.live.as_ref().map_or(Ok(()), |live| self.switch_lock(live).map(drop))
+    }
+
     /// The switch. Fresh: one rename, and a part that appeared meanwhile is a conflict. Merge: the
     /// actions in order. May be called in batches, and again from the first batch. `sync` makes it
     /// durable.
@@ -335,7 +356,7 @@ impl FilesTarget {
             kept.extend(self.discard_merge(live)?);
         }
         kept.extend(self.discard_fresh()?);
-        self.work = None;
+        (self.work, self.switching) = (None, None);
         Ok(kept)
     }
 

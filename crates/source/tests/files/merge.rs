@@ -242,6 +242,25 @@ fn a_part_whose_own_directory_is_closed_comes_back_and_is_merged_into() {
 }
 
 #[test]
+fn of_two_restores_one_switches_at_a_time() {
+    let dir = quick_dir();
+    let root = dir.path().join("part");
+    fs::create_dir(&root).unwrap();
+    let mut first = target(&root);
+    first.lock_switch().unwrap();
+    let mut second = target(&root);
+    for refused in [second.lock_switch(), second.check_not_switching()] {
+        let error = refused.unwrap_err();
+        assert!(error.to_string().contains("in the middle of its switch"), "{error}");
+    }
+    first.clean_up().unwrap();
+    second.check_not_switching().unwrap();
+    second.lock_switch().unwrap();
+    // An absent part is one rename, onto a name that must be free.
+    target(&dir.path().join("absent")).lock_switch().unwrap();
+}
+
+#[test]
 fn a_directory_of_somebody_else_is_found_closed_before_anything_is_switched() {
     if !is_root() {
         eprintln!("NOT root: nobody else can be taken on");
