@@ -64,6 +64,52 @@ fn a_trigger_that_changes_restored_rows_is_caught() {
     assert!(error.contains("public.comments") && error.contains("not the snapshot's"), "{error}");
 }
 
+/// A constraint trigger that fires always, and only when the transaction ends.
+fn deferred(body: &str) -> String {
+    format!(
+        "CREATE FUNCTION planted() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {body} RETURN NULL; END $$;
+         CREATE CONSTRAINT TRIGGER planted AFTER INSERT ON comments DEFERRABLE INITIALLY DEFERRED
+             FOR EACH ROW EXECUTE FUNCTION planted();
+         ALTER TABLE comments ENABLE ALWAYS TRIGGER planted"
+    )
+}
+
+#[test]
+fn a_trigger_that_is_put_off_to_the_commit_is_caught_before_it() {
+    let plant = deferred("UPDATE public.issues SET title = 'x' WHERE site_id = 'site-00001';");
+    let Some((world, kept, error)) = refused("deferred trigger", &plant) else { return };
+    assert!(error.contains("public.issues") && error.contains("taken back"), "{error}");
+    // The same where the site has nothing, and its rows go straight into the tables.
+    world.delete_victim();
+    let bystanders = world.bystanders(&victim());
+    let error = world.restore(&victim(), &kept).unwrap_err().to_string();
+    assert!(error.contains("public.issues") && error.contains("taken back"), "{error}");
+    assert_eq!(world.bystanders(&victim()), bystanders);
+    assert!(world.live(&victim()).is_absent());
+}
+
+#[test]
+fn a_rule_that_writes_to_another_site_or_leaves_rows_out_is_caught() {
+    for (rule, named) in [
+        ("DO ALSO UPDATE issues SET title = 'x' WHERE site_id = 'site-00001'", "public.issues"),
+        ("DO ALSO INSERT INTO countries VALUES ('XX', 'X') ON CONFLICT DO NOTHING", "public.countries"),
+        ("WHERE NEW.id % 2 = 0 DO INSTEAD NOTHING", "public.comments"),
+    ] {
+        let plant = format!(
+            "CREATE RULE planted AS ON INSERT TO comments {rule}; ALTER TABLE comments ENABLE ALWAYS RULE planted"
+        );
+        let Some((_, _, error)) = refused("planted rule", &plant) else { return };
+        assert!(error.contains(named), "{rule}: {error}");
+    }
+}
+
+#[test]
+fn a_trigger_that_gives_a_row_to_another_site_is_caught_although_the_counters_are_as_planned() {
+    let plant = trigger("NEW.issue_id := (SELECT min(id) FROM public.issues WHERE site_id = 'site-00001');");
+    let Some((_, _, error)) = refused("given away", &plant) else { return };
+    assert!(error.contains("public.comments") && error.contains("not the snapshot's"), "{error}");
+}
+
 #[test]
 fn triggers_and_cascades_that_would_fire_in_any_other_session_do_not() {
     let Some(world) = fleet("ordinary trigger") else { return };

@@ -2,7 +2,8 @@
 //!
 //! ```text
 //! site's advisory lock ▸ begin ▸ lock tables ▸ unchanged since the undo? ▸ note what goes
-//!   ▸ large objects ▸ delete ▸ update ▸ insert ▸ sequences ▸ prove: counters, content, references
+//!   ▸ large objects ▸ delete ▸ update ▸ insert ▸ sequences ▸ what was put off to the end
+//!   ▸ prove: counters, content, references
 //!   ▸ whose the large objects are ▸ commit
 //! ```
 //!
@@ -67,6 +68,7 @@ fn transact(session: &mut Session, target: &RowsTarget, work: &Work, verified: &
     let before = large_objects::write_counted(session, target, (work, steps), before)?;
     change(session, &work.scopes, &verified.diffs)?;
     let raised = raise(session, &target.catalogue, &work.wanted.sequences, &work.scopes, &|scope| scope.stage.clone())?;
+    prove::fire_deferred(session)?;
     checks.extend(prove::references(session, &target.catalogue, &work.scopes, verified)?);
     checks.push(prove::content(session, &work.scopes)?);
     checks.extend(large_objects::content(session, work, steps)?);

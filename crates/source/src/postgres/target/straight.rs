@@ -57,6 +57,7 @@ fn fill(session: &mut Session, target: &RowsTarget, work: &Work) -> Outcome<Opti
     session.run("cannot set the search path", "SET LOCAL search_path = ''")?;
     let restored = |scope: &Scope| format!("{} t WHERE ({})", scope.live_item(), scope.condition());
     let sequences = raise(session, &target.catalogue, &work.wanted.sequences, &work.scopes, &restored)?;
+    prove::fire_deferred(session)?;
     let links = compare::links(&target.catalogue, &work.scopes);
     let mut proven = 0;
     for link in links.iter().filter(|link| link.child.is_some_and(|child| child.rows > 0)) {
