@@ -3,6 +3,7 @@
 
 mod again;
 mod born;
+mod bystanders;
 mod compacted;
 mod damage;
 mod died;

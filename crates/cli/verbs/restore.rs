@@ -250,6 +250,7 @@ pub(super) fn receipt_json(receipt: &Receipt) -> serde_json::Value {
             "kept": part.kept,
             "bytes": part.bytes,
             "digest_ok": part.digest_ok,
+            "transaction": part.transaction.map(|id| id.0),
         })
     });
     let checks = receipt

@@ -24,6 +24,8 @@ mod read;
 mod scan;
 mod site;
 
+pub(crate) use fingerprint::Fingerprinter;
+pub(crate) use probe::probe_part;
 pub(crate) use read::{Parent, PartIngest};
 pub(crate) use scan::{ScanMemory, Scanned, scan_sites};
 

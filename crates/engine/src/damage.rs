@@ -169,7 +169,7 @@ async fn tell_owners(engine: &Engine, source: &SourceName, suspects: &mut [Suspe
 }
 
 /// The epochs that reach into the time, oldest first.
-async fn epochs_since(log: &ChangeLog, since: Timestamp) -> Result<Vec<Epoch>, Error> {
+pub(crate) async fn epochs_since(log: &ChangeLog, since: Timestamp) -> Result<Vec<Epoch>, Error> {
     let mut epochs = Vec::new();
     let mut number = log.newest().map_or(0, |newest| newest.epoch.0);
     while number > 0 {
@@ -186,7 +186,11 @@ async fn epochs_since(log: &ChangeLog, since: Timestamp) -> Result<Vec<Epoch>, E
 }
 
 /// The segments of an epoch that may hold what was committed since, found by halving: they were sealed in order.
-async fn segments_since(log: &ChangeLog, epoch: EpochId, since: Timestamp) -> Result<Vec<ListedSegment>, Error> {
+pub(crate) async fn segments_since(
+    log: &ChangeLog,
+    epoch: EpochId,
+    since: Timestamp,
+) -> Result<Vec<ListedSegment>, Error> {
     let Some(newest) = log.newest_segment(epoch).await? else { return Ok(Vec::new()) };
     let since = since.saturating_sub(CLOCK_SLACK);
     let (mut from, mut till) = (1, newest.number.0);

@@ -50,7 +50,10 @@ pub use look::{DiffLine, EntryLine, Listing, cat, diff, list, nearest};
 pub use moment::{FileVersion, LogProof, Moment, Replayed, ReplayedFile, ReplayedPart, prove_log, replay_pages};
 pub use points::{Point, choose_point, points};
 pub use process::{is_gone, this_process};
-pub use recovery::{CaseAsked, CaseAttempt, Journal, Recoveries, SigningKey, plan_case, run_case};
+pub use recovery::{
+    BystanderRequest, CaseAsked, CaseAttempt, Journal, Recoveries, RestoreWrote, SigningKey, look_again,
+    look_at_bystanders, plan_case, prove_bystanders, run_case,
+};
 pub use restore::{
     Approval, Change, Conflict, Only, PartPlan, Planned, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget,
     RowsCounted, RowsLimit, find_undo, plan_restore, restore,

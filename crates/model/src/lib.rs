@@ -43,8 +43,10 @@ pub use point::{Mark, PointInTime, PointParseError, PointState};
 pub use progress::{NoProgress, ProgressEvent, ProgressPhase, ProgressSink};
 pub use receipt::{Check, PartReceipt, Receipt};
 pub use recovery::{
-    BadRecovery, CaseAim, CaseFailure, CasePlan, CaseStage, CaseState, CaseWork, HandOver, RecoveryCounts,
-    RecoveryEntry, RecoveryEvent, RecoveryPlan, RecoveryRules, RecoveryRun, RecoveryState, SignedReceipt,
+    BadBystanderChoice, BadRecovery, BystanderChoice, BystanderLook, BystanderNote, BystanderPart, BystanderProof,
+    Bystanders, CaseAim, CaseFailure, CasePlan, CaseStage, CaseState, CaseWork, HandOver, RecoveryCounts,
+    RecoveryEntry, RecoveryEvent, RecoveryPlan, RecoveryRules, RecoveryRun, RecoveryState, SignedReceipt, SourceMoment,
+    Touched,
 };
 pub use site_state::{
     CommitEvent, Hold, HoldReason, IndexRef, ManifestRef, RestoreIntent, RestoreOutcome, SiteState, StateError,

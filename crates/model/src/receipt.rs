@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{RestoreId, SiteId, SnapshotId, SourceName, Timestamp};
+use crate::{RestoreId, SiteId, SnapshotId, SourceName, Timestamp, TransactionId};
 
 /// What one restore did, verified.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +45,8 @@ pub struct PartReceipt {
     pub bytes: u64,
     /// Whether everything written was equal to what the snapshot names.
     pub digest_ok: bool,
+    /// In which rows were written, as their server numbers it; `None`: none were, or there was no single one.
+    pub transaction: Option<TransactionId>,
 }
 
 /// One thing that was verified.

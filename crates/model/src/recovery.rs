@@ -11,8 +11,13 @@ use std::sync::Arc;
 
 use crate::{ObjectId, PointInTime, Receipt, RecoveryId, RestoreId, SiteId, SnapshotId, Timestamp, WriterIdentity};
 
+mod bystanders;
 mod state;
 
+pub use bystanders::{
+    BadBystanderChoice, BystanderChoice, BystanderLook, BystanderNote, BystanderPart, BystanderProof, Bystanders,
+    SourceMoment, Touched,
+};
 pub use state::{BadRecovery, CaseStage, CaseState, RecoveryCounts, RecoveryRun, RecoveryState};
 
 /// What a recovery does. Written once, before anything is done.
@@ -145,6 +150,8 @@ pub enum RecoveryEvent {
     },
     /// Nobody stopped: the process is at work. Told when nothing else was told for a while.
     Beat,
+    /// Sites beside it were looked at, or proven.
+    Bystanders(Bystanders),
 }
 
 /// Why a case ended without its site.

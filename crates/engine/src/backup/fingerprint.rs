@@ -5,26 +5,26 @@ use sha2::{Digest, Sha256};
 
 /// Digests the parts of one site, in the order in which they are given.
 #[derive(Default)]
-pub(super) struct Fingerprinter {
+pub(crate) struct Fingerprinter {
     hash: Sha256,
 }
 
 impl Fingerprinter {
     /// `present`: whether the site has the part at all.
-    pub(super) fn part(&mut self, source: &SourceName, present: bool) {
+    pub(crate) fn part(&mut self, source: &SourceName, present: bool) {
         self.field(b"part");
         self.field(source.as_str().as_bytes());
         self.hash.update([u8::from(present)]);
     }
 
     /// A database: its stamp says all there is to know without opening it.
-    pub(super) fn database(&mut self, stamp: &[u8]) {
+    pub(crate) fn database(&mut self, stamp: &[u8]) {
         self.field(b"database");
         self.field(stamp);
     }
 
     /// Everything of an entry but where its content is stored.
-    pub(super) fn entry(&mut self, entry: &Entry) {
+    pub(crate) fn entry(&mut self, entry: &Entry) {
         if let EntryKind::Database { stamp, .. } = &entry.kind {
             return self.database(stamp);
         }
@@ -69,7 +69,7 @@ impl Fingerprinter {
         }
     }
 
-    pub(super) fn finish(self) -> [u8; 32] {
+    pub(crate) fn finish(self) -> [u8; 32] {
         self.hash.finalize().into()
     }
 

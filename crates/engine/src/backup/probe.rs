@@ -21,34 +21,34 @@ pub(super) fn fingerprint_now(
     let mut digest = Fingerprinter::default();
     for source in engine.fleet.sources() {
         engine.check_cancelled()?;
-        match source {
-            AnySource::Sqlite(sqlite) => match sqlite.stamp(site) {
-                Ok(stamp) => {
-                    digest.part(source.name(), stamp.is_some());
-                    stamp.iter().for_each(|stamp| digest.database(stamp));
-                }
-                Err(_) => return Ok(None),
-            },
-            // Whether rows were written, only reading them tells.
-            AnySource::Postgres(_) => return Ok(None),
-            AnySource::Files(_) => {
-                let Ok(reader) = source.as_source().open(site) else { return Ok(None) };
-                digest.part(source.name(), reader.is_some());
-                let Some(mut reader) = reader else { continue };
-                loop {
-                    match reader.next_entry() {
-                        Ok(Some(entry)) => digest.entry(&entry),
-                        Ok(None) => break,
-                        Err(_) => return Ok(None),
-                    }
-                }
-                if !reader.finish().is_ok_and(|summary| summary.problems.is_empty()) {
-                    return Ok(None);
-                }
-            }
+        if probe_part(source, site, &mut digest).is_none() {
+            return Ok(None);
         }
     }
     Ok(Some(digest.finish()))
+}
+
+/// Digests one part as it is now, and says whether the site has it; `None`: metadata do not tell, or cannot be read.
+pub(crate) fn probe_part(source: &AnySource, site: &SiteId, digest: &mut Fingerprinter) -> Option<bool> {
+    match source {
+        AnySource::Sqlite(sqlite) => {
+            let stamp = sqlite.stamp(site).ok()?;
+            digest.part(source.name(), stamp.is_some());
+            stamp.iter().for_each(|stamp| digest.database(stamp));
+            Some(stamp.is_some())
+        }
+        // Whether rows were written, only reading them tells.
+        AnySource::Postgres(_) => None,
+        AnySource::Files(_) => {
+            let reader = source.as_source().open(site).ok()?;
+            digest.part(source.name(), reader.is_some());
+            let Some(mut reader) = reader else { return Some(false) };
+            while let Some(entry) = reader.next_entry().ok()? {
+                digest.entry(&entry);
+            }
+            reader.finish().is_ok_and(|summary| summary.problems.is_empty()).then_some(true)
+        }
+    }
 }
 
 /// The digest that the sources had when a snapshot was taken, from its entries. Of a database's part

@@ -197,8 +197,17 @@ impl CopyWork {
         }
         let entries = self.entries.len() as u64;
         let digest_ok = self.left_out.is_empty();
-        let receipt =
-            PartReceipt { source: self.source.clone(), entries, rows, files: 0, removed: 0, kept: 0, bytes, digest_ok };
+        let receipt = PartReceipt {
+            source: self.source.clone(),
+            entries,
+            rows,
+            files: 0,
+            removed: 0,
+            kept: 0,
+            bytes,
+            digest_ok,
+            transaction: None,
+        };
         Ok(Opened { receipt, checks })
     }
 

@@ -227,7 +227,8 @@ impl DatabaseWork {
         self.target.discard_staging()?;
         let (source, entries) = (self.source.clone(), u64::from(self.wanted.is_some()));
         let kept = u64::from(self.step == DatabaseStep::Stay);
-        let receipt = PartReceipt { source, entries, rows: 0, files, removed, kept, bytes, digest_ok: ok };
+        let receipt =
+            PartReceipt { source, entries, rows: 0, files, removed, kept, bytes, digest_ok: ok, transaction: None };
         Ok(Opened { receipt, checks })
     }
 

@@ -297,6 +297,7 @@ impl FilesWork {
             kept: self.kept,
             bytes: self.bytes.load(Ordering::Relaxed),
             digest_ok: passed && self.left_out.is_empty(),
+            transaction: None,
         };
         Ok(Opened { receipt, checks })
     }

@@ -184,9 +184,10 @@ impl RowsWork {
     pub(super) fn finish(&mut self) -> Result<Opened, Error> {
         let name = |what: &str| format!("{}: {what}", self.source);
         let mut checks = Vec::new();
-        let (mut rows, mut removed, mut kept) = (0, 0, 0);
+        let (mut rows, mut removed, mut kept, mut transaction) = (0, 0, 0, None);
         match std::mem::replace(&mut self.state, State::Waiting) {
             State::Switched(switched) => {
+                transaction = switched.transaction;
                 kept = switched.tables.iter().map(|table| table.kept).sum();
                 for table in switched.tables.iter().filter(|table| table.table.as_str() != OBJECTS) {
                     rows += table.insert + table.update + table.replace;
@@ -211,7 +212,7 @@ impl RowsWork {
         let wanted = self.wanted.as_ref().map_or(0, |wanted| wanted.tables.len());
         let entries = self.live.tables.len().max(wanted) as u64;
         let source = self.source.clone();
-        let receipt = PartReceipt { source, entries, rows, files: 0, removed, kept, bytes, digest_ok };
+        let receipt = PartReceipt { source, entries, rows, files: 0, removed, kept, bytes, digest_ok, transaction };
         Ok(Opened { receipt, checks })
     }
 

@@ -64,6 +64,7 @@ fn receipt() -> Receipt {
             kept: 5,
             bytes: 6,
             digest_ok: true,
+            transaction: Some(lifeboat_model::TransactionId(7_000_000_001)),
         }],
         bytes_read: 7,
         requests: 8,
@@ -91,7 +92,44 @@ fn events() -> Vec<RecoveryEvent> {
         RecoveryEvent::Reprioritised { site: site(), priority: 1 },
         RecoveryEvent::HandedOver { site: site(), to: HandOver::Accepted, note: "Ada".into() },
         RecoveryEvent::Beat,
+        RecoveryEvent::Bystanders(Bystanders::Looked(Arc::new(look()))),
+        RecoveryEvent::Bystanders(Bystanders::Proven(Arc::new(proof()))),
     ]
+}
+
+fn look() -> BystanderLook {
+    let source = SourceName::new("app").unwrap();
+    let part = |digest| BystanderPart { site: site(), source: source.clone(), digest };
+    BystanderLook {
+        looked_at: Timestamp(1),
+        others: 2,
+        moments: vec![SourceMoment { source: source.clone(), lsn: Lsn(3), sees: "4:5:".into() }],
+        parts: vec![part(None), part(Some([6; 32]))],
+    }
+}
+
+fn proof() -> BystanderProof {
+    let (site, source) = (site(), SourceName::new("app").unwrap());
+    BystanderProof {
+        proven_at: Timestamp(1),
+        others: 2,
+        looked: 3,
+        equal: 4,
+        own_users: 5,
+        not_proven: 6,
+        not_comparable: 7,
+        transactions: 8,
+        transactions_logged: 9,
+        must_be_quiet: true,
+        notes: vec![BystanderNote { site: site.clone(), source: source.clone(), detail: "why".into() }],
+        touched: vec![Touched {
+            site: site.clone(),
+            source,
+            table: "public.t".into(),
+            transaction: lifeboat_model::TransactionId(10),
+            by: site,
+        }],
+    }
 }
 
 // Explains invariant: entry-in-its-place

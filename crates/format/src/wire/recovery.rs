@@ -3,13 +3,14 @@
 use std::time::Duration;
 
 use lifeboat_model::{
-    CaseAim, CaseFailure, CasePlan, CaseWork, Check, HandOver, PartReceipt, PointInTime, Receipt, RecoveryEvent,
-    RecoveryRules, SignedReceipt, Timestamp,
+    BystanderLook, BystanderNote, BystanderPart, BystanderProof, Bystanders, CaseAim, CaseFailure, CasePlan, CaseWork,
+    Check, HandOver, PartReceipt, PointInTime, Receipt, RecoveryEvent, RecoveryRules, SignedReceipt, SourceMoment,
+    Timestamp, Touched,
 };
 
 use super::variant::{Put, Variant, put_variant};
 use super::wire_codes;
-use crate::cbor::{self, In, Out, Wire, WireResult, emit, malformed, wire_lists, wire_map};
+use crate::cbor::{self, In, Out, Wire, WireResult, emit, malformed, wire_array, wire_lists, wire_map};
 
 wire_codes!(HandOver, "hand-over" { 0: Validated, 1: Accepted, 2: Opened });
 
@@ -30,9 +31,39 @@ wire_map!(Receipt {
     8: checks,
     9: undo,
 });
-wire_map!(PartReceipt { 0: source, 1: entries, 2: rows, 3: files, 4: removed, 5: kept, 6: bytes, 7: digest_ok });
+wire_map!(PartReceipt {
+    0: source,
+    1: entries,
+    2: rows,
+    3: files,
+    4: removed,
+    5: kept,
+    6: bytes,
+    7: digest_ok,
+    8: transaction,
+});
 wire_map!(Check { 0: name, 1: passed, 2: detail });
-wire_lists!(CasePlan, RecoveryEvent, PartReceipt, Check);
+wire_map!(BystanderLook { 0: looked_at, 1: others, 2: moments, 3: parts });
+wire_map!(BystanderProof {
+    0: proven_at,
+    1: others,
+    2: looked,
+    3: equal,
+    4: own_users,
+    5: not_proven,
+    6: not_comparable,
+    7: transactions,
+    8: transactions_logged,
+    9: must_be_quiet,
+    10: notes,
+    11: touched,
+});
+wire_map!(SourceMoment { 0: source, 1: lsn, 2: sees });
+wire_map!(BystanderNote { 0: site, 1: source, 2: detail });
+wire_map!(Touched { 0: site, 1: source, 2: table, 3: transaction, 4: by });
+// There may be one a part of each site of a fleet.
+wire_array!(BystanderPart { site, source, digest });
+wire_lists!(CasePlan, RecoveryEvent, PartReceipt, Check, SourceMoment, BystanderPart, BystanderNote, Touched);
 
 /// In whole microseconds.
 impl Wire for Duration {
@@ -78,6 +109,27 @@ impl Wire for CaseAim {
     }
 }
 
+/// `[0, look]` or `[1, proof]`.
+impl Wire for Bystanders {
+    fn put(&self, out: &mut Out<'_>) {
+        match self {
+            Self::Looked(look) => put_variant(out, 0, &[look]),
+            Self::Proven(proof) => put_variant(out, 1, &[proof]),
+        }
+    }
+
+    fn take(input: &mut In<'_>) -> WireResult<Self> {
+        let mut variant = Variant::begin(input)?;
+        let told = match variant.code {
+            0 => Self::Looked(variant.field(input)?),
+            1 => Self::Proven(variant.field(input)?),
+            other => return cbor::unknown("word on bystanders", other.into()),
+        };
+        variant.end(input)?;
+        Ok(told)
+    }
+}
+
 /// An event is `[code, field, field, …]`.
 impl Wire for RecoveryEvent {
     fn put(&self, out: &mut Out<'_>) {
@@ -96,6 +148,7 @@ impl Wire for RecoveryEvent {
             Self::Reprioritised { site, priority } => (11, &[site, priority]),
             Self::HandedOver { site, to, note } => (12, &[site, to, note]),
             Self::Beat => (13, &[]),
+            Self::Bystanders(told) => (14, &[told]),
         };
         put_variant(out, code, fields);
     }
@@ -119,6 +172,7 @@ impl Wire for RecoveryEvent {
                 Self::HandedOver { site: variant.field(input)?, to: variant.field(input)?, note: variant.field(input)? }
             }
             13 => Self::Beat,
+            14 => Self::Bystanders(variant.field(input)?),
             other => return cbor::unknown("event of a recovery", other.into()),
         };
         variant.end(input)?;

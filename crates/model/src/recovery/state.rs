@@ -12,7 +12,10 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{CaseFailure, HandOver, RecoveryEntry, RecoveryEvent, RecoveryPlan, SignedReceipt};
+use super::{
+    BystanderLook, BystanderProof, Bystanders, CaseFailure, HandOver, RecoveryEntry, RecoveryEvent, RecoveryPlan,
+    SignedReceipt,
+};
 use crate::{ObjectId, SiteId, Timestamp, WriterIdentity};
 
 /// Without canaries, fewer cases say nothing about the rest.
@@ -31,6 +34,10 @@ pub struct RecoveryState {
     pub halted: Option<String>,
     /// In the order of the plan.
     pub cases: Vec<CaseState>,
+    /// The sites beside it, as they were before the first case since the last proof.
+    pub looked: Option<Arc<BystanderLook>>,
+    /// One a stretch of cases; oldest first.
+    pub proofs: Vec<Arc<BystanderProof>>,
     canaries: u32,
     halt_percent: u32,
     /// Cases that had ended, and failed, when a person last said to go on: those are not judged again.
@@ -143,6 +150,8 @@ impl RecoveryState {
             is_paused: false,
             halted: None,
             cases: plan.cases.iter().map(case).collect(),
+            looked: None,
+            proofs: Vec::new(),
             canaries: plan.rules.canaries,
             halt_percent: plan.rules.halt_percent,
             forgiven: (0, 0),
@@ -228,8 +237,22 @@ impl RecoveryState {
                 self.step(site, entry, CaseStage::Failed(failure.clone()))?;
             }
             RecoveryEvent::Beat => {}
+            RecoveryEvent::Bystanders(told) => self.take_bystanders(told),
         }
         Ok(())
+    }
+
+    /// The first look counts until there is a proof: what came later may be what was done to somebody.
+    fn take_bystanders(&mut self, told: &Bystanders) {
+        match told {
+            Bystanders::Looked(look) => {
+                self.looked.get_or_insert_with(|| Arc::clone(look));
+            }
+            Bystanders::Proven(proof) => {
+                self.looked = None;
+                self.proofs.push(Arc::clone(proof));
+            }
+        }
     }
 
     fn begin_run(&mut self, entry: &RecoveryEntry) {

@@ -14,6 +14,7 @@
 //!
 //! What is not here: the change log itself, other databases than PostgreSQL.
 
+mod bystanders;
 pub mod capture;
 mod catalogue;
 mod classify;
@@ -39,6 +40,7 @@ mod structure;
 pub mod target;
 mod tenancy;
 
+pub use bystanders::RowsLook;
 pub use catalogue::{
     Catalogue, Column, ForeignKey, Identity, Sequence, ServerFacts, Table, TableKind, TableName, UniqueKey,
 };

@@ -72,7 +72,7 @@ impl PostgresSource {
     }
 
     /// Where the site's rows are, or would be; `None`: no schema or database can be called like that.
-    fn home(&self, site: &SiteId) -> Result<Option<Home>, Error> {
+    pub(super) fn home(&self, site: &SiteId) -> Result<Option<Home>, Error> {
         let (tenancy, shared) = (self.config.tenancy, Home::shared(&self.server));
         if tenancy == Tenancy::Column {
             return Ok(Some(shared));

@@ -191,3 +191,41 @@ fn what_cannot_be_is_refused_by_name() {
     };
     assert_eq!(story.0.apply(&gap), Err(BadRecovery::Gap { expected: 4, found: 9 }));
 }
+
+#[test]
+fn the_first_look_at_bystanders_counts_until_it_is_proven_and_no_proof_is_forgotten() {
+    let look = |others| {
+        let look = BystanderLook { looked_at: Timestamp(1), others, moments: Vec::new(), parts: Vec::new() };
+        RecoveryEvent::Bystanders(Bystanders::Looked(Arc::new(look)))
+    };
+    let proof = |not_proven| {
+        let proof = BystanderProof {
+            proven_at: Timestamp(2),
+            others: 9,
+            looked: 1,
+            equal: 0,
+            own_users: 0,
+            not_proven,
+            not_comparable: 0,
+            transactions: 0,
+            transactions_logged: 0,
+            must_be_quiet: true,
+            notes: Vec::new(),
+            touched: Vec::new(),
+        };
+        RecoveryEvent::Bystanders(Bystanders::Proven(Arc::new(proof)))
+    };
+    let mut story = Story::of(&plan(0, &[("a", 1, None)]));
+    let looked = |story: &Story| story.0.looked.as_ref().map(|look| look.others);
+    story.says(None, 1, vec![look(3)]).unwrap();
+    // Who goes on with it looks again: what may have been done to somebody meanwhile is no beginning.
+    story.says(None, 2, vec![look(4)]).unwrap();
+    assert_eq!(looked(&story), Some(3));
+    story.says(None, 2, vec![proof(1)]).unwrap();
+    assert_eq!(looked(&story), None);
+    story.says(None, 2, vec![look(5)]).unwrap();
+    assert_eq!(looked(&story), Some(5));
+    story.says(None, 2, vec![proof(0)]).unwrap();
+    let failed: Vec<bool> = story.0.proofs.iter().map(|proof| proof.has_failed()).collect();
+    assert_eq!(failed, [true, false]);
+}

@@ -12,7 +12,7 @@
 
 use std::time::Duration;
 
-use lifeboat_model::{Check, Fault};
+use lifeboat_model::{Check, Fault, TransactionId};
 
 use super::super::locks::Watch;
 use super::super::tenancy::SiteTable;
@@ -43,8 +43,9 @@ pub(super) fn switch(target: &RowsTarget, work: &Work, verified: &VerifiedRows) 
 }
 
 fn switch_once(target: &RowsTarget, work: &Work, verified: &VerifiedRows) -> Outcome<SwitchedRows> {
-    let (mut session, switched) = watched(target, |session| transact(session, target, work, verified))?;
-    commit(&mut session, &target.server, switched.tables.iter().any(|diff| diff.writes() > 0))?;
+    let (mut session, mut switched) = watched(target, |session| transact(session, target, work, verified))?;
+    let has_written = switched.tables.iter().any(|diff| diff.writes() > 0);
+    switched.transaction = commit(&mut session, &target.server, has_written)?;
     Ok(switched)
 }
 
@@ -76,7 +77,7 @@ fn transact(session: &mut Session, target: &RowsTarget, work: &Work, verified: &
     checks.push(counted(session, &before, &after, &work.scopes, &verified.diffs)?);
     let mut notes = verified.notes.clone();
     notes.extend(large_objects::give_counted(session, target, (work, steps), &after)?);
-    Ok(SwitchedRows { tables: verified.diffs.clone(), checks, sequences: raised, notes })
+    Ok(SwitchedRows { tables: verified.diffs.clone(), checks, sequences: raised, notes, transaction: None })
 }
 
 /// The large objects are still those that were compared.
@@ -240,15 +241,17 @@ fn expect(session: &Session, scope: &Scope, what: &str, rows: u64, planned: u64)
     Err(prove::refuted(session, "it came out otherwise than planned", detail, hint))
 }
 
-/// Commits. When the answer is lost, the transaction's own number tells what became of it.
-pub(super) fn commit(session: &mut Session, server: &Server, has_written: bool) -> Outcome<()> {
+/// Commits, and gives the number of the transaction if it has written. When the answer is lost, that number tells
+/// what became of it.
+pub(super) fn commit(session: &mut Session, server: &Server, has_written: bool) -> Outcome<Option<TransactionId>> {
     let action = "cannot commit";
     let number: Option<String> = if has_written {
         session.rows(action, "SELECT pg_current_xact_id()::text")?.first().map(|row| row.get(0))
     } else {
         None
     };
-    let Err(fail) = session.run(action, "COMMIT") else { return Ok(()) };
+    let id = number.as_ref().and_then(|number| number.parse().ok()).map(TransactionId);
+    let Err(fail) = session.run(action, "COMMIT") else { return Ok(id) };
     let Some(number) = number.filter(|_| fail.is_lost()) else { return Err(fail) };
     let query = format!("SELECT pg_xact_status('{number}'::xid8)");
     let has_committed = fate(server, |session| {
@@ -260,7 +263,7 @@ pub(super) fn commit(session: &mut Session, server: &Server, has_written: bool) 
             _ => None,
         })
     });
-    told(server, has_committed, fail)
+    told(server, has_committed, fail).map(|()| id)
 }
 
 /// Whether a step whose answer was lost was done: asked until the server is up and knows; `None`: it did

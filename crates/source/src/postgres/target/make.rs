@@ -121,7 +121,7 @@ fn fill(session: &mut Session, target: &RowsTarget, work: &Work, structure: &Str
     let mut checks = vec![prove::content(session, &scopes)?, made(&scopes)];
     checks.extend(large_objects::content(session, work, &steps)?);
     notes.extend(large_objects::give(session, work, &steps)?);
-    Ok(SwitchedRows { tables, checks, sequences, notes })
+    Ok(SwitchedRows { tables, checks, sequences, notes, transaction: None })
 }
 
 /// Without publications of our own captures: those let the tables join by themselves.

@@ -38,7 +38,7 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-use lifeboat_model::{Check, RestoreId, RowsDigest, RowsDigests, SiteId};
+use lifeboat_model::{Check, RestoreId, RowsDigest, RowsDigests, SiteId, TransactionId};
 
 use super::connect::LOCK_TIMEOUT;
 use super::describe::{SequenceState, TableDefinition};
@@ -260,6 +260,8 @@ pub struct SwitchedRows {
     pub checks: Vec<Check>,
     pub sequences: Vec<RaisedSequence>,
     pub notes: Vec<String>,
+    /// That wrote the rows; `None`: none were written, or there was no single one.
+    pub transaction: Option<TransactionId>,
 }
 
 impl RowsTarget {
@@ -486,9 +488,9 @@ impl RowsTarget {
         };
         let name = self.home.server.database();
         Ok(match ready {
-            Ready::Transaction { mut session, switched } => {
+            Ready::Transaction { mut session, mut switched } => {
                 let has_written = switched.tables.iter().any(|diff| diff.writes() > 0) || self.home.is_own();
-                apply::commit(&mut session, &self.server, has_written)?;
+                switched.transaction = apply::commit(&mut session, &self.server, has_written)?;
                 switched
             }
             Ready::Renaming { switched } => {

@@ -109,6 +109,13 @@ pub(super) fn live_rows<'a>(session: &mut Session, tables: impl Iterator<Item = 
     Ok(LiveRows { is_present, tables: live, ..LiveRows::default() })
 }
 
+impl LiveRows {
+    /// These tables' rows as the session's snapshot has them.
+    pub(in crate::postgres) fn read(session: &mut Session, tables: &[SiteTable]) -> Result<Self, Error> {
+        Ok(live_rows(session, tables.iter())?)
+    }
+}
+
 /// The restored tables hold what the snapshot says.
 pub(super) fn content(session: &mut Session, scopes: &[Scope]) -> Outcome<Check> {
     let mut rows = 0;

@@ -22,7 +22,7 @@ pub(super) fn schema(target: &RowsTarget, work: &Work, name: &str) -> Outcome<Re
         session.run("cannot drop the schema", &format!("DROP SCHEMA {} CASCADE", ident(name)))?;
         let notes =
             large_objects::left_over(work, &large_objects::Steps::default(), &work.kept.objects).into_iter().collect();
-        Ok(SwitchedRows { tables: gone(work), checks, sequences: Vec::new(), notes })
+        Ok(SwitchedRows { tables: gone(work), checks, sequences: Vec::new(), notes, transaction: None })
     })?;
     Ok(Ready::Transaction { session: Box::new(session), switched })
 }
@@ -34,7 +34,13 @@ pub(super) fn database(target: &RowsTarget, work: &Work) -> Outcome<Ready> {
     }
     let checks = vec![prove::passed("live rows were those kept for the undo", "the whole database".into())];
     Ok(Ready::Dropping {
-        switched: SwitchedRows { tables: gone(work), checks, sequences: Vec::new(), notes: Vec::new() },
+        switched: SwitchedRows {
+            tables: gone(work),
+            checks,
+            sequences: Vec::new(),
+            notes: Vec::new(),
+            transaction: None,
+        },
     })
 }
 

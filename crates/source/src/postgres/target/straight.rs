@@ -74,7 +74,7 @@ fn fill(session: &mut Session, target: &RowsTarget, work: &Work) -> Outcome<Opti
     let mut notes: Vec<String> = work.scopes.iter().flat_map(|scope| scope.notes.iter().cloned()).collect();
     notes.extend(large_objects::give_counted(session, target, (work, &steps), &after)?);
     let tables = diffs.into_iter().chain(steps.diff()).collect();
-    Ok(Some(SwitchedRows { tables, checks, sequences, notes }))
+    Ok(Some(SwitchedRows { tables, checks, sequences, notes, transaction: None }))
 }
 
 fn refers_to_nothing(session: &mut Session, link: &Link<'_>) -> Outcome<bool> {
