@@ -3,6 +3,7 @@
 
 mod altered;
 mod bad_server;
+mod bystanders;
 mod elsewhere;
 mod killed;
 mod killed_database;

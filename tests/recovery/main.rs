@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 mod approved;
+mod bystanders;
 mod conformance;
 mod fake;
 mod faults;

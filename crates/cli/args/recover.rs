@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{ArgGroup, Args, Subcommand};
-use lifeboat_model::{RecoveryId, SiteId};
+use lifeboat_model::{BystanderChoice, RecoveryId, SiteId};
 
 use super::restore::{ApprovalArgs, VerifyDepth};
 use super::site::site_id;
@@ -88,6 +88,12 @@ pub struct RecoverRunArgs {
     /// So many sites at once [default: the configuration's]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub parallel: Option<u32>,
+    /// Sites beside it that are looked at before and after: none, all, or sample:N [default: the configuration's]
+    #[arg(long, value_name = "WHICH")]
+    pub bystanders: Option<BystanderChoice>,
+    /// A bystander that differs afterwards fails the proof, unless the change log says that its own users did it
+    #[arg(long)]
+    pub bystanders_quiet: bool,
     /// Put out the process that runs this recovery, when it is surely dead or cut off
     #[arg(long)]
     pub take_over: bool,

@@ -1,5 +1,7 @@
 //! `[recovery]`: how many sites come back at once, and when that stops.
 
+use lifeboat_model::{BadBystanderChoice, BystanderChoice};
+
 use super::ConfigError;
 use super::reader::{Field, Table};
 use super::values;
@@ -20,11 +22,14 @@ pub struct RecoveryConfig {
     pub sites_max: u32,
     /// Sites that all recoveries of one hour may bring back; `None`: as many as there are.
     pub sites_per_hour: Option<u32>,
+    /// Sites beside it that are looked at before and after.
+    pub bystanders: BystanderChoice,
 }
 
 impl Default for RecoveryConfig {
     fn default() -> Self {
-        Self { parallel: 4, canaries: 3, halt_percent: 50, sites_max: 1_000, sites_per_hour: None }
+        let bystanders = BystanderChoice::default();
+        Self { parallel: 4, canaries: 3, halt_percent: 50, sites_max: 1_000, sites_per_hour: None, bystanders }
     }
 }
 
@@ -45,6 +50,12 @@ pub(super) fn read(root: &mut Table<'_, '_>) -> Result<RecoveryConfig, ConfigErr
     }
     if let Some(field) = table.take("sites_per_hour") {
         recovery.sites_per_hour = Some(count(&field, 1..=SITES_MAX, "1000")?);
+    }
+    if let Some(field) = table.take("bystanders") {
+        let text = field.text("none, all, or sample:N", "bystanders = \"sample:20\"")?;
+        recovery.bystanders = text.parse().map_err(|error: BadBystanderChoice| {
+            field.error(error.to_string(), "for example `bystanders = \"sample:20\"`")
+        })?;
     }
     table.finish()?;
     Ok(recovery)

@@ -4,6 +4,7 @@
 //!
 //! What is not here: who does which case when (`lifeboat-control`), how a site is restored (`lifeboat-engine`).
 
+mod bystanders;
 mod plan;
 mod report;
 mod run;

@@ -11,16 +11,20 @@
 //! there is ([`Ledger`]) runs them on threads of this process, with the journal as its ledger. Killed anywhere, whoever has
 //! the bucket and the key goes on.
 //!
+//! Before the first case and after the last one, sites beside it are looked at ([`look_before`], [`prove_after`]).
+//!
 //! Invariant (cases-are-alone): how one case ends, even by a panic, changes no other case.
 //!
 //! What is not here: how a site is restored (`lifeboat-engine`), and how any of it looks (`lifeboat-cli`).
 
+mod bystanders;
 mod commander;
 mod estimate;
 mod ledger;
 mod seam;
 mod steps;
 
+pub use bystanders::{look_before, prove_after};
 pub use estimate::{Estimate, estimate};
 pub use ledger::Ledger;
 pub use seam::{CaseSteps, Control, RecoveryEngine, RunEnd, RunOptions, Step, StepHooks, StepOut, Watch};

@@ -4,9 +4,9 @@ use std::collections::HashSet;
 
 use lifeboat_control::recovery::{CaseSteps, EngineSteps, RecoveryEngine, RunEnd, RunOptions, Watch, estimate};
 use lifeboat_engine::Journal;
-use lifeboat_model::{RecoveryId, SiteId, Timestamp};
+use lifeboat_model::{RecoveryId, SiteId, Timestamp, worst_exit_code};
 
-use super::{on_thread, tell};
+use super::{bystanders, on_thread, tell};
 use crate::args::RecoverRunArgs;
 use crate::confirm::{Approvable, Decision, Left, decide};
 use crate::output::{Outcome, Output, duration};
@@ -40,6 +40,8 @@ pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError
             ))
             .with_hint(format!("look at it with `lifeboat recover status {id}`")));
         }
+        let config = &open.config.recovery;
+        bystanders::look(id, args.bystanders.unwrap_or(config.bystanders), &open, context).await?;
         let parallel = args.parallel.unwrap_or(open.config.recovery.parallel) as usize;
         let runtime = tokio::runtime::Handle::current();
         let steps = |engine| Box::new(EngineSteps::new(engine, runtime.clone())) as Box<dyn CaseSteps>;
@@ -49,15 +51,21 @@ pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError
         let ended = on_thread(|ledger| ledger.work(id, workers, options), &open.engine);
         watch.bar.end();
         let ended = ended?;
+        let proven = match ended {
+            RunEnd::Done | RunEnd::Halted => bystanders::prove(id, args.bystanders_quiet, &open, context)?,
+            RunEnd::Stopped => 0, // who goes on compares with the same look
+        };
         let journal = on_thread(|ledger| ledger.status(id), &open.engine)?;
         tell::summary(&journal, &context.output);
         tell::what_next(&journal, ended, &context.output);
         let outcome = tell::outcome(&journal);
-        Ok(match ended {
-            RunEnd::Stopped => Outcome { exit_code: 130, ..outcome },
-            RunEnd::Halted => Outcome { exit_code: 10, ..outcome },
-            RunEnd::Done => outcome,
-        })
+        let exit_code = match ended {
+            RunEnd::Stopped => 130,
+            RunEnd::Halted => 10,
+            RunEnd::Done => outcome.exit_code,
+        };
+        let exit_code = worst_exit_code([exit_code, proven, bystanders::exit_code(&journal)]);
+        Ok(Outcome { exit_code, ..outcome })
     })
 }
 

@@ -7,6 +7,7 @@ use lifeboat_model::{
 };
 use serde_json::{Value, json};
 
+use super::bystanders;
 use crate::output::{Align, Failed, Outcome, Output, Table, ago, bytes, count, duration};
 
 /// Sites that people are shown of a plan, and failures of a run.
@@ -134,6 +135,7 @@ pub(super) fn summary(journal: &Journal, output: &Output) {
     if more > 0 {
         output.line(format!("  and {more} more failed: lifeboat recover status {} --all", plan.id));
     }
+    bystanders::tell(journal, output);
 }
 
 /// Restored sites an hour, in a run that took so long; `None`: none was.
@@ -196,6 +198,7 @@ pub(super) fn outcome(journal: &Journal) -> Outcome {
         true => 0,
         false => worst_exit_code(failed.iter().map(|failed| failed.exit_code).chain([3])),
     };
+    let exit_code = worst_exit_code([exit_code, bystanders::exit_code(journal)]);
     // People were told already.
     Outcome { exit_code, failed: Vec::new(), ..Outcome::ok() }
         .with("recovery_id", plan.id.to_string())
@@ -207,6 +210,7 @@ pub(super) fn outcome(journal: &Journal) -> Outcome {
         .with("skipped", counts.skipped)
         .with("running", counts.running)
         .with("waiting", counts.waiting)
+        .with("bystanders", bystanders::json(journal))
 }
 
 pub(super) fn plan_json(journal: &Journal) -> Value {

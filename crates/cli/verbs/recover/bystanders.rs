@@ -1,0 +1,186 @@
+//! Bystanders of a recovery: looked at around its cases, and what came of it, in a sentence and as JSON.
+
+use std::collections::BTreeSet;
+
+use lifeboat_control::recovery::{RecoveryEngine, look_before, prove_after};
+use lifeboat_engine::Journal;
+use lifeboat_model::{BystanderChoice, BystanderProof, Faulty, RecoveryId, RunOutcome, SiteId, Touched};
+use serde_json::{Value, json};
+
+use super::on_thread;
+use crate::open::Open;
+use crate::output::{Output, count};
+use crate::{CliError, Context};
+
+/// What a failed proof ends with: data of somebody may be damaged.
+const DAMAGE: u8 = 20;
+
+/// Before the first case. A source that cannot be looked at is no reason to keep everybody waiting.
+pub(super) async fn look(
+    id: RecoveryId,
+    choice: BystanderChoice,
+    open: &Open,
+    context: &Context,
+) -> Result<(), CliError> {
+    if choice == BystanderChoice::None {
+        return Ok(());
+    }
+    let known = known(open).await?;
+    let runtime = tokio::runtime::Handle::current();
+    context.output.say(format!("Looking at bystanders ({choice}), to prove afterwards that nobody else was touched …"));
+    Ok(on_thread(|ledger| look_before(&mut ledger.status(id)?, (&open.engine, &runtime), known, choice), &open.engine)?)
+}
+
+/// After the last one; the exit code that it asks for.
+pub(super) fn prove(id: RecoveryId, must_be_quiet: bool, open: &Open, context: &Context) -> Result<u8, CliError> {
+    let runtime = tokio::runtime::Handle::current();
+    let proof =
+        on_thread(|ledger| prove_after(&mut ledger.status(id)?, (&open.engine, &runtime), must_be_quiet), &open.engine);
+    match proof {
+        Ok(_) => Ok(0), // the journal has it
+        Err(lifeboat_engine::Error::Cancelled) => Err(lifeboat_engine::Error::Cancelled.into()),
+        Err(error) => {
+            let hint = format!("what was restored stays; `lifeboat recover run {id}` proves it again");
+            context.output.warn(&format!("the bystanders are not proven: {error}"), Some(&hint));
+            Ok(error.fault().exit_code())
+        }
+    }
+}
+
+/// Every site that this host or the newest run knows of.
+async fn known(open: &Open) -> Result<BTreeSet<SiteId>, CliError> {
+    let mut known: BTreeSet<SiteId> = open.memory.rows().into_iter().map(|row| row.site).collect();
+    let run = open.engine.repository.newest_runs(1).await?.pop();
+    let was_there = |outcome: &RunOutcome| matches!(outcome, RunOutcome::Published | RunOutcome::Unchanged);
+    known.extend(
+        run.into_iter().flat_map(|run| run.sites).filter(|site| was_there(&site.outcome)).map(|site| site.site),
+    );
+    Ok(known)
+}
+
+/// What the journal says of them.
+pub(super) fn tell(journal: &Journal, output: &Output) {
+    let (id, state) = (journal.plan().id, journal.state());
+    let Some((last, earlier)) = state.proofs.split_last() else {
+        if state.looked.is_some() && state.is_done() {
+            output.line(format!("Bystanders: not proven yet; `lifeboat recover run {id}` does it."));
+        }
+        return;
+    };
+    output.line(sentence(last));
+    for note in &last.notes {
+        output.line(format!("  {}: {}: {}", note.site, note.source, note.detail));
+    }
+    for proof in earlier.iter().chain([last]).filter(|proof| proof.has_failed()) {
+        output.line("  PROOF FAILED: a site that is not in this recovery may have been touched by it.");
+        proof.touched.iter().for_each(|touched| tell_touched(touched, output));
+        output.line(format!("  Begin nothing else until it is understood: lifeboat recover pause {id}"));
+    }
+}
+
+fn tell_touched(touched: &Touched, output: &Output) {
+    let Touched { site, source, table, transaction, by } = touched;
+    output.line(format!(
+        "  TOUCHED {site}: table `{table}` of {source}, by transaction {transaction}, which restored {by}"
+    ));
+    output.line(format!("          look: lifeboat diff {site} --at before-xid:{transaction}"));
+    output.line(format!("          put back: lifeboat restore {site} --without-xid {transaction} --dry-run"));
+}
+
+/// `Bystanders: 20 of 4,117 sampled: 19 equal, 1 changed by its own users, 0 touched.`
+fn sentence(proof: &BystanderProof) -> String {
+    let touched: BTreeSet<&SiteId> = proof.touched.iter().map(|touched| &touched.site).collect();
+    let mut found = vec![format!("{} equal", count(proof.equal))];
+    let mut add = |number: u64, what: &str| {
+        if number > 0 {
+            found.push(format!("{} {what}", count(number)));
+        }
+    };
+    add(proof.own_users, "changed by its own users");
+    add(proof.not_proven, "changed meanwhile, not proven by whom");
+    add(proof.not_comparable, "not comparable");
+    found.push(format!("{} touched", count(touched.len() as u64)));
+    let how = if proof.looked < proof.others { "sampled" } else { "looked at" };
+    let logged = match proof.transactions_logged {
+        0 => String::new(),
+        logged => format!(
+            " In the change log: {} of {} restores, every change of theirs read.",
+            count(logged),
+            count(proof.transactions)
+        ),
+    };
+    let (looked, others) = (count(proof.looked), count(proof.others));
+    format!("Bystanders: {looked} of {others} {how}: {}.{logged}", found.join(", "))
+}
+
+/// Of the last proof; `null`: there is none.
+pub(super) fn json(journal: &Journal) -> Value {
+    let Some(proof) = journal.state().proofs.last() else { return Value::Null };
+    let notes = proof
+        .notes
+        .iter()
+        .map(|note| json!({ "site": note.site.as_str(), "source": note.source.as_str(), "detail": note.detail }));
+    let touched = proof.touched.iter().map(|touched| {
+        json!({
+            "site": touched.site.as_str(),
+            "source": touched.source.as_str(),
+            "table": touched.table,
+            "transaction": touched.transaction.0,
+            "by": touched.by.as_str(),
+        })
+    });
+    json!({
+        "proven_at": proof.proven_at.to_string(),
+        "others": proof.others,
+        "looked": proof.looked,
+        "equal": proof.equal,
+        "changed_by_own_users": proof.own_users,
+        "not_proven": proof.not_proven,
+        "not_comparable": proof.not_comparable,
+        "transactions": proof.transactions,
+        "transactions_logged": proof.transactions_logged,
+        "failed": proof.has_failed(),
+        "notes": notes.collect::<Vec<_>>(),
+        "touched": touched.collect::<Vec<_>>(),
+    })
+}
+
+/// The exit code that the proofs ask for: one that has failed is not made good by a later one.
+pub(super) fn exit_code(journal: &Journal) -> u8 {
+    if journal.state().proofs.iter().any(|proof| proof.has_failed()) { DAMAGE } else { 0 }
+}
+
+#[cfg(test)]
+mod tests {
+    use lifeboat_model::Timestamp;
+
+    use super::*;
+
+    #[test]
+    fn one_sentence_says_how_many_were_looked_at_and_what_became_of_them() {
+        let proof = BystanderProof {
+            proven_at: Timestamp(0),
+            others: 4_117,
+            looked: 20,
+            equal: 19,
+            own_users: 1,
+            not_proven: 0,
+            not_comparable: 0,
+            transactions: 400,
+            transactions_logged: 0,
+            must_be_quiet: false,
+            notes: Vec::new(),
+            touched: Vec::new(),
+        };
+        assert_eq!(
+            sentence(&proof),
+            "Bystanders: 20 of 4,117 sampled: 19 equal, 1 changed by its own users, 0 touched."
+        );
+        let all = BystanderProof { others: 20, own_users: 0, not_proven: 1, transactions_logged: 399, ..proof };
+        assert_eq!(
+            sentence(&all),
+            "Bystanders: 20 of 20 looked at: 19 equal, 1 changed meanwhile, not proven by whom, 0 touched. In the \
+             change log: 399 of 400 restores, every change of theirs read."
+        );
+    }
+}
