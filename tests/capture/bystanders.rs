@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lifeboat_engine::{BystanderRequest, RestoreWrote, look_again, look_at_bystanders, prove_bystanders};
+use lifeboat_engine::{BystanderRequest, ProofRequest, RestoreWrote, look_again, look_at_bystanders, prove_bystanders};
 use lifeboat_model::{BystanderChoice, BystanderLook, BystanderProof, RecoveryId, SiteId, TransactionId};
 use lifeboat_testkit::postgres::{query_text, run_sql, site_name};
 use lifeboat_testkit::world::{backup_all, restore_latest, site_id};
@@ -30,10 +30,12 @@ fn again(world: &World, first: &BystanderLook) -> BystanderLook {
 
 async fn prove(
     world: &World,
-    looks: (&BystanderLook, &BystanderLook),
+    (first, second): (&BystanderLook, &BystanderLook),
     wrote: &[RestoreWrote],
 ) -> (BystanderProof, [u64; 4]) {
-    let proof = prove_bystanders(&world.engine, looks, wrote, false, Duration::ZERO).await.unwrap();
+    let (cases, must_be_quiet, patience) = ([site(2)].into(), false, Duration::ZERO);
+    let request = ProofRequest { first, second, cases: &cases, wrote, must_be_quiet, patience };
+    let proof = prove_bystanders(&world.engine, request).await.unwrap();
     let counts = [proof.equal, proof.own_users, proof.not_proven, proof.not_comparable];
     (proof, counts)
 }

@@ -51,7 +51,7 @@ pub use moment::{FileVersion, LogProof, Moment, Replayed, ReplayedFile, Replayed
 pub use points::{Point, choose_point, points};
 pub use process::{is_gone, this_process};
 pub use recovery::{
-    BystanderRequest, CaseAsked, CaseAttempt, Journal, Recoveries, RestoreWrote, SigningKey, look_again,
+    BystanderRequest, CaseAsked, CaseAttempt, Journal, ProofRequest, Recoveries, RestoreWrote, SigningKey, look_again,
     look_at_bystanders, plan_case, prove_bystanders, run_case,
 };
 pub use restore::{

@@ -6,7 +6,7 @@ mod bystanders;
 mod case;
 mod journal;
 
-pub use bystanders::{BystanderRequest, RestoreWrote, look_again, look_at_bystanders, prove_bystanders};
+pub use bystanders::{BystanderRequest, ProofRequest, RestoreWrote, look_again, look_at_bystanders, prove_bystanders};
 pub use case::{CaseAsked, CaseAttempt, plan_case, run_case};
 pub use journal::{Journal, Recoveries};
 pub use lifeboat_repo::SigningKey;

@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifeboat_engine::{
-    BystanderRequest, Engine, Error, Journal, RestoreWrote, look_again, look_at_bystanders, prove_bystanders,
+    BystanderRequest, Engine, Error, Journal, ProofRequest, RestoreWrote, look_again, look_at_bystanders,
+    prove_bystanders,
 };
 use lifeboat_model::{
     BystanderChoice, BystanderLook, BystanderProof, Bystanders, CaseStage, RecoveryEvent, RecoveryState, SiteId,
@@ -57,8 +58,16 @@ pub fn prove_after(
     let Some(first) = journal.state().looked.clone() else { return Ok(None) };
     let second = look_again(engine, &first)?;
     let wrote = wrote_since(journal.state(), &first);
-    let proof = prove_bystanders(engine, (&first, &second), &wrote, must_be_quiet, LOG_PATIENCE);
-    let proof = Arc::new(runtime.block_on(proof)?);
+    let cases = journal.plan().cases.iter().map(|case| case.site.clone()).collect();
+    let request = ProofRequest {
+        first: &first,
+        second: &second,
+        cases: &cases,
+        wrote: &wrote,
+        must_be_quiet,
+        patience: LOG_PATIENCE,
+    };
+    let proof = Arc::new(runtime.block_on(prove_bystanders(engine, request))?);
     runtime.block_on(journal.append(None, |state| {
         let proven = || RecoveryEvent::Bystanders(Bystanders::Proven(Arc::clone(&proof)));
         // Somebody else may have proven it meanwhile.

@@ -18,7 +18,7 @@ mod look;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use lifeboat_model::{BystanderLook, BystanderProof, Lsn, SiteId, SourceName, TransactionId, Visibility};
+use lifeboat_model::{BystanderLook, BystanderProof, Lsn, SiteId, SourceName, Timestamp, TransactionId, Visibility};
 
 use crate::{Engine, Error};
 pub use look::{BystanderRequest, look_again, look_at_bystanders};
@@ -28,6 +28,8 @@ use logged::{Logged, Question};
 
 /// How often a log that is behind is looked at.
 const POLL: Duration = Duration::from_millis(500);
+/// A log that has said nothing for so long is not being written: it is not waited for.
+const SILENCE: Duration = Duration::from_secs(300);
 
 /// A transaction in which a case of the recovery wrote rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,16 +39,24 @@ pub struct RestoreWrote {
     pub site: SiteId,
 }
 
+/// What is to be proven.
+#[derive(Debug, Clone, Copy)]
+pub struct ProofRequest<'r> {
+    pub first: &'r BystanderLook,
+    pub second: &'r BystanderLook,
+    /// The recovery's sites.
+    pub cases: &'r BTreeSet<SiteId>,
+    /// What its restores wrote in.
+    pub wrote: &'r [RestoreWrote],
+    /// What is not proven fails the proof.
+    pub must_be_quiet: bool,
+    /// So long a change log that has not come to the second look is waited for.
+    pub patience: Duration,
+}
+
 /// Compares two looks, and asks the change logs about what is between them.
-///
-/// `patience`: so long a log that has not come to the second look is waited for.
-pub async fn prove_bystanders(
-    engine: &Engine,
-    (first, second): (&BystanderLook, &BystanderLook),
-    wrote: &[RestoreWrote],
-    must_be_quiet: bool,
-    patience: Duration,
-) -> Result<BystanderProof, Error> {
+pub async fn prove_bystanders(engine: &Engine, request: ProofRequest<'_>) -> Result<BystanderProof, Error> {
+    let ProofRequest { first, second, cases, wrote, patience, .. } = request;
     let changed = judge::changed(first, second);
     let mut logs = BTreeMap::new();
     for source in engine.repository.captured_sources().await? {
@@ -63,20 +73,21 @@ pub async fn prove_bystanders(
             Some((moment.lsn, moment.visibility()?))
         };
         let between = sees(first).zip(sees(second)).map(|((_, first), (till, second))| (first, second, till));
-        let question = Question { source: source.clone(), since: first.looked_at, between, restores, asked };
+        let question = Question { source: source.clone(), since: first.looked_at, between, restores, asked, cases };
         let logged = read_until_there(engine, &question, patience).await?;
         logs.insert(source, logged);
     }
-    Ok(judge((first, second), wrote, &logs, must_be_quiet))
+    Ok(judge(request, &logs))
 }
 
 /// Reads the log, again and again while it is behind.
-async fn read_until_there(engine: &Engine, question: &Question, patience: Duration) -> Result<Logged, Error> {
+async fn read_until_there(engine: &Engine, question: &Question<'_>, patience: Duration) -> Result<Logged, Error> {
     let began = Instant::now();
     loop {
         engine.check_cancelled()?;
         let logged = logged::read(engine, question).await?;
-        if logged.is_there || began.elapsed() >= patience {
+        let is_silent = logged.sealed_at.is_none_or(|sealed| Timestamp::now().since(sealed) > SILENCE);
+        if logged.is_there || is_silent || began.elapsed() >= patience {
             return Ok(logged);
         }
         tokio::time::sleep(POLL).await;

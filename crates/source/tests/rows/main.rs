@@ -10,6 +10,7 @@ mod fence;
 mod large_objects;
 mod later;
 mod locks;
+mod look;
 mod narrow;
 mod nasty;
 mod roles;

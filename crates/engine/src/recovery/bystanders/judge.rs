@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{BystanderLook, BystanderNote, BystanderProof, SiteId, SourceName, Timestamp};
 
-use super::RestoreWrote;
+use super::ProofRequest;
 use super::logged::Logged;
 
 /// Notes, and touched places, that are kept in the journal.
@@ -34,12 +34,8 @@ pub(super) fn changed(first: &BystanderLook, second: &BystanderLook) -> Vec<(Sit
     differ.map(|((site, source), ..)| (site.clone(), source.clone())).collect()
 }
 
-pub(super) fn judge(
-    (first, second): (&BystanderLook, &BystanderLook),
-    wrote: &[RestoreWrote],
-    logs: &BTreeMap<SourceName, Logged>,
-    must_be_quiet: bool,
-) -> BystanderProof {
+pub(super) fn judge(request: ProofRequest<'_>, logs: &BTreeMap<SourceName, Logged>) -> BystanderProof {
+    let ProofRequest { first, second, wrote, must_be_quiet, .. } = request;
     let mut sites: BTreeMap<&SiteId, Verdict> = BTreeMap::new();
     let mut notes = Vec::new();
     for ((site, source), then, now) in pairs(first, second) {
@@ -106,6 +102,8 @@ fn pairs<'l>(first: &'l BystanderLook, second: &'l BystanderLook) -> Vec<Pair<'l
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use lifeboat_model::{BystanderPart, Touched, TransactionId};
 
     use super::*;
@@ -140,7 +138,8 @@ mod tests {
         quiet: bool,
     ) -> (u64, u64, u64, u64, bool) {
         let logs = log.map(|log| (source(), log)).into_iter().collect();
-        let proof = judge((first, second), &[], &logs, quiet);
+        let (cases, patience, must_be_quiet) = (BTreeSet::new(), Duration::ZERO, quiet);
+        let proof = judge(ProofRequest { first, second, cases: &cases, wrote: &[], must_be_quiet, patience }, &logs);
         (proof.equal, proof.own_users, proof.not_proven, proof.not_comparable, proof.has_failed())
     }
 

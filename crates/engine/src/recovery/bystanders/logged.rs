@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::TryStreamExt;
-use lifeboat_model::{Lsn, SharedFacts, SiteId, SourceName, Timestamp, Touched, TransactionId, Visibility};
+use lifeboat_model::{Lsn, SharedFacts, SiteCount, SiteId, SourceName, Timestamp, Touched, TransactionId, Visibility};
 
 use crate::damage::{epochs_since, segments_since};
 use crate::{Engine, Error};
 
 /// What is asked of one log.
-pub(super) struct Question {
+pub(super) struct Question<'q> {
     pub source: SourceName,
     /// Where to begin to read.
     pub since: Timestamp,
@@ -22,6 +22,9 @@ pub(super) struct Question {
     pub restores: BTreeMap<TransactionId, SiteId>,
     /// Bystanders that differ.
     pub asked: BTreeSet<SiteId>,
+    /// The recovery's sites: a transaction that wrote to one of them may be of a restore that was killed before it could
+    /// say so, and explains nothing.
+    pub cases: &'q BTreeSet<SiteId>,
 }
 
 /// The answer.
@@ -35,11 +38,13 @@ pub(super) struct Logged {
     pub restores: BTreeSet<TransactionId>,
     /// Restores with changes whose site nobody could tell.
     pub unrouted: BTreeSet<TransactionId>,
+    /// When the log was written last.
+    pub sealed_at: Option<Timestamp>,
     /// Whether the log has come to the second look, so that all is in it that there is.
     pub is_there: bool,
 }
 
-pub(super) async fn read(engine: &Engine, question: &Question) -> Result<Logged, Error> {
+pub(super) async fn read(engine: &Engine, question: &Question<'_>) -> Result<Logged, Error> {
     let log = engine.change_log(&question.source).await?;
     let (mut logged, mut complete_till) = (Logged::default(), Lsn(0));
     for epoch in epochs_since(&log, question.since).await? {
@@ -47,7 +52,7 @@ pub(super) async fn read(engine: &Engine, question: &Question) -> Result<Logged,
         let mut facts = std::pin::pin!(log.facts(segments).await?);
         while let Some((_, footer, shared)) = facts.try_next().await? {
             engine.check_cancelled()?;
-            complete_till = footer.span.complete_till;
+            (complete_till, logged.sealed_at) = (footer.span.complete_till, Some(footer.sealed_at));
             logged.take(question, &shared);
         }
     }
@@ -58,12 +63,13 @@ pub(super) async fn read(engine: &Engine, question: &Question) -> Result<Logged,
 
 impl Logged {
     /// Takes what one segment tells.
-    fn take(&mut self, question: &Question, shared: &SharedFacts) {
+    fn take(&mut self, question: &Question<'_>, shared: &SharedFacts) {
         for facts in &shared.transactions {
             let id = facts.head.id;
-            let places = facts.counts.iter().filter_map(|count| {
+            let place = |count: &SiteCount| {
                 Some((shared.sites.get(count.site as usize)?, shared.tables.get(count.table as usize)?))
-            });
+            };
+            let places = facts.counts.iter().filter_map(place);
             match question.restores.get(&id) {
                 Some(own) => {
                     self.restores.insert(id);
@@ -80,7 +86,7 @@ impl Logged {
                         });
                     });
                 }
-                None if question.is_between(id) => {
+                None if question.is_between(id) && !places.clone().any(|(site, _)| question.cases.contains(site)) => {
                     self.wrote
                         .extend(places.map(|(site, _)| site).filter(|site| question.asked.contains(*site)).cloned());
                 }
@@ -96,7 +102,7 @@ impl Logged {
     }
 }
 
-impl Question {
+impl Question<'_> {
     /// Whether the second look saw what the first one did not.
     fn is_between(&self, id: TransactionId) -> bool {
         self.between.as_ref().is_some_and(|(first, second, _)| !first.sees(id) && second.sees(id))
@@ -105,7 +111,7 @@ impl Question {
 
 #[cfg(test)]
 mod tests {
-    use lifeboat_model::{ChangeCounts, SiteCount, TransactionFacts, TransactionHead};
+    use lifeboat_model::{ChangeCounts, TransactionFacts, TransactionHead};
 
     use super::*;
 
@@ -139,6 +145,7 @@ mod tests {
             between: Some((sees("10:12:10"), sees("20:20:"), Lsn(99))),
             restores: [(TransactionId(15), site("acme")), (TransactionId(16), site("acme"))].into(),
             asked: [site("globex"), site("initech")].into(),
+            cases: &[site("acme")].into(),
         };
         let mut logged = Logged::default();
         logged.take(&question, &facts(transactions));
@@ -160,7 +167,8 @@ mod tests {
 
     #[test]
     fn a_restore_explains_no_change_and_what_nobody_can_route_is_told() {
-        let logged = answer(&[(15, &[1], 0), (16, &[0], 3)]);
+        // The last one may be of a restore that was killed before it could say which it was.
+        let logged = answer(&[(15, &[1], 0), (16, &[0], 3), (17, &[1, 0], 0)]);
         assert!(logged.wrote.is_empty());
         assert_eq!(logged.unrouted, [TransactionId(16)].into());
     }
