@@ -39,6 +39,7 @@ pub fn all() -> Vec<Vector> {
         ),
         entry("recovery-entry-first.bin", first_entry()),
         entry("recovery-entry.bin", full_entry()),
+        entry("recovery-bystanders.bin", bystanders_entry()),
     ]
 }
 
@@ -127,6 +128,7 @@ fn receipt() -> Receipt {
         kept: 2,
         bytes: 12_000,
         digest_ok,
+        transaction: None,
     };
     let check = |name: &str, passed| Check { name: name.to_owned(), passed, detail: "12 of 12".to_owned() };
     Receipt {
@@ -182,6 +184,50 @@ fn events() -> Vec<RecoveryEvent> {
     ]
 }
 
+fn bystanders_entry() -> RecoveryEntry {
+    let (source, files) = (sample::log_source(), sample::file_source());
+    let part = |site, source, digest| BystanderPart { site, source, digest };
+    let look = BystanderLook {
+        looked_at: NOON,
+        others: 4_117,
+        moments: vec![SourceMoment { source: source.clone(), lsn: Lsn(0x1_6B37_4D48), sees: "731:735:732".to_owned() }],
+        parts: vec![
+            part(sample::site(), source.clone(), Some([0x77; 32])),
+            part(sample::other_site(), files.clone(), None),
+        ],
+    };
+    let proof = BystanderProof {
+        proven_at: Timestamp(NOON.0 + 60_000_000),
+        others: 4_117,
+        looked: 20,
+        equal: 17,
+        own_users: 1,
+        not_proven: 1,
+        not_comparable: 1,
+        transactions: 12,
+        transactions_logged: 11,
+        must_be_quiet: true,
+        notes: vec![BystanderNote { site: sample::site(), source: files, detail: "changed meanwhile".to_owned() }],
+        touched: vec![Touched {
+            site: sample::other_site(),
+            source,
+            table: "public.issues".to_owned(),
+            transaction: TransactionId(734),
+            by: sample::site(),
+        }],
+    };
+    let mut receipt = receipt();
+    receipt.parts[0].transaction = Some(TransactionId(734));
+    let signature = signing_key().sign(&receipt_bytes(RECOVERY, &receipt));
+    let receipt = Arc::new(SignedReceipt { receipt, signature });
+    let events = vec![
+        RecoveryEvent::Bystanders(Bystanders::Looked(Arc::new(look))),
+        RecoveryEvent::CaseRestored { site: sample::site(), receipt },
+        RecoveryEvent::Bystanders(Bystanders::Proven(Arc::new(proof))),
+    ];
+    RecoveryEntry { number: 6, nonce: ObjectId([0x75; 16]), run: Some(2), events, ..first_entry() }
+}
+
 /// The vector that holds such an event. A new one has to be named here, and to be written into a vector of its own.
 fn vector_of(event: &RecoveryEvent) -> &'static str {
     match event {
@@ -199,19 +245,21 @@ fn vector_of(event: &RecoveryEvent) -> &'static str {
         | RecoveryEvent::Reprioritised { .. }
         | RecoveryEvent::HandedOver { .. }
         | RecoveryEvent::Beat => "recovery-entry.bin",
+        RecoveryEvent::Bystanders(_) => "recovery-bystanders.bin",
     }
 }
 
 #[test]
 fn every_event_of_a_recovery_is_in_a_vector_and_every_receipt_in_it_is_signed() {
     let vectors = all();
-    for event in events() {
-        let name = vector_of(&event);
+    let beside = bystanders_entry().events.into_iter().map(|event| ("recovery-bystanders.bin", event));
+    for (name, event) in events().into_iter().map(|event| (vector_of(&event), event)).chain(beside) {
         let vector = vectors.iter().find(|vector| vector.name == name).unwrap();
         let said = (vector.read)(&vector.stored()).unwrap();
         assert!(said.contains(&format!("{event:?}")), "{name} does not hold {event:?}");
     }
     assert_eq!(signed(&full_entry()), [true, true]);
+    assert_eq!(signed(&bystanders_entry()), [true]);
 }
 
 #[test]
