@@ -21,11 +21,13 @@ mod bystanders;
 mod commander;
 mod estimate;
 mod ledger;
+mod report;
 mod seam;
 mod steps;
 
 pub use bystanders::{look_before, prove_after};
 pub use estimate::{Estimate, estimate};
 pub use ledger::Ledger;
+pub use report::{CurvePoint, Report, SiteReport, SiteSums, Standing, Totals};
 pub use seam::{CaseSteps, Control, RecoveryEngine, RunEnd, RunOptions, Step, StepHooks, StepOut, Watch};
 pub use steps::EngineSteps;

@@ -29,6 +29,8 @@ pub struct RecoveryState {
     pub written_at: Option<Timestamp>,
     /// The hash that was approved.
     pub approved: Option<String>,
+    /// When its first run began.
+    pub began_at: Option<Timestamp>,
     pub run: Option<RecoveryRun>,
     pub is_paused: bool,
     pub halted: Option<String>,
@@ -146,6 +148,7 @@ impl RecoveryState {
             number: 0,
             written_at: None,
             approved: None,
+            began_at: None,
             run: None,
             is_paused: false,
             halted: None,
@@ -262,6 +265,7 @@ impl RecoveryState {
             Some(run) => run.replaced,
             None => Vec::new(),
         };
+        self.began_at.get_or_insert(entry.written_at);
         let (number, owner, began_at) = (entry.number, entry.writer.clone(), entry.written_at);
         self.run = Some(RecoveryRun { number, owner, began_at, ended_at: None, replaced });
     }
