@@ -24,8 +24,8 @@ pub use bench::{
 pub use capture::{CaptureArgs, StatusArgs};
 pub use later::LaterVerb;
 pub use recover::{
-    RecoverAcceptArgs, RecoverCommand, RecoverIdArgs, RecoverPlanArgs, RecoverPriorityArgs, RecoverReportArgs,
-    RecoverRetryArgs, RecoverRunArgs, RecoverSkipArgs, RecoverStatusArgs, RecoverUndoArgs,
+    RecoverAcceptArgs, RecoverCommand, RecoverIdArgs, RecoverPageArgs, RecoverPlanArgs, RecoverPriorityArgs,
+    RecoverReportArgs, RecoverRetryArgs, RecoverRunArgs, RecoverSkipArgs, RecoverStatusArgs, RecoverUndoArgs,
 };
 pub use restore::{ApprovalArgs, OnlyArg, RestoreArgs, UndoArgs, VerifyDepth};
 pub use site::{

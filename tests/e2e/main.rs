@@ -9,6 +9,7 @@ mod demo_postgres;
 mod find_damage;
 mod inspect_postgres;
 mod place;
+mod recover_report;
 mod there_and_back;
 mod trouble;
 mod two_captures;

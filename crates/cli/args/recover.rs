@@ -97,6 +97,19 @@ pub struct RecoverRunArgs {
     /// Put out the process that runs this recovery, when it is surely dead or cut off
     #[arg(long)]
     pub take_over: bool,
+    #[command(flatten)]
+    pub page: RecoverPageArgs,
+}
+
+/// A page for those who look on.
+#[derive(Debug, Args)]
+pub struct RecoverPageArgs {
+    /// Write the report into this directory, anew every few seconds: report.html, .json and .csv
+    #[arg(long, value_name = "DIR")]
+    pub report: Option<PathBuf>,
+    /// Only numbers and the curve, for everybody: no site, no message
+    #[arg(long, requires = "report")]
+    pub public: bool,
 }
 
 #[derive(Debug, Args)]
@@ -110,6 +123,8 @@ pub struct RecoverStatusArgs {
     /// Show every site
     #[arg(long)]
     pub all: bool,
+    #[command(flatten)]
+    pub page: RecoverPageArgs,
 }
 
 #[derive(Debug, Args)]
@@ -186,7 +201,16 @@ pub struct RecoverReportArgs {
     /// The recovery
     #[arg(value_name = "RECOVERY", value_parser = recovery_id)]
     pub recovery: RecoveryId,
+    /// Write it into this directory, a new or an empty one: report.html, .json and .csv
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Only numbers and the curve, for everybody: no site, no message
+    #[arg(long, requires = "out")]
+    pub public: bool,
     /// Check the signature of every receipt
     #[arg(long)]
     pub verify: bool,
+    /// Compare the receipts in this report.json with those that were signed
+    #[arg(long, value_name = "FILE", requires = "verify")]
+    pub from: Option<PathBuf>,
 }

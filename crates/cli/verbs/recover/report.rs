@@ -1,8 +1,27 @@
 //! `lifeboat recover report`: what happened, site by site, with receipts whose signatures can be checked.
+//!
+//!   journal ─▶ [`Report`], pure (`lifeboat-control`) ─▶ json, csv, page ─▶ folder, atomically     (live: every few seconds)
+//!
+//! What is not here: what is counted and how, which `lifeboat-control` says.
 
-use lifeboat_control::recovery::RecoveryEngine;
-use lifeboat_model::CaseStage;
+mod csv;
+mod folder;
+mod html;
+mod json;
+mod live;
+mod page;
+#[cfg(test)]
+mod tests;
+mod verify;
 
+use std::collections::HashSet;
+
+use data_encoding::HEXLOWER;
+use lifeboat_control::recovery::{RecoveryEngine, Report};
+use lifeboat_model::{CaseAim, CasePlan, SignedReceipt, SiteId, Timestamp};
+
+use self::folder::Folder;
+pub(super) use self::live::LivePage;
 use super::{on_thread, tell};
 use crate::args::RecoverReportArgs;
 use crate::output::Outcome;
@@ -10,27 +29,77 @@ use crate::{CliError, Context};
 
 const DAMAGE: u8 = 20;
 
+/// Who reads a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Audience {
+    Operators,
+    /// Anybody: numbers alone, no site and nothing that somebody wrote.
+    Public,
+}
+
+impl Audience {
+    fn of(is_public: bool) -> Self {
+        if is_public { Self::Public } else { Self::Operators }
+    }
+}
+
+/// Whose receipts have the repository's signature.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Signed {
+    NotChecked,
+    Checked(HashSet<SiteId>),
+}
+
+impl Signed {
+    fn word(&self, site: &SiteId) -> &'static str {
+        match self {
+            Self::NotChecked => "no",
+            Self::Checked(good) if good.contains(site) => "good",
+            Self::Checked(_) => "bad",
+        }
+    }
+}
+
 pub fn run(args: &RecoverReportArgs, context: &Context) -> Result<Outcome, CliError> {
     context.block_on(async {
         let open = context.open().await?;
         let journal = on_thread(|ledger| ledger.status(args.recovery), &open.engine)?;
+        // Refused before anything is said.
+        let directory = args.out.as_ref().map(|directory| context.path(directory));
+        let folder = directory.map(|path| Folder::claim(path, args.recovery, Audience::of(args.public))).transpose()?;
+        let mut outcome = tell::outcome(&journal);
         tell::summary(&journal, &context.output);
-        tell::sites(&journal, &context.output, |_| true);
-        let outcome = tell::outcome(&journal);
-        if !args.verify {
-            return Ok(outcome);
+        if folder.is_none() || context.output.is_json() {
+            tell::sites(&journal, &context.output, |_| true);
         }
-        let key = journal.signing_key().await?;
-        let receipts = journal.state().cases.iter().filter_map(|case| match &case.stage {
-            CaseStage::Restored(signed) => Some(signed),
-            _ => None,
-        });
-        let (good, bad): (Vec<_>, Vec<_>) = receipts.partition(|signed| journal.is_signed(&key, signed));
-        for signed in &bad {
-            context.output.line(format!("  NOT SIGNED by this repository: {}", signed.receipt.site));
+        let signed = match args.verify {
+            false => Signed::NotChecked,
+            true => {
+                let good = verify::signatures(&journal, &context.output).await?;
+                outcome = verify::told(&journal, good.len(), outcome);
+                Signed::Checked(good)
+            }
+        };
+        if let Some(file) = &args.from {
+            outcome = verify::exported(&context.path(file), &journal, &context.output, outcome)?;
         }
-        context.output.line(format!("{} receipts have the repository's signature, {} do not.", good.len(), bad.len()));
-        let exit_code = if bad.is_empty() { outcome.exit_code } else { DAMAGE };
-        Ok(Outcome { exit_code, ..outcome }.with("signed", good.len()).with("not_signed", bad.len()))
+        if let Some(folder) = folder {
+            folder.write(&Report::of_journal(&journal, Timestamp::now()), &signed)?;
+            context.output.say(format!("The report is in {}", folder.path().display()));
+            outcome = outcome.with("report", folder.path());
+        }
+        Ok(outcome)
     })
+}
+
+/// What of a site was to come back, as `--at` takes it.
+fn point(case: &CasePlan) -> String {
+    match &case.aim {
+        CaseAim::Point(point) => point.to_string(),
+        CaseAim::Undo(restore) => format!("undo:{restore}"),
+    }
+}
+
+fn signature(signed: &SignedReceipt) -> String {
+    HEXLOWER.encode(&signed.signature)
 }

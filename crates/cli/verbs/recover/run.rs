@@ -6,6 +6,7 @@ use lifeboat_control::recovery::{CaseSteps, EngineSteps, RecoveryEngine, RunEnd,
 use lifeboat_engine::Journal;
 use lifeboat_model::{RecoveryId, SiteId, Timestamp, worst_exit_code};
 
+use super::report::LivePage;
 use super::{bystanders, on_thread, tell};
 use crate::args::RecoverRunArgs;
 use crate::confirm::{Approvable, Decision, Left, decide};
@@ -40,13 +41,14 @@ pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError
             ))
             .with_hint(format!("look at it with `lifeboat recover status {id}`")));
         }
+        let page = LivePage::asked(&args.page, id, context)?;
         let config = &open.config.recovery;
         bystanders::look(id, args.bystanders.unwrap_or(config.bystanders), &open, context).await?;
         let parallel = args.parallel.unwrap_or(open.config.recovery.parallel) as usize;
         let runtime = tokio::runtime::Handle::current();
         let steps = |engine| Box::new(EngineSteps::new(engine, runtime.clone())) as Box<dyn CaseSteps>;
         let workers: Vec<_> = open.crew(parallel)?.into_iter().map(steps).collect();
-        let (stop, watch) = (context.cancel.shared(), Bar::new(&journal, &context.output));
+        let (stop, watch) = (context.cancel.shared(), Bar::new(&journal, page, &context.output));
         let options = RunOptions { take_over: args.take_over, stop: &stop, watch: &watch };
         let ended = on_thread(|ledger| ledger.work(id, workers, options), &open.engine);
         watch.bar.end();
@@ -56,6 +58,9 @@ pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError
             RunEnd::Stopped => 0, // who goes on compares with the same look
         };
         let journal = on_thread(|ledger| ledger.status(id), &open.engine)?;
+        if let Some(page) = &watch.page {
+            page.finish(&journal);
+        }
         tell::summary(&journal, &context.output);
         tell::what_next(&journal, ended, &context.output);
         let outcome = tell::outcome(&journal);
@@ -105,15 +110,16 @@ fn left_alone(journal: &Journal, left: Left, context: &Context) -> Outcome {
 /// One bar for the whole: sites, rate, time left, and who is at work.
 struct Bar {
     bar: Steps,
+    page: Option<LivePage>,
     output: Output,
     /// The ends that programs were told: of a site, and of which attempt.
     told: std::sync::Mutex<HashSet<(SiteId, u32)>>,
 }
 
 impl Bar {
-    fn new(journal: &Journal, output: &Output) -> Self {
+    fn new(journal: &Journal, page: Option<LivePage>, output: &Output) -> Self {
         let bar = Steps::telling("restoring", journal.plan().cases.len() as u64, output);
-        Self { bar, output: output.clone(), told: std::sync::Mutex::default() }
+        Self { bar, page, output: output.clone(), told: std::sync::Mutex::default() }
     }
 }
 
@@ -130,6 +136,9 @@ impl Watch for Bar {
             () => "running",
         };
         self.bar.doing(&format!("{} {state_word}, {} failed{left}", counts.running, counts.failed));
+        if let Some(page) = &self.page {
+            page.show(journal);
+        }
         if !self.output.is_json() {
             return;
         }

@@ -7,6 +7,7 @@ use lifeboat_engine::{Journal, Recoveries};
 use lifeboat_model::{CaseStage, Timestamp};
 use serde_json::json;
 
+use super::report::LivePage;
 use super::{on_thread, tell};
 use crate::args::RecoverStatusArgs;
 use crate::output::{Align, Outcome, Table, ago, count, duration};
@@ -24,8 +25,12 @@ pub fn run(args: &RecoverStatusArgs, context: &Context) -> Result<Outcome, CliEr
         let recoveries = Recoveries::of(&open.engine);
         let Some(id) = args.recovery else { return list(&recoveries, context).await };
         let mut journal = on_thread(|ledger| ledger.status(id), &open.engine)?;
+        let page = LivePage::asked(&args.page, id, context)?;
         if args.follow {
-            follow(&mut journal, context).await?;
+            follow(&mut journal, page.as_ref(), context).await?;
+        }
+        if let Some(page) = &page {
+            page.finish(&journal);
         }
         tell::summary(&journal, &context.output);
         let counts = journal.state().counts();
@@ -37,7 +42,7 @@ pub fn run(args: &RecoverStatusArgs, context: &Context) -> Result<Outcome, CliEr
 }
 
 /// Shows how it goes until nobody runs it any more.
-async fn follow(journal: &mut Journal, context: &Context) -> Result<(), CliError> {
+async fn follow(journal: &mut Journal, page: Option<&LivePage>, context: &Context) -> Result<(), CliError> {
     let bar = Steps::telling("restored", journal.plan().cases.len() as u64, &context.output);
     loop {
         journal.refresh().await?;
@@ -49,6 +54,9 @@ async fn follow(journal: &mut Journal, context: &Context) -> Result<(), CliError
         let at_work = tell::running(journal);
         let names: Vec<&str> = at_work.iter().take(NAMED_MAX).map(|site| site.as_str()).collect();
         bar.doing(&format!("{} failed{left} | {}", counts.failed, names.join(" ")));
+        if let Some(page) = page {
+            page.show(journal);
+        }
         let is_over = state.is_done() || state.run.as_ref().is_none_or(|run| run.ended_at.is_some());
         if is_over || context.cancel.check().is_err() {
             bar.end();

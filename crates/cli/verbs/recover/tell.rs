@@ -1,6 +1,6 @@
 //! A recovery, for people and for programs.
 
-use lifeboat_control::recovery::{RunEnd, estimate};
+use lifeboat_control::recovery::{RunEnd, Standing, estimate};
 use lifeboat_engine::Journal;
 use lifeboat_model::{
     CaseAim, CasePlan, CaseStage, CaseState, HandOver, RecoveryState, SiteId, Timestamp, worst_exit_code,
@@ -148,16 +148,10 @@ fn rate(state: &RecoveryState, from: Timestamp, till: Timestamp) -> Option<f64> 
 }
 
 pub(super) fn word(state: &RecoveryState) -> String {
-    let is_running = state.run.as_ref().is_some_and(|run| run.ended_at.is_none());
-    match (&state.halted, state.approved.is_some()) {
-        (Some(reason), _) => format!("HALTED: {reason}"),
-        (None, false) => "not approved".into(),
-        (None, true) if state.is_done() => "done".into(),
-        (None, true) if state.is_paused => "paused".into(),
-        (None, true) => match (&state.run, is_running) {
-            (Some(run), true) => format!("running on {} (pid {})", run.owner.host, run.owner.pid),
-            _ => "stopped".into(),
-        },
+    match (Standing::of(state), &state.halted, &state.run) {
+        (Standing::Halted, Some(reason), _) => format!("HALTED: {reason}"),
+        (Standing::Running, _, Some(run)) => format!("running on {} (pid {})", run.owner.host, run.owner.pid),
+        (standing, ..) => standing.name().into(),
     }
 }
 

@@ -55,6 +55,7 @@ fn restored(number: usize) -> RecoveryEvent {
         kept: 0,
         bytes: 5,
         digest_ok: true,
+        transaction: None,
     };
     let check = |passed| Check { name: "rows".into(), passed, detail: String::new() };
     let receipt = Receipt {
@@ -141,7 +142,7 @@ fn totals_are_those_of_all_receipts_and_of_the_whole_time() {
     let points: Vec<_> = report.curve.iter().map(|point| (point.after.as_secs(), point.restored)).collect();
     assert_eq!(points, [(10, 1), (20, 2)]);
     assert!(report.estimate.is_some());
-    let sites: Vec<SiteReport> = report.sites().collect();
+    let sites: Vec<SiteReport<'_>> = report.sites().collect();
     assert_eq!((sites[0].took(), Some(sites[0].data_age())), (seconds(8), seconds(70)), "as old as when it came back");
     assert_eq!((sites[3].took(), Some(sites[3].data_age())), (seconds(10), seconds(90)), "till now");
 }
