@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lifeboat_store::{
-    Cache, CacheOptions, Error, Limit, Limits, MemoryStore, Meter, Operation, Retry, RetryPolicy, Store,
+    Cache, CacheOptions, Error, Limit, Limits, MemoryStore, Meter, Operation, Pace, Retry, RetryPolicy, Store,
 };
 use lifeboat_testkit::conformance::{self, Order, name};
 use lifeboat_testkit::fault_store::{Damage, Failure, FaultStore};
@@ -21,7 +21,8 @@ async fn wrappers_keep_every_promise() {
     let inner = Meter::new(FaultStore::new(MemoryStore::new()));
     let store = Retry::new(Limit::new(inner, Limits::default()), RetryPolicy::default());
     let options = CacheOptions { namespace: "test".into(), bytes_max: 64 << 20, accept: Arc::new(|_| true) };
-    conformance::run(Arc::new(Cache::new(store, dir.path(), options)), Order::Bytes).await;
+    let paced = Pace::new(store, 1 << 40);
+    conformance::run(Arc::new(Cache::new(paced, dir.path(), options)), Order::Bytes).await;
 }
 
 fn body() -> Bytes {

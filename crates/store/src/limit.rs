@@ -2,7 +2,7 @@
 //!
 //! Waiters are served in the order they came: a large object is not starved by small ones. How many requests a store bears
 //! is found out ([`window`]), up to a limit.
-//! What is not here: rates per second.
+//! What is not here: rates per second ([`crate::Pace`]).
 
 use std::ops::Range;
 use std::sync::{Mutex, MutexGuard, PoisonError};
