@@ -5,6 +5,7 @@
 //! export rows ─▶ a directory of CSV that psql alone can load; no database is needed
 //! follow publication, slot ─▶ the changes of rows, in the order of their commits (`capture`) ─▶ whose they are (`routing`)
 //! replay rows at a base, and their changes since ─▶ rows at a later moment; no database is needed
+//! ask    a statement of the operator's, that reads and answers with one value (`ask`)
 //! write  staging, unlogged ─▶ compared with the live rows ─▶ one transaction: delete ▸ update ▸ insert ▸ prove ▸ commit
 //! ```
 //!
@@ -14,6 +15,7 @@
 //!
 //! What is not here: the change log itself, other databases than PostgreSQL.
 
+mod ask;
 mod bystanders;
 pub mod capture;
 mod catalogue;
@@ -27,6 +29,7 @@ pub mod export;
 mod indexes;
 mod inspect;
 mod large_objects;
+mod load;
 mod locks;
 mod privileges;
 mod reader;
@@ -40,6 +43,7 @@ mod structure;
 pub mod target;
 mod tenancy;
 
+pub use ask::{Answer, Question};
 pub use bystanders::RowsLook;
 pub use catalogue::{
     Catalogue, Column, ForeignKey, Identity, Sequence, ServerFacts, Table, TableKind, TableName, UniqueKey,
@@ -50,6 +54,7 @@ pub(crate) use connect::UNREACHABLE;
 pub use connect::{Server, Session};
 pub use cut::CANNOT_LOCK;
 pub use inspect::{InspectedTable, Inspection};
+pub use load::ServerLoad;
 pub use privileges::{MissingPrivilege, Need, missing_privileges};
 pub use source::PostgresSource;
 pub use structure::{ALTERED_MEANWHILE, Structure};

@@ -34,6 +34,11 @@ impl PostgresSource {
         Self { name, config, server, current: Mutex::default(), expected: Mutex::default() }
     }
 
+    /// The same source for somebody else's thread: it shares no cut with this one.
+    pub fn another(&self) -> Self {
+        Self::with_server(self.name.clone(), self.config.clone(), self.server.clone())
+    }
+
     pub fn config(&self) -> &PostgresConfig {
         &self.config
     }
