@@ -1,12 +1,11 @@
 //! The operator's own commands around a cut or a switch: argv as written, never a shell.
 
-use std::io::Read;
-use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lifeboat_model::SiteId;
 
 use crate::Error;
+use crate::command::{self, CommandFailure};
 
 /// Commands that stop and resume writes to one site. `{site}` in an argument stands for the site id.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -18,8 +17,6 @@ pub struct Hooks {
 }
 
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(60);
-/// What a failing command said is shown up to this length.
-const STDERR_BYTES_MAX: u64 = 4096;
 
 /// A frozen site: thawed by [`Frozen::thaw`], or when it is dropped on any way out.
 pub struct Frozen<'a> {
@@ -65,44 +62,11 @@ impl Drop for Frozen<'_> {
 }
 
 fn run(hook: &'static str, argv: &[String], site: &SiteId, timeout: Option<Duration>) -> Result<(), Error> {
-    let Some((program, arguments)) = argv.split_first() else { return Ok(()) };
-    let fill = |text: &String| text.replace("{site}", site.as_str());
-    let failed = |detail: String| Error::Hook { hook, detail: format!("command=`{program}`, site=`{site}`, {detail}") };
-    let mut child = Command::new(fill(program))
-        .args(arguments.iter().map(fill))
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|io| failed(format!("it could not be started: {io}")))?;
-    // Read in a thread of its own: a command that fills the pipe would otherwise never end.
-    let stderr = child.stderr.take();
-    let reader = std::thread::spawn(move || {
-        let mut text = Vec::new();
-        if let Some(mut stderr) = stderr {
-            let _ = stderr.by_ref().take(STDERR_BYTES_MAX).read_to_end(&mut text);
-            let _ = std::io::copy(&mut stderr, &mut std::io::sink());
-        }
-        String::from_utf8_lossy(&text).trim().to_owned()
-    });
-    let deadline = Instant::now() + timeout.unwrap_or(DEFAULT_TIMEOUT);
-    let status = loop {
-        match child.try_wait() {
-            Ok(Some(status)) => break status,
-            Ok(None) if Instant::now() < deadline => std::thread::sleep(Duration::from_millis(10)),
-            Ok(None) => {
-                let _ = child.kill();
-                let _ = child.wait();
-                return Err(failed(format!("it took longer than {} s", timeout.unwrap_or(DEFAULT_TIMEOUT).as_secs())));
-            }
-            Err(io) => return Err(failed(io.to_string())),
-        }
-    };
-    if status.success() {
-        return Ok(());
+    match command::run(argv, site, timeout.unwrap_or(DEFAULT_TIMEOUT), &|| false) {
+        Ok(_) => Ok(()),
+        Err(CommandFailure::Failed(detail)) => Err(Error::Hook { hook, detail }),
+        Err(CommandFailure::Stopped) => Err(Error::Cancelled),
     }
-    let said = reader.join().unwrap_or_default();
-    Err(failed(format!("{status}{}{said}", if said.is_empty() { "" } else { ", it said: " })))
 }
 
 #[cfg(test)]

@@ -3,13 +3,14 @@
 //! The top function of each verb reads like the runbook it replaces. Plans are plain data and pure
 //! to compute; executors make no choices.
 //!
-//! What is not here: calendars, the catalog's tables, HTTP, how things look on a terminal.
+//! What is not here: calendars, the catalog's tables, an API over HTTP, how things look on a terminal.
 
 mod backup;
 mod bases;
 mod capture;
 mod capture_pages;
 mod check;
+mod command;
 mod compact;
 mod context;
 mod damage;
