@@ -132,6 +132,11 @@ impl Faulty for Error {
             Error::TakenOver { .. } => Some(
                 "nothing more was changed by this one; see `lifeboat points` for the restore that is open now".into(),
             ),
+            Error::Hook { hook: "before", .. } => Some(
+                "nothing was written; see what the command printed: it is set in [recovery] of the configuration; then \
+                 `lifeboat recover retry`"
+                    .into(),
+            ),
             Error::Hook { .. } => {
                 Some("see what the command printed; hooks are set in [hooks] of the configuration".into())
             }
