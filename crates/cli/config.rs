@@ -87,7 +87,7 @@ impl Config {
         let hooks = hooks::read(&mut root)?;
         let capture = capture::read(&mut root)?;
         let limits = limits::read(&mut root)?;
-        let recovery = recovery::read(&mut root)?;
+        let recovery = recovery::read(&mut root, &sources)?;
         let policy = policy::read_base(&mut root)?;
         let policies = policy::read_named(&mut root, &policy)?;
         root.finish()?;

@@ -18,7 +18,7 @@ use lifeboat_source::PathTemplate;
 use lifeboat_source::files::{Exclusion, FilesSource};
 use lifeboat_source::postgres::{PostgresConfig, PostgresSource, Server};
 use lifeboat_source::sqlite::SqliteSource;
-use lifeboat_store::{Meter, Meters, OpenOptions};
+use lifeboat_store::{Meter, Meters, OpenOptions, Store};
 
 use crate::config::{Config, KeyRef, PostgresSettings, SourceConfig, SourceSettings};
 use crate::key_file;
@@ -65,10 +65,10 @@ impl Surround {
 }
 
 impl Open {
-    /// One more engine, of `count` that work side by side: what it asks the store is counted on its own, and together
-    /// they take the memory of one.
-    pub fn another_engine(&self, count: usize) -> Result<Engine, CliError> {
-        let metered = Meter::new(Arc::clone(self.engine.repository.store()));
+    /// One more engine over the same repository in this store, of `count` that work side by side: what it asks the store
+    /// is counted on its own, and together they take the memory of one.
+    pub fn another_engine(&self, store: &Arc<dyn Store>, count: usize) -> Result<Engine, CliError> {
+        let metered = Meter::new(Arc::clone(store));
         let meters = metered.meters();
         let repository = self.engine.repository.over(Arc::new(metered));
         let mut engine = self.surround.engine(repository, meters, &self.config)?;

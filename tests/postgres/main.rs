@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 mod altered;
+mod around;
 mod bad_server;
 mod bystanders;
 mod elsewhere;

@@ -3,10 +3,12 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, clippy::print_stderr)]
 
 mod approved;
+mod around;
 mod bystanders;
 mod conformance;
 mod fake;
 mod faults;
+mod held;
 mod incident;
 mod killed;
 mod ledger;

@@ -35,8 +35,11 @@ fn is_key(text: &str) -> bool {
     !text.is_empty() && text.chars().all(|c| c.is_ascii_lowercase() || c == '_')
 }
 
-/// `sources.notes` stands for every source, `policies.gold` for every policy.
+/// `sources.notes` stands for every source, `policies.gold` for every policy, `recovery.checks.page` for every check.
 fn folded(header: &str) -> String {
+    if header.starts_with("recovery.checks.") {
+        return "recovery.checks.NAME".to_owned();
+    }
     match header.split_once('.') {
         Some((kind, rest)) => match rest.split_once('.') {
             Some((_, deeper)) => format!("{kind}.NAME.{}", deeper.split('.').next().unwrap_or_default()),

@@ -221,15 +221,16 @@ impl<'d, 't> Field<'d, 't> {
 
     /// A list of texts that are not empty.
     pub fn texts(&self, wanted: &str, example: &str) -> Result<Vec<String>, ConfigError> {
-        let DeValue::Array(array) = self.value else { return Err(self.mistyped(wanted, example)) };
-        let mut texts = Vec::new();
-        for item in array.iter() {
-            match item.get_ref() {
-                DeValue::String(text) if !text.is_empty() => texts.push(text.to_string()),
-                _ => return Err(self.mistyped(wanted, example)),
-            }
-        }
-        Ok(texts)
+        texts(self.value).ok_or_else(|| self.mistyped(wanted, example))
+    }
+
+    /// A list of such lists.
+    pub fn lists(&self, wanted: &str, example: &str) -> Result<Vec<Vec<String>>, ConfigError> {
+        let lists = match self.value {
+            DeValue::Array(array) => array.iter().map(|item| texts(item.get_ref())).collect(),
+            _ => None,
+        };
+        lists.ok_or_else(|| self.mistyped(wanted, example))
     }
 
     pub fn table(self) -> Result<Table<'d, 't>, ConfigError> {
@@ -241,6 +242,15 @@ impl<'d, 't> Field<'d, 't> {
             }
         }
     }
+}
+
+fn texts(value: &DeValue<'_>) -> Option<Vec<String>> {
+    let DeValue::Array(array) = value else { return None };
+    let text = |item: &Spanned<DeValue<'_>>| match item.get_ref() {
+        DeValue::String(text) if !text.is_empty() => Some(text.to_string()),
+        _ => None,
+    };
+    array.iter().map(text).collect()
 }
 
 /// What a value is, for a person. Never its text: that may be a secret.

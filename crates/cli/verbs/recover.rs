@@ -12,9 +12,12 @@ mod select;
 mod status;
 mod tell;
 
-use lifeboat_control::recovery::{Control, Ledger, RecoveryEngine};
-use lifeboat_engine::{Engine, Recoveries};
+use std::sync::Arc;
+
+use lifeboat_control::recovery::{CaseSteps, Control, DatabaseLoad, EngineSteps, Governor, Ledger, RecoveryEngine};
+use lifeboat_engine::{Engine, Recoveries, server_loads};
 use lifeboat_model::{HandOver, RecoveryId, SiteId};
+use lifeboat_store::{Pace, Store};
 
 use crate::args::RecoverCommand;
 use crate::open::Open;
@@ -81,9 +84,16 @@ fn on_thread<T: Send>(
     engine: &Engine,
 ) -> Result<T, lifeboat_engine::Error> {
     let ledger = ledger(engine);
+    apart(|| work(&ledger))
+}
+
+/// Does what blocks on a thread of its own.
+fn apart<T: Send>(
+    work: impl FnOnce() -> Result<T, lifeboat_engine::Error> + Send,
+) -> Result<T, lifeboat_engine::Error> {
     tokio::task::block_in_place(|| {
         std::thread::scope(|scope| {
-            let worked = scope.spawn(|| work(&ledger)).join();
+            let worked = scope.spawn(work).join();
             worked.unwrap_or_else(|_| Err(lifeboat_engine::Error::Bug("a thread of a recovery panicked".into())))
         })
     })
@@ -95,8 +105,34 @@ fn ledger(engine: &Engine) -> Ledger {
 
 impl Open {
     /// Engines for so many workers, each with sources, connections and a meter of its own; what several cases read of
-    /// the change logs is read once.
+    /// the change logs is read once. Together they read from the store as fast as the configuration allows.
     fn crew(&self, count: usize) -> Result<Vec<Engine>, CliError> {
-        (0..count.max(1)).map(|_| self.another_engine(count.max(1))).collect()
+        let store = Arc::clone(self.engine.repository.store());
+        let store = match self.config.recovery.bytes_per_second {
+            Some(rate) => Arc::new(Pace::new(store, rate)) as Arc<dyn Store>,
+            None => store,
+        };
+        (0..count.max(1)).map(|_| self.another_engine(&store, count.max(1))).collect()
+    }
+
+    /// Workers for the cases of a recovery: each with an engine of its own, and all with what the operator wants around
+    /// each case, and the one governor that holds them back.
+    fn workers(&self, count: usize) -> Result<Vec<Box<dyn CaseSteps>>, CliError> {
+        let recovery = &self.config.recovery;
+        let around = Arc::new(recovery.around.clone());
+        let governor = match recovery.database_load {
+            Some(limit) => {
+                let servers = server_loads(&self.engine);
+                let load = apart(|| DatabaseLoad::begin(limit.into(), servers))?;
+                Some(Arc::new(load) as Arc<dyn Governor>)
+            }
+            None => None,
+        };
+        let runtime = tokio::runtime::Handle::current();
+        let worker = |engine| {
+            let steps = EngineSteps::new(engine, runtime.clone()).with_around(Arc::clone(&around));
+            Box::new(steps.with_governor(governor.clone())) as Box<dyn CaseSteps>
+        };
+        Ok(self.crew(count)?.into_iter().map(worker).collect())
     }
 }

@@ -20,6 +20,7 @@
 mod bystanders;
 mod commander;
 mod estimate;
+mod governor;
 mod ledger;
 mod report;
 mod seam;
@@ -27,7 +28,8 @@ mod steps;
 
 pub use bystanders::{look_before, prove_after};
 pub use estimate::{Estimate, estimate};
+pub use governor::DatabaseLoad;
 pub use ledger::Ledger;
 pub use report::{CurvePoint, Report, SiteReport, SiteSums, Standing, Totals};
-pub use seam::{CaseSteps, Control, RecoveryEngine, RunEnd, RunOptions, Step, StepHooks, StepOut, Watch};
+pub use seam::{CaseSteps, Control, Governor, RecoveryEngine, RunEnd, RunOptions, Step, StepHooks, StepOut, Watch};
 pub use steps::EngineSteps;

@@ -29,7 +29,7 @@ pub fn run(args: &RecoverPlanArgs, context: &Context) -> Result<Outcome, CliErro
         let wanted = select::wanted(args, &open, context).await?;
         refuse_beyond_caps(wanted.len(), &open).await?;
         let cases = select::cases(args, wanted, &open).await?;
-        let config = open.config.recovery;
+        let config = &open.config.recovery;
         let rules = RecoveryRules {
             canaries: config.canaries,
             halt_percent: config.halt_percent,

@@ -2,8 +2,8 @@
 
 use std::collections::HashSet;
 
-use lifeboat_control::recovery::{CaseSteps, EngineSteps, RecoveryEngine, RunEnd, RunOptions, Watch, estimate};
-use lifeboat_engine::Journal;
+use lifeboat_control::recovery::{RecoveryEngine, RunEnd, RunOptions, Watch, estimate};
+use lifeboat_engine::{Around, Journal};
 use lifeboat_model::{RecoveryId, SiteId, Timestamp, worst_exit_code};
 
 use super::report::LivePage;
@@ -28,6 +28,7 @@ pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError
         }
         if journal.state().approved.is_none() {
             tell::plan(&journal, open.config.recovery.parallel, &context.output);
+            tell_around(&open.config.recovery.around, &context.output);
             match approve(args, &journal, context)? {
                 Decision::Run => on_thread(|ledger| ledger.approve(id, journal.hash()), &open.engine)?,
                 Decision::Leave(left) => return Ok(left_alone(&journal, left, context)),
@@ -45,9 +46,7 @@ pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError
         let config = &open.config.recovery;
         bystanders::look(id, args.bystanders.unwrap_or(config.bystanders), &open, context).await?;
         let parallel = args.parallel.unwrap_or(open.config.recovery.parallel) as usize;
-        let runtime = tokio::runtime::Handle::current();
-        let steps = |engine| Box::new(EngineSteps::new(engine, runtime.clone())) as Box<dyn CaseSteps>;
-        let workers: Vec<_> = open.crew(parallel)?.into_iter().map(steps).collect();
+        let workers = open.workers(parallel)?;
         let (stop, watch) = (context.cancel.shared(), Bar::new(&journal, page, &context.output));
         let options = RunOptions { take_over: args.take_over, stop: &stop, watch: &watch };
         let ended = on_thread(|ledger| ledger.work(id, workers, options), &open.engine);
@@ -93,6 +92,19 @@ fn which(text: &str, context: &Context) -> Result<(RecoveryId, Option<String>), 
     }
 }
 
+/// What whoever approves the plan has to know beside it: it is in the configuration, and not in the plan.
+fn tell_around(around: &Around, output: &Output) {
+    let programs = |commands: &[Vec<String>]| commands.iter().map(|argv| argv.join(" ")).collect::<Vec<_>>();
+    let checks = around.checks.iter().map(|check| check.name.clone()).collect();
+    for (when, what) in
+        [("Before", programs(&around.before)), ("After", programs(&around.after)), ("Checks of", checks)]
+    {
+        if !what.is_empty() {
+            output.line(format!("{when} each site: {}", what.join("; ")));
+        }
+    }
+}
+
 fn approve(args: &RecoverRunArgs, journal: &Journal, context: &Context) -> Result<Decision, CliError> {
     let id = journal.plan().id.to_string();
     let has_conflicts = journal.plan().cases.iter().any(|case| !case.conflicts.is_empty());
@@ -114,12 +126,15 @@ struct Bar {
     output: Output,
     /// The ends that programs were told: of a site, and of which attempt.
     told: std::sync::Mutex<HashSet<(SiteId, u32)>>,
+    /// Why no site may begin now.
+    held: std::sync::Mutex<Option<String>>,
 }
 
 impl Bar {
     fn new(journal: &Journal, page: Option<LivePage>, output: &Output) -> Self {
         let bar = Steps::telling("restoring", journal.plan().cases.len() as u64, output);
-        Self { bar, page, output: output.clone(), told: std::sync::Mutex::default() }
+        let held = std::sync::Mutex::default();
+        Self { bar, page, output: output.clone(), told: std::sync::Mutex::default(), held }
     }
 }
 
@@ -135,7 +150,9 @@ impl Watch for Bar {
             () if state.is_paused => "paused",
             () => "running",
         };
-        self.bar.doing(&format!("{} {state_word}, {} failed{left}", counts.running, counts.failed));
+        let held = self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
+        let held = held.map_or_else(String::new, |why| format!("; waiting: {why}"));
+        self.bar.doing(&format!("{} {state_word}, {} failed{left}{held}", counts.running, counts.failed));
         if let Some(page) = &self.page {
             page.show(journal);
         }
@@ -151,4 +168,12 @@ impl Watch for Bar {
     }
 
     fn beat(&self, _site: &SiteId, _at: u64, _of: u64) {}
+
+    fn held(&self, why: Option<&str>) {
+        if let Some(why) = why {
+            self.output.event("waiting", serde_json::json!({ "why": why }));
+            self.output.say(format!("waiting: {why}"));
+        }
+        *self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = why.map(str::to_owned);
+    }
 }

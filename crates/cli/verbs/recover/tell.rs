@@ -3,7 +3,7 @@
 use lifeboat_control::recovery::{RunEnd, Standing, estimate};
 use lifeboat_engine::Journal;
 use lifeboat_model::{
-    CaseAim, CasePlan, CaseStage, CaseState, HandOver, RecoveryState, SiteId, Timestamp, worst_exit_code,
+    CaseAim, CasePlan, CaseStage, CaseState, HandOver, Receipt, RecoveryState, SiteId, Timestamp, worst_exit_code,
 };
 use serde_json::{Value, json};
 
@@ -136,6 +136,27 @@ pub(super) fn summary(journal: &Journal, output: &Output) {
         output.line(format!("  and {more} more failed: lifeboat recover status {} --all", plan.id));
     }
     bystanders::tell(journal, output);
+    tell_not_validated(journal, output);
+}
+
+/// Sites that are back and that nobody has vouched for: a check of each has failed.
+fn not_validated(state: &RecoveryState) -> impl Iterator<Item = (&SiteId, &Receipt)> {
+    state.cases.iter().filter(|case| case.hand_over.is_none()).filter_map(|case| match &case.stage {
+        CaseStage::Restored(signed) => Some((&case.site, &signed.receipt)),
+        _ => None,
+    })
+}
+
+fn tell_not_validated(journal: &Journal, output: &Output) {
+    for (site, receipt) in not_validated(journal.state()).take(SHOWN_MAX) {
+        for check in receipt.checks.iter().filter(|check| !check.passed) {
+            output.line(format!("  NOT VALIDATED  {site}: {}: {}", check.name, check.detail));
+        }
+    }
+    let more = not_validated(journal.state()).count().saturating_sub(SHOWN_MAX);
+    if more > 0 {
+        output.line(format!("  and {more} more not validated: lifeboat recover status {} --all", journal.plan().id));
+    }
 }
 
 /// Restored sites an hour, in a run that took so long; `None`: none was.
@@ -188,7 +209,8 @@ pub(super) fn outcome(journal: &Journal) -> Outcome {
             _ => None,
         })
         .collect();
-    let exit_code = match failed.is_empty() {
+    let not_validated = not_validated(state).count();
+    let exit_code = match failed.is_empty() && not_validated == 0 {
         true => 0,
         false => worst_exit_code(failed.iter().map(|failed| failed.exit_code).chain([3])),
     };
@@ -200,6 +222,7 @@ pub(super) fn outcome(journal: &Journal) -> Outcome {
         .with("state", word(state))
         .with("sites", counts.all)
         .with("restored", counts.restored)
+        .with("not_validated", not_validated)
         .with("failed_sites", failed)
         .with("skipped", counts.skipped)
         .with("running", counts.running)

@@ -14,7 +14,7 @@ use lifeboat_model::{
     CaseFailure, CasePlan, CaseState, Faulty, HandOver, Receipt, RecoveryEvent, RecoveryState, SiteId,
 };
 
-use super::seam::{CaseSteps, RunEnd, RunOptions, Step, StepHooks, StepOut, Watch};
+use super::seam::{CaseSteps, Governor, RunEnd, RunOptions, Step, StepHooks, StepOut, Watch};
 
 /// How soon what another terminal says is seen.
 const POLL: Duration = Duration::from_millis(500);
@@ -51,6 +51,8 @@ pub(super) struct Commander<'a> {
     /// What has happened and is not written yet.
     pending: Vec<RecoveryEvent>,
     written: Instant,
+    governor: Option<Arc<dyn Governor>>,
+    is_held: bool,
 }
 
 impl<'a> Commander<'a> {
@@ -64,13 +66,15 @@ impl<'a> Commander<'a> {
             return Err(Error::Bug("a run that has not begun".into()));
         };
         let signing = runtime.block_on(journal.signing_key())?;
-        Ok(Self { journal, runtime, signing, stop, watch, run, pending: Vec::new(), written: Instant::now() })
+        let (pending, written) = (Vec::new(), Instant::now());
+        Ok(Self { journal, runtime, signing, stop, watch, run, pending, written, governor: None, is_held: false })
     }
 
     pub fn run(mut self, workers: Vec<Box<dyn CaseSteps>>) -> Result<RunEnd, Error> {
         let (tell, told) = channel();
         let stop = self.stop;
         let rules = self.journal.plan().rules;
+        self.governor = workers.first().and_then(|steps| steps.governor());
         std::thread::scope(|scope| {
             let orders: Vec<SyncSender<Order>> = workers
                 .into_iter()
@@ -93,7 +97,8 @@ impl<'a> Commander<'a> {
         let mut idle: Vec<usize> = (0..orders.len()).rev().collect();
         loop {
             let stops = self.stop.load(Ordering::Relaxed);
-            let begun = self.write(if stops { 0 } else { idle.len() })?;
+            let places = if stops { 0 } else { self.allowed(idle.len()) };
+            let begun = self.write(places)?;
             self.watch.moved(&self.journal);
             for case in begun {
                 let order = self.order(&case)?;
@@ -119,6 +124,18 @@ impl<'a> Commander<'a> {
                 Err(RecvTimeoutError::Disconnected) => return Err(gone()),
             }
         }
+    }
+
+    /// How many cases may begin, where there are places for so many.
+    fn allowed(&mut self, places: usize) -> usize {
+        // What has just ended and is not written yet may let any of those that wait begin.
+        let waits = places > 0 && self.journal.state().counts().waiting > 0;
+        let why = self.governor.as_ref().filter(|_| waits).and_then(|governor| governor.holds());
+        if why.is_some() != self.is_held {
+            self.is_held = why.is_some();
+            self.watch.held(why.as_deref());
+        }
+        if why.is_some() { 0 } else { places }
     }
 
     /// Why nothing is left to do, when nobody is at work; `None`: a person may still say go on.

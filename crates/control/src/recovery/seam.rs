@@ -8,6 +8,7 @@
 //!    the runs, the site's own sequence lets one restore switch, and the database one transaction.
 //! 3. A worker that was thought dead and wakes changes nothing: its next switch is refused.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use lifeboat_engine::{CaseAttempt, Error, Journal};
@@ -16,9 +17,9 @@ use lifeboat_model::{CasePlan, Check, HandOver, Receipt, RecoveryId, RecoveryPla
 /// The steps of a case, in order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Step {
-    /// Plans again, and restores if that is what was approved.
+    /// The operator's commands before; then plans again, and restores if that is what was approved.
     Restore,
-    /// The operator's own checks and commands.
+    /// The operator's commands after, and checks.
     Prove,
 }
 
@@ -53,10 +54,16 @@ pub trait CaseSteps: Send {
         hooks: &dyn StepHooks,
     ) -> Result<StepOut, Error>;
 
-    /// How many of the target's other users wait or work, as the governor counts them; `None`: nobody asks.
-    fn load(&mut self) -> Option<u64> {
+    /// Who says whether another case may begin now, for all workers; `None`: each may, as soon as there is a worker.
+    fn governor(&self) -> Option<Arc<dyn Governor>> {
         None
     }
+}
+
+/// Holds cases back, where those who use the same systems would feel them.
+pub trait Governor: Send + Sync {
+    /// Why no other case may begin now. Never waits for an answer.
+    fn holds(&self) -> Option<String>;
 }
 
 /// What a person tells a recovery, from any terminal.
@@ -91,6 +98,8 @@ pub trait Watch: Send + Sync {
     fn moved(&self, journal: &Journal);
     /// A case's worker has come so far.
     fn beat(&self, site: &SiteId, at: u64, of: u64);
+    /// Cases could begin, and may not: why; `None`: they may again. Told when that changes.
+    fn held(&self, _why: Option<&str>) {}
 }
 
 /// How a run ended.

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use lifeboat_engine::{Engine, Error, run_case};
-use lifeboat_model::{CasePlan, ProgressEvent, ProgressSink, RecoveryRules};
+use lifeboat_engine::{Around, Engine, Error, run_case};
+use lifeboat_model::{CasePlan, ProgressEvent, ProgressSink, Receipt, RecoveryRules};
 
-use super::seam::{CaseSteps, Step, StepHooks, StepOut};
+use super::seam::{CaseSteps, Governor, Step, StepHooks, StepOut};
 
 /// How often a step tells how far it is.
 const BEAT: Duration = Duration::from_millis(500);
@@ -17,6 +17,8 @@ pub struct EngineSteps {
     engine: Engine,
     runtime: tokio::runtime::Handle,
     reached: Arc<Reached>,
+    around: Arc<Around>,
+    governor: Option<Arc<dyn Governor>>,
 }
 
 impl EngineSteps {
@@ -24,7 +26,26 @@ impl EngineSteps {
     pub fn new(mut engine: Engine, runtime: tokio::runtime::Handle) -> Self {
         let reached = Arc::new(Reached::default());
         engine.progress = Arc::clone(&reached) as Arc<dyn ProgressSink>;
-        Self { engine, runtime, reached }
+        Self { engine, runtime, reached, around: Arc::default(), governor: None }
+    }
+
+    /// The same with what the operator wants around each restore.
+    pub fn with_around(self, around: Arc<Around>) -> Self {
+        Self { around, ..self }
+    }
+
+    /// The same, held back by a governor that all workers share.
+    pub fn with_governor(self, governor: Option<Arc<dyn Governor>>) -> Self {
+        Self { governor, ..self }
+    }
+
+    fn restore(&self, case: &CasePlan, rules: RecoveryRules, hooks: &dyn StepHooks) -> Result<Receipt, Error> {
+        let done = self.around.before(&case.site, &|| hooks.stop())?;
+        self.reached.begin(case.work.write_bytes);
+        let run = || self.runtime.block_on(run_case(&self.engine, case, rules, hooks.fence()));
+        let mut receipt = self.reached.while_told(hooks, run)?;
+        receipt.checks.splice(..0, done);
+        Ok(receipt)
     }
 }
 
@@ -37,15 +58,16 @@ impl CaseSteps for EngineSteps {
         hooks: &dyn StepHooks,
     ) -> Result<StepOut, Error> {
         match step {
-            Step::Restore => {
-                self.reached.begin(case.work.write_bytes);
-                let receipt = self
-                    .reached
-                    .while_told(hooks, || self.runtime.block_on(run_case(&self.engine, case, rules, hooks.fence())))?;
-                Ok(StepOut::Restored(Box::new(receipt)))
+            Step::Restore => Ok(StepOut::Restored(Box::new(self.restore(case, rules, hooks)?))),
+            Step::Prove => {
+                let checks = self.around.prove(&self.engine, &self.runtime, &case.site, &|| hooks.stop())?;
+                Ok(StepOut::Proven(checks))
             }
-            Step::Prove => Ok(StepOut::Proven(Vec::new())),
         }
+    }
+
+    fn governor(&self) -> Option<Arc<dyn Governor>> {
+        self.governor.clone()
     }
 }
 
