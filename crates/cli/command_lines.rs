@@ -150,4 +150,5 @@ fn help_version_and_completions_are_data() {
 }
 
 mod cli_page;
+mod left_out;
 mod story;

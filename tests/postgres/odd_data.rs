@@ -86,8 +86,7 @@ fn sites_whose_ids_no_command_could_name_are_an_alarm_and_the_others_are_backed_
     let shop = small(&server.fresh_database().unwrap(), "text");
     shop.sql("INSERT INTO sites VALUES ('good', 'x'), (E'new\\nline', 'y'), ('', 'z')");
     shop.sql("INSERT INTO notes (site_id, body) SELECT id, name FROM sites");
-    let said =
-        shop.refused(&["backup", "--all"], 3, &["2 sites are in no snapshot, because of their ids: source=`app`"]);
+    let said = shop.refused(&["backup", "--all"], 3, &["2 sites are in no snapshot: source=`app`", "other ids"]);
     assert!(said.out.contains("good  published"), "{}", said.out);
     let inspected =
         shop.refused(&["sources", "inspect", "app"], 10, &["2 sites in no snapshot", "give those sites other ids"]);

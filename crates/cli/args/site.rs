@@ -39,7 +39,8 @@ pub struct BackupArgs {
     /// The sites to back up
     #[arg(value_name = "SITE", value_parser = site_id)]
     pub sites: Vec<SiteId>,
-    /// Every site that any source lists
+    /// Every site that any source lists; a customer who cannot be a site (behind a link, or for its name)
+    /// is told, and the run ends with 3
     #[arg(long)]
     pub all: bool,
     /// Sites that are gone and data that shrank are meant: do not treat them as a failure

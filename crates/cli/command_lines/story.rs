@@ -7,13 +7,13 @@ use serde_json::Value;
 use super::{Ran, lifeboat_in, lifeboat_with};
 
 /// A fleet of three sites beside a configuration with a new repository.
-struct Home {
+pub(super) struct Home {
     dir: tempfile::TempDir,
     recovery: String,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let dir = tempfile::tempdir().unwrap();
         for site in ["acme", "globex", "initech"] {
             let files = dir.path().join("srv").join(site).join("files/deep");
@@ -36,16 +36,16 @@ impl Home {
         Self { dir, recovery }
     }
 
-    fn path(&self, path: &str) -> PathBuf {
+    pub fn path(&self, path: &str) -> PathBuf {
         self.dir.path().join(path)
     }
 
-    fn run(&self, args: &[&str]) -> Ran {
+    pub fn run(&self, args: &[&str]) -> Ran {
         lifeboat_in(self.dir.path(), args)
     }
 
     #[track_caller]
-    fn ok(&self, args: &[&str]) -> Ran {
+    pub fn ok(&self, args: &[&str]) -> Ran {
         let ran = self.run(args);
         assert_eq!(ran.exit_code, 0, "{args:?}: {}{}", ran.stdout, ran.stderr);
         ran
@@ -53,7 +53,7 @@ impl Home {
 
     /// Fails with this code and a text of stderr.
     #[track_caller]
-    fn fails(&self, args: &[&str], exit_code: u8, told: &str) -> Ran {
+    pub fn fails(&self, args: &[&str], exit_code: u8, told: &str) -> Ran {
         let ran = self.run(args);
         assert_eq!(ran.exit_code, exit_code, "{args:?}: {}{}", ran.stdout, ran.stderr);
         assert!(ran.stderr.contains(told), "{args:?}: {}", ran.stderr);

@@ -26,11 +26,11 @@ pub fn run(args: &BackupArgs, context: &Context) -> Result<Outcome, CliError> {
         let report = backup(&open.engine, &request).await;
         open.bars.clear();
         let requests = (open.engine.usage)().requests.saturating_sub(before);
-        Ok(tell(&report?, args.accept_loss, context).with("requests", requests))
+        Ok(tell(&report?, args, context).with("requests", requests))
     })
 }
 
-fn tell(report: &BackupReport, accepts_loss: bool, context: &Context) -> Outcome {
+fn tell(report: &BackupReport, args: &BackupArgs, context: &Context) -> Outcome {
     let output = &context.output;
     let mut failed = Vec::new();
     for source in &report.sources {
@@ -40,7 +40,9 @@ fn tell(report: &BackupReport, accepts_loss: bool, context: &Context) -> Outcome
             output.event("source", json!({ "source": source.source.as_str(), "failure": reason }));
             failed.push(Failed { site: None, message, hint: Some(hint.clone()), exit_code: 10 });
         }
-        failed.extend(unnamed(source));
+        if args.all {
+            failed.extend(missed(source));
+        }
     }
     let mut table = Table::new(&[
         ("SITE", Align::Left),
@@ -55,7 +57,7 @@ fn tell(report: &BackupReport, accepts_loss: bool, context: &Context) -> Outcome
     for site in &report.sites {
         output.event("site", site_json(site));
         // A site that is gone is no failure where the operator says that it is meant.
-        if !(accepts_loss && matches!(site.outcome, SiteOutcome::Vanished)) {
+        if !(args.accept_loss && matches!(site.outcome, SiteOutcome::Vanished)) {
             failed.extend(failure(site));
         }
         if few || context.global.verbose > 0 || !matches!(site.outcome, SiteOutcome::Unchanged(_)) {
@@ -85,17 +87,20 @@ fn tell(report: &BackupReport, accepts_loss: bool, context: &Context) -> Outcome
         .with("added_bytes", added)
 }
 
-/// Customers whose ids no command could name: they have no point, and nobody may believe that they do.
-fn unnamed(source: &SourceHealth) -> Option<Failed> {
-    let first = source.unnamed.first()?;
+/// Customers of whom nothing can be backed up: they have no point, and nobody may believe that they do.
+fn missed(source: &SourceHealth) -> Option<Failed> {
+    let first = source.missed.first()?;
     let message = format!(
-        "{} sites are in no snapshot, because of their ids: source=`{}`, the first: id=`{}`, {}",
-        count(source.unnamed.len() as u64),
+        "{} in no snapshot: source=`{}`, the first: name=`{}`, {}",
+        match source.missed.len() {
+            1 => "1 site is".to_owned(),
+            more => format!("{} sites are", count(more as u64)),
+        },
         source.source,
-        first.entry,
-        first.reason
+        first.problem.entry,
+        first.problem.reason
     );
-    let hint = format!("`lifeboat sources inspect {}` lists them; give those sites other ids", source.source);
+    let hint = format!("{}; `lifeboat sources inspect {}` lists all of them", first.remedy, source.source);
     Some(Failed { site: None, message, hint: Some(hint), exit_code: PARTLY })
 }
 

@@ -7,7 +7,7 @@ mod postgres;
 
 use lifeboat_engine::Fleet;
 use lifeboat_model::{EntryKind, PartProblem, SiteId, SourceName, worst_exit_code};
-use lifeboat_source::Source;
+use lifeboat_source::{Discovery, MissedSite, Source};
 use serde_json::json;
 
 use crate::config::{Config, SourceConfig, SourceSettings};
@@ -64,9 +64,10 @@ fn inspect_all(
         match look(source, context) {
             Ok(found) => {
                 found.tell(source, config, context);
-                if !found.problems.is_empty() {
+                let failed = found.as_failed(source);
+                if !failed.is_empty() {
                     outcome.exit_code = 10;
-                    outcome.failed.push(found.as_failed(source));
+                    outcome.failed.extend(failed);
                 }
             }
             Err(error) if error.fault == lifeboat_model::Fault::Cancelled => return Err(error),
@@ -92,19 +93,21 @@ struct Found {
     entries: u64,
     bytes: u64,
     left_out: Vec<PartProblem>,
+    missed: Vec<MissedSite>,
     problems: Vec<PartProblem>,
 }
 
 fn look(source: &dyn Source, context: &Context) -> Result<Found, CliError> {
     let discovery = source.discover()?;
-    let mut found = Found { root: discovery.root.path, left_out: discovery.left_out, ..Found::default() };
-    for site in &discovery.sites {
+    let Discovery { sites, left_out, missed, root } = discovery;
+    let mut found = Found { root: root.path, left_out, missed, ..Found::default() };
+    for site in &sites {
         context.cancel.check()?;
         if let Err(error) = look_at_site(source, site, &mut found) {
             found.problems.push(PartProblem { entry: site.to_string(), reason: error.to_string() });
         }
     }
-    found.sites = discovery.sites;
+    found.sites = sites;
     Ok(found)
 }
 
@@ -141,6 +144,9 @@ impl Found {
                 "sites": self.sites.len(),
                 "entries": self.entries,
                 "bytes": self.bytes,
+                "sites_unnamed": self.missed.iter().map(|missed| {
+                    json!({ "id": missed.problem.entry, "reason": missed.problem.reason })
+                }).collect::<Vec<_>>(),
                 "left_out": self.left_out.iter().map(problem).collect::<Vec<_>>(),
                 "problems": self.problems.iter().map(problem).collect::<Vec<_>>(),
             }),
@@ -157,24 +163,28 @@ impl Found {
                 output.line(format!("  without {}: source {} has it", inner.path, inner.source));
             }
         }
+        let missed: Vec<PartProblem> = self.missed.iter().map(|missed| missed.problem.clone()).collect();
+        shown("site in no snapshot", &missed, context);
         shown("left out", &self.left_out, context);
         shown("problem", &self.problems, context);
     }
 
-    fn as_failed(&self, source: &dyn Source) -> Failed {
-        let first = &self.problems[0];
-        Failed {
+    fn as_failed(&self, source: &dyn Source) -> Vec<Failed> {
+        let told = |what: String, problem: &PartProblem, hint: String| Failed {
             site: None,
-            message: format!(
-                "{}: {} problems, the first: entry=`{}`, {}",
-                source.name(),
-                self.problems.len(),
-                first.entry,
-                first.reason
-            ),
-            hint: Some("a backup of these sites would be incomplete; run as a user who may read everything".into()),
+            message: format!("{}: {what}, the first: entry=`{}`, {}", source.name(), problem.entry, problem.reason),
+            hint: Some(hint),
             exit_code: 10,
-        }
+        };
+        let missed = self.missed.first().map(|first| {
+            let what = format!("{} sites in no snapshot", self.missed.len());
+            told(what, &first.problem, first.remedy.clone())
+        });
+        let problem = self.problems.first().map(|first| {
+            let hint = "a backup of these sites would be incomplete; run as a user who may read everything";
+            told(format!("{} problems", self.problems.len()), first, hint.to_owned())
+        });
+        missed.into_iter().chain(problem).collect()
     }
 }
 

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use lifeboat_model::{
-    CommitEvent, Fault, Faulty, Hold, HoldId, HoldReason, Mark, ObjectId, PartRecord, PartStatus, ProgressEvent, Run,
-    RunNumber, RunOutcome, RunSite, RunSource, SiteId, SnapshotRecord, SourceName, Timestamp,
+    CommitEvent, Fault, Faulty, Hold, HoldId, HoldReason, Mark, ObjectId, PartProblem, PartRecord, PartStatus,
+    ProgressEvent, Run, RunNumber, RunOutcome, RunSite, RunSource, SiteId, SnapshotRecord, SourceName, Timestamp,
 };
 
 use lifeboat_source::postgres::{ALTERED_MEANWHILE, CANNOT_LOCK};
@@ -207,6 +207,11 @@ fn select(
     }
     for site in &request.sites {
         if !listed.contains(site) && engine.memory.known_head(site).is_none() {
+            if let Some(missed) = health.iter().find_map(|source| source.missed_site(site)) {
+                let PartProblem { entry, reason } = &missed.problem;
+                let detail = format!("the site cannot be backed up: site=`{site}`, path=`{entry}`, {reason}");
+                return Err(Error::Conflict { detail, hint: missed.remedy.clone() });
+            }
             return Err(Error::NoSuchSite { site: site.clone(), hint: nearest_hint(site, &listed) });
         }
     }

@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lifeboat_model::{Faulty, PartIdentity, PartProblem, RunSource, SiteId, SourceKind, SourceName};
+use lifeboat_model::{Faulty, PartIdentity, RunSource, SiteId, SourceKind, SourceName};
 use lifeboat_source::files::FilesSource;
 use lifeboat_source::postgres::PostgresSource;
 use lifeboat_source::sqlite::SqliteSource;
-use lifeboat_source::{Discovery, Source};
+use lifeboat_source::{Discovery, MissedSite, Source};
 
 /// A configured source, of one kind or another.
 pub enum AnySource {
@@ -44,10 +44,17 @@ pub struct SourceHealth {
     pub kind: SourceKind,
     pub sites: Vec<SiteId>,
     pub root: Option<PartIdentity>,
-    /// Sites in a database whose ids cannot be a site's: nothing of them is backed up.
-    pub unnamed: Vec<PartProblem>,
+    /// Customers of whom nothing is backed up, and why.
+    pub missed: Vec<MissedSite>,
     /// Why nothing may be published from it, and what to do.
     pub failure: Option<(String, String)>,
+}
+
+impl SourceHealth {
+    /// Why this site is missed, if it is.
+    pub fn missed_site(&self, site: &SiteId) -> Option<&MissedSite> {
+        self.missed.iter().find(|missed| missed.site.as_ref() == Some(site))
+    }
 }
 
 /// A source that loses more than this share of its sites at once has failed.
@@ -119,14 +126,12 @@ fn look_at(source: &dyn Source, last: &BTreeMap<SourceName, RunSource>, accept_l
         Err(error) => {
             let hint = error.hint().unwrap_or_default();
             let failure = Some((error.to_string(), hint));
-            SourceHealth { source: name, kind, sites: Vec::new(), root: None, unnamed: Vec::new(), failure }
+            SourceHealth { source: name, kind, sites: Vec::new(), root: None, missed: Vec::new(), failure }
         }
         Ok(found) => {
             let failure = last.get(&name).filter(|_| !accept_loss).and_then(|last| judge(last, &found));
-            // In a directory anything may lie about; in a table each id is a customer.
-            let unnamed = if kind == SourceKind::Postgres { found.left_out } else { Vec::new() };
-            let (sites, root) = (found.sites, Some(found.root));
-            SourceHealth { source: name, kind, sites, root, unnamed, failure }
+            let (sites, missed, root) = (found.sites, found.missed, Some(found.root));
+            SourceHealth { source: name, kind, sites, root, missed, failure }
         }
     }
 }
@@ -178,7 +183,7 @@ mod tests {
                 failure: None,
             };
             let sites = (0..now).map(|n| SiteId::new(n.to_string()).unwrap()).collect();
-            let found = Discovery { sites, left_out: Vec::new(), root: root(filesystem) };
+            let found = Discovery { sites, left_out: Vec::new(), missed: Vec::new(), root: root(filesystem) };
             let got = judge(&last, &found);
             assert_eq!(got.is_some(), want.is_some(), "{before} {now} {filesystem}: {got:?}");
             assert!(want.is_none_or(|part| got.unwrap().0.contains(part)));

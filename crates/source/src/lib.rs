@@ -17,7 +17,7 @@ mod template;
 mod unnamed;
 
 pub use error::Error;
-pub use part::{Content, ContentCheck, Cutting, Discovery, PartReader, PartSummary, Read, Source};
+pub use part::{Content, ContentCheck, Cutting, Discovery, MissedSite, PartReader, PartSummary, Read, Source};
 pub use place::Place;
 pub use template::{Expected, PathTemplate, TemplateError};
 pub use unnamed::unnamed_file;

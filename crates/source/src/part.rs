@@ -33,9 +33,22 @@ pub struct Discovery {
     pub sites: Vec<SiteId>,
     /// What matched the template but is no site, and why; for `sources inspect`.
     pub left_out: Vec<PartProblem>,
+    /// Customers of whom nothing is backed up.
+    pub missed: Vec<MissedSite>,
     /// Identity of the fixed part of the template (the root): another mount since last time means
     /// that the source has failed.
     pub root: PartIdentity,
+}
+
+/// A customer's data where no site can be: nobody may believe that they are backed up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MissedSite {
+    /// The site that it would be, where its name can be one's.
+    pub site: Option<SiteId>,
+    /// Where, and why.
+    pub problem: PartProblem,
+    /// What a person can do.
+    pub remedy: String,
 }
 
 /// One part, being read.

@@ -11,16 +11,20 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use lifeboat_model::{EntryPath, PartProblem, SiteId, SourceName};
-use rustix::fs::{FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
 use crate::beneath::{self, Mounts, Names};
 use crate::error::shown;
 use crate::identity::identity_of;
-use crate::{Discovery, Error, Place};
+use crate::{Discovery, Error, MissedSite, Place};
+use verdict::{End, Verdict, judge};
+
+mod verdict;
 
 const SITE: &str = "{site}";
 const OURS: &[u8] = b".lifeboat-";
+const LOST_AND_FOUND: &str = "lost+found";
 
 /// A parsed path template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -119,19 +123,22 @@ impl PathTemplate {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let root = rustix::fs::open(root_bytes, flags, Mode::empty()).map_err(failed)?;
         let names = Names::read(&root).map_err(failed)?;
-        let mut discovery = Discovery { sites: Vec::new(), left_out: Vec::new(), root: identity_of(&self.root)? };
+        let identity = identity_of(&self.root)?;
+        let mut discovery = Discovery { sites: Vec::new(), left_out: Vec::new(), missed: Vec::new(), root: identity };
         for (name, _) in names.iter() {
             let Some(id) = matched(&self.segments[0], name) else { continue };
             if name.starts_with(OURS) {
                 continue;
             }
-            match self.site_at(&root, id, expected) {
-                Ok(Some(site)) => discovery.sites.push(site),
-                Ok(None) => {}
-                Err(reason) => discovery.left_out.push(PartProblem {
-                    entry: shown(self.root.join(OsStr::from_bytes(name)).as_os_str().as_bytes()),
-                    reason,
-                }),
+            let entry = || shown(self.root.join(OsStr::from_bytes(name)).as_os_str().as_bytes());
+            match judge(self.site_of(id), self.end_of(&root, id, expected), expected) {
+                Verdict::Site(site) => discovery.sites.push(site),
+                Verdict::Nothing => {}
+                Verdict::Noise(reason) => discovery.left_out.push(PartProblem { entry: entry(), reason }),
+                Verdict::Missed { site, reason, remedy } => {
+                    let problem = PartProblem { entry: entry(), reason };
+                    discovery.missed.push(MissedSite { site, problem, remedy: remedy.to_owned() });
+                }
             }
         }
         discovery.sites.sort();
@@ -139,26 +146,32 @@ impl PathTemplate {
         Ok(discovery)
     }
 
-    /// Whether the site named by `id` has a part; `Err` says why it is left out.
-    fn site_at(&self, root: &rustix::fd::OwnedFd, id: &[u8], expected: Expected) -> Result<Option<SiteId>, String> {
+    /// The site that a name can stand for; `Err` says why it can stand for none.
+    fn site_of(&self, id: &[u8]) -> Result<SiteId, String> {
         let text = std::str::from_utf8(id).map_err(|_| "the name is not UTF-8".to_owned())?;
         let site = SiteId::new(text).map_err(|error| error.to_string())?;
-        if text == "lost+found" {
+        if text == LOST_AND_FOUND {
             return Err("made by the file system".into());
         }
-        let place = self.place(&site).map_err(|_| "the name is no safe site id".to_owned())?;
-        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let stat = beneath::open(root, place.relative().as_bytes(), flags, Mounts::Cross).and_then(beneath::stat_fd);
-        match (stat.map(|stat| beneath::file_type(&stat)), expected) {
-            (Ok(FileType::Directory), Expected::Directory) | (Ok(FileType::RegularFile), Expected::File) => {
-                Ok(Some(site))
-            }
-            (Err(Errno::NOENT | Errno::NOTDIR), _) => Ok(None),
-            (Ok(FileType::Symlink) | Err(Errno::LOOP), _) => Err("a symbolic link stands on the way to it".into()),
-            (Ok(_), Expected::Directory) => Err("not a directory".into()),
-            (Ok(_), Expected::File) => Err("not a regular file".into()),
-            (Err(errno), _) => Err(std::io::Error::from(errno).to_string()),
+        self.place(&site).map_err(|_| "the name is no safe site id".to_owned())?;
+        Ok(site)
+    }
+
+    /// What lies where the part of `id` would be, whether or not it can be a site's id.
+    fn end_of(&self, root: &rustix::fd::OwnedFd, id: &[u8], expected: Expected) -> End {
+        // Neither is a name: the first is the file system's own, and nothing climbs.
+        if id == LOST_AND_FOUND.as_bytes() || matches!(id, b"." | b"..") {
+            return End::Absent;
         }
+        let segment = |pieces: &Vec<String>| pieces.iter().map(String::as_bytes).collect::<Vec<_>>().join(id);
+        let way = self.segments.iter().map(segment).collect::<Vec<_>>().join(&b'/');
+        let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let plain = beneath::open(root, &way, flags, Mounts::Cross).and_then(beneath::stat_fd);
+        let followed = || {
+            let stat = rustix::fs::statat(root, way.as_slice(), AtFlags::empty())?;
+            Ok(FileType::from_raw_mode(stat.st_mode))
+        };
+        End::of(plain.map(|stat| beneath::file_type(&stat)), followed, expected)
     }
 
     /// Turns the failure to open or list the root into words.

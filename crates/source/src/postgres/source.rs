@@ -10,7 +10,7 @@ use super::reading::Reading;
 use super::target::RowsTarget;
 use super::tenancy::{self, Home};
 use super::{Catalogue, PostgresConfig, Server, ServerFacts, TableName, Tenancy};
-use crate::{Discovery, Error, PartReader, Source};
+use crate::{Discovery, Error, MissedSite, PartReader, Source};
 
 /// One `[sources.NAME]` of kind `postgres`.
 pub struct PostgresSource {
@@ -180,17 +180,21 @@ impl Source for PostgresSource {
             let sites = names.iter().filter_map(|name| self.config.names.site_of(name).map(str::to_owned));
             (sites.collect(), Catalogue::server(&mut self.server.connect()?)?)
         };
-        let (mut sites, mut left_out) = (Vec::new(), Vec::new());
+        let (mut sites, mut missed) = (Vec::new(), Vec::new());
         for name in names {
             match SiteId::new(name.clone()) {
                 Ok(site) => sites.push(site),
-                Err(error) => left_out
-                    .push(PartProblem { entry: crate::error::shown(name.as_bytes()), reason: error.to_string() }),
+                // In a table each id is a customer.
+                Err(error) => missed.push(MissedSite {
+                    site: None,
+                    problem: PartProblem { entry: crate::error::shown(name.as_bytes()), reason: error.to_string() },
+                    remedy: "give those sites other ids".into(),
+                }),
             }
         }
         sites.sort();
         sites.dedup();
-        Ok(Discovery { sites, left_out, root: self.identity_of(&server, None) })
+        Ok(Discovery { sites, left_out: Vec::new(), missed, root: self.identity_of(&server, None) })
     }
 
     fn open(&self, site: &SiteId) -> Result<Option<Box<dyn PartReader>>, Error> {

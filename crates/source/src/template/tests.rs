@@ -74,22 +74,39 @@ fn discovery_finds_directories_and_says_what_it_left_out() {
     symlink("acme", sites.join("twin")).unwrap();
     std::fs::create_dir_all(sites.join("linked")).unwrap();
     symlink("../acme/files", sites.join("linked/files")).unwrap();
+    symlink("../nowhere", sites.join("dangling")).unwrap();
+    symlink("empty", sites.join("idle")).unwrap();
+    std::fs::create_dir_all(sites.join("new\nline/files")).unwrap();
+    std::fs::create_dir_all(sites.join("stray\nline")).unwrap();
+    std::fs::write(sites.join("README"), "").unwrap();
 
     let template = PathTemplate::parse(&format!("{}/{{site}}/files", sites.display())).unwrap();
     let found = template.discover(&source(), Expected::Directory).unwrap();
     assert_eq!(found.sites, [site("acme"), site("zeta")]);
-    let left_out: Vec<(&str, &str)> =
-        found.left_out.iter().map(|p| (p.entry.rsplit('/').next().unwrap(), p.reason.as_str())).collect();
-    assert_eq!(
-        left_out,
-        [
-            ("caf\\xe9", "the name is not UTF-8"),
+    let told = |problem: &PartProblem| {
+        (problem.entry.rsplit('/').next().unwrap().to_owned(), problem.reason.split(':').next().unwrap().to_owned())
+    };
+    let check = |got: Vec<(String, String)>, want: &[(&str, &str)]| {
+        let want: Vec<_> = want.iter().map(|(name, why)| ((*name).to_owned(), (*why).to_owned())).collect();
+        assert_eq!(got, want);
+    };
+    let (link, control) = ("a symbolic link stands on the way to it", "an id must not hold control characters");
+    check(
+        found.left_out.iter().map(told).collect(),
+        &[
+            ("dangling", link),
             ("filed", "not a directory"),
-            ("linked", "a symbolic link stands on the way to it"),
+            ("idle", link),
             ("lost+found", "made by the file system"),
-            ("twin", "a symbolic link stands on the way to it"),
-        ]
+            ("stray\\nline", control),
+        ],
     );
+    check(
+        found.missed.iter().map(|missed| told(&missed.problem)).collect(),
+        &[("caf\\xe9", "the name is not UTF-8"), ("linked", link), ("new\\nline", control), ("twin", link)],
+    );
+    let known: Vec<_> = found.missed.iter().filter_map(|missed| missed.site.clone()).collect();
+    assert_eq!(known, [site("linked"), site("twin")]);
     assert_eq!(found.root, identity_of(&sites).unwrap());
 }
 
