@@ -17,7 +17,7 @@ fn marks(report: &lifeboat_engine::BackupReport) -> Vec<(String, String)> {
     let outcome = |outcome: &SiteOutcome| match outcome {
         SiteOutcome::Published(record) => format!("published {:?}", record.mark),
         SiteOutcome::Unchanged(record) => format!("unchanged {:?}", record.mark),
-        SiteOutcome::Vanished => "vanished".into(),
+        SiteOutcome::Vanished { .. } => "vanished".into(),
         SiteOutcome::Failed(error) => format!("failed {error}"),
     };
     report.sites.iter().map(|site| (site.site.to_string(), outcome(&site.outcome))).collect()

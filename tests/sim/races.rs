@@ -30,7 +30,7 @@ async fn back_up(scene: &Scene, store: Arc<dyn Store>) -> Result<Option<Snapshot
         match site.outcome {
             SiteOutcome::Published(record) => return Ok(Some(*record)),
             SiteOutcome::Failed(error) => return Err(error),
-            SiteOutcome::Unchanged(_) | SiteOutcome::Vanished => {}
+            SiteOutcome::Unchanged(_) | SiteOutcome::Vanished { .. } => {}
         }
     }
     Ok(None)

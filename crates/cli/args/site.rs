@@ -43,7 +43,7 @@ pub struct BackupArgs {
     /// is told, and the run ends with 3
     #[arg(long)]
     pub all: bool,
-    /// Sites that are gone and data that shrank are meant: do not treat them as a failure
+    /// Sites that are gone and data that shrank are meant: no failure, now and from now on, and no longer held
     #[arg(long)]
     pub accept_loss: bool,
 }

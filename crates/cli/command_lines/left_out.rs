@@ -34,3 +34,62 @@ fn a_customer_behind_a_link_or_an_impossible_name_is_told_and_noise_is_not() {
     }
     home.fails(&["backup", "--all", "--accept-loss"], 3, "2 sites are in no snapshot: source=`files`");
 }
+
+#[test]
+fn a_site_that_is_gone_from_its_sources_is_not_as_promised_until_the_loss_is_accepted() {
+    let home = Home::new();
+    for number in 0..6 {
+        let site = home.path(&format!("srv/more-{number}"));
+        std::fs::create_dir_all(site.join("files")).unwrap();
+        std::fs::copy(home.path("srv/acme/notes.db"), site.join("notes.db")).unwrap();
+    }
+    home.ok(&["backup", "--all"]);
+    home.ok(&["status"]);
+    std::fs::create_dir(home.path("aside")).unwrap();
+    let (there, aside) = (home.path("srv/initech"), home.path("aside/initech"));
+    std::fs::rename(&there, &aside).unwrap();
+    // At once, before any run has looked; and after one has.
+    let gone = |told: &str| {
+        let ran = home.fails(&["status"], 4, told);
+        assert!(ran.stdout.contains("gone from its sources"), "{}", ran.stdout);
+        assert!(ran.stdout.contains("9 sites, 1 not as promised."), "{}", ran.stdout);
+    };
+    gone("Gone by mistake: `lifeboat restore initech`.");
+    home.fails(&["backup", "--all"], 3, "no source lists the site any more; its points are held");
+    gone("On purpose: `lifeboat backup --all --accept-loss`");
+    // Another host, which has no sources, believes the newest run.
+    let (config, watches) = (home.path("lifeboat.toml"), home.path("watches.toml"));
+    let text = std::fs::read_to_string(&config).unwrap();
+    let (repository, _) = text.split_once("[sources.notes]").unwrap();
+    std::fs::write(&watches, repository).unwrap();
+    let watched = home.fails(&["status", "--config", "watches.toml"], 4, "");
+    assert!(watched.stdout.contains("9 sites, 1 not as promised."), "{}", watched.stdout);
+    std::fs::write(&watches, format!("{repository}\n[policy]\nrpo = \"1s\"\n")).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    let watched = home.fails(&["status", "--config", "watches.toml"], 4, "");
+    assert!(watched.stdout.contains("9 sites, 9 not as promised."), "{}", watched.stdout);
+    // A run that could not see all sources forgets nobody.
+    std::fs::rename(home.path("srv"), home.path("away")).unwrap();
+    home.fails(&["backup", "--all"], 10, "the source has failed");
+    let unsure = home.fails(&["status"], 4, "a source has failed");
+    assert!(!unsure.stdout.contains("gone from its sources"), "{}", unsure.stdout);
+    std::fs::rename(home.path("away"), home.path("srv")).unwrap();
+    gone("Gone by mistake");
+    home.fails(&["backup", "--all"], 3, "no source lists the site any more");
+
+    // Accepted once is accepted, also by the nights that follow.
+    let accepted = home.ok(&["backup", "--all", "--accept-loss", "--json"]).last();
+    assert_eq!((accepted["vanished"].as_u64(), accepted["accepted"].as_u64()), (Some(1), Some(1)), "{accepted}");
+    home.ok(&["status"]);
+    home.ok(&["backup", "--all"]);
+    let all = home.ok(&["status", "--all"]);
+    assert!(all.stdout.contains("gone, as accepted"), "{}", all.stdout);
+    // Back, and gone again: nobody has accepted that.
+    std::fs::rename(&aside, &there).unwrap();
+    home.ok(&["backup", "--all"]);
+    std::fs::rename(&there, &aside).unwrap();
+    gone("Gone by mistake");
+    home.fails(&["backup", "--all"], 3, "no source lists the site any more");
+    home.ok(&["restore", "initech", "--yes"]);
+    home.ok(&["status"]);
+}

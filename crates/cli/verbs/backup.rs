@@ -56,11 +56,9 @@ fn tell(report: &BackupReport, args: &BackupArgs, context: &Context) -> Outcome 
     let few = report.sites.len() <= SHOWN_MAX;
     for site in &report.sites {
         output.event("site", site_json(site));
-        // A site that is gone is no failure where the operator says that it is meant.
-        if !(args.accept_loss && matches!(site.outcome, SiteOutcome::Vanished)) {
-            failed.extend(failure(site));
-        }
-        if few || context.global.verbose > 0 || !matches!(site.outcome, SiteOutcome::Unchanged(_)) {
+        failed.extend(failure(site));
+        let is_news = !matches!(site.outcome, SiteOutcome::Unchanged(_) | SiteOutcome::Vanished { is_accepted: true });
+        if few || context.global.verbose > 0 || is_news {
             table.row(row(site));
         }
     }
@@ -69,8 +67,11 @@ fn tell(report: &BackupReport, args: &BackupArgs, context: &Context) -> Outcome 
     }
     let of = |wanted: &str| report.sites.iter().filter(|site| name(site) == wanted).count() as u64;
     let added: u64 = report.sites.iter().filter_map(published).map(|record| record.added_bytes).sum();
+    let is_accepted = |site: &&SiteBackup| matches!(site.outcome, SiteOutcome::Vanished { is_accepted: true });
+    let accepted = report.sites.iter().filter(is_accepted).count() as u64;
+    let meant = if accepted > 0 { format!(" ({} accepted)", count(accepted)) } else { String::new() };
     output.line(format!(
-        "Run {}: {} published, {} unchanged, {} vanished, {} failed; {} new in the repository.",
+        "Run {}: {} published, {} unchanged, {} vanished{meant}, {} failed; {} new in the repository.",
         report.run,
         count(of("published")),
         count(of("unchanged")),
@@ -84,6 +85,7 @@ fn tell(report: &BackupReport, args: &BackupArgs, context: &Context) -> Outcome 
         .with("published", of("published"))
         .with("unchanged", of("unchanged"))
         .with("vanished", of("vanished"))
+        .with("accepted", accepted)
         .with("added_bytes", added)
 }
 
@@ -108,7 +110,7 @@ fn name(site: &SiteBackup) -> &'static str {
     match site.outcome {
         SiteOutcome::Published(_) => "published",
         SiteOutcome::Unchanged(_) => "unchanged",
-        SiteOutcome::Vanished => "vanished",
+        SiteOutcome::Vanished { .. } => "vanished",
         SiteOutcome::Failed(_) => "failed",
     }
 }
@@ -116,7 +118,7 @@ fn name(site: &SiteBackup) -> &'static str {
 fn record(site: &SiteBackup) -> Option<&SnapshotRecord> {
     match &site.outcome {
         SiteOutcome::Published(record) | SiteOutcome::Unchanged(record) => Some(record),
-        SiteOutcome::Vanished | SiteOutcome::Failed(_) => None,
+        SiteOutcome::Vanished { .. } | SiteOutcome::Failed(_) => None,
     }
 }
 
@@ -140,8 +142,10 @@ fn site_json(site: &SiteBackup) -> Value {
     let mut object = record(site).map_or_else(|| json!({}), words::snapshot);
     object["site"] = site.site.as_str().into();
     object["outcome"] = name(site).into();
-    if let SiteOutcome::Failed(error) = &site.outcome {
-        object["message"] = error.to_string().into();
+    match &site.outcome {
+        SiteOutcome::Failed(error) => object["message"] = error.to_string().into(),
+        SiteOutcome::Vanished { is_accepted } => object["accepted"] = (*is_accepted).into(),
+        SiteOutcome::Published(_) | SiteOutcome::Unchanged(_) => {}
     }
     object
 }
@@ -156,9 +160,14 @@ fn failure(site: &SiteBackup) -> Option<Failed> {
             let error = CliError::of(error);
             Some(Failed::of_site(&site.site, &error))
         }
-        SiteOutcome::Vanished => told(
+        // No failure where somebody says that it is meant.
+        SiteOutcome::Vanished { is_accepted: true } => None,
+        SiteOutcome::Vanished { is_accepted: false } => told(
             "no source lists the site any more; its points are held".into(),
-            format!("deleted by mistake: `lifeboat restore {}`; on purpose: back up with --accept-loss", site.site),
+            format!(
+                "deleted by mistake: `lifeboat restore {}`; on purpose: `lifeboat backup --all --accept-loss`, once",
+                site.site
+            ),
             PARTLY,
         ),
         SiteOutcome::Published(record) | SiteOutcome::Unchanged(record) => {

@@ -248,7 +248,9 @@ async fn back_up(open: &Open) -> Result<(u64, u64), CliError> {
             }
             SiteOutcome::Unchanged(record) => logical += record.logical_bytes,
             SiteOutcome::Failed(error) => return Err(error.into()),
-            SiteOutcome::Vanished => return Err(CliError::bug(format!("a site vanished: site=`{}`", site.site))),
+            SiteOutcome::Vanished { .. } => {
+                return Err(CliError::bug(format!("a site vanished: site=`{}`", site.site)));
+            }
         }
     }
     Ok((logical, added))

@@ -37,10 +37,12 @@ pub(super) struct Known {
     /// Which sources list a site now.
     listed: BTreeMap<SiteId, Vec<SourceName>>,
     /// What the newest run found.
-    seen: BTreeMap<SiteId, RunSite>,
+    pub seen: BTreeMap<SiteId, RunSite>,
     remembered: BTreeMap<SiteId, SiteRow>,
     /// A source could not be asked: that it lists a site no more cannot be told.
     pub has_failed_source: bool,
+    /// Whether there are sources at all: on a host that only watches there are none.
+    has_sources: bool,
 }
 
 /// A catalog that was begun anew knows some sites at the most: the bucket knows every one that was ever
@@ -79,7 +81,8 @@ impl Known {
             remember_all(open, context).await?;
         }
         let remembered = open.memory.rows().into_iter().map(|row| (row.site.clone(), row)).collect();
-        Ok(Self { listed, seen, remembered, has_failed_source })
+        let has_sources = !open.engine.fleet.sources().is_empty();
+        Ok(Self { listed, seen, remembered, has_failed_source, has_sources })
     }
 
     pub fn sites(&self) -> BTreeSet<&SiteId> {
@@ -96,7 +99,8 @@ pub(super) struct Line {
     /// Till when the newest good point is known to be the site.
     pub good_till: Option<Timestamp>,
     pub rpo: Duration,
-    has_failed_source: bool,
+    pub has_failed_source: bool,
+    has_sources: bool,
 }
 
 impl Line {
@@ -104,12 +108,17 @@ impl Line {
         self.good_till.is_none_or(|till| now.since(till) > self.rpo)
     }
 
+    /// Whether there are sources, and none of them lists the site.
+    pub fn is_unlisted(&self) -> bool {
+        self.has_sources && self.sources.is_empty()
+    }
+
     pub fn state(&self, now: Timestamp) -> String {
         match &self.summary {
             Some(summary) if summary.has_intent => "restore open".into(),
             None => "never backed up".into(),
-            Some(_) if self.sources.is_empty() && self.has_failed_source => "unknown (source failed)".into(),
-            Some(_) if self.sources.is_empty() => "gone from sources".into(),
+            Some(_) if self.is_unlisted() && self.has_failed_source => "unknown (source failed)".into(),
+            Some(_) if self.is_unlisted() => "gone from sources".into(),
             Some(summary) if summary.latest.is_none() => "no good point".into(),
             Some(_) if self.is_late(now) => format!("older than {}", duration(self.rpo)),
             Some(summary) if summary.holds > 0 => "ok, held".into(),
@@ -164,6 +173,7 @@ pub(super) async fn line_of(site: &SiteId, known: &Known, open: &Open) -> Result
         summary,
         rpo: open.config.policy_of(site).rpo,
         has_failed_source: known.has_failed_source,
+        has_sources: known.has_sources,
     })
 }
 

@@ -2,6 +2,7 @@
 //!
 //!   captured sources ─▶ how far is the log, what does the server keep for it, did anything drift?
 //!   sites            ─▶ how new is the newest moment that every part can be put back to, against the RPO
+//!   sites with points that no source lists ─▶ gone, unless somebody said that the loss is meant
 //!
 //! It looks, and changes nothing.
 
@@ -11,8 +12,9 @@ mod sources;
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use lifeboat_engine::has_base;
-use lifeboat_model::{Fault, SourceName, Timestamp, worst_exit_code};
+use lifeboat_control::SiteSummary;
+use lifeboat_engine::{has_base, is_loss_accepted};
+use lifeboat_model::{Fault, RunOutcome, SourceName, Timestamp, worst_exit_code};
 use serde_json::json;
 
 use super::sites::{Known, Line, line_of};
@@ -46,7 +48,7 @@ pub fn run(args: &StatusArgs, context: &Context) -> Result<Outcome, CliError> {
         let known = Known::gather(&open, context).await?;
         let asked = known.sites().into_iter().map(async |site| {
             let line = line_of(site, &known, &open).await?;
-            SiteStatus::of(line, &sources, &open).await
+            SiteStatus::of(line, (&sources, &known), &open).await
         });
         let asked: Vec<_> = stream::iter(asked).buffered(PARALLEL).collect().await;
         let (mut sites, mut failed) = (Vec::new(), Vec::new());
@@ -75,10 +77,41 @@ struct SiteStatus {
     oldest: Option<SourceName>,
     /// Captured sources in which it has no base: what is captured of it leads nowhere.
     without_base: Vec<SourceName>,
+    gone: Option<Gone>,
+}
+
+/// A site that has points, and that no source lists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Gone {
+    /// A source could not be asked.
+    Perhaps,
+    Accepted,
+    Alarm,
+}
+
+/// Whether the site is gone: at once, not only when a run has found it so. A host without sources believes the
+/// newest run.
+async fn gone(line: &Line, known: &Known, open: &Open) -> Result<Option<Gone>, CliError> {
+    let has_points = |summary: &SiteSummary| summary.good + summary.incomplete + summary.suspect > 0;
+    if !line.sources.is_empty() || !line.summary.as_ref().is_some_and(has_points) {
+        return Ok(None);
+    }
+    if line.has_failed_source {
+        return Ok(Some(Gone::Perhaps));
+    }
+    let outcome = known.seen.get(&line.site).map(|seen| &seen.outcome);
+    if !line.is_unlisted() && outcome != Some(&RunOutcome::Vanished) {
+        return Ok(None);
+    }
+    // Without a hold it is accepted at best; the holds themselves are asked for only where it may be.
+    let may_be = is_loss_accepted(outcome, &[]);
+    let is_accepted = may_be && is_loss_accepted(outcome, &open.engine.site(&line.site).await?.state().holds);
+    Ok(Some(if is_accepted { Gone::Accepted } else { Gone::Alarm }))
 }
 
 impl SiteStatus {
-    async fn of(line: Line, sources: &[SourceStatus], open: &Open) -> Result<Self, CliError> {
+    async fn of(line: Line, (sources, known): (&[SourceStatus], &Known), open: &Open) -> Result<Self, CliError> {
+        let gone = gone(&line, known, open).await?;
         let (mut without_base, mut oldest) = (Vec::new(), None::<(Option<Timestamp>, SourceName)>);
         for source in &line.sources {
             let mut till = line.good_till;
@@ -100,7 +133,7 @@ impl SiteStatus {
             }
         }
         let (till, oldest) = oldest.map_or((line.good_till, None), |(till, source)| (till, Some(source)));
-        Ok(Self { restorable_till: till, oldest, without_base, line })
+        Ok(Self { restorable_till: till, oldest, without_base, gone, line })
     }
 
     fn is_late(&self, now: Timestamp) -> bool {
@@ -108,15 +141,25 @@ impl SiteStatus {
     }
 
     fn is_breached(&self, now: Timestamp) -> bool {
-        // Of a site that no source lists there is nothing newer to be had.
-        !self.line.sources.is_empty() && (self.is_late(now) || !self.without_base.is_empty())
+        self.gone == Some(Gone::Alarm) || self.is_beyond_rpo(now) || !self.without_base.is_empty()
+    }
+
+    /// Of a site that no source lists there is nothing newer to be had.
+    fn is_beyond_rpo(&self, now: Timestamp) -> bool {
+        self.gone.is_none() && !self.line.is_unlisted() && self.is_late(now)
     }
 
     fn state(&self, now: Timestamp) -> String {
+        let has_intent = self.line.summary.as_ref().is_some_and(|summary| summary.has_intent);
+        match self.gone {
+            Some(Gone::Alarm) if !has_intent => return "gone from its sources".into(),
+            Some(Gone::Accepted) if !has_intent => return "gone, as accepted".into(),
+            _ => {}
+        }
         let Some(summary) = self.line.summary.as_ref().filter(|summary| summary.latest.is_some()) else {
             return self.line.state(now);
         };
-        if summary.has_intent || self.line.sources.is_empty() {
+        if summary.has_intent || self.line.is_unlisted() {
             return self.line.state(now);
         }
         if self.is_late(now) {
@@ -143,6 +186,8 @@ fn tell_sites(sites: &[SiteStatus], tells_all: bool, now: Timestamp, output: &Ou
         object["restorable_till"] = site.restorable_till.map(|till| till.to_string()).into();
         object["within_rpo"] = (!site.is_late(now)).into();
         object["without_base"] = site.without_base.iter().map(SourceName::as_str).collect::<Vec<_>>().into();
+        object["gone"] = matches!(site.gone, Some(Gone::Alarm | Gone::Accepted)).into();
+        object["loss_accepted"] = (site.gone == Some(Gone::Accepted)).into();
         object["state"] = site.state(now).into();
         output.event("site", object);
         let holds = site.line.summary.as_ref().is_some_and(|summary| summary.holds > 0 || summary.has_intent);
@@ -161,6 +206,12 @@ fn tell_sites(sites: &[SiteStatus], tells_all: bool, now: Timestamp, output: &Ou
         output.line("");
         table.lines().iter().for_each(|line| output.line(line));
     }
+    if let Some(gone) = sites.iter().find(|site| site.gone == Some(Gone::Alarm)) {
+        let site = &gone.line.site;
+        output.say(format!(
+            "Gone by mistake: `lifeboat restore {site}`. On purpose: `lifeboat backup --all --accept-loss`, once."
+        ));
+    }
     let breached = sites.iter().filter(|site| site.is_breached(now)).count() as u64;
     output.line(match breached {
         0 => format!("{} sites, all within their RPO.", count(sites.len() as u64)),
@@ -170,7 +221,8 @@ fn tell_sites(sites: &[SiteStatus], tells_all: bool, now: Timestamp, output: &Ou
 
 fn outcome(sources: &[SourceStatus], sites: &[SiteStatus], has_trouble: bool, failed: Vec<Failed>) -> Outcome {
     let now = Timestamp::now();
-    let late = sites.iter().filter(|site| site.is_breached(now) && site.is_late(now)).count();
+    let late = sites.iter().filter(|site| site.is_beyond_rpo(now)).count();
+    let gone = sites.iter().filter(|site| site.gone == Some(Gone::Alarm)).count();
     let without_base = sites.iter().filter(|site| !site.without_base.is_empty()).count();
     let troubled = sources.iter().filter(|source| !source.problems.is_empty()).count();
     let is_breached = has_trouble || troubled > 0 || sites.iter().any(|site| site.is_breached(now));
@@ -178,6 +230,7 @@ fn outcome(sources: &[SourceStatus], sites: &[SiteStatus], has_trouble: bool, fa
     Outcome { exit_code: worst_exit_code(codes), failed, ..Outcome::ok() }
         .with("sites", sites.len())
         .with("beyond_rpo", late)
+        .with("gone", gone)
         .with("without_base", without_base)
         .with("captured", json!({ "sources": sources.len(), "troubled": troubled }))
 }

@@ -65,8 +65,10 @@ pub enum SiteOutcome {
     Published(Box<SnapshotRecord>),
     /// Nothing changed since this snapshot.
     Unchanged(Box<SnapshotRecord>),
-    /// No healthy source lists it any more; its points are held.
-    Vanished,
+    /// No healthy source lists it any more. Its points are held, unless somebody said that the loss is meant.
+    Vanished {
+        is_accepted: bool,
+    },
     Failed(Error),
 }
 
@@ -75,7 +77,7 @@ impl SiteBackup {
     pub fn is_good(&self) -> bool {
         match &self.outcome {
             SiteOutcome::Published(record) | SiteOutcome::Unchanged(record) => record.mark == Mark::Good,
-            SiteOutcome::Vanished | SiteOutcome::Failed(_) => false,
+            SiteOutcome::Vanished { .. } | SiteOutcome::Failed(_) => false,
         }
     }
 
@@ -100,11 +102,12 @@ pub async fn backup(engine: &Engine, request: &BackupRequest) -> Result<BackupRe
 
     let (mut seen, mut done) = back_up_sites(engine, &sites, &health, request);
     for site in vanished {
-        let outcome = hold_vanished(engine, &site).await.unwrap_or_else(SiteOutcome::Failed);
+        let was = last.iter().flat_map(|run| &run.sites).find(|seen| seen.site == site);
+        let outcome = settle_vanished(engine, &site, was, request).await.unwrap_or_else(SiteOutcome::Failed);
         seen.push(run_site(engine, &site, &outcome, Timestamp::now()));
         done.push(SiteBackup { site, outcome });
     }
-    let run = record_run(engine, started_at, &health, &last_sources, carry_over(seen, last, request)).await?;
+    let run = record_run(engine, started_at, &health, &last_sources, carry_over(seen, last, request, &health)).await?;
     Ok(BackupReport { run, sources: health, sites: done })
 }
 
@@ -232,7 +235,7 @@ fn run_site(engine: &Engine, site: &SiteId, outcome: &SiteOutcome, seen_at: Time
     let (generation, snapshot, outcome) = match outcome {
         SiteOutcome::Published(record) => (generation.max(record.generation), Some(record.id), RunOutcome::Published),
         SiteOutcome::Unchanged(record) => (generation.max(record.generation), Some(record.id), RunOutcome::Unchanged),
-        SiteOutcome::Vanished => (generation, None, RunOutcome::Vanished),
+        SiteOutcome::Vanished { .. } => (generation, None, RunOutcome::Vanished),
         SiteOutcome::Failed(error) => (generation, None, RunOutcome::Failed { reason: error.to_string() }),
     };
     RunSite { site: site.clone(), generation, snapshot, seen_at, outcome }
@@ -240,10 +243,15 @@ fn run_site(engine: &Engine, site: &SiteId, outcome: &SiteOutcome, seen_at: Time
 
 pub(crate) use site::hold_once;
 
-/// A run over a few sites repeats what the last one knew of the others, so that the newest run
-/// alone tells how far every sequence had come.
-fn carry_over(mut seen: Vec<RunSite>, last: Option<Run>, request: &BackupRequest) -> Vec<RunSite> {
-    if !request.sites.is_empty() {
+/// A run over a few sites, or over sources of which one had failed, repeats what the last one knew of the others:
+/// so the newest run alone tells how far every sequence had come, and a site that is deleted meanwhile is missed.
+fn carry_over(
+    mut seen: Vec<RunSite>,
+    last: Option<Run>,
+    request: &BackupRequest,
+    health: &[SourceHealth],
+) -> Vec<RunSite> {
+    if !request.sites.is_empty() || health.iter().any(|source| source.failure.is_some()) {
         let now: BTreeSet<SiteId> = seen.iter().map(|site| site.site.clone()).collect();
         seen.extend(last.into_iter().flat_map(|run| run.sites).filter(|site| !now.contains(&site.site)));
     }
@@ -251,14 +259,34 @@ fn carry_over(mut seen: Vec<RunSite>, last: Option<Run>, request: &BackupRequest
     seen
 }
 
-/// Keeps the points of a site that nobody lists any more.
-async fn hold_vanished(engine: &Engine, id: &SiteId) -> Result<SiteOutcome, Error> {
+/// Whether somebody said that the loss of a site is meant (`--accept-loss`): a run found it vanished, and its points
+/// are not held for that. `seen`: what the newest run says of it.
+///
+/// A run that finds a site gone holds its points before it is recorded; only accepting the loss releases them. A
+/// site that comes back and vanishes again was something else in the run between.
+pub fn is_loss_accepted(seen: Option<&RunOutcome>, holds: &[Hold]) -> bool {
+    seen == Some(&RunOutcome::Vanished) && !holds.iter().any(|hold| hold.reason == HoldReason::Vanished)
+}
+
+/// Keeps the points of a site that nobody lists any more, or releases them where the loss is meant.
+async fn settle_vanished(
+    engine: &Engine,
+    id: &SiteId,
+    was: Option<&RunSite>,
+    request: &BackupRequest,
+) -> Result<SiteOutcome, Error> {
     let Some(mut site) = engine.repository.site(id, engine.memory.known_head(id)).await? else {
-        return Ok(SiteOutcome::Vanished);
+        return Ok(SiteOutcome::Vanished { is_accepted: request.accept_loss });
     };
-    site::hold_once(&mut site, HoldReason::Vanished, "no source lists the site any more").await?;
+    if request.accept_loss {
+        site::release_holds(&mut site, HoldReason::Vanished).await?;
+    } else if !is_loss_accepted(was.map(|was| &was.outcome), &site.state().holds) {
+        site::hold_once(&mut site, HoldReason::Vanished, "no source lists the site any more").await?;
+        engine.memory.note_site(&site);
+        return Ok(SiteOutcome::Vanished { is_accepted: false });
+    }
     engine.memory.note_site(&site);
-    Ok(SiteOutcome::Vanished)
+    Ok(SiteOutcome::Vanished { is_accepted: true })
 }
 
 async fn record_run(
@@ -298,3 +326,6 @@ pub(crate) fn new_hold(reason: HoldReason, note: &str) -> Result<CommitEvent, Er
     let id = HoldId(crate::process::random_id()?);
     Ok(CommitEvent::HoldPlaced(Hold { id, reason, note: note.to_owned(), placed_at: Timestamp::now() }))
 }
+
+#[cfg(test)]
+mod tests;

@@ -238,7 +238,7 @@ async fn a_backup_over_damaged_objects_names_them_or_publishes_the_truth() {
                         assert_same(&picture, &sample.world.picture(&name), &context);
                         published += 1;
                     }
-                    SiteOutcome::Vanished => panic!("{context}: {name} vanished"),
+                    SiteOutcome::Vanished { .. } => panic!("{context}: {name} vanished"),
                 }
             }
         }

@@ -163,7 +163,7 @@ async fn take(
                         taken.failed.push((site.site, record.mark_reason.unwrap_or_default()));
                     }
                     SiteOutcome::Published(_) | SiteOutcome::Unchanged(_) => taken.good += 1,
-                    SiteOutcome::Vanished => {}
+                    SiteOutcome::Vanished { .. } => {}
                     SiteOutcome::Failed(error) if error.fault() == Fault::Cancelled => {}
                     SiteOutcome::Failed(error) => taken.failed.push((site.site, error.to_string())),
                 }

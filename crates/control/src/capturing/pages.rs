@@ -92,7 +92,7 @@ async fn take_bases(shared: &Capturing, request: &PagesRequest) {
                 match site.outcome {
                     SiteOutcome::Published(_) | SiteOutcome::Unchanged(_) => taken.good += 1,
                     SiteOutcome::Failed(error) => taken.failed.push((site.site, error.to_string())),
-                    SiteOutcome::Vanished => {}
+                    SiteOutcome::Vanished { .. } => {}
                 }
             }
             taken

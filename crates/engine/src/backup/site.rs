@@ -133,13 +133,14 @@ async fn settle(site: &mut Site, record: &SnapshotRecord, request: &BackupReques
             Ok(CommitEvent::Marked { snapshot, mark: Mark::Good, reason: reason.clone() })
         })
         .await?;
-        release_shrink_holds(site).await?;
+        release_holds(site, HoldReason::Shrank).await?;
     }
     Ok(site.state().snapshot(record.id).cloned().unwrap_or_else(|| record.clone()))
 }
 
-async fn release_shrink_holds(site: &mut Site) -> Result<(), Error> {
-    let holds = site.state().holds.iter().filter(|hold| hold.reason == HoldReason::Shrank).map(|hold| hold.id);
+/// Releases what was held for this reason: somebody says that the loss is meant.
+pub(super) async fn release_holds(site: &mut Site, reason: HoldReason) -> Result<(), Error> {
+    let holds = site.state().holds.iter().filter(|hold| hold.reason == reason).map(|hold| hold.id);
     for hold in holds.collect::<Vec<_>>() {
         site.commit(&this_process(), |_, _| Ok(CommitEvent::HoldReleased { hold })).await?;
     }
@@ -236,7 +237,7 @@ async fn publish(
             let note = record.mark_reason.clone().unwrap_or_default();
             hold_once(site, HoldReason::Shrank, &note).await?;
         }
-        Mark::Good if request.accept_loss => release_shrink_holds(site).await?,
+        Mark::Good if request.accept_loss => release_holds(site, HoldReason::Shrank).await?,
         _ => {}
     }
     site.compact_index(&this_process()).await?;

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, TryStreamExt};
 use lifeboat_model::{
-    Fault, Faulty, Mark, PartStatus, Run, RunNumber, RunOutcome, SiteId, SiteState, SnapshotId, SnapshotRecord,
-    SourceName, Timestamp,
+    Fault, Faulty, Mark, PartStatus, Run, RunNumber, RunOutcome, RunSite, SiteId, SiteState, SnapshotId,
+    SnapshotRecord, SourceName, Timestamp,
 };
 
 use super::DamageRequest;
@@ -84,12 +84,17 @@ fn compare(runs: &[Run], since: Timestamp) -> Vec<RunDamage> {
     let mut last_good: BTreeMap<&SiteId, (SnapshotId, Timestamp)> = BTreeMap::new();
     let mut found: BTreeMap<&SiteId, RunDamage> = BTreeMap::new();
     for run in runs {
-        let listed: BTreeSet<&SiteId> = run.sites.iter().map(|site| &site.site).collect();
+        // What is repeated from an earlier run was not looked at in this one.
+        let is_looked_at = |seen: &RunSite| seen.seen_at >= run.started_at;
+        let listed: BTreeSet<&SiteId> =
+            run.sites.iter().filter(|seen| is_looked_at(seen)).map(|seen| &seen.site).collect();
         for seen in &run.sites {
             match (&seen.outcome, seen.snapshot) {
                 (RunOutcome::Published | RunOutcome::Unchanged, Some(snapshot)) => {
                     last_good.insert(&seen.site, (snapshot, seen.seen_at));
-                    found.remove(&seen.site);
+                    if is_looked_at(seen) {
+                        found.remove(&seen.site);
+                    }
                 }
                 (RunOutcome::Vanished, _) => {
                     let reason = "no source lists it any more".to_owned();

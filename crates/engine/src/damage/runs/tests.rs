@@ -64,4 +64,12 @@ fn what_is_gone_is_told_with_the_last_run_that_saw_it() {
         &[("beta", RunDamageKind::NotSeen, 2, Some(1))],
     );
     check(&[both(), run(2, &[("acme", Unchanged)], None)], &[]);
+    // What such a run repeats of the one before, it has not seen.
+    let mut repeats = run(2, &[("acme", Unchanged), ("beta", Published)], Some("it lists 1 site"));
+    repeats.sites[1] = both().sites[1].clone();
+    let mut again = repeats.clone();
+    again.sources[0].failure = None;
+    check(&[both(), repeats.clone()], &[("beta", RunDamageKind::NotSeen, 2, Some(1))]);
+    check(&[both(), repeats.clone(), again], &[("beta", RunDamageKind::NotSeen, 2, Some(1))]);
+    check(&[both(), repeats, run(3, &[("acme", Unchanged), ("beta", Unchanged)], None)], &[]);
 }
