@@ -84,7 +84,7 @@ pub fn run(args: &RecoverReportArgs, context: &Context) -> Result<Outcome, CliEr
             outcome = verify::exported(&context.path(file), &journal, &context.output, outcome)?;
         }
         if let Some(folder) = folder {
-            folder.write(&Report::of_journal(&journal, Timestamp::now()), &signed)?;
+            folder.write(&Report::of_journal(&journal, Timestamp::now()), &signed, false)?;
             context.output.say(format!("The report is in {}", folder.path().display()));
             outcome = outcome.with("report", folder.path());
         }

@@ -51,15 +51,16 @@ pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError
         let options = RunOptions { take_over: args.take_over, stop: &stop, watch: &watch };
         let ended = on_thread(|ledger| ledger.work(id, workers, options), &open.engine);
         watch.bar.end();
-        let ended = ended?;
-        let proven = match ended {
-            RunEnd::Done | RunEnd::Halted => bystanders::prove(id, args.bystanders_quiet, &open, context)?,
-            RunEnd::Stopped => 0, // who goes on compares with the same look
+        let proven = match &ended {
+            Ok(RunEnd::Done | RunEnd::Halted) => bystanders::prove(id, args.bystanders_quiet, &open, context),
+            Ok(RunEnd::Stopped) | Err(_) => Ok(0), // who goes on compares with the same look
         };
-        let journal = on_thread(|ledger| ledger.status(id), &open.engine)?;
-        if let Some(page) = &watch.page {
-            page.finish(&journal);
+        let journal = on_thread(|ledger| ledger.status(id), &open.engine);
+        // However it ended, those who look on are told.
+        if let (Some(page), Ok(journal)) = (&watch.page, &journal) {
+            page.finish(journal);
         }
+        let (ended, proven, journal) = (ended?, proven?, journal?);
         tell::summary(&journal, &context.output);
         tell::what_next(&journal, ended, &context.output);
         let outcome = tell::outcome(&journal);

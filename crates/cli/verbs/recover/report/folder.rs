@@ -42,27 +42,23 @@ impl Folder {
         for entry in std::fs::read_dir(&path).map_err(|io| failed(&io))? {
             names.push(entry.map_err(|io| failed(&io))?.file_name().to_string_lossy().into_owned());
         }
-        let is_part = |name: &String| name.starts_with(PART.0) && name.ends_with(PART.1);
-        names.retain(|name| !is_part(name));
-        let strange = names.iter().find(|name| ![JSON, CSV, HTML].contains(&name.as_str()));
-        let refused = |why: String| {
-            CliError::usage(format!("the directory is not for this report: path=`{}`, {why}", path.display()))
-                .with_hint("name a new directory, an empty one, or that of an earlier report of the same recovery")
-        };
-        if let Some(strange) = strange {
-            return Err(refused(format!("found=`{strange}`")));
-        }
-        if !names.is_empty() {
-            match earlier(&path.join(JSON)) {
-                Some((found, is_public)) if found == recovery.to_string() => {
-                    if is_public != (audience == Audience::Public) {
-                        let kind = |is_public| if is_public { "public" } else { "full" };
-                        let (found, asked) = (kind(is_public), kind(!is_public));
-                        return Err(refused(format!("found=`a {found} report`, asked=`a {asked} one`")));
-                    }
-                }
-                Some((found, _)) => return Err(refused(format!("found=`the report of recovery {found}`"))),
-                None => return Err(refused(format!("found=`{}`", names.join(", ")))),
+        names.retain(|name| !(name.starts_with(PART.0) && name.ends_with(PART.1)));
+        if let Some(first) = names.iter().min() {
+            let kind = |is_public| if is_public { "a public report" } else { "a full report" };
+            let asked = audience == Audience::Public;
+            let found = match earlier(&path.join(JSON)) {
+                Some((found, is_public)) if found == recovery.to_string() && is_public == asked => None,
+                Some((found, is_public)) if found == recovery.to_string() => Some(kind(is_public).to_owned()),
+                Some((found, _)) => Some(format!("the report of recovery {found}")),
+                None => Some(first.clone()),
+            };
+            if let Some(found) = found {
+                return Err(CliError::usage(format!(
+                    "the directory is not for this report: path=`{}`, found=`{found}`, wanted=`{}`",
+                    path.display(),
+                    kind(asked)
+                ))
+                .with_hint("name a new directory, an empty one, or that of an earlier report of the same recovery"));
             }
         }
         Ok(Self { path, audience })
@@ -72,14 +68,14 @@ impl Folder {
         &self.path
     }
 
-    /// The first file tells whose directory it is.
-    pub fn write(&self, report: &Report<'_>, signed: &Signed) -> Result<(), CliError> {
+    /// The first file tells whose directory it is. `is_renewed`: another one follows in a few seconds.
+    pub fn write(&self, report: &Report<'_>, signed: &Signed, is_renewed: bool) -> Result<(), CliError> {
         let json = serde_json::to_string_pretty(&json::json(report, self.audience, signed)).unwrap_or_default() + "\n";
         self.replace(JSON, json.as_bytes())?;
         if self.audience == Audience::Operators {
             self.replace(CSV, csv::csv(report, signed).as_bytes())?;
         }
-        self.replace(HTML, page::page(report, self.audience, signed).as_bytes())
+        self.replace(HTML, page::page(report, self.audience, signed, is_renewed).as_bytes())
     }
 
     fn replace(&self, name: &str, bytes: &[u8]) -> Result<(), CliError> {

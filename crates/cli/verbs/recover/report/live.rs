@@ -48,19 +48,20 @@ impl LivePage {
         if pace.due.is_some_and(|due| began < due) {
             return;
         }
-        self.write(journal, &mut pace);
+        self.write(journal, true, &mut pace);
         pace.due = Some(began + EVERY.max(began.elapsed() * IDLE_TIMES));
     }
 
-    /// Writes it, as it stays.
+    /// Writes it as it stays: whoever reads it need not ask again.
     pub fn finish(&self, journal: &Journal) {
         let mut pace = self.pace.lock().unwrap_or_else(PoisonError::into_inner);
         pace.has_failed = false;
-        self.write(journal, &mut pace);
+        self.write(journal, false, &mut pace);
     }
 
-    fn write(&self, journal: &Journal, pace: &mut Pace) {
-        let written = self.folder.write(&Report::of_journal(journal, Timestamp::now()), &Signed::NotChecked);
+    fn write(&self, journal: &Journal, is_renewed: bool, pace: &mut Pace) {
+        let report = Report::of_journal(journal, Timestamp::now());
+        let written = self.folder.write(&report, &Signed::NotChecked, is_renewed && report.is_live);
         if let Err(error) = &written
             && !pace.has_failed
         {

@@ -18,8 +18,8 @@ use super::html::Html;
 use super::{Audience, Signed};
 use crate::output::{bytes, count, duration};
 
-/// How often a browser asks again, while it runs.
-const HEAD_LIVE: &str = "<meta http-equiv=\"refresh\" content=\"5\">\n";
+/// How often a browser asks again.
+const HEAD_RENEWED: &str = "<meta http-equiv=\"refresh\" content=\"5\">\n";
 const HEAD: &str = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
     <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">\n\
     <meta http-equiv=\"Content-Security-Policy\" content=\"default-src 'none'; style-src 'unsafe-inline'\">\n\
@@ -27,11 +27,12 @@ const HEAD: &str = "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\
     <meta name=\"robots\" content=\"noindex\">\n<meta name=\"referrer\" content=\"no-referrer\">\n";
 const STYLE: &str = include_str!("page/style.css");
 
-pub(super) fn page(report: &Report<'_>, audience: Audience, signed: &Signed) -> String {
+/// `is_renewed`: it is written anew every few seconds, and a browser may ask for it again.
+pub(super) fn page(report: &Report<'_>, audience: Audience, signed: &Signed, is_renewed: bool) -> String {
     let mut html = Html::default();
     html.raw(HEAD);
-    if report.is_live {
-        html.raw(HEAD_LIVE);
+    if is_renewed {
+        html.raw(HEAD_RENEWED);
     }
     html.raw("<title>").text(title(report)).raw("</title>\n<style>\n").raw(STYLE).raw("</style>\n</head>\n<body>\n");
     head(&mut html, report, audience);
@@ -44,7 +45,7 @@ pub(super) fn page(report: &Report<'_>, audience: Audience, signed: &Signed) -> 
         sites::table(&mut html, report, signed);
     }
     html.raw("</main>\n<footer>As of ").text(second(report.now));
-    if report.is_live {
+    if is_renewed {
         html.raw(
             ". Written anew every few seconds while it runs: if this time stands still, nobody writes it any more",
         );

@@ -138,11 +138,11 @@ fn golden(name: &str, made: &str) {
 #[test]
 fn a_report_is_written_as_it_always_was() {
     with_report(|report| {
-        golden("report.html", &page::page(report, Audience::Operators, &checked()));
+        golden("report.html", &page::page(report, Audience::Operators, &checked(), true));
         golden("report.csv", &csv::csv(report, &checked()));
         let json = |audience| serde_json::to_string_pretty(&json::json(report, audience, &checked())).unwrap() + "\n";
         golden("report.json", &json(Audience::Operators));
-        golden("public.html", &page::page(report, Audience::Public, &Signed::NotChecked));
+        golden("public.html", &page::page(report, Audience::Public, &Signed::NotChecked, true));
         golden("public.json", &json(Audience::Public));
     });
 }
@@ -213,7 +213,7 @@ fn hostile_ids_and_messages_are_text_in_a_page() {
     ];
     with_report(|report| {
         for audience in [Audience::Operators, Audience::Public] {
-            let html = page::page(report, audience, &checked());
+            let html = page::page(report, audience, &checked(), true);
             for (tag, attributes) in tags(&html) {
                 assert!(TAGS.contains(&tag.as_str()), "<{tag}>");
                 let strange = attributes.iter().find(|name| !ATTRIBUTES.contains(&name.as_str()));
@@ -227,7 +227,7 @@ fn hostile_ids_and_messages_are_text_in_a_page() {
 #[test]
 fn a_page_asks_nobody_for_anything_and_tells_a_browser_so() {
     with_report(|report| {
-        let html = page::page(report, Audience::Operators, &checked());
+        let html = page::page(report, Audience::Operators, &checked(), true);
         assert!(html.contains("content=\"default-src 'none'; style-src 'unsafe-inline'\""));
         for loads in ["@import", "url(", "http://", "https://", "<script", "<link", "<iframe", "<form", "<img"] {
             assert!(!html.contains(loads), "{loads}");
@@ -238,7 +238,7 @@ fn a_page_asks_nobody_for_anything_and_tells_a_browser_so() {
 #[test]
 fn a_public_page_names_no_site_and_repeats_no_text() {
     with_report(|report| {
-        let page = page::page(report, Audience::Public, &Signed::NotChecked);
+        let page = page::page(report, Audience::Public, &Signed::NotChecked, true);
         let json = json::json(report, Audience::Public, &Signed::NotChecked).to_string();
         for said in [page, json] {
             for told in ["acme", "alert", "onerror", "cmd()", "gpj", "disk", "db-3", "--sites", "later", "taken"] {
@@ -285,16 +285,12 @@ fn no_cell_of_a_table_is_a_formula_and_none_breaks_out_of_its_place() {
 }
 
 #[test]
-fn only_a_running_recovery_is_asked_for_again() {
-    let plan = plan();
-    let check = |happened, want| {
-        let state = state_of(&plan, happened);
-        let report = Report::of(&plan, "x", &state, Timestamp(BEGIN + 40 * SECOND));
-        assert_eq!(page::page(&report, Audience::Public, &Signed::NotChecked).contains("\"refresh\""), want);
-    };
-    check(Vec::new(), false);
-    check(happened(), true);
-    check([happened(), vec![(30, vec![RecoveryEvent::RunEnded])]].concat(), false);
+fn only_a_page_that_is_renewed_asks_for_itself_again() {
+    with_report(|report| {
+        let asks =
+            |is_renewed| page::page(report, Audience::Public, &Signed::NotChecked, is_renewed).contains("\"refresh\"");
+        assert!(asks(true) && !asks(false));
+    });
 }
 
 #[test]
@@ -307,7 +303,8 @@ fn a_directory_is_taken_only_where_nothing_of_others_lies() {
         assert!(error.exit_code() == 2 && error.message.contains(part), "{error:?}");
     };
     with_report(|report| {
-        let write = |name: &str, audience| claim(name, recovery, audience).unwrap().write(report, &checked()).unwrap();
+        let write =
+            |name: &str, audience| claim(name, recovery, audience).unwrap().write(report, &checked(), true).unwrap();
         write("full", Audience::Operators);
         write("full", Audience::Operators);
         write("public", Audience::Public);
