@@ -42,8 +42,12 @@ async fn a_case_does_what_was_approved_or_goes_on_with_an_earlier_attempt_or_cha
     assert_eq!(receipt.restore, attempt(2, &[]).restore);
     assert_eq!(world.picture("acme"), before);
 
-    // It died before it could say so: whoever does it again comes to the same end.
+    // It died before it could say so: whoever does it again comes to the same end, and names the undo of what was there
+    // before the recovery, not of what the recovery itself had brought back.
     let again = run_case(&engine, &case, RULES, &attempt(5, &[2])).await.unwrap();
-    assert!(again.all_passed() && again.undo.is_some());
+    assert!(again.all_passed());
     assert_eq!(world.picture("acme"), before);
+    assert_eq!((again.restore, again.undo), (receipt.restore, receipt.undo));
+    lifeboat_testkit::world::undo(&engine, "acme", again.restore).await.unwrap();
+    assert_eq!(world.picture("acme"), spoilt);
 }
