@@ -22,7 +22,7 @@ const SAID_WAIT: Duration = Duration::from_millis(500);
 const POLL: Duration = Duration::from_millis(10);
 
 /// Where the site's id goes in an argument.
-const SITE: &str = "{site}";
+pub(crate) const SITE: &str = "{site}";
 
 /// Why a command did not do its work.
 #[derive(Debug, Clone, PartialEq, Eq)]

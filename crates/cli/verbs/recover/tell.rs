@@ -3,7 +3,7 @@
 use lifeboat_control::recovery::{RunEnd, Standing, estimate};
 use lifeboat_engine::Journal;
 use lifeboat_model::{
-    CaseAim, CasePlan, CaseStage, CaseState, HandOver, Receipt, RecoveryState, SiteId, Timestamp, worst_exit_code,
+    CaseAim, CasePlan, CaseStage, CaseState, HandOver, RecoveryState, SiteId, Timestamp, worst_exit_code,
 };
 use serde_json::{Value, json};
 
@@ -139,21 +139,15 @@ pub(super) fn summary(journal: &Journal, output: &Output) {
     tell_not_validated(journal, output);
 }
 
-/// Sites that are back and that nobody has vouched for: a check of each has failed.
-fn not_validated(state: &RecoveryState) -> impl Iterator<Item = (&SiteId, &Receipt)> {
-    state.cases.iter().filter(|case| case.hand_over.is_none()).filter_map(|case| match &case.stage {
-        CaseStage::Restored(signed) => Some((&case.site, &signed.receipt)),
-        _ => None,
-    })
-}
-
+/// Sites that are back, a check of which has failed, and for which nobody has vouched.
 fn tell_not_validated(journal: &Journal, output: &Output) {
-    for (site, receipt) in not_validated(journal.state()).take(SHOWN_MAX) {
-        for check in receipt.checks.iter().filter(|check| !check.passed) {
-            output.line(format!("  NOT VALIDATED  {site}: {}: {}", check.name, check.detail));
+    for case in journal.state().not_validated().take(SHOWN_MAX) {
+        let CaseStage::Restored(signed) = &case.stage else { continue };
+        for check in signed.receipt.checks.iter().filter(|check| !check.passed) {
+            output.line(format!("  NOT VALIDATED  {}: {}: {}", case.site, check.name, check.detail));
         }
     }
-    let more = not_validated(journal.state()).count().saturating_sub(SHOWN_MAX);
+    let more = journal.state().not_validated().count().saturating_sub(SHOWN_MAX);
     if more > 0 {
         output.line(format!("  and {more} more not validated: lifeboat recover status {} --all", journal.plan().id));
     }
@@ -209,7 +203,7 @@ pub(super) fn outcome(journal: &Journal) -> Outcome {
             _ => None,
         })
         .collect();
-    let not_validated = not_validated(state).count();
+    let not_validated = state.not_validated().count();
     let exit_code = match failed.is_empty() && not_validated == 0 {
         true => 0,
         false => worst_exit_code(failed.iter().map(|failed| failed.exit_code).chain([3])),

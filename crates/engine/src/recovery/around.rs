@@ -133,6 +133,7 @@ impl Around {
     }
 }
 
+const NAME_CHARS_MAX: usize = 60;
 const NOT_RUN: &str = "not run: the command before it failed";
 
 fn check(name: String, verdict: Verdict) -> Result<Check, Error> {
@@ -147,8 +148,12 @@ fn passed(name: String, detail: String) -> Check {
     Check { name, passed: true, detail }
 }
 
+/// What a check of a command is called: the words that are the same for every site, as far as they tell it from others.
 fn named(when: &str, argv: &[String]) -> String {
-    format!("{when}: {}", argv.first().map_or("", String::as_str))
+    let words = argv.iter().filter(|word| !word.contains(command::SITE)).map(String::as_str);
+    let words = command::one_line(&words.collect::<Vec<_>>().join(" "));
+    let name: String = words.chars().take(NAME_CHARS_MAX).collect();
+    format!("{when}: {name}")
 }
 
 fn took_for(took: Duration) -> String {

@@ -332,7 +332,8 @@ impl RecoveryState {
         self.cases.iter().filter(waiting).min_by_key(order)
     }
 
-    /// Why no other case should begin: so many have failed. Judged once the canaries have ended; without any, once ten have.
+    /// Why no other case should begin: so many have failed, or are back and a check of them failed, which nobody has vouched
+    /// for. Judged once the canaries have ended; without any, once ten have.
     pub fn reason_to_halt(&self) -> Option<String> {
         let (ended, failed) = self.ended();
         let (ended, failed) = (ended.saturating_sub(self.forgiven.0), failed.saturating_sub(self.forgiven.1));
@@ -341,14 +342,23 @@ impl RecoveryState {
         if !canaries.iter().all(CaseState::has_ended) || ended < least {
             return None;
         }
+        let or = if self.not_validated().next().is_some() { " or are not validated" } else { "" };
         (u64::from(failed) * 100 > u64::from(ended) * u64::from(self.halt_percent))
-            .then(|| format!("{failed} of {ended} ended cases have failed, more than {} %", self.halt_percent))
+            .then(|| format!("{failed} of {ended} ended cases have failed{or}, more than {} %", self.halt_percent))
     }
 
-    /// Cases that were restored or have failed, and those that have failed.
+    /// Cases that were restored or have failed, and those of them that did not end well.
     fn ended(&self) -> (u32, u32) {
         let counts = self.counts();
-        ((counts.restored + counts.failed) as u32, counts.failed as u32)
+        ((counts.restored + counts.failed) as u32, (counts.failed + self.not_validated().count()) as u32)
+    }
+
+    /// Cases that are back with a failed check, and that nobody has vouched for.
+    pub fn not_validated(&self) -> impl Iterator<Item = &CaseState> {
+        self.cases.iter().filter(|case| match &case.stage {
+            CaseStage::Restored(signed) => case.hand_over.is_none() && !signed.receipt.all_passed(),
+            _ => false,
+        })
     }
 
     pub fn counts(&self) -> RecoveryCounts {

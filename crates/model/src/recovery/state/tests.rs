@@ -1,6 +1,6 @@
 use super::*;
 use crate::recovery::{CaseAim, CasePlan, CaseWork, RecoveryRules};
-use crate::{ObjectId, PointInTime, Receipt, RecoveryId, RestoreId, SnapshotId};
+use crate::{Check, ObjectId, PointInTime, Receipt, RecoveryId, RestoreId, SnapshotId};
 
 fn site(name: &str) -> SiteId {
     SiteId::new(name).unwrap()
@@ -147,6 +147,30 @@ fn too_many_failures_are_a_reason_to_halt_until_a_person_says_go_on() {
     assert_eq!(story.next(), None);
     story.says(None, 9, vec![RecoveryEvent::Resumed]).unwrap();
     assert_eq!((story.next(), story.0.reason_to_halt()), (Some("c"), None), "what was forgiven is not judged again");
+}
+
+#[test]
+fn a_failed_check_counts_as_a_failure_until_somebody_vouches_for_the_site() {
+    let cases = [("a", 0, None), ("b", 0, None), ("c", 0, None)];
+    let with = |passed| match restored("a") {
+        RecoveryEvent::CaseRestored { site, receipt } => {
+            let mut signed = SignedReceipt::clone(&receipt);
+            signed.receipt.checks.push(Check { name: "check: page".into(), passed, detail: String::new() });
+            RecoveryEvent::CaseRestored { site, receipt: Arc::new(signed) }
+        }
+        other => other,
+    };
+    let mut well = Story::of(&plan(1, &cases));
+    well.ends("a", with(true));
+    assert_eq!((well.0.reason_to_halt(), well.0.not_validated().count()), (None, 0));
+    let mut story = Story::of(&plan(1, &cases));
+    story.ends("a", with(false));
+    let reason = story.0.reason_to_halt().unwrap();
+    assert_eq!(reason, "1 of 1 ended cases have failed or are not validated, more than 50 %");
+    assert_eq!(story.0.not_validated().count(), 1);
+    let vouched = RecoveryEvent::HandedOver { site: site("a"), to: HandOver::Accepted, note: "Ada".into() };
+    story.says(None, 9, vec![vouched]).unwrap();
+    assert_eq!((story.0.reason_to_halt(), story.0.not_validated().count()), (None, 0));
 }
 
 // Explains invariant: one-runner
