@@ -333,13 +333,14 @@ impl RecoveryState {
     }
 
     /// Why no other case should begin: so many have failed, or are back and a check of them failed, which nobody has vouched
-    /// for. Judged once the canaries have ended; without any, once ten have.
+    /// for. Judged once the canaries have ended; without any, once ten have. Where none waits nothing is to be halted.
     pub fn reason_to_halt(&self) -> Option<String> {
         let (ended, failed) = self.ended();
         let (ended, failed) = (ended.saturating_sub(self.forgiven.0), failed.saturating_sub(self.forgiven.1));
         let canaries = &self.cases[..(self.canaries as usize).min(self.cases.len())];
         let least = if canaries.is_empty() { JUDGED_MIN } else { canaries.len() as u32 };
-        if !canaries.iter().all(CaseState::has_ended) || ended < least {
+        let none_waits = self.counts().waiting == 0;
+        if none_waits || !canaries.iter().all(CaseState::has_ended) || ended < least {
             return None;
         }
         let or = if self.not_validated().next().is_some() { " or are not validated" } else { "" };

@@ -173,6 +173,16 @@ fn a_failed_check_counts_as_a_failure_until_somebody_vouches_for_the_site() {
     assert_eq!((story.0.reason_to_halt(), story.0.not_validated().count()), (None, 0));
 }
 
+#[test]
+fn nothing_is_halted_where_no_case_waits() {
+    let mut story = Story::of(&plan(1, &[("a", 0, None), ("b", 0, None)]));
+    story.ends("a", failed("a"));
+    assert!(story.0.reason_to_halt().is_some());
+    let skipped = RecoveryEvent::Skipped { site: site("b"), reason: String::new() };
+    story.says(None, 9, vec![skipped]).unwrap();
+    assert_eq!(story.0.reason_to_halt(), None);
+}
+
 // Explains invariant: one-runner
 #[test]
 fn what_a_replaced_runner_writes_counts_for_nothing() {
