@@ -34,6 +34,10 @@ pub(super) async fn look(
 /// After the last one; the exit code that it asks for.
 pub(super) fn prove(id: RecoveryId, must_be_quiet: bool, open: &Open, context: &Context) -> Result<u8, CliError> {
     let runtime = tokio::runtime::Handle::current();
+    if on_thread(|ledger| Ok(ledger.status(id)?.state().looked.is_none()), &open.engine)? {
+        return Ok(0); // nobody looked before
+    }
+    context.output.say("Looking at the bystanders again …");
     let proof =
         on_thread(|ledger| prove_after(&mut ledger.status(id)?, (&open.engine, &runtime), must_be_quiet), &open.engine);
     match proof {
