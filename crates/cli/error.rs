@@ -77,8 +77,8 @@ impl<E: Faulty> From<E> for CliError {
 /// Tells a wrong `--at`.
 pub fn bad_point(error: &PointParseError) -> CliError {
     let hint = match error {
-        PointParseError::NoZone(text) => {
-            format!("say which zone is meant: `{text}Z` for UTC, or an offset such as `{text}+02:00`")
+        PointParseError::NoZone { whole, .. } => {
+            format!("say which zone is meant: `{whole}Z` for UTC, or an offset such as `{whole}+02:00`")
         }
         PointParseError::Future { .. } => "leave --at out for the newest good point".into(),
         PointParseError::NotASnapshot(_) => "copy the id from `lifeboat points SITE`".into(),
@@ -89,4 +89,24 @@ pub fn bad_point(error: &PointParseError) -> CliError {
             .into(),
     };
     CliError::usage(error.to_string()).with_hint(hint)
+}
+
+#[cfg(test)]
+mod tests {
+    use lifeboat_model::{PointInTime, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn what_a_hint_shows_for_a_time_without_a_zone_can_be_typed() {
+        let now = Timestamp::parse("2030-01-01T00:00:00Z").unwrap();
+        for text in ["2026-11-27", "2026-11-27T05:50", "2026-11-27 05:50:43", "2026-11-27T05:50:43.25", "20261127"] {
+            let hint = bad_point(&PointInTime::parse(text, now).unwrap_err()).hint.unwrap();
+            let shown: Vec<&str> = hint.split('`').skip(1).step_by(2).collect();
+            assert_eq!(shown.len(), 2, "{text}: {hint}");
+            for shown in shown {
+                assert!(matches!(PointInTime::parse(shown, now), Ok(PointInTime::Time(_))), "{text}: {shown}");
+            }
+        }
+    }
 }

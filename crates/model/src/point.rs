@@ -27,8 +27,9 @@ pub enum PointInTime {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum PointParseError {
-    #[error("a time needs a zone: at=`{0}`")]
-    NoZone(String),
+    /// `whole`: what was asked, with its time of day, so that a zone can be put behind it.
+    #[error("a time needs a zone: at=`{asked}`")]
+    NoZone { asked: String, whole: String },
     #[error("the asked time lies in the future: at=`{asked}`, now=`{now}`")]
     Future { asked: String, now: Timestamp },
     #[error("not a snapshot id (16 hex digits): at=`{0}`")]
@@ -62,7 +63,7 @@ impl PointInTime {
         match Timestamp::parse(text) {
             Ok(asked) if asked > now => Err(PointParseError::Future { asked: text.to_owned(), now }),
             Ok(asked) => Ok(Self::Time(asked)),
-            Err(crate::TimeError::NoZone(_)) => Err(PointParseError::NoZone(text.to_owned())),
+            Err(crate::TimeError::NoZone { asked, whole }) => Err(PointParseError::NoZone { asked, whole }),
             Err(crate::TimeError::NotATime(_)) => Err(PointParseError::NotAPoint(text.to_owned())),
         }
     }

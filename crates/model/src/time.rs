@@ -10,8 +10,9 @@ pub struct Timestamp(pub i64);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum TimeError {
-    #[error("a time needs a zone: time=`{0}`")]
-    NoZone(String),
+    /// `whole`: what was asked, with its time of day, so that a zone can be put behind it.
+    #[error("a time needs a zone: time=`{asked}`")]
+    NoZone { asked: String, whole: String },
     #[error("not a time in RFC 3339: time=`{0}`")]
     NotATime(String),
 }
@@ -28,7 +29,7 @@ impl Timestamp {
             return Ok(Self(timestamp.as_microsecond()));
         }
         match text.parse::<jiff::civil::DateTime>() {
-            Ok(_) => Err(TimeError::NoZone(text.to_owned())),
+            Ok(local) => Err(TimeError::NoZone { asked: text.to_owned(), whole: local.to_string() }),
             Err(_) => Err(TimeError::NotATime(text.to_owned())),
         }
     }
@@ -71,7 +72,13 @@ mod tests {
     fn a_time_without_a_zone_is_refused() {
         assert_eq!(Timestamp::parse("2022-04-05T07:38:00Z").map(|t| t.to_string()), Ok("2022-04-05T07:38:00Z".into()));
         assert_eq!(Timestamp::parse("2022-04-05T09:38:00+02:00"), Timestamp::parse("2022-04-05T07:38:00Z"));
-        assert_eq!(Timestamp::parse("2022-04-05T07:38:00"), Err(TimeError::NoZone("2022-04-05T07:38:00".into())));
+        let check = |asked: &str, want: &str| {
+            let want = TimeError::NoZone { asked: asked.into(), whole: want.into() };
+            assert_eq!(Timestamp::parse(asked), Err(want));
+        };
+        check("2022-04-05T07:38:00", "2022-04-05T07:38:00");
+        check("2022-04-05 07:38", "2022-04-05T07:38:00");
+        check("2022-04-05", "2022-04-05T00:00:00");
         assert!(matches!(Timestamp::parse("yesterday"), Err(TimeError::NotATime(_))));
     }
 }
