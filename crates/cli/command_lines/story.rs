@@ -176,6 +176,8 @@ fn a_person_looks_before_restoring() {
     home.ok(&["restore", "acme", "--beside", "acme-look", "--yes"]);
     assert_eq!(rows(&home.path("srv/acme-look/notes.db")), 2);
     home.fails(&["restore", "acme", "--beside", "acme", "--dry-run"], 2, "needs another name");
+    let unsafe_name = home.fails(&["restore", "acme", "--beside", "looks/acme", "--dry-run"], 2, "name=`looks/acme`");
+    assert!(unsafe_name.stderr.contains("hint: choose another name for --beside"), "{}", unsafe_name.stderr);
     home.ok(&["backup", "acme-look"]);
     home.fails(&["restore", "acme", "--beside", "acme-look", "--dry-run"], 2, "belongs to another site");
     damage(&home);

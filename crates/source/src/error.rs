@@ -91,7 +91,7 @@ impl Faulty for Error {
             Error::Database { hint, .. } if !hint.is_empty() => Some(hint.clone()),
             Error::Unsure { .. } => Some("when the server is back, run the same command again".into()),
             Error::UnsafeSiteId { .. } => {
-                Some("map the site to a safe name with `site = \"slug\"` in the source's configuration".into())
+                Some("in a `path` the site's id is the name itself, and this version maps it to no other: give the site an id that is one plain name, as `ls` shows it (no `/`, neither `.` nor `..`, at most 255 bytes)".into())
             }
             Error::Io { io, .. }
                 if matches!(io.kind(), std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded) =>

@@ -405,7 +405,15 @@ fn select(entries: Vec<Entry>, only: Option<&Only>) -> Result<Vec<Entry>, Error>
 fn place_of(source: &AnySource, site: &SiteId, target: &RestoreTarget) -> Result<Option<Place>, Error> {
     let place = match target {
         RestoreTarget::InPlace => own_place(source, site)?,
-        RestoreTarget::Beside(name) => own_place(source, name)?,
+        RestoreTarget::Beside(name) => own_place(source, name).map_err(|error| match error {
+            lifeboat_source::Error::UnsafeSiteId { template, .. } => Error::NoSuchThing {
+                detail: format!("the name cannot stand in a path: name=`{name}`, template=`{template}`"),
+                hint: "choose another name for --beside: one plain name, without `/`, as a site's directory has; \
+                       --export takes a path"
+                    .into(),
+            },
+            error => error.into(),
+        })?,
         RestoreTarget::Export(directory) => {
             let directory = directory.join(source.name().as_str());
             match source {
