@@ -171,7 +171,25 @@ fn tell_people(report: &DamageReport, request: &DamageRequest, (output, shows_al
     }
     tell_runs(report, (output, shows_all));
     if report.incidents.is_empty() && report.runs.is_empty() {
-        output.line(format!("Nothing was removed or rewritten since {}.", seconds(request.since)));
+        nothing_found(report, request).iter().for_each(|line| output.line(line));
+    }
+}
+
+/// What it means that nothing was found: a log knows every change, runs compare whole sites.
+fn nothing_found(report: &DamageReport, request: &DamageRequest) -> Vec<String> {
+    let since = seconds(request.since);
+    let runs = plural(report.runs_looked, "run");
+    match (report.logs.is_empty(), report.runs_looked) {
+        (true, 0) => vec![format!("Nobody has looked since {since}: there is no run and no change log.")],
+        (true, _) => vec![
+            format!("No site vanished or shrank beyond its limit since {since}."),
+            format!("{runs} compared: what was changed inside a site only a capture can tell."),
+        ],
+        (false, 0) => vec![format!("Nothing that is captured was removed or rewritten since {since}.")],
+        (false, _) => vec![
+            format!("Nothing that is captured was removed or rewritten since {since}."),
+            format!("No site vanished or shrank beyond its limit in {runs}."),
+        ],
     }
 }
 

@@ -95,9 +95,30 @@ fn programs_read_each_site_with_what_a_restore_takes() {
 }
 
 #[test]
-fn nothing_found_is_said() {
-    let text = said(&DamageReport::default(), false, false);
-    assert_eq!(text, "Nothing was removed or rewritten since 1970-01-01T00:00:00Z.\n");
+fn nothing_found_says_no_more_than_was_looked_at() {
+    let log = LogLooked {
+        source: SourceName::new("app").unwrap(),
+        segments: 1,
+        transactions: 1,
+        till: None,
+        gaps: Vec::new(),
+    };
+    let check = |logs: &[LogLooked], runs_looked: u64, want: &str| {
+        let report = DamageReport { logs: logs.to_vec(), runs_looked, ..DamageReport::default() };
+        let text = said(&report, false, false);
+        assert_eq!(text, want);
+        assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
+    };
+    const CAPTURED: &str = "Nothing that is captured was removed or rewritten since 1970-01-01T00:00:00Z.\n";
+    check(&[], 0, "Nobody has looked since 1970-01-01T00:00:00Z: there is no run and no change log.\n");
+    check(
+        &[],
+        1_300,
+        "No site vanished or shrank beyond its limit since 1970-01-01T00:00:00Z.\n\
+         1,300 runs compared: what was changed inside a site only a capture can tell.\n",
+    );
+    check(&[log.clone()], 0, CAPTURED);
+    check(&[log], 1, &format!("{CAPTURED}No site vanished or shrank beyond its limit in 1 run.\n"));
 }
 
 #[test]
