@@ -78,12 +78,20 @@ fn a_wrong_command_line_is_exit_2_with_a_hint() {
     check(&["points", "acme", "--jsno"], "unexpected argument '--jsno' found", "a similar argument exists: '--json'");
     check(&["backup"], "the following required arguments were not provided: <SITE|--all>", "usage: lifeboat backup");
     check(&["backup", "acme", "--all"], "the argument '[SITE]...' cannot be used with '--all'", "usage:");
-    check(&["points", ""], "invalid value '' for '<SITE>': an id must not be empty", "see `lifeboat --help`");
-    check(&["cat", "acme:files/../x"], "invalid value 'acme:files/../x'", "see");
-    check(&["undo", "xyz"], "invalid value 'xyz' for '<RESTORE>': not 16 hex digits", "see");
+    check(&["points", ""], "invalid value '' for '<SITE>': an id must not be empty", "see `lifeboat points --help`");
+    check(&["cat", "acme:files/../x"], "invalid value 'acme:files/../x'", "see `lifeboat cat --help`");
+    check(&["sources", "inspect", "A"], "invalid value 'A'", "see `lifeboat sources inspect --help`");
+    check(&["undo", "xyz"], "invalid value 'xyz' for '<RESTORE>': not 16 hex digits", "`lifeboat points SITE` lists");
+    check(&["help"], "unrecognized subcommand 'help'", "see `lifeboat --help`");
+    check(&["help", "restore"], "unrecognized subcommand 'help'", "see `lifeboat restore --help`");
+    check(&["key", "help"], "unrecognized subcommand 'help'", "see `lifeboat key --help`");
     check(&["restore", "acme", "--yes", "--dry-run"], "the argument '--yes' cannot be used with '--dry-run'", "usage");
     check(&["restore", "acme", "--beside", "b", "--export", "d"], "the argument '--beside <NAME>' cannot", "usage");
-    check(&["check", "--read-data", "0"], "invalid value '0' for '--read-data [<PERCENT>]'", "see");
+    check(
+        &["check", "--read-data", "0"],
+        "invalid value '0' for '--read-data [<PERCENT>]'",
+        "see `lifeboat check --help`",
+    );
     check(&["key"], "no command given", "see `lifeboat key --help`");
     check(&["-v", "-q", "sites"], "the argument '--verbose...' cannot be used with '--quiet'", "usage");
 }

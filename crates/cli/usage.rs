@@ -1,9 +1,11 @@
 //! Reading the arguments, and telling wrong ones in our own words.
 
+use std::error::Error as _;
 use std::ffi::OsString;
 
-use clap::Parser;
-use clap::error::{Error as ClapError, ErrorKind};
+use clap::error::{ContextKind, ContextValue, Error as ClapError, ErrorKind};
+use clap::{CommandFactory, Parser};
+use lifeboat_model::IdError;
 
 use crate::CliError;
 use crate::args::Cli;
@@ -22,7 +24,7 @@ pub fn parse(args: &[OsString]) -> Parsed {
         Err(error) if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) => {
             Parsed::Show(error.render().to_string())
         }
-        Err(error) => Parsed::Wrong(explain(&error)),
+        Err(error) => Parsed::Wrong(explain(&error, args)),
     }
 }
 
@@ -32,7 +34,7 @@ pub fn wants_json(args: &[OsString]) -> bool {
 }
 
 /// Clap's several paragraphs as one message and one hint.
-fn explain(error: &ClapError) -> CliError {
+fn explain(error: &ClapError, args: &[OsString]) -> CliError {
     let text = error.render().to_string();
     let missing = [ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand, ErrorKind::MissingSubcommand];
     if missing.contains(&error.kind()) {
@@ -53,10 +55,25 @@ fn explain(error: &ClapError) -> CliError {
             hints.push(format!("usage: {usage}"));
         }
     }
-    if hints.is_empty() {
-        hints.push("see `lifeboat --help`".to_owned());
+    let asks_for_help = error.get(ContextKind::InvalidSubcommand) == Some(&ContextValue::String("help".to_owned()));
+    if matches!(error.source().and_then(|cause| cause.downcast_ref()), Some(IdError::NotHex { .. })) {
+        hints = vec!["`lifeboat points SITE` lists the ids, each with what it is of".to_owned()];
+    } else if hints.is_empty() || asks_for_help {
+        hints = vec![format!("see `{} --help`", command_named(args))];
     }
     CliError::usage(message).with_hint(hints.join("; "))
+}
+
+/// The command that arguments name, however much else of them is wrong.
+fn command_named(args: &[OsString]) -> String {
+    let (mut command, mut words) = (Cli::command(), vec!["lifeboat".to_owned()]);
+    for word in args.iter().skip(1).filter_map(|arg| arg.to_str()) {
+        if let Some(inner) = command.find_subcommand(word).filter(|inner| !inner.is_hide_set()) {
+            words.push(word.to_owned());
+            command = inner.clone();
+        }
+    }
+    words.join(" ")
 }
 
 /// The command that a text's usage line is about.
