@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use super::{Ran, lifeboat_in, lifeboat_with};
+use super::{Ran, lifeboat_in, lifeboat_with, process, words};
+use crate::run;
+use crate::testing::captured_terminal;
 
 /// A fleet of three sites beside a configuration with a new repository.
 pub(super) struct Home {
@@ -308,6 +310,19 @@ fn keys_are_proven_added_and_replaced() {
     home.fails(&["key", "rotate", "fourth.key"], 2, "the recovery key");
     let again = home.ok(&["key", "add", "--recovery", "--json"]);
     assert!(again.event("recovery_key")["recovery_key"].as_str().is_some_and(|text| text != home.recovery));
+}
+
+#[test]
+fn a_person_who_does_not_say_yes_ends_with_130_and_changes_nothing() {
+    let home = Home::new();
+    home.ok(&["backup", "--all"]);
+    damage(&home);
+    for (typed, want) in [("n\n", 130), ("\n", 130), ("y\n", 0)] {
+        let (streams, captured) = captured_terminal(typed);
+        let exit_code = run(&words(&["restore", "acme"]), process(streams, home.dir.path()));
+        assert_eq!(exit_code, want, "{typed:?}: {}", captured.stderr());
+        assert_eq!(rows(&home.path("srv/acme/notes.db")), if want == 0 { 2 } else { 0 }, "{typed:?}");
+    }
 }
 
 #[test]
