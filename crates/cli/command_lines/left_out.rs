@@ -14,6 +14,7 @@ fn a_customer_behind_a_link_or_an_impossible_name_is_told_and_noise_is_not() {
     std::fs::write(home.path("srv/README"), "a stray file").unwrap();
     symlink("/nowhere/at/all", home.path("srv/dangling")).unwrap();
     home.ok(&["backup", "--all"]);
+    home.ok(&["status"]);
 
     std::fs::create_dir_all(home.path("real")).unwrap();
     std::fs::rename(home.path("srv/initech"), home.path("real/initech")).unwrap();
@@ -24,6 +25,7 @@ fn a_customer_behind_a_link_or_an_impossible_name_is_told_and_noise_is_not() {
     assert!(ran.stderr.contains("hint: put what the link leads to in its place"), "{}", ran.stderr);
     home.fails(&["backup", "moved"], 10, "a symbolic link stands on the way");
     home.ok(&["backup", "acme"]);
+    home.fails(&["status"], 4, "1 site is in no snapshot: source=`files`");
     let inspected = home.fails(&["sources", "inspect", "files"], 10, "files: 1 sites in no snapshot");
     assert!(inspected.stdout.contains("site in no snapshot: "), "{}", inspected.stdout);
     assert!(inspected.stdout.contains("left out: "), "{}", inspected.stdout);

@@ -90,7 +90,7 @@ fn tell(report: &BackupReport, args: &BackupArgs, context: &Context) -> Outcome 
 }
 
 /// Customers of whom nothing can be backed up: they have no point, and nobody may believe that they do.
-fn missed(source: &SourceHealth) -> Option<Failed> {
+pub(super) fn missed(source: &SourceHealth) -> Option<Failed> {
     let first = source.missed.first()?;
     let message = format!(
         "{} in no snapshot: source=`{}`, the first: name=`{}`, {}",

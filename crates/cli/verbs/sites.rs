@@ -41,6 +41,8 @@ pub(super) struct Known {
     remembered: BTreeMap<SiteId, SiteRow>,
     /// A source could not be asked: that it lists a site no more cannot be told.
     pub has_failed_source: bool,
+    /// Customers of whom nothing is backed up, as `backup --all` tells of them.
+    pub missed: Vec<Failed>,
     /// Whether there are sources at all: on a host that only watches there are none.
     has_sources: bool,
 }
@@ -65,12 +67,13 @@ async fn remember_all(open: &Open, context: &Context) -> Result<(), CliError> {
 impl Known {
     pub async fn gather(open: &Open, context: &Context) -> Result<Self, CliError> {
         let mut listed: BTreeMap<SiteId, Vec<SourceName>> = BTreeMap::new();
-        let mut has_failed_source = false;
+        let (mut has_failed_source, mut missed) = (false, Vec::new());
         for source in tokio::task::block_in_place(|| open.engine.fleet.look(&BTreeMap::new(), true)) {
             if let Some((reason, hint)) = &source.failure {
                 has_failed_source = true;
                 context.output.warn(&format!("a source has failed: {reason}"), Some(hint));
             }
+            missed.extend(super::backup::missed(&source));
             for site in source.sites {
                 listed.entry(site).or_default().push(source.source.clone());
             }
@@ -82,7 +85,7 @@ impl Known {
         }
         let remembered = open.memory.rows().into_iter().map(|row| (row.site.clone(), row)).collect();
         let has_sources = !open.engine.fleet.sources().is_empty();
-        Ok(Self { listed, seen, remembered, has_failed_source, has_sources })
+        Ok(Self { listed, seen, remembered, has_failed_source, missed, has_sources })
     }
 
     pub fn sites(&self) -> BTreeSet<&SiteId> {

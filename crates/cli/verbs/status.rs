@@ -3,6 +3,7 @@
 //!   captured sources ─▶ how far is the log, what does the server keep for it, did anything drift?
 //!   sites            ─▶ how new is the newest moment that every part can be put back to, against the RPO
 //!   sites with points that no source lists ─▶ gone, unless somebody said that the loss is meant
+//!   customers who cannot be sites          ─▶ in no snapshot
 //!
 //! It looks, and changes nothing.
 
@@ -46,6 +47,9 @@ pub fn run(args: &StatusArgs, context: &Context) -> Result<Outcome, CliError> {
         let sources = sources::all(&open, now).await?;
         let scans = scans::all(&open, now);
         let known = Known::gather(&open, context).await?;
+        for missed in &known.missed {
+            context.output.warn(&missed.message, missed.hint.as_deref());
+        }
         let asked = known.sites().into_iter().map(async |site| {
             let line = line_of(site, &known, &open).await?;
             SiteStatus::of(line, (&sources, &known), &open).await
@@ -64,7 +68,7 @@ pub fn run(args: &StatusArgs, context: &Context) -> Result<Outcome, CliError> {
         scans::tell(&scans, now, &context.output);
         tell_sites(&sites, args.all, now, &context.output);
         let unscanned = scans.iter().filter(|scan| scan.problem.is_some()).count();
-        let has_trouble = known.has_failed_source || unscanned > 0;
+        let has_trouble = known.has_failed_source || !known.missed.is_empty() || unscanned > 0;
         Ok(outcome(&sources, &sites, has_trouble, failed).with("unscanned", unscanned))
     })
 }
