@@ -117,8 +117,8 @@ fn nothing_found_says_no_more_than_was_looked_at() {
         "No site vanished or shrank beyond its limit since 1970-01-01T00:00:00Z.\n\
          1,300 runs compared: what was changed inside a site only a capture can tell.\n",
     );
-    check(&[log.clone()], 0, CAPTURED);
-    check(&[log], 1, &format!("{CAPTURED}No site vanished or shrank beyond its limit in 1 run.\n"));
+    check(std::slice::from_ref(&log), 0, CAPTURED);
+    check(std::slice::from_ref(&log), 1, &format!("{CAPTURED}No site vanished or shrank beyond its limit in 1 run.\n"));
 }
 
 #[test]
