@@ -38,7 +38,7 @@ fn runs_tell_which_sites_are_worse_than_before_and_the_point_to_go_back_to() {
     }
     let said = place.ok(&["find-damage"]);
     assert!(said.out.starts_with("In 2 runs:\nSITE     WHAT      LAST GOOD"), "{said:?}");
-    assert!(said.err.contains("no source captured: there is no change log"), "{said:?}");
+    assert!(said.err.contains("no source is captured: there is no change log"), "{said:?}");
     // The part that shrank is of files; of the notes nothing did.
     let of = |source: &str| found(&place, &["--source", source]).len();
     assert_eq!((of("files"), of("notes")), (2, 1));

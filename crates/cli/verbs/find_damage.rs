@@ -159,7 +159,7 @@ fn tell_people(report: &DamageReport, request: &DamageRequest, (output, shows_al
         }
     }
     if report.logs.is_empty() && report.failed.is_empty() {
-        let what = request.source.as_ref().map_or("no source".to_owned(), |source| format!("{source} not"));
+        let what = request.source.as_ref().map_or("no source is".to_owned(), |source| format!("{source} is not"));
         output.say(format!("{what} captured: there is no change log. What follows is from runs alone."));
     }
     let shown = if shows_all { usize::MAX } else { INCIDENTS_SHOWN_MAX };

@@ -121,7 +121,7 @@ impl Line {
             Some(summary) if summary.has_intent => "restore open".into(),
             None => "never backed up".into(),
             Some(_) if self.is_unlisted() && self.has_failed_source => "unknown (source failed)".into(),
-            Some(_) if self.is_unlisted() => "gone from sources".into(),
+            Some(_) if self.is_unlisted() => "gone from its sources".into(),
             Some(summary) if summary.latest.is_none() => "no good point".into(),
             Some(_) if self.is_late(now) => format!("older than {}", duration(self.rpo)),
             Some(summary) if summary.holds > 0 => "ok, held".into(),
