@@ -13,32 +13,34 @@ fn done(said: &Said) -> Value {
     serde_json::from_str(said.out.lines().last().unwrap()).unwrap()
 }
 
-/// Three sites, deleted, and brought back by one plan, with a page; the recovery's id.
-fn recovered(place: &Place) -> String {
+/// Three sites, deleted, and brought back by one plan, with a page: what was said, and the recovery's id. Each restore
+/// begins with the command `look`.
+fn recovered(place: &Place, look: &str) -> (Said, String) {
     SITES.iter().for_each(|site| place.make_site(site));
     place.ok(&["backup", "--all"]);
-    // Each restore begins with a look at the page.
-    let (live, page) = (place.path("live-{site}.html"), place.path("page/report.html"));
     let config = place.path("lifeboat.toml");
     let mut text = std::fs::read_to_string(&config).unwrap();
-    let (live, page) = (live.display(), page.display());
-    text.push_str(&format!(
-        "\n[hooks]\nfreeze = [\"/bin/cp\", \"{page}\", \"{live}\"]\nthaw = [\"/bin/true\", \"{{site}}\"]\n"
-    ));
+    text.push_str(&format!("\n[hooks]\nfreeze = [{look}]\nthaw = [\"/bin/true\", \"{{site}}\"]\n"));
     std::fs::write(&config, text).unwrap();
     SITES.iter().for_each(|site| std::fs::remove_dir_all(place.path("srv").join(site)).unwrap());
     let plan =
         [&["recover", "plan", "--at", "latest", "--expect", "3", "-o", "plan.json", "--json"][..], &SITES].concat();
     let plan = done(&place.ok(&plan));
     let hash = plan["plan_hash"].as_str().unwrap();
-    place.ok(&["recover", "run", "plan.json", "--plan", hash, "--parallel", "1", "--report", "page"]);
-    plan["recovery_id"].as_str().unwrap().to_owned()
+    let said = place.ok(&["recover", "run", "plan.json", "--plan", hash, "--parallel", "1", "--report", "page"]);
+    (said, plan["recovery_id"].as_str().unwrap().to_owned())
+}
+
+/// A copy of the page as each site sees it when its restore begins.
+fn copy_page(place: &Place) -> String {
+    let (page, live) = (place.path("page/report.html"), place.path("live-{site}.html"));
+    format!("\"/bin/cp\", \"{}\", \"{}\"", page.display(), live.display())
 }
 
 #[test]
 fn a_page_is_there_while_sites_come_back_and_a_report_can_be_checked_afterwards() {
     let place = Place::new(None, Vec::new());
-    let id = recovered(&place);
+    let (_, id) = recovered(&place, &copy_page(&place));
     let read = |name: &str| std::fs::read_to_string(place.path(name)).unwrap();
     let (live, page) = (read(&format!("live-{}.html", SITES[2])), read("page/report.html"));
     assert!(live.contains("\"refresh\"") && live.contains("running</span>"), "{live}");
@@ -68,7 +70,7 @@ fn a_page_is_there_while_sites_come_back_and_a_report_can_be_checked_afterwards(
 #[test]
 fn a_report_that_was_changed_is_told_and_a_public_one_names_nobody() {
     let place = Place::new(None, Vec::new());
-    let id = recovered(&place);
+    let (_, id) = recovered(&place, &copy_page(&place));
     place.ok(&["recover", "report", &id, "--out", "given"]);
     let file = place.path("given/report.json");
     let check = || place.run(&["recover", "report", &id, "--verify", "--from", "given/report.json", "--json"]);
@@ -97,4 +99,13 @@ fn a_report_that_was_changed_is_told_and_a_public_one_names_nobody() {
     assert!(refused.code == 2 && refused.err.contains("not for this report"), "{refused:?}");
     let refused = place.run(&["recover", "run", &id, "--report", "given", "--public"]);
     assert!(refused.code == 2 && refused.err.contains("a full report"), "{refused:?}");
+}
+
+#[test]
+fn a_page_that_cannot_be_written_any_more_is_told_and_ends_no_recovery() {
+    let place = Place::new(None, Vec::new());
+    let page = place.path("page");
+    let (said, _) = recovered(&place, &format!("\"/bin/rm\", \"-rf\", \"{}\", \"/no/such/{{site}}\"", page.display()));
+    assert!(said.out.contains("3 of 3 sites restored"), "{said:?}");
+    assert!(said.err.contains("cannot write the report"), "{said:?}");
 }

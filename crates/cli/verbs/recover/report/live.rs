@@ -1,6 +1,6 @@
 //! The page of a recovery that runs, written anew every few seconds.
 //!
-//! A page is for those who look on: that it cannot be written is told once, and ends no recovery.
+//! A page is for those who look on: that it cannot be written is told once, and once more at the end, and ends no recovery.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
