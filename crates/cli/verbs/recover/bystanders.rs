@@ -92,7 +92,7 @@ fn tell_touched(touched: &Touched, output: &Output) {
 }
 
 /// `Bystanders: 20 of 4,117 sampled: 19 equal, 1 changed by its own users, 0 touched.`
-fn sentence(proof: &BystanderProof) -> String {
+pub(super) fn sentence(proof: &BystanderProof) -> String {
     let touched: BTreeSet<&SiteId> = proof.touched.iter().map(|touched| &touched.site).collect();
     let mut found = vec![format!("{} equal", count(proof.equal))];
     let mut add = |number: u64, what: &str| {
@@ -119,7 +119,10 @@ fn sentence(proof: &BystanderProof) -> String {
 
 /// Of the last proof; `null`: there is none.
 pub(super) fn json(journal: &Journal) -> Value {
-    let Some(proof) = journal.state().proofs.last() else { return Value::Null };
+    journal.state().proofs.last().map_or(Value::Null, |proof| proof_json(proof))
+}
+
+pub(super) fn proof_json(proof: &BystanderProof) -> Value {
     let notes = proof
         .notes
         .iter()

@@ -4,7 +4,7 @@ use lifeboat_control::recovery::{Report, SiteReport, SiteSums};
 use serde_json::{Value, json};
 
 use super::{Audience, Signed, point, signature};
-use crate::verbs::recover::tell;
+use crate::verbs::recover::{bystanders, tell};
 use crate::verbs::restore::receipt_json;
 
 pub(super) fn json(report: &Report<'_>, audience: Audience, signed: &Signed) -> Value {
@@ -23,6 +23,7 @@ pub(super) fn json(report: &Report<'_>, audience: Audience, signed: &Signed) -> 
             "left_seconds_min": estimate.left_min.as_secs(),
             "left_seconds_max": estimate.left_max.as_secs(),
         })),
+        "bystanders": beside(report, audience),
         "curve": report.curve.iter().map(|point| json!({
             "after_ms": point.after.as_millis() as u64,
             "restored": point.restored,
@@ -35,6 +36,19 @@ pub(super) fn json(report: &Report<'_>, audience: Audience, signed: &Signed) -> 
         json["undoes"] = report.plan.undoes.map(|undone| undone.to_string()).into();
         json["halted"] = report.state.halted.as_deref().into();
         json["sites"] = report.sites().map(|case| site(&case, signed)).collect();
+    }
+    json
+}
+
+/// Of the last proof, but failed is what any of them is.
+fn beside(report: &Report<'_>, audience: Audience) -> Value {
+    let proofs = &report.state.proofs;
+    let mut json = proofs.last().map_or(Value::Null, |proof| bystanders::proof_json(proof));
+    if let Some(json) = json.as_object_mut() {
+        json.insert("failed".into(), proofs.iter().any(|proof| proof.has_failed()).into());
+        if audience == Audience::Public {
+            json.retain(|key, _| key != "notes" && key != "touched");
+        }
     }
     json
 }

@@ -1,13 +1,14 @@
 //! A report as one HTML file: it opens from a disk, asks no server for anything, and runs no script.
 //!
 //! ```text
-//!   head: where it stands, and a bar ─▶ totals ─▶ hand-over ─▶ curve ─▶ failures with hints ─▶ every site
-//!   public: head, totals, hand-over, curve                       no id, and no text that somebody wrote
+//!   head: where it stands, and a bar ─▶ totals ─▶ hand-over ─▶ curve ─▶ sites beside it ─▶ failures with hints ─▶ every site
+//!   public: head, totals, hand-over, curve, one sentence on sites beside it    no site's id, and no text that somebody wrote
 //! ```
 //!
 //! What it says comes from outside, and is hostile until it is escaped (`html`); beside that, its own policy lets a
 //! browser load and run nothing.
 
+mod beside;
 mod curve;
 mod sites;
 
@@ -40,6 +41,7 @@ pub(super) fn page(report: &Report<'_>, audience: Audience, signed: &Signed, is_
     totals(&mut html, report);
     hand_over(&mut html, report);
     curve::draw(&mut html, report);
+    beside::draw(&mut html, report, audience);
     if audience == Audience::Operators {
         sites::failures(&mut html, report);
         sites::table(&mut html, report, signed);

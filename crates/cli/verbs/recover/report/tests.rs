@@ -88,6 +88,31 @@ fn restored(id: &str, passed: bool) -> RecoveryEvent {
     RecoveryEvent::CaseRestored { site: site(id), receipt: Arc::new(SignedReceipt { receipt, signature: vec![7; 64] }) }
 }
 
+/// A neighbour with a hostile id was touched, another one changed.
+fn proof() -> BystanderProof {
+    let source = || SourceName::new("app").unwrap();
+    BystanderProof {
+        proven_at: Timestamp(BEGIN + 25 * SECOND),
+        others: 4_117,
+        looked: 20,
+        equal: 18,
+        own_users: 0,
+        not_proven: 1,
+        not_comparable: 0,
+        transactions: 2,
+        transactions_logged: 2,
+        must_be_quiet: false,
+        notes: vec![BystanderNote { site: site("<i>beta</i>"), source: source(), detail: "<u>changed</u>".into() }],
+        touched: vec![Touched {
+            site: site("<b onclick=alert(1)>"),
+            source: source(),
+            table: "\"<t>\"".into(),
+            transaction: TransactionId(777),
+            by: site(SCRIPT),
+        }],
+    }
+}
+
 fn happened() -> Vec<(i64, Vec<RecoveryEvent>)> {
     let began = |id| RecoveryEvent::CaseBegan { site: site(id) };
     let failure = CaseFailure {
@@ -101,6 +126,7 @@ fn happened() -> Vec<(i64, Vec<RecoveryEvent>)> {
         (10, vec![restored(PLAIN, true), began(SCRIPT), began(QUOTES)]),
         (10, vec![RecoveryEvent::HandedOver { site: site(PLAIN), to: HandOver::Opened, note: String::new() }]),
         (25, vec![restored(SCRIPT, false), RecoveryEvent::CaseFailed { site: site(QUOTES), failure }, began(COMMAS)]),
+        (25, vec![RecoveryEvent::Bystanders(Bystanders::Proven(Arc::new(proof())))]),
         (26, vec![RecoveryEvent::Skipped { site: site(FORMULA), reason: "-later & <never>".into() }]),
     ]
 }
@@ -241,7 +267,10 @@ fn a_public_page_names_no_site_and_repeats_no_text() {
         let page = page::page(report, Audience::Public, &Signed::NotChecked, true);
         let json = json::json(report, Audience::Public, &Signed::NotChecked).to_string();
         for said in [page, json] {
-            for told in ["acme", "alert", "onerror", "cmd()", "gpj", "disk", "db-3", "--sites", "later", "taken"] {
+            for told in [
+                "acme", "alert", "onerror", "cmd()", "gpj", "disk", "db-3", "--sites", "later", "taken", "beta",
+                "onclick", "777",
+            ] {
                 assert!(!said.contains(told), "{told}");
             }
             assert!(said.contains("7171717171717171"));
