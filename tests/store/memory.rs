@@ -21,7 +21,7 @@ async fn wrappers_keep_every_promise() {
     let inner = Meter::new(FaultStore::new(MemoryStore::new()));
     let store = Retry::new(Limit::new(inner, Limits::default()), RetryPolicy::default());
     let options = CacheOptions { namespace: "test".into(), bytes_max: 64 << 20, accept: Arc::new(|_| true) };
-    let paced = Pace::new(store, 1 << 40);
+    let paced = Pace::new(store, 1 << 40, Arc::default());
     conformance::run(Arc::new(Cache::new(paced, dir.path(), options)), Order::Bytes).await;
 }
 

@@ -109,7 +109,7 @@ impl Open {
     fn crew(&self, count: usize) -> Result<Vec<Engine>, CliError> {
         let store = Arc::clone(self.engine.repository.store());
         let store = match self.config.recovery.bytes_per_second {
-            Some(rate) => Arc::new(Pace::new(store, rate)) as Arc<dyn Store>,
+            Some(rate) => Arc::new(Pace::new(store, rate, Arc::clone(&self.engine.cancel))) as Arc<dyn Store>,
             None => store,
         };
         (0..count.max(1)).map(|_| self.another_engine(&store, count.max(1))).collect()

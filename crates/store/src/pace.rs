@@ -6,12 +6,14 @@
 //!
 //! Of what nobody used, one second's worth is kept. A read whose length is known is paid when it begins, one of a whole
 //! object when it has come: whoever reads next waits for both. Stands around [`crate::Retry`] and [`crate::Limit`]: who
-//! waits here holds no connection, and is not taken for a store that is slow. A read that is tried again counts once.
+//! waits here holds no connection, and is not taken for a store that is slow. A read that is tried again counts once. Once it
+//! is to end nobody waits any more: what is under way is read to its end, so that what was begun is closed.
 //!
 //! What is not here: what is written, listed and deleted, which is not bounded.
 
 use std::ops::Range;
-use std::sync::{Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -22,6 +24,8 @@ use crate::{Error, Listed, ObjectName, Store};
 
 /// So much of what was not used may be used later.
 const KEPT: Duration = Duration::from_secs(1);
+/// How soon who waits sees that it is to end.
+const POLL: Duration = Duration::from_millis(100);
 
 /// Lets only so many bytes a second out of the store within, of all who read from it together.
 #[derive(Debug)]
@@ -30,13 +34,15 @@ pub struct Pace<S> {
     bytes_per_second: f64,
     /// When all that was read so far is paid.
     paid: Mutex<Instant>,
+    /// Set by whoever wants it to end.
+    stop: Arc<AtomicBool>,
 }
 
 impl<S: Store> Pace<S> {
     /// `bytes_per_second` is at least 1.
-    pub fn new(store: S, bytes_per_second: u64) -> Self {
+    pub fn new(store: S, bytes_per_second: u64, stop: Arc<AtomicBool>) -> Self {
         let paid = Mutex::new(Instant::now());
-        Self { store, bytes_per_second: bytes_per_second.max(1) as f64, paid }
+        Self { store, bytes_per_second: bytes_per_second.max(1) as f64, paid, stop }
     }
 
     /// Pays for so many bytes, and gives when the others' are paid.
@@ -51,7 +57,10 @@ impl<S: Store> Pace<S> {
 
     /// Returns when a read of so many bytes may begin.
     async fn wait_for(&self, bytes: u64) {
-        tokio::time::sleep_until(self.pay(bytes)).await;
+        let begin = self.pay(bytes);
+        while Instant::now() < begin && !self.stop.load(Ordering::Relaxed) {
+            tokio::time::sleep_until(begin.min(Instant::now() + POLL)).await;
+        }
     }
 }
 
@@ -93,8 +102,6 @@ impl<S: Store> Store for Pace<S> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
     use crate::MemoryStore;
 
@@ -106,7 +113,7 @@ mod tests {
 
     /// A store that gives one object of [`LEN`] bytes each second.
     async fn paced() -> Arc<Pace<MemoryStore>> {
-        let pace = Pace::new(MemoryStore::new(), LEN);
+        let pace = Pace::new(MemoryStore::new(), LEN, Arc::default());
         pace.create(&name(), Bytes::from(vec![7; LEN as usize])).await.unwrap();
         Arc::new(pace)
     }
@@ -171,5 +178,18 @@ mod tests {
         assert_eq!(pace.list("", None, 10).await.unwrap().len(), 2);
         pace.delete(&name()).await.unwrap();
         assert_eq!(began.elapsed(), Duration::ZERO);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_to_end_waits_for_nothing_any_more() {
+        let pace = paced().await;
+        let stop = Arc::clone(&pace.stop);
+        let stops = tokio::spawn(async move {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            stop.store(true, Ordering::Relaxed);
+        });
+        let took = seconds(&pace, Way::Range, 3_600).await;
+        stops.await.unwrap();
+        assert!((5.0..6.0).contains(&took), "{took}");
     }
 }
