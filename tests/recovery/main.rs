@@ -17,3 +17,4 @@ mod refused;
 #[allow(dead_code)] // shared with the tests of PostgreSQL, which use the rest
 #[path = "../postgres/shop.rs"]
 mod shop;
+mod stopped;

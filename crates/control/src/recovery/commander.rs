@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use lifeboat_engine::{CaseAttempt, Error, Journal, SigningKey};
 use lifeboat_model::{
-    CaseFailure, CasePlan, CaseState, Faulty, HandOver, Receipt, RecoveryEvent, RecoveryState, SiteId,
+    CaseFailure, CasePlan, CaseState, Fault, Faulty, HandOver, Receipt, RecoveryEvent, RecoveryState, SiteId,
 };
 
 use super::seam::{CaseSteps, Governor, RunEnd, RunOptions, Step, StepHooks, StepOut, Watch};
@@ -276,7 +276,7 @@ fn work(mut steps: Box<dyn CaseSteps>, worker: &Worker<'_>, orders: &Receiver<Or
         let done = catch_unwind(AssertUnwindSafe(|| do_case(steps.as_mut(), &case, *rules, &hooks)));
         let end = match done {
             Ok(Ok(receipt)) => CaseEnd::Restored(Box::new(receipt)),
-            Ok(Err(Error::Cancelled)) => CaseEnd::Stopped,
+            Ok(Err(error)) if error.fault() == Fault::Cancelled => CaseEnd::Stopped,
             Ok(Err(error)) => CaseEnd::Failed(failure(&error)),
             Err(panic) => CaseEnd::Failed(failure(&Error::Bug(said(&panic)))),
         };
