@@ -25,6 +25,8 @@ async fn a_deleted_site_comes_back_identical_and_its_neighbour_is_untouched() {
     std::fs::remove_dir_all(world.site_dir("acme")).unwrap();
     let receipt = restore_latest(&engine, "acme").await.unwrap();
     assert!(receipt.all_passed(), "{:?}", receipt.checks);
+    let told = receipt.checks.iter().any(|check| check.name == "files: note" && check.detail.contains("srv/acme`"));
+    assert!(told, "nobody knows whose the directory above was: {:?}", receipt.checks);
     assert_eq!(world.picture("acme"), acme);
     assert_eq!(world.picture("beta"), beta);
     let site = engine.site(&site_id("acme")).await.unwrap();

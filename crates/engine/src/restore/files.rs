@@ -278,6 +278,7 @@ impl FilesWork {
                 detail: format!("could not be set: {}", list(&unset)),
             });
         }
+        checks.extend(self.made_above());
         let blocked = self.blocked.iter().cloned();
         checks.extend(blocked.map(|detail| Check { name: name("entries in the way"), passed: false, detail }));
         for (path, detail) in &self.left_out {
@@ -300,6 +301,18 @@ impl FilesWork {
             transaction: None,
         };
         Ok(Opened { receipt, checks })
+    }
+
+    /// What is not as it was, and in no snapshot either.
+    fn made_above(&self) -> Vec<Check> {
+        let note = |path| Check {
+            name: format!("{}: note", self.source),
+            passed: true,
+            detail: format!(
+                "made anew, with the owner and mode of the part, for its own are in no snapshot: path=`{path}`"
+            ),
+        };
+        self.target.made_above().into_iter().map(note).collect()
     }
 
     /// The part as it is after the switch; empty when the whole part was removed.

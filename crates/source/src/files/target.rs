@@ -343,6 +343,14 @@ impl FilesTarget {
         }
     }
 
+    /// Directories above the part that had to be made: their own owner and mode are in no snapshot.
+    pub fn made_above(&self) -> Vec<String> {
+        let made = self.work.as_ref().map_or(0, |work| work.made.len());
+        let path = self.place.path();
+        let above = path.ancestors().skip(1).take(made);
+        above.map(|path| shown(path.as_os_str().as_bytes())).collect()
+    }
+
     /// Metadata that could not be set so far, by entry.
     pub fn unset_metadata(&self) -> Vec<PartProblem> {
         self.unset.list()
