@@ -145,7 +145,8 @@ pub async fn run_case(
 fn is_more(plan: &RestorePlan, case: &CasePlan) -> bool {
     let (now, then) = (work(plan), case.work);
     let is_more = |now: u64, then: u64| now > then + then / GROWTH;
-    is_more(now.replace, then.replace) || is_more(now.remove, then.remove)
+    // Counted exactly, what was to be removed and added may be replaced: what is lost of it is the same.
+    is_more(now.replace + now.remove, then.replace + then.remove)
 }
 
 fn more(plan: &RestorePlan, case: &CasePlan) -> Error {
