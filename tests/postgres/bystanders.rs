@@ -122,3 +122,16 @@ fn what_changed_of_a_bystander_meanwhile_is_told_by_part_and_never_taken_for_pro
     assert!(said.out.contains("3 equal, 1 changed meanwhile, not proven by whom, 0 touched"), "{said:?}");
     assert!(said.out.contains("site-00004: files: it was changed"), "{said:?}");
 }
+
+#[test]
+fn bystanders_that_cannot_be_looked_at_keep_no_site_from_coming_back_unless_a_proof_is_asked_for() {
+    let Some(shop) = shop("bystanders_that_cannot_be_looked_at") else { return };
+    let (id, hash) = planned(&shop);
+    // The newest run, from which they are known.
+    let runs = std::fs::read_dir(shop.path("repository/runs")).unwrap().map(|entry| entry.unwrap().path());
+    std::fs::write(runs.min().unwrap(), "no run at all").unwrap();
+    shop.refused(&["recover", "run", &id, "--plan", &hash, "--bystanders-quiet"], 20, &["runs/"]);
+    let said = shop.run(&["recover", "run", &id, "--plan", &hash]);
+    assert!(said.code == 0 && said.err.contains("the bystanders cannot be looked at"), "{said:?}");
+    assert!(said.out.contains("2 of 2 sites restored") && !said.out.contains("Bystanders:"), "{said:?}");
+}

@@ -2,33 +2,48 @@
 
 use std::collections::BTreeSet;
 
-use lifeboat_control::recovery::{RecoveryEngine, look_before, prove_after};
+use lifeboat_control::recovery::{Ledger, RecoveryEngine, look_before, prove_after};
 use lifeboat_engine::Journal;
 use lifeboat_model::{BystanderChoice, BystanderProof, Faulty, RecoveryId, RunOutcome, SiteId, Touched};
 use serde_json::{Value, json};
 
 use super::on_thread;
+use crate::args::RecoverRunArgs;
 use crate::open::Open;
 use crate::output::{Output, count};
 use crate::{CliError, Context};
 
 /// What a failed proof ends with: data of somebody may be damaged.
 const DAMAGE: u8 = 20;
+const CANCELLED: u8 = 130;
 
-/// Before the first case. A source that cannot be looked at is no reason to keep everybody waiting.
+/// Before the first case. That they cannot be looked at is no reason to keep everybody waiting, unless a proof is asked for.
 pub(super) async fn look(
+    args: &RecoverRunArgs,
     id: RecoveryId,
-    choice: BystanderChoice,
     open: &Open,
     context: &Context,
 ) -> Result<(), CliError> {
+    let choice = args.bystanders.unwrap_or(open.config.recovery.bystanders);
     if choice == BystanderChoice::None {
         return Ok(());
     }
+    context.output.say(format!("Looking at bystanders ({choice}), to prove afterwards that nobody else was touched …"));
+    match look_and_note(id, choice, open).await {
+        Err(error) if error.exit_code() != CANCELLED && !args.bystanders_quiet => {
+            let hint = "the recovery goes on; that nobody else was touched will not be proven";
+            context.output.warn(&format!("the bystanders cannot be looked at: {}", error.message), Some(hint));
+            Ok(())
+        }
+        looked => looked,
+    }
+}
+
+async fn look_and_note(id: RecoveryId, choice: BystanderChoice, open: &Open) -> Result<(), CliError> {
     let known = known(open).await?;
     let runtime = tokio::runtime::Handle::current();
-    context.output.say(format!("Looking at bystanders ({choice}), to prove afterwards that nobody else was touched …"));
-    Ok(on_thread(|ledger| look_before(&mut ledger.status(id)?, (&open.engine, &runtime), known, choice), &open.engine)?)
+    let look = |ledger: &Ledger| look_before(&mut ledger.status(id)?, (&open.engine, &runtime), known, choice);
+    Ok(on_thread(look, &open.engine)?)
 }
 
 /// After the last one; the exit code that it asks for.

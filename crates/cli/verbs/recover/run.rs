@@ -43,8 +43,7 @@ pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError
             .with_hint(format!("look at it with `lifeboat recover status {id}`")));
         }
         let page = LivePage::asked(&args.page, id, context)?;
-        let config = &open.config.recovery;
-        bystanders::look(id, args.bystanders.unwrap_or(config.bystanders), &open, context).await?;
+        bystanders::look(args, id, &open, context).await?;
         let parallel = args.parallel.unwrap_or(open.config.recovery.parallel) as usize;
         let workers = open.workers(parallel)?;
         let (stop, watch) = (context.cancel.shared(), Bar::new(&journal, page, &context.output));

@@ -1,11 +1,13 @@
 //! A look at bystanders' rows: each site's own, all at one moment, and nobody else's.
 
+use std::time::Duration;
+
 use lifeboat_model::SourceName;
 use lifeboat_source::postgres::target::LiveRows;
 use lifeboat_source::postgres::{PostgresSource, Tenancy};
 use lifeboat_testkit::postgres::{NASTY_SITES, Postgres, own_config, own_site, run_sql};
 
-use crate::support::{nasty, site};
+use crate::support::{fleet, nasty, site, victim};
 
 #[test]
 fn a_look_sees_of_each_site_what_a_restore_would_compare_with_and_all_at_one_moment() {
@@ -51,4 +53,20 @@ fn a_look_at_a_schema_of_a_site_s_own_tells_what_was_written_in_it_and_that_it_i
     run_sql(&url, "DROP SCHEMA t_acme CASCADE").unwrap();
     assert!(!see("acme").is_present);
     assert_eq!(see("globex"), globex);
+}
+
+#[test]
+fn a_look_gives_up_a_site_that_takes_too_long_and_goes_on_with_the_others() {
+    let Some(world) = fleet("a_look_gives_up_a_site") else { return };
+    world.run(
+        "INSERT INTO worklog (site_id, issue_id, seconds) SELECT site_id, id, n FROM issues, generate_series(1, 20000) n \
+         WHERE id = (SELECT min(id) FROM issues WHERE site_id = 'site-00002')",
+    );
+    let source = PostgresSource::new(SourceName::new("app").unwrap(), world.config.clone()).unwrap();
+    let look = source.look().unwrap();
+    let error = look.rows_of(&victim(), Some(Duration::from_millis(1))).unwrap_err().to_string();
+    assert!(error.contains("statement timeout"), "{error}");
+    // With time enough, also after that; what was limited once is limited no more.
+    assert!(look.rows_of(&site("site-00001"), Some(Duration::from_secs(60))).unwrap().is_present);
+    assert_eq!(look.rows_of(&victim(), None).unwrap(), world.target(&victim()).live().unwrap());
 }
