@@ -182,11 +182,22 @@ fn a_restore_that_was_taken_over_never_switches() {
         receipt
     };
     let count = count_of(&scene, first);
-    let mut fenced = 0;
+    let (mut fenced, mut barred) = (0, 0);
     for number in sample(count, count) {
         let Some(raced) = race(&scene, number, first, second) else { continue };
         let context = raced.context;
-        let receipt = raced.second.unwrap_or_else(|error| panic!("{context}: the one that took over: {error}"));
+        let receipt = match raced.second {
+            Ok(receipt) => receipt,
+            // The first one had the part to itself already, for its switch: it ends that, and nobody is in between.
+            Err(error) if error.to_string().contains("in the middle of its switch") => {
+                let first = raced.first.unwrap_or_else(|error| panic!("{context}: the first: {error}"));
+                assert!(first.all_passed(), "{context}: {:?}", first.checks);
+                std::fs::remove_file(&since).expect("a file");
+                barred += 1;
+                continue;
+            }
+            Err(error) => panic!("{context}: the one that took over: {error}"),
+        };
         assert!(receipt.all_passed(), "{context}: {:?}", receipt.checks);
         if raced.held.intent.is_some() {
             assert_eq!(fault_of(&raced.first), Some(Fault::Fenced), "{context}: {:?}", raced.first);
@@ -201,7 +212,8 @@ fn a_restore_that_was_taken_over_never_switches() {
         assert_eq!(now, goal, "{context}");
         check_end(&scene, &raced.store, &context);
     }
-    println!("{}: taken over at each of {count} operations, fenced {fenced} times", scene.name);
+    println!("{}: taken over at each of {count} operations, fenced {fenced} times, barred {barred}", scene.name);
+    assert!(barred <= 4, "the part was locked for longer than its switch: {barred} of {count}");
     assert!(fenced > count / 3, "fenced only {fenced} times of {count}");
 }
 

@@ -30,7 +30,18 @@ pub(super) fn merge<'a>(kept: &'a [Entry], before: Vec<Entry>, wanted: &[Entry])
         at.is_some_and(|at| is_put(now, &wanted[at]))
     };
     let has_strangers = before.iter().any(|now| now.kind != EntryKind::Absent && !is_ours(now));
-    let is_fresh = |now: &Entry| then.get(&now.path).is_none_or(|then| !is_ours(now) && is_newer(now, then));
+    // The killed attempt itself moves the time of change of a file when it gives one of its names to another.
+    let links = kept.iter().filter_map(|entry| match &entry.kind {
+        EntryKind::HardLink { to } => Some([to, &entry.path]),
+        _ => None,
+    });
+    let shared: HashSet<&EntryPath> = links.flatten().collect();
+    let is_rewritten = |now: &Entry, then: &Entry| {
+        is_half_dressed(now, then) && !shared.contains(&now.path) && now.metadata.changed != then.metadata.changed
+    };
+    let is_fresh = |now: &Entry| {
+        then.get(&now.path).is_none_or(|then| !is_ours(now) && (is_newer(now, then) || is_rewritten(now, then)))
+    };
     let fresh = before.into_iter().filter(is_fresh).map(|now| match then.get(&now.path) {
         Some(then) if is_half_dressed(&now, then) => {
             Entry { metadata: EntryMetadata { size: now.metadata.size, ..then.metadata.clone() }, ..now }
@@ -97,8 +108,7 @@ fn is_newer(now: &Entry, then: &Entry) -> bool {
         (EntryKind::Symlink { target: now }, EntryKind::Symlink { target: then }) => now != then,
         (EntryKind::Fifo, EntryKind::Fifo) => false,
         (EntryKind::File | EntryKind::HardLink { .. }, EntryKind::File | EntryKind::HardLink { .. }) => {
-            let evidence = |entry: &Entry| (entry.metadata.inode, entry.metadata.modified, entry.metadata.changed);
-            evidence(now) != evidence(then)
+            (now.metadata.inode, now.metadata.modified) != (then.metadata.inode, then.metadata.modified)
         }
         _ => true,
     }
