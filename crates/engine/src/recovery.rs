@@ -7,6 +7,7 @@ mod around;
 mod bystanders;
 mod case;
 mod journal;
+mod left;
 mod load;
 
 pub use around::{Around, Ask, OwnCheck};

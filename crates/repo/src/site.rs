@@ -6,6 +6,8 @@
 //! Invariant (one-sequence): of two writers of commit n+1 one wins, and the other decides again
 //! knowing what the winner did.
 
+use std::ops::ControlFlow;
+
 use bytes::Bytes;
 use lifeboat_format::{ObjectHeader, SiteKeys, commit_hash, decode_commit, encode_commit, names};
 use lifeboat_model::{
@@ -232,6 +234,31 @@ impl Site {
             self.seen.push(commit);
         }
         Ok(())
+    }
+
+    /// Looks at the newest commits, newest first, `max` at most, each proven to lead to the one after it, till `look` has
+    /// its answer.
+    pub async fn look_back<T>(
+        &self,
+        max: u64,
+        mut look: impl FnMut(Commit) -> ControlFlow<T>,
+    ) -> Result<Option<T>, Error> {
+        let mut hash = self.hash;
+        let oldest = self.generation.0.saturating_sub(max);
+        for generation in (oldest + 1..=self.generation.0).rev().map(Generation) {
+            let name = object_name(names::commit(&self.handle(), generation))?;
+            let body = self.repository.store().get(&name).await?;
+            let commit = decode_commit(&self.keys, generation, &body).map_err(Error::of_object(&name))?;
+            if commit_hash(&body) != hash {
+                let detail = "the commit after it does not follow from it".to_owned();
+                return Err(Error::Damaged { object: name.to_string(), detail });
+            }
+            hash = commit.previous;
+            if let ControlFlow::Break(answer) = look(commit) {
+                return Ok(Some(answer));
+            }
+        }
+        Ok(None)
     }
 }
 

@@ -207,17 +207,21 @@ impl<'a> Commander<'a> {
     }
 }
 
-/// Of the attempts since the case was asked for last, each had an id of its own.
+/// Each attempt has an id of its own.
 fn attempt(
     recovery: lifeboat_model::RecoveryId,
     case: &CaseState,
     run: u64,
     replaced: Vec<lifeboat_model::WriterIdentity>,
 ) -> CaseAttempt {
-    let id = |run| CaseAttempt::restore_id(recovery, &case.site, case.failures, run);
+    let id = |(failures, run)| CaseAttempt::restore_id(recovery, &case.site, failures, run);
+    let this = (case.failures, run);
+    let (unheard, failed) =
+        case.begun.iter().copied().filter(|begun| *begun != this).partition::<Vec<_>, _>(|begun| begun.0 == this.0);
     CaseAttempt {
-        restore: id(run),
-        earlier: case.runs.iter().filter(|earlier| **earlier < run).map(|run| id(*run)).collect(),
+        restore: id(this),
+        unheard: unheard.into_iter().map(id).collect(),
+        failed: failed.into_iter().map(id).collect(),
         replaced,
     }
 }
@@ -276,7 +280,8 @@ fn work(mut steps: Box<dyn CaseSteps>, worker: &Worker<'_>, orders: &Receiver<Or
         let done = catch_unwind(AssertUnwindSafe(|| do_case(steps.as_mut(), &case, *rules, &hooks)));
         let end = match done {
             Ok(Ok(receipt)) => CaseEnd::Restored(Box::new(receipt)),
-            Ok(Err(error)) if error.fault() == Fault::Cancelled => CaseEnd::Stopped,
+            // A task that broke says that it was cancelled, too.
+            Ok(Err(error)) if error.fault() == Fault::Cancelled && hooks.stop() => CaseEnd::Stopped,
             Ok(Err(error)) => CaseEnd::Failed(failure(&error)),
             Err(panic) => CaseEnd::Failed(failure(&Error::Bug(said(&panic)))),
         };

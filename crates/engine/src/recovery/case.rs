@@ -9,6 +9,7 @@ use lifeboat_model::{
 };
 use sha2::{Digest, Sha256};
 
+use super::left::{Left, receipt_of, what_is_left};
 use crate::restore::Planned;
 use crate::{
     Approval, Engine, Error, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget, is_gone, plan_restore, restore,
@@ -29,8 +30,11 @@ pub struct CaseAsked {
 pub struct CaseAttempt {
     /// Under which id it restores, where it does not go on with an earlier one.
     pub restore: RestoreId,
-    /// The ids of earlier attempts, which may have left the site half restored, or whole.
-    pub earlier: Vec<RestoreId>,
+    /// The ids of earlier attempts that died before they could say how they ended: they may have left the site half
+    /// restored, or whole.
+    pub unheard: Vec<RestoreId>,
+    /// The ids of those that failed: they may have left it half restored.
+    pub failed: Vec<RestoreId>,
     /// Processes that ran this recovery before and are out: what they hold open may be taken from them.
     pub replaced: Vec<WriterIdentity>,
 }
@@ -47,10 +51,6 @@ impl CaseAttempt {
         let mut id = [0; RestoreId::LEN];
         id.copy_from_slice(&digest.finalize()[..RestoreId::LEN]);
         RestoreId(id)
-    }
-
-    fn is_ours(&self, restore: RestoreId) -> bool {
-        self.restore == restore || self.earlier.contains(&restore)
     }
 }
 
@@ -103,9 +103,13 @@ pub async fn run_case(
     rules: RecoveryRules,
     attempt: &CaseAttempt,
 ) -> Result<Receipt, Error> {
+    let left = what_is_left(engine, &case.site, attempt).await?;
+    if let Left::Done { restore, outcome, undo } = left {
+        return Ok(receipt_of(case, restore, outcome, undo));
+    }
     let mut request = RestoreRequest { restore: Some(attempt.restore), ..request(&case.site, &case.aim, rules) };
     let mut planned = plan_restore(engine, &request).await?;
-    let open = planned.open_restore().filter(|open| attempt.is_ours(open.restore));
+    let open = planned.open_restore().filter(|open| left == Left::Open(open.restore));
     if let Some(open) = open {
         // This process itself has ended the attempt that left it open.
         let is_out = open.owner == this_process() || attempt.replaced.contains(&open.owner);
@@ -126,18 +130,7 @@ pub async fn run_case(
         false if request.exact && planned.plan.ground == case.hash => planned.plan.hash.clone(),
         false => case.hash.clone(),
     });
-    let mut receipt = restore(engine, &request, planned, &approval).await?;
-    if !goes_on && !attempt.earlier.is_empty() {
-        // An earlier attempt may have done all of it and died before it could say so: what was there before is in its undo,
-        // and what this one kept, if files only looked changed to it, is what that one restored.
-        let site = engine.site(&case.site).await?;
-        let kept = attempt.earlier.iter().rev().find_map(|id| site.state().undo_of(*id));
-        if let Some(kept) = kept {
-            receipt.undo = Some(kept.id);
-            receipt.restore = kept.restore.unwrap_or(receipt.restore);
-        }
-    }
-    Ok(receipt)
+    restore(engine, &request, planned, &approval).await
 }
 
 /// A plan's hash is over no live counts, for a site that is used grows. But where nothing stood nothing may be replaced or

@@ -55,7 +55,7 @@ pub struct RecoveryRun {
     pub owner: WriterIdentity,
     pub began_at: Timestamp,
     pub ended_at: Option<Timestamp>,
-    /// Those that ran before it and did not end: what they left open it may go on with.
+    /// Those that ran before it, and are out: what they left open it may go on with.
     pub replaced: Vec<WriterIdentity>,
 }
 
@@ -68,8 +68,8 @@ pub struct CaseState {
     /// How often it was begun, and how often it has failed.
     pub attempts: u32,
     pub failures: u32,
-    /// The runs that have begun it since it failed last.
-    pub runs: Vec<u64>,
+    /// Each time it was begun: how often it had failed by then, and the run.
+    pub begun: Vec<(u32, u64)>,
     pub began_at: Option<Timestamp>,
     pub ended_at: Option<Timestamp>,
     pub hand_over: Option<HandOver>,
@@ -139,7 +139,7 @@ impl RecoveryState {
             stage: CaseStage::Waiting,
             attempts: 0,
             failures: 0,
-            runs: Vec::new(),
+            begun: Vec::new(),
             began_at: None,
             ended_at: None,
             hand_over: None,
@@ -261,8 +261,7 @@ impl RecoveryState {
     fn begin_run(&mut self, entry: &RecoveryEntry) {
         self.interrupt();
         let replaced = match self.run.take() {
-            Some(run) if run.ended_at.is_none() => run.replaced.into_iter().chain([run.owner]).collect(),
-            Some(run) => run.replaced,
+            Some(run) => run.replaced.into_iter().chain([run.owner]).collect(),
             None => Vec::new(),
         };
         self.began_at.get_or_insert(entry.written_at);
@@ -290,13 +289,12 @@ impl RecoveryState {
         match (&case.stage, &stage) {
             (CaseStage::Waiting, CaseStage::Running) => {
                 case.attempts += 1;
-                case.runs.extend(entry.run);
+                case.begun.extend(entry.run.map(|run| (case.failures, run)));
                 (case.began_at, case.ended_at) = (Some(entry.written_at), None);
             }
             (CaseStage::Running, CaseStage::Restored(_) | CaseStage::Failed(_)) => {
                 if matches!(stage, CaseStage::Failed(_)) {
                     case.failures += 1;
-                    case.runs.clear();
                 }
                 case.ended_at = Some(entry.written_at);
             }
