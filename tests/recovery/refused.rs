@@ -91,3 +91,29 @@ fn a_site_whose_key_is_gone_is_told_and_no_plan_is_made() {
     assert!(said.err.contains("no plan was made: 1 of 4 sites") && said.err.contains("key"), "{said:?}");
     assert_eq!(shop.picture(), incident.damaged);
 }
+
+#[test]
+fn a_dry_run_does_nothing_of_an_approved_plan_either() {
+    let Some(incident) = Incident::of("a_dry_run_does_nothing_of_an_approved_plan", 4, 2) else { return };
+    let (shop, planned) = (&incident.shop, incident.plan(&[]));
+    let dry = || {
+        let said = shop.run(&["recover", "run", &planned.id, "--dry-run"]);
+        assert_eq!(said.code, 0, "{}", said.err);
+        assert!(
+            said.out.contains(&planned.id) && said.err.contains("Nothing was changed"),
+            "{} {}",
+            said.out,
+            said.err
+        );
+    };
+    dry();
+    assert_eq!(shop.picture(), incident.damaged);
+    assert_eq!(shop.run(&["recover", "skip", &planned.id, "site-00002"]).code, 0);
+    assert_eq!(incident.run(&planned, &[]).code, 0);
+    assert_eq!(shop.run(&["recover", "retry", &planned.id, "site-00002"]).code, 0);
+    let half = shop.picture();
+    dry();
+    assert_eq!(shop.picture(), half);
+    assert_eq!(shop.run(&["recover", "run", &planned.id]).code, 0, "it was approved");
+    assert_eq!(shop.picture(), incident.whole);
+}

@@ -60,7 +60,8 @@ fn undone(journal: &Journal) -> Result<Vec<CaseAsked>, CliError> {
     let state = journal.state();
     if state.cases.iter().any(|case| case.stage == CaseStage::Running) {
         return Err(CliError::operator(format!("the recovery is running: recovery=`{}`", journal.plan().id))
-            .with_hint("stop it with Ctrl-C where it runs, or wait until it is done"));
+            .with_hint("stop it with Ctrl-C where it runs, or wait until it is done; if its process is dead, `lifeboat recover run` goes on \
+                 with it"));
     }
     let asked: Vec<CaseAsked> = state
         .cases

@@ -8,8 +8,9 @@ use lifeboat_model::{RecoveryId, SiteId, Timestamp, worst_exit_code};
 
 use super::report::LivePage;
 use super::{bystanders, on_thread, tell};
-use crate::args::RecoverRunArgs;
+use crate::args::{ApprovalArgs, RecoverRunArgs};
 use crate::confirm::{Approvable, Decision, Left, decide};
+use crate::open::Open;
 use crate::output::{Outcome, Output, duration};
 use crate::progress::Steps;
 use crate::{CliError, Context};
@@ -26,21 +27,8 @@ pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError
             ))
             .with_hint(format!("the file was changed; look at the stored plan with `lifeboat recover status {id}`")));
         }
-        if journal.state().approved.is_none() {
-            tell::plan(&journal, open.config.recovery.parallel, &context.output);
-            tell_around(&open.config.recovery.around, &context.output);
-            match approve(args, &journal, context)? {
-                Decision::Run => on_thread(|ledger| ledger.approve(id, journal.hash()), &open.engine)?,
-                Decision::Leave(left) => return Ok(left_alone(&journal, left, context)),
-            }
-        } else if let Some(given) =
-            args.approval.plan.as_ref().filter(|given| !journal.hash().starts_with(given.as_str()))
-        {
-            return Err(CliError::operator(format!(
-                "another plan was approved: approved=`{}`, given=`{given}`",
-                journal.hash()
-            ))
-            .with_hint(format!("look at it with `lifeboat recover status {id}`")));
+        if let Decision::Leave(left) = approved(args, &journal, &open, context)? {
+            return Ok(left_alone(&journal, left, context));
         }
         let page = LivePage::asked(&args.page, id, context)?;
         bystanders::look(args, id, &open, context).await?;
@@ -105,10 +93,21 @@ fn tell_around(around: &Around, output: &Output) {
     }
 }
 
-fn approve(args: &RecoverRunArgs, journal: &Journal, context: &Context) -> Result<Decision, CliError> {
-    let id = journal.plan().id.to_string();
-    let has_conflicts = journal.plan().cases.iter().any(|case| !case.conflicts.is_empty());
-    decide(&args.approval, Approvable { site: &id, hash: journal.hash(), has_conflicts }, &context.output)
+/// Has the plan approved, unless it was: then it is only shown, where that was asked for.
+fn approved(args: &RecoverRunArgs, journal: &Journal, open: &Open, context: &Context) -> Result<Decision, CliError> {
+    let (id, was_approved) = (journal.plan().id, journal.state().approved.is_some());
+    if !was_approved || args.approval.dry_run {
+        tell::plan(journal, open.config.recovery.parallel, &context.output);
+        tell_around(&open.config.recovery.around, &context.output);
+    }
+    let has_conflicts = !was_approved && journal.plan().cases.iter().any(|case| !case.conflicts.is_empty());
+    let approval = ApprovalArgs { yes: args.approval.yes || was_approved, ..args.approval.clone() };
+    let plan = Approvable { site: &id.to_string(), hash: journal.hash(), has_conflicts };
+    let decision = decide(&approval, plan, &context.output)?;
+    if decision == Decision::Run && !was_approved {
+        on_thread(|ledger| ledger.approve(id, journal.hash()), &open.engine)?;
+    }
+    Ok(decision)
 }
 
 fn left_alone(journal: &Journal, left: Left, context: &Context) -> Outcome {

@@ -26,12 +26,11 @@ pub fn run(args: &RecoverStatusArgs, context: &Context) -> Result<Outcome, CliEr
         let Some(id) = args.recovery else { return list(&recoveries, context).await };
         let mut journal = on_thread(|ledger| ledger.status(id), &open.engine)?;
         let page = LivePage::asked(&args.page, id, context)?;
-        if args.follow {
-            follow(&mut journal, page.as_ref(), context).await?;
-        }
+        let followed = if args.follow { follow(&mut journal, page.as_ref(), context).await } else { Ok(()) };
         if let Some(page) = &page {
             page.finish(&journal);
         }
+        followed?;
         tell::summary(&journal, &context.output);
         let counts = journal.state().counts();
         tell::sites(&journal, &context.output, |case| {
@@ -58,9 +57,10 @@ async fn follow(journal: &mut Journal, page: Option<&LivePage>, context: &Contex
             page.show(journal);
         }
         let is_over = state.is_done() || state.run.as_ref().is_none_or(|run| run.ended_at.is_some());
-        if is_over || context.cancel.check().is_err() {
+        let stopped = context.cancel.check();
+        if is_over || stopped.is_err() {
             bar.end();
-            return Ok(());
+            return stopped;
         }
         tokio::time::sleep(POLL).await;
     }

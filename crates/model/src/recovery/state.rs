@@ -42,8 +42,6 @@ pub struct RecoveryState {
     pub proofs: Vec<Arc<BystanderProof>>,
     canaries: u32,
     halt_percent: u32,
-    /// Cases that had ended, and failed, when a person last said to go on: those are not judged again.
-    forgiven: (u32, u32),
     places: HashMap<SiteId, usize>,
 }
 
@@ -70,6 +68,8 @@ pub struct CaseState {
     pub failures: u32,
     /// Each time it was begun: how often it had failed by then, and the run.
     pub begun: Vec<(u32, u64)>,
+    /// It had ended when a person last said to go on, and was not asked for again: it is not judged any more.
+    is_forgiven: bool,
     pub began_at: Option<Timestamp>,
     pub ended_at: Option<Timestamp>,
     pub hand_over: Option<HandOver>,
@@ -124,6 +124,14 @@ impl CaseState {
         matches!(self.stage, CaseStage::Restored(_) | CaseStage::Failed(_) | CaseStage::Skipped(_))
     }
 
+    /// Back with a failed check, and nobody has vouched for it.
+    fn is_not_validated(&self) -> bool {
+        match &self.stage {
+            CaseStage::Restored(signed) => self.hand_over.is_none() && !signed.receipt.all_passed(),
+            _ => false,
+        }
+    }
+
     fn wrong(&self, what: &'static str) -> BadRecovery {
         BadRecovery::Wrong { site: self.site.clone(), what, state: self.stage.name() }
     }
@@ -140,6 +148,7 @@ impl RecoveryState {
             attempts: 0,
             failures: 0,
             begun: Vec::new(),
+            is_forgiven: false,
             began_at: None,
             ended_at: None,
             hand_over: None,
@@ -157,7 +166,6 @@ impl RecoveryState {
             proofs: Vec::new(),
             canaries: plan.rules.canaries,
             halt_percent: plan.rules.halt_percent,
-            forgiven: (0, 0),
             places: plan.cases.iter().enumerate().map(|(place, case)| (case.site.clone(), place)).collect(),
         }
     }
@@ -204,7 +212,7 @@ impl RecoveryState {
             RecoveryEvent::Paused => self.is_paused = true,
             RecoveryEvent::Resumed => {
                 (self.is_paused, self.halted) = (false, None);
-                self.forgiven = self.ended();
+                self.cases.iter_mut().for_each(|case| case.is_forgiven = case.has_ended());
             }
             RecoveryEvent::Skipped { site, reason } => {
                 let case = self.case_mut(site)?;
@@ -220,7 +228,7 @@ impl RecoveryState {
                     CaseStage::Failed(_) | CaseStage::Skipped(_) => case.stage = CaseStage::Waiting,
                     _ => return Err(case.wrong("retried")),
                 }
-                case.ended_at = None;
+                (case.ended_at, case.is_forgiven) = (None, false);
             }
             RecoveryEvent::Reprioritised { site, priority } => self.case_mut(site)?.priority = *priority,
             RecoveryEvent::HandedOver { site, to, .. } => {
@@ -333,10 +341,10 @@ impl RecoveryState {
     /// Why no other case should begin: so many have failed, or are back and a check of them failed, which nobody has vouched
     /// for. Judged once the canaries have ended; without any, once ten have. Where none waits nothing is to be halted.
     pub fn reason_to_halt(&self) -> Option<String> {
-        let (ended, failed) = self.ended();
-        let (ended, failed) = (ended.saturating_sub(self.forgiven.0), failed.saturating_sub(self.forgiven.1));
         let canaries = &self.cases[..(self.canaries as usize).min(self.cases.len())];
-        let least = if canaries.is_empty() { JUDGED_MIN } else { canaries.len() as u32 };
+        let tried = canaries.iter().filter(|case| !matches!(case.stage, CaseStage::Skipped(_))).count();
+        let least = if tried == 0 { JUDGED_MIN } else { tried as u32 };
+        let (ended, failed) = self.judged();
         let none_waits = self.counts().waiting == 0;
         if none_waits || !canaries.iter().all(CaseState::has_ended) || ended < least {
             return None;
@@ -347,17 +355,18 @@ impl RecoveryState {
     }
 
     /// Cases that were restored or have failed, and those of them that did not end well.
-    fn ended(&self) -> (u32, u32) {
-        let counts = self.counts();
-        ((counts.restored + counts.failed) as u32, (counts.failed + self.not_validated().count()) as u32)
+    fn judged(&self) -> (u32, u32) {
+        let judged = |case: &&CaseState| {
+            !case.is_forgiven && matches!(case.stage, CaseStage::Restored(_) | CaseStage::Failed(_))
+        };
+        let judged: Vec<&CaseState> = self.cases.iter().filter(judged).collect();
+        let failed = judged.iter().filter(|case| matches!(case.stage, CaseStage::Failed(_)) || case.is_not_validated());
+        (judged.len() as u32, failed.count() as u32)
     }
 
     /// Cases that are back with a failed check, and that nobody has vouched for.
     pub fn not_validated(&self) -> impl Iterator<Item = &CaseState> {
-        self.cases.iter().filter(|case| match &case.stage {
-            CaseStage::Restored(signed) => case.hand_over.is_none() && !signed.receipt.all_passed(),
-            _ => false,
-        })
+        self.cases.iter().filter(|case| case.is_not_validated())
     }
 
     pub fn counts(&self) -> RecoveryCounts {

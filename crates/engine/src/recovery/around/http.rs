@@ -59,7 +59,12 @@ fn address(url: &str, site: &SiteId) -> Result<Uri, String> {
         return Err("no address can have the site's id in it".into());
     }
     let address = url.replace("{site}", &encoded(site.as_str()));
-    address.parse().map_err(|error| format!("this is no address: url=`{address}`, {error}"))
+    address.parse().map_err(|error| format!("this is no address: url=`{}`, {error}", shown(&address)))
+}
+
+/// An address for people: what is asked of the page may be a secret, and receipts are given to others.
+fn shown(address: &str) -> &str {
+    address.split(['?', '#']).next().unwrap_or_default()
 }
 
 /// All but letters, digits and `-._~` as `%XX` of their UTF-8 (RFC 3986, 2.1 and 2.3).
@@ -91,8 +96,9 @@ async fn send(
         Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
     let agent = concat!("lifeboat/", env!("CARGO_PKG_VERSION"));
     let request = Request::get(address).header("user-agent", agent).header("accept", "*/*").body(Empty::new());
-    let request = request.map_err(|error| format!("this cannot be asked for: url=`{address}`, {error}"))?;
-    client.request(request).await.map_err(|error| format!("url=`{address}`: {}", words(&error)))
+    let request =
+        request.map_err(|error| format!("this cannot be asked for: url=`{}`, {error}", shown(&address.to_string())))?;
+    client.request(request).await.map_err(|error| format!("url=`{}`: {}", shown(&address.to_string()), words(&error)))
 }
 
 /// An error with what is behind it: the first of them says only that there was one.

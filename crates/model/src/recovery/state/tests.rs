@@ -150,6 +150,29 @@ fn too_many_failures_are_a_reason_to_halt_until_a_person_says_go_on() {
 }
 
 #[test]
+fn canaries_that_fail_a_second_time_halt_it_again() {
+    let mut story = Story::of(&plan(2, &[("a", 0, None), ("b", 0, None), ("c", 0, None)]));
+    for name in ["a", "b"] {
+        story.ends(name, failed(name));
+    }
+    let retried = |name| RecoveryEvent::Retried { site: site(name) };
+    story.says(None, 9, vec![RecoveryEvent::Resumed, retried("a"), retried("b")]).unwrap();
+    for name in ["a", "b"] {
+        assert_eq!(story.0.reason_to_halt(), None);
+        story.ends(name, failed(name));
+    }
+    assert_eq!(story.0.reason_to_halt().unwrap(), "2 of 2 ended cases have failed, more than 50 %");
+}
+
+#[test]
+fn a_canary_that_was_skipped_hides_no_failure_of_the_others() {
+    let mut story = Story::of(&plan(2, &[("a", 0, None), ("b", 0, None), ("c", 0, None)]));
+    story.says(None, 9, vec![RecoveryEvent::Skipped { site: site("a"), reason: String::new() }]).unwrap();
+    story.ends("b", failed("b"));
+    assert_eq!(story.0.reason_to_halt().unwrap(), "1 of 1 ended cases have failed, more than 50 %");
+}
+
+#[test]
 fn a_failed_check_counts_as_a_failure_until_somebody_vouches_for_the_site() {
     let cases = [("a", 0, None), ("b", 0, None), ("c", 0, None)];
     let with = |passed| match restored("a") {
