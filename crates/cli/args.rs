@@ -8,6 +8,7 @@
 
 mod bench;
 mod capture;
+mod drill;
 mod later;
 mod recover;
 mod restore;
@@ -22,6 +23,7 @@ pub use bench::{
     SkewArg, SweepArgs,
 };
 pub use capture::{CaptureArgs, StatusArgs};
+pub use drill::DrillArgs;
 pub use later::LaterVerb;
 pub use recover::{
     RecoverAcceptArgs, RecoverCommand, RecoverIdArgs, RecoverPageArgs, RecoverPlanArgs, RecoverPriorityArgs,
@@ -53,7 +55,7 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Not in this version: drill, forget, undelete, prune, hold, shred, audit, run.
+Not in this version: forget, undelete, prune, hold, shred, audit, run.
 
 Data goes to stdout, talk and progress bars to stderr. With --json, stdout has one JSON object a line; \
 the last one is {\"event\":\"done\",…} or {\"event\":\"error\",…}.
@@ -129,6 +131,8 @@ pub enum Command {
     /// Bring many sites back by one approved plan
     #[command(subcommand)]
     Recover(RecoverCommand),
+    /// Rehearse: rebuild sites in a scratch place, verified, measure how long it takes, and take them away again
+    Drill(DrillArgs),
     /// Find which transactions and runs removed most, whose, and the last good moment
     FindDamage(FindDamageArgs),
     /// Verify what is stored

@@ -8,6 +8,7 @@
 //! What is not here: opening what the configuration names.
 
 mod capture;
+mod drill;
 mod error;
 mod hooks;
 mod limits;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 use lifeboat_model::{SiteId, SourceName};
 
 pub use capture::CaptureConfig;
+pub use drill::DrillConfig;
 pub use error::ConfigError;
 pub use hooks::HooksConfig;
 pub use limits::LimitsConfig;
@@ -56,6 +58,7 @@ pub struct Config {
     pub capture: CaptureConfig,
     pub limits: LimitsConfig,
     pub recovery: RecoveryConfig,
+    pub drill: DrillConfig,
     /// What holds for a site that no named policy matches.
     pub policy: Policy,
     /// In the order of the file; the first that matches a site is the site's policy.
@@ -88,6 +91,7 @@ impl Config {
         let capture = capture::read(&mut root)?;
         let limits = limits::read(&mut root)?;
         let recovery = recovery::read(&mut root, &sources)?;
+        let drill = drill::read(&mut root, &sources, directory)?;
         let policy = policy::read_base(&mut root)?;
         let policies = policy::read_named(&mut root, &policy)?;
         root.finish()?;
@@ -100,6 +104,7 @@ impl Config {
             capture,
             limits,
             recovery,
+            drill,
             policy,
             policies,
             notes,

@@ -138,6 +138,7 @@ pub fn summary(state: &SiteState) -> SiteSummary {
         undo: count(Mark::Undo),
         holds: state.holds.len() as u64,
         has_intent: state.intent.is_some(),
+        proven: state.proven,
     }
 }
 

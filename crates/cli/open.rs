@@ -59,19 +59,20 @@ impl Surround {
                 let used = meters.snapshot();
                 Usage { requests: used.requests(), bytes_read: used.bytes_in }
             }),
+            scratch: None,
             policy: Box::new(move |site| policy(&policies, site)),
         })
     }
 }
 
 impl Open {
-    /// One more engine over the same repository in this store, of `count` that work side by side: what it asks the store
-    /// is counted on its own, and together they take the memory of one.
-    pub fn another_engine(&self, store: &Arc<dyn Store>, count: usize) -> Result<Engine, CliError> {
+    /// One more engine over the same repository in this store, of `count` that work side by side, with the sources of
+    /// `config`: what it asks the store is counted on its own, and together they take the memory of one.
+    pub fn engine_at(&self, config: &Config, store: &Arc<dyn Store>, count: usize) -> Result<Engine, CliError> {
         let metered = Meter::new(Arc::clone(store));
         let meters = metered.meters();
         let repository = self.engine.repository.over(Arc::new(metered));
-        let mut engine = self.surround.engine(repository, meters, &self.config)?;
+        let mut engine = self.surround.engine(repository, meters, config)?;
         let memory = engine.fetch.bytes_in_flight_max / count;
         engine.fetch.bytes_in_flight_max = memory.max(BYTES_IN_FLIGHT_MIN);
         Ok(engine)
@@ -193,7 +194,7 @@ fn own_files(config: &Config) -> Vec<Exclusion> {
         KeyRef::Env(_) => None,
     };
     let directory = config.repository.directory.as_deref();
-    let own: [Option<&Path>; 3] = [key, directory, Some(&config.repository.catalog)];
+    let own: [Option<&Path>; 4] = [key, directory, Some(&config.repository.catalog), Some(&config.drill.directory)];
     own.into_iter().flatten().map(|path| Exclusion::Path(path.to_owned())).collect()
 }
 

@@ -7,6 +7,7 @@ mod catalog;
 mod check;
 mod completions;
 mod demo;
+mod drill;
 mod find_damage;
 mod init;
 mod key;
@@ -44,6 +45,7 @@ pub fn run(command: Command, context: &Context) -> Result<Outcome, CliError> {
         Command::Restore(args) => restore::run(&args, context),
         Command::Undo(args) => restore::undo(&args, context),
         Command::Recover(command) => recover::run(&command, context),
+        Command::Drill(args) => drill::run(&args, context),
         Command::Catalog(CatalogCommand::Rebuild) => catalog::rebuild(context),
         Command::Bench(command) => bench::run(&command, context),
         Command::Completions(args) => completions::run(&args, context),

@@ -11,6 +11,7 @@
 #![allow(clippy::unwrap_used)] // every function here is part of a test
 
 mod damage;
+mod drills;
 mod frozen;
 mod golden;
 mod properties;

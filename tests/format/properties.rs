@@ -103,6 +103,15 @@ fn hold() -> impl Strategy<Value = Hold> {
     })
 }
 
+fn proven() -> impl Strategy<Value = Proven> {
+    (time(), time(), any::<u32>(), any::<[u8; 8]>()).prop_map(|(at, moment, micros, drill)| Proven {
+        at,
+        moment,
+        took: std::time::Duration::from_micros(micros.into()),
+        drill: RecoveryId(drill),
+    })
+}
+
 fn intent() -> impl Strategy<Value = RestoreIntent> {
     (any::<[u8; 8]>(), any::<[u8; 8]>(), vec(source(), 0..3), time(), writer(), option::of(any::<[u8; 8]>())).prop_map(
         |(restore, snapshot, parts, opened_at, owner, takes_over)| RestoreIntent {
@@ -133,7 +142,11 @@ fn event() -> impl Strategy<Value = CommitEvent> {
     prop_oneof![
         (snapshot(), option::of(index_ref()))
             .prop_map(|(snapshot, index)| CommitEvent::Published { snapshot: Box::new(snapshot), index }),
-        (id(), point_state()).prop_map(|(id, state)| CommitEvent::StateChanged { snapshot: SnapshotId(id), state }),
+        (id(), point_state(), option::of(proven())).prop_map(|(id, state, proven)| CommitEvent::StateChanged {
+            snapshot: SnapshotId(id),
+            state,
+            proven,
+        }),
         (id(), mark(), text()).prop_map(|(id, mark, reason)| CommitEvent::Marked {
             snapshot: SnapshotId(id),
             mark,
@@ -149,13 +162,15 @@ fn event() -> impl Strategy<Value = CommitEvent> {
 
 fn state() -> impl Strategy<Value = SiteState> {
     let lists = (vec(snapshot(), 0..4), vec(hold(), 0..3), option::of(intent()), vec(index_ref(), 0..3));
-    (site(), any::<u32>(), lists).prop_map(|(site, key, (snapshots, holds, intent, indexes))| SiteState {
+    let numbers = (any::<u32>(), option::of(proven()));
+    (site(), numbers, lists).prop_map(|(site, (key, proven), (snapshots, holds, intent, indexes))| SiteState {
         site,
         key: KeyNumber(key),
         snapshots,
         holds,
         intent,
         indexes,
+        proven,
     })
 }
 

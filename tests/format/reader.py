@@ -294,6 +294,7 @@ def vectors():
     print("run.bin", run.body(BODY, *run.trailer()[:2])[5])
     change_log(data, repo, counting(0x60))
     recoveries(repo, signing)
+    drills(repo, site)
 
 
 def recoveries(repo, signing):
@@ -317,6 +318,18 @@ def recoveries(repo, signing):
             receipt = cbor2.dumps(words[1][0])
             signing.public_key().verify(words[1][1], b"lifeboat receipt 1\0" + plan[0] + receipt)
         print("recovery-entry.bin", code, words[:1])
+
+
+def drills(repo, site):
+    """A plan whose case is a rehearsal, and what a site's commit says of one that came out well."""
+    folder = Path(__file__).parent / "vectors" / "v1-drills"
+    plan = Object.whole(repo.own, RECOVERY_PLAN, (folder / "drill-plan.bin").read_bytes())
+    plan = plan.body(BODY, *plan.trailer()[:2])
+    assert [case[3][0] for case in plan[6]] == [2], "a rehearsal"
+    commit = Object.whole(site, COMMIT, (folder / "commit-proven.bin").read_bytes())
+    event, state = (commit.body(BODY, *commit.trailer()[:2])[key] for key in (4, 5))
+    assert event[0] == 1 and event[3] == state[6] and state[6][3] == plan[0]
+    print("commit-proven.bin", state[6])
 
 
 def site(root_folder, key_file, name):

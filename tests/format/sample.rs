@@ -124,6 +124,7 @@ pub fn state() -> SiteState {
         ],
         intent: Some(intent()),
         indexes: vec![index_ref()],
+        proven: None,
     }
 }
 
@@ -133,7 +134,7 @@ pub fn events() -> Vec<(&'static str, CommitEvent)> {
     vec![
         ("published", CommitEvent::Published { snapshot: Box::new(snapshot()), index: Some(index_ref()) }),
         ("published-undo", CommitEvent::Published { snapshot: Box::new(undo()), index: None }),
-        ("state-changed", CommitEvent::StateChanged { snapshot: snapshot_id, state: PointState::Proven }),
+        ("state-changed", CommitEvent::StateChanged { snapshot: snapshot_id, state: PointState::Proven, proven: None }),
         (
             "marked",
             CommitEvent::Marked { snapshot: snapshot_id, mark: Mark::Suspect, reason: "asked by a person".to_owned() },

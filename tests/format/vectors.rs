@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use lifeboat_format::*;
 use lifeboat_model::*;
 
-use crate::{recoveries, sample};
+use crate::{drills, recoveries, sample};
 
 pub const REPOSITORY: ObjectId = ObjectId([0xa0; 16]);
 pub const PACK: ObjectId = ObjectId([0xb0; 16]);
@@ -24,15 +24,18 @@ pub enum Folder {
     V1,
     /// Kinds of objects that came to version 1 since.
     Recoveries,
+    /// What drills have added since.
+    Drills,
 }
 
 impl Folder {
-    pub const ALL: [Self; 2] = [Self::V1, Self::Recoveries];
+    pub const ALL: [Self; 3] = [Self::V1, Self::Recoveries, Self::Drills];
 
     pub fn path(self) -> PathBuf {
         let name = match self {
             Self::V1 => "v1",
             Self::Recoveries => "v1-recoveries",
+            Self::Drills => "v1-drills",
         };
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/format/vectors").join(name)
     }
@@ -156,6 +159,7 @@ pub fn all() -> Vec<Vector> {
     let events = sample::events().into_iter();
     vectors.extend(events.map(|(name, event)| commit(&format!("commit-{name}.bin"), sample::commit(event))));
     vectors.extend(recoveries::all());
+    vectors.extend(drills::all());
     vectors
 }
 

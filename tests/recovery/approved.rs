@@ -16,6 +16,7 @@ const RULES: RecoveryRules =
 fn attempt(run: u64, earlier: &[u64]) -> CaseAttempt {
     let id = |run| CaseAttempt::restore_id(RecoveryId([7; 8]), &site_id("acme"), 0, run);
     CaseAttempt {
+        recovery: RecoveryId([7; 8]),
         restore: id(run),
         unheard: earlier.iter().copied().map(id).collect(),
         failed: Vec::new(),

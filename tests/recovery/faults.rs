@@ -9,11 +9,7 @@ fn a_corrupted_pack_and_a_held_lock_hit_their_own_cases_alone() {
     let planned = incident.plan(&[]);
     // With its manifest damaged, nothing of a site can be read.
     let damaged = &incident.lost[8];
-    let manifest = largest_object_of(incident.shop.path("repository/sites"), shop, damaged);
-    let mut bytes = std::fs::read(&manifest).unwrap();
-    let middle = bytes.len() / 2;
-    bytes[middle] ^= 1;
-    std::fs::write(&manifest, bytes).unwrap();
+    hurt(shop, damaged);
     // Rows of another one are locked by somebody who does not let go.
     let locked = &incident.lost[5];
     let name = "locked by another session";
@@ -41,6 +37,15 @@ fn a_corrupted_pack_and_a_held_lock_hit_their_own_cases_alone() {
     let said = incident.run(&planned, &[]);
     assert_eq!(said.code, 20, "{said:?}");
     assert_eq!(incident.cases(&planned)[locked]["state"], "restored");
+}
+
+/// Changes a bit in the middle of what the newest snapshot of a site lies in.
+pub fn hurt(shop: &crate::shop::Shop, site: &str) {
+    let object = largest_object_of(shop.path("repository/sites"), shop, site);
+    let mut bytes = std::fs::read(&object).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&object, bytes).unwrap();
 }
 
 /// The largest object of a site, found by taking one away after the other: names do not tell whose they are.

@@ -6,6 +6,7 @@ mod approved;
 mod around;
 mod bystanders;
 mod conformance;
+mod drills;
 mod fake;
 mod faults;
 mod held;

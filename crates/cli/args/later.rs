@@ -18,8 +18,6 @@ pub struct AnyArgs {
 #[derive(Debug, Subcommand)]
 pub enum LaterVerb {
     #[command(hide = true)]
-    Drill(AnyArgs),
-    #[command(hide = true)]
     Forget(AnyArgs),
     #[command(hide = true)]
     Undelete(AnyArgs),
@@ -39,7 +37,6 @@ impl LaterVerb {
     /// The refusal, with what to do instead today.
     pub fn refuse(&self) -> CliError {
         let (verb, instead) = match self {
-            Self::Drill(_) => ("drill", "rehearse with `lifeboat restore SITE --export DIR`"),
             Self::Forget(_) => ("forget", "nothing is forgotten in this version: every point stays restorable"),
             Self::Undelete(_) => ("undelete", "nothing is forgotten in this version: every point stays restorable"),
             Self::Prune(_) => ("prune", "nothing is deleted in this version: every point stays restorable"),

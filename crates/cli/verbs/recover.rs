@@ -12,6 +12,8 @@ mod select;
 mod status;
 mod tell;
 
+pub(super) use plan::plan_all;
+
 use std::sync::Arc;
 
 use lifeboat_control::recovery::{CaseSteps, Control, DatabaseLoad, EngineSteps, Governor, Ledger, RecoveryEngine};
@@ -20,6 +22,7 @@ use lifeboat_model::{HandOver, RecoveryId, SiteId};
 use lifeboat_store::{Pace, Store};
 
 use crate::args::RecoverCommand;
+use crate::config::Config;
 use crate::open::Open;
 use crate::output::Outcome;
 use crate::{CliError, Context};
@@ -79,7 +82,7 @@ fn tell_all(recovery: RecoveryId, controls: &[Control], context: &Context) -> Re
 }
 
 /// The engine of recoveries blocks: it is used from a thread that may.
-fn on_thread<T: Send>(
+pub(super) fn on_thread<T: Send>(
     work: impl FnOnce(&Ledger) -> Result<T, lifeboat_engine::Error> + Send,
     engine: &Engine,
 ) -> Result<T, lifeboat_engine::Error> {
@@ -107,12 +110,17 @@ impl Open {
     /// Engines for so many workers, each with sources, connections and a meter of its own; what several cases read of
     /// the change logs is read once. Together they read from the store as fast as the configuration allows.
     fn crew(&self, count: usize) -> Result<Vec<Engine>, CliError> {
+        self.crew_at(&self.config, count)
+    }
+
+    /// The same, with the sources of this configuration.
+    pub(super) fn crew_at(&self, config: &Config, count: usize) -> Result<Vec<Engine>, CliError> {
         let store = Arc::clone(self.engine.repository.store());
         let store = match self.config.recovery.bytes_per_second {
             Some(rate) => Arc::new(Pace::new(store, rate, Arc::clone(&self.engine.cancel))) as Arc<dyn Store>,
             None => store,
         };
-        (0..count.max(1)).map(|_| self.another_engine(&store, count.max(1))).collect()
+        (0..count.max(1)).map(|_| self.engine_at(config, &store, count.max(1))).collect()
     }
 
     /// Workers for the cases of a recovery: each with an engine of its own, and all with what the operator wants around

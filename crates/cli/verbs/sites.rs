@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
 use lifeboat_control::{SiteRow, SiteSummary};
-use lifeboat_model::{Fault, Faulty, RunOutcome, RunSite, SiteId, SourceName, Timestamp, worst_exit_code};
+use lifeboat_model::{Fault, Faulty, Proven, RunOutcome, RunSite, SiteId, SourceName, Timestamp, worst_exit_code};
 use serde_json::{Value, json};
 
 use crate::args::SitesArgs;
@@ -19,7 +19,7 @@ use crate::output::{Align, Failed, Outcome, Table, ago, bytes, count, duration};
 use crate::{CliError, Context, suggest, words};
 
 /// Sites that are asked about at once.
-const PARALLEL: usize = 16;
+pub(super) const PARALLEL: usize = 16;
 
 pub fn run(args: &SitesArgs, context: &Context) -> Result<Outcome, CliError> {
     context.block_on(async {
@@ -144,6 +144,10 @@ impl Line {
             "points": { "good": summary.good, "incomplete": summary.incomplete, "suspect": summary.suspect, "undo": summary.undo },
             "holds": summary.holds,
             "restore_open": summary.has_intent,
+            "proven_at": summary.proven.map(|proven| proven.at.to_string()),
+            "proven_moment": summary.proven.map(|proven| proven.moment.to_string()),
+            "proven_took_ms": summary.proven.map(|proven| proven.took.as_millis() as u64),
+            "proven_by": summary.proven.map(|proven| proven.drill.to_string()),
         })
     }
 }
@@ -199,6 +203,7 @@ async fn all(known: &Known, open: &Open, context: &Context) -> Result<Outcome, C
         ("ENTRIES", Align::Right),
         ("SIZE", Align::Right),
         ("POINTS", Align::Right),
+        ("PROVEN", Align::Left),
         ("STATE", Align::Left),
     ]);
     for line in &lines {
@@ -212,6 +217,7 @@ async fn all(known: &Known, open: &Open, context: &Context) -> Result<Outcome, C
             count(summary.entries),
             bytes(summary.logical_bytes),
             count(points),
+            summary.proven.map_or_else(|| "never".to_owned(), |proven| ago(proven.at, now)),
             line.state(now),
         ]);
     }
@@ -239,6 +245,12 @@ async fn one(site: &SiteId, known: &Known, open: &Open, context: &Context) -> Re
     if line.summary.is_some() {
         let found = open.engine.site(site).await?;
         let state = found.state();
+        output.line(match state.proven {
+            Some(Proven { at, took, drill, .. }) => {
+                format!("proven       {} by drill {drill}, rebuilt in {}", ago(at, now), duration(took))
+            }
+            None => format!("proven       never: lifeboat drill {site}"),
+        });
         if let Some(till) = line.good_till {
             output.line(format!("good till    {till} ({})", ago(till, now)));
         }

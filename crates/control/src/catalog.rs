@@ -29,7 +29,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use lifeboat_model::{
-    Generation, RunNumber, RunOutcome, RunSite, SiteHandle, SiteId, SnapshotId, SnapshotRecord, Timestamp,
+    Generation, Proven, RunNumber, RunOutcome, RunSite, SiteHandle, SiteId, SnapshotId, SnapshotRecord, Timestamp,
 };
 use rusqlite::Connection;
 
@@ -88,6 +88,8 @@ pub struct SiteSummary {
     pub holds: u64,
     /// A restore is open.
     pub has_intent: bool,
+    /// The newest drill in which it came back whole.
+    pub proven: Option<Proven>,
 }
 
 /// A site as its newest commit says.

@@ -8,7 +8,7 @@ use lifeboat_repo::{
     ChangeLog, FetchControl, FetchLimits, FooterMemory, IngestOptions, KnownHead, NoFooterMemory, Repository, Site,
 };
 
-use crate::{Error, Fleet, Hooks};
+use crate::{Error, Fleet, Hooks, Scratch};
 
 /// The verbs' view of everything outside them.
 pub struct Engine {
@@ -23,6 +23,8 @@ pub struct Engine {
     pub ingest: IngestOptions,
     /// What the store was asked so far.
     pub usage: Box<dyn Fn() -> Usage + Send + Sync>,
+    /// Where drills rebuild sites; `None`: nowhere.
+    pub scratch: Option<Arc<Scratch>>,
     /// How a site is treated, by its name.
     pub policy: Box<dyn Fn(&SiteId) -> Policy + Send + Sync>,
 }
@@ -95,6 +97,13 @@ impl Engine {
     /// How chunks are read, and that Ctrl-C ends it.
     pub(crate) fn fetch_control(&self) -> FetchControl<'_> {
         FetchControl { limits: self.fetch, cancel: &self.cancel }
+    }
+
+    pub(crate) fn scratch(&self) -> Result<&Scratch, Error> {
+        self.scratch.as_deref().ok_or_else(|| Error::Conflict {
+            detail: "a drill cannot be run like a recovery".into(),
+            hint: "begin a new one with `lifeboat drill`".into(),
+        })
     }
 
     pub(crate) fn check_cancelled(&self) -> Result<(), Error> {

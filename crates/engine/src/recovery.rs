@@ -6,6 +6,7 @@
 mod around;
 mod bystanders;
 mod case;
+mod drill;
 mod journal;
 mod left;
 mod load;
@@ -13,6 +14,7 @@ mod load;
 pub use around::{Around, Ask, OwnCheck};
 pub use bystanders::{BystanderRequest, ProofRequest, RestoreWrote, look_again, look_at_bystanders, prove_bystanders};
 pub use case::{CaseAsked, CaseAttempt, plan_case, run_case};
+pub use drill::Scratch;
 pub use journal::{Journal, Recoveries};
 pub use lifeboat_repo::SigningKey;
 pub use load::{ServerLoad, server_loads};

@@ -49,7 +49,7 @@ pub use recovery::{
     Touched,
 };
 pub use site_state::{
-    CommitEvent, Hold, HoldReason, IndexRef, ManifestRef, RestoreIntent, RestoreOutcome, SiteState, StateError,
+    CommitEvent, Hold, HoldReason, IndexRef, ManifestRef, Proven, RestoreIntent, RestoreOutcome, SiteState, StateError,
     WriterIdentity,
 };
 pub use snapshot::{PartIdentity, PartProblem, PartRecord, PartStatus, Position, SnapshotRecord, SourceKind};

@@ -35,6 +35,13 @@ pub struct RecoveryPlan {
     pub cases: Vec<CasePlan>,
 }
 
+impl RecoveryPlan {
+    /// Whether nothing of it comes back: it is rehearsed.
+    pub fn is_drill(&self) -> bool {
+        self.cases.iter().any(|case| matches!(case.aim, CaseAim::Rehearsal(_)))
+    }
+}
+
 /// What holds for every case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RecoveryRules {
@@ -75,6 +82,8 @@ pub enum CaseAim {
     Point(PointInTime),
     /// What this restore replaced and removed.
     Undo(RestoreId),
+    /// The site at this point, rebuilt in a scratch place and taken away again: a drill.
+    Rehearsal(PointInTime),
 }
 
 /// How much a case is: exact where nothing is live, else upper limits.

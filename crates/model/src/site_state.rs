@@ -4,9 +4,11 @@
 //! that reading the newest commit alone answers every question, and reading them all proves it:
 //! `apply(state before, event) == state after` for each.
 
+use std::time::Duration;
+
 use crate::{
-    Generation, HoldId, KeyNumber, Mark, ObjectId, PointState, RestoreId, SiteId, SnapshotId, SnapshotRecord,
-    SourceName, Timestamp,
+    Generation, HoldId, KeyNumber, Mark, ObjectId, PointState, RecoveryId, RestoreId, SiteId, SnapshotId,
+    SnapshotRecord, SourceName, Timestamp,
 };
 
 /// Everything that must not be lost about one site.
@@ -22,6 +24,19 @@ pub struct SiteState {
     pub intent: Option<RestoreIntent>,
     /// Index segments, oldest first: which chunks are stored where. Only backups read them.
     pub indexes: Vec<IndexRef>,
+    /// The newest drill in which the site came back whole. A writer of before there were drills loses it, and nothing else.
+    pub proven: Option<Proven>,
+}
+
+/// A drill in which a site was rebuilt whole from the repository.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proven {
+    pub at: Timestamp,
+    /// The moment of the site that was rebuilt.
+    pub moment: Timestamp,
+    /// From its plan to the last check.
+    pub took: Duration,
+    pub drill: RecoveryId,
 }
 
 /// One change of a site's state.
@@ -36,6 +51,8 @@ pub enum CommitEvent {
     StateChanged {
         snapshot: SnapshotId,
         state: PointState,
+        /// The drill that proved it.
+        proven: Option<Proven>,
     },
     /// A person or a check thinks otherwise of a snapshot.
     Marked {
@@ -162,7 +179,7 @@ pub enum StateError {
 
 impl SiteState {
     pub fn new(site: SiteId, key: KeyNumber) -> Self {
-        Self { site, key, snapshots: Vec::new(), holds: Vec::new(), intent: None, indexes: Vec::new() }
+        Self { site, key, snapshots: Vec::new(), holds: Vec::new(), intent: None, indexes: Vec::new(), proven: None }
     }
 
     /// The state after `event`, which the commit `generation` records.
@@ -170,9 +187,10 @@ impl SiteState {
         let mut next = self.clone();
         match event {
             CommitEvent::Published { snapshot, index } => next.publish(snapshot, *index, generation)?,
-            CommitEvent::StateChanged { snapshot, state } => {
+            CommitEvent::StateChanged { snapshot, state, proven } => {
                 let record = next.snapshot_mut(*snapshot)?;
                 record.state = record.state.max(*state);
+                next.proven = proven.or(next.proven);
             }
             CommitEvent::Marked { snapshot, mark, reason } => {
                 let record = next.snapshot_mut(*snapshot)?;

@@ -91,7 +91,7 @@ struct Asked<'a> {
 }
 
 /// A site that cannot be brought back so.
-type Refused = (SiteId, lifeboat_engine::Error);
+pub(in crate::verbs) type Refused = (SiteId, lifeboat_engine::Error);
 
 fn plan(asked: Asked<'_>, open: &Open, context: &Context) -> Result<Outcome, CliError> {
     let Asked { cases: asked, rules, undoes, words, file } = asked;
@@ -131,7 +131,7 @@ fn plan(asked: Asked<'_>, open: &Open, context: &Context) -> Result<Outcome, Cli
 }
 
 /// Plans every case, a few at a time; those that cannot be come with their reason.
-fn plan_all(
+pub(in crate::verbs) fn plan_all(
     crew: &[Engine],
     asked: &[CaseAsked],
     rules: RecoveryRules,

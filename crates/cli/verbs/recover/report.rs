@@ -96,6 +96,7 @@ pub fn run(args: &RecoverReportArgs, context: &Context) -> Result<Outcome, CliEr
 fn point(case: &CasePlan) -> String {
     match &case.aim {
         CaseAim::Point(point) => point.to_string(),
+        CaseAim::Rehearsal(point) => format!("drill:{point}"),
         CaseAim::Undo(restore) => format!("undo:{restore}"),
     }
 }

@@ -20,6 +20,10 @@ pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError
     context.block_on(async {
         let open = context.open().await?;
         let journal = on_thread(|ledger| ledger.status(id), &open.engine)?;
+        if journal.plan().is_drill() {
+            return Err(CliError::usage(format!("that is a drill, and no recovery: recovery=`{id}`"))
+                .with_hint("nothing of it comes back; rehearse again with `lifeboat drill`"));
+        }
         if let Some(hash) = hash.filter(|hash| hash != journal.hash()) {
             return Err(CliError::operator(format!(
                 "the file is not of the plan that is stored: file=`{hash}`, stored=`{}`",

@@ -233,6 +233,7 @@ pub(super) fn plan_json(journal: &Journal) -> Value {
             "deadline": case.deadline.map(|deadline| deadline.to_string()),
             "point": match &case.aim {
                 CaseAim::Point(point) => point.to_string(),
+                CaseAim::Rehearsal(point) => format!("drill:{point}"),
                 CaseAim::Undo(restore) => format!("undo:{restore}"),
             },
             "snapshot_id": case.snapshot.to_string(),

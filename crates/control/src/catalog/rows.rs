@@ -1,6 +1,10 @@
 //! Rows of the catalog's tables and the values they stand for.
 
-use lifeboat_model::{Generation, RunNumber, RunOutcome, SiteHandle, SiteId, SnapshotId, Timestamp};
+use std::time::Duration;
+
+use lifeboat_model::{
+    Generation, Proven, RecoveryId, RunNumber, RunOutcome, SiteHandle, SiteId, SnapshotId, Timestamp,
+};
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
 use super::{Head, Noted, RunSeen, SiteFingerprint, SiteHead, SiteRow, SiteRun, SiteSummary, record};
@@ -91,6 +95,17 @@ pub(super) fn write_head(connection: &Connection, site: &SiteHead) -> rusqlite::
         summary.holds.cast_signed(),
         summary.has_intent,
     ])?;
+    match &summary.proven {
+        None => connection.prepare_cached("DELETE FROM proven WHERE handle = ?1")?.execute([handle.0])?,
+        Some(Proven { at, moment, took, drill }) => {
+            let took = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
+            connection
+                .prepare_cached(
+                    "INSERT OR REPLACE INTO proven (handle, proven_at, moment, took_micros, drill) VALUES (?1, ?2, ?3, ?4, ?5)",
+                )?
+                .execute(params![handle.0, at.0, moment.0, took, drill.0])?
+        }
+    };
     Ok(())
 }
 
@@ -125,8 +140,9 @@ pub(super) fn write_run(connection: &Connection, run: &RunSeen) -> rusqlite::Res
 }
 
 const SELECT_SITES: &str = "SELECT site.handle, site.site, generation, hash, latest, latest_at, logical_bytes, entries,
-    good, incomplete, suspect, undo, holds, has_intent, run, seen_at, site_run.snapshot, outcome, reason
-  FROM site LEFT JOIN site_run ON site_run.handle = site.handle";
+    good, incomplete, suspect, undo, holds, has_intent, run, seen_at, site_run.snapshot, outcome, reason,
+    proven_at, moment, took_micros, drill
+  FROM site LEFT JOIN site_run ON site_run.handle = site.handle LEFT JOIN proven ON proven.handle = site.handle";
 
 fn head_of(row: &Row<'_>, first: usize) -> rusqlite::Result<Head> {
     Ok(Head { generation: Generation(row.get::<_, i64>(first)?.cast_unsigned()), hash: row.get(first + 1)? })
@@ -146,6 +162,7 @@ fn row_of(row: &Row<'_>) -> rusqlite::Result<SiteRow> {
         undo: number(11)?,
         holds: number(12)?,
         has_intent: row.get(13)?,
+        proven: row.get::<_, Option<i64>>(19)?.map(|at| proven_of(row, at)).transpose()?,
     };
     Ok(SiteRow {
         site: SiteId::new(site).map_err(|error| unreadable(1, error))?,
@@ -154,6 +171,11 @@ fn row_of(row: &Row<'_>) -> rusqlite::Result<SiteRow> {
         summary,
         last_run: row.get::<_, Option<i64>>(14)?.map(|run| run_of(row, run)).transpose()?,
     })
+}
+
+fn proven_of(row: &Row<'_>, at: i64) -> rusqlite::Result<Proven> {
+    let took = Duration::from_micros(row.get::<_, i64>(21)?.cast_unsigned());
+    Ok(Proven { at: Timestamp(at), moment: Timestamp(row.get(20)?), took, drill: RecoveryId(row.get(22)?) })
 }
 
 fn run_of(row: &Row<'_>, run: i64) -> rusqlite::Result<SiteRun> {

@@ -19,6 +19,11 @@ const WHOLE: &str = "CREATE TABLE IF NOT EXISTS whole (only_one INTEGER PRIMARY 
 const FOOTER: &str = "CREATE TABLE IF NOT EXISTS footer (
   number INTEGER PRIMARY KEY, object TEXT NOT NULL UNIQUE, bytes BLOB NOT NULL
 ) STRICT";
+const PROVEN: &str = "CREATE TABLE IF NOT EXISTS proven (
+  handle BLOB PRIMARY KEY, proven_at INTEGER NOT NULL, moment INTEGER NOT NULL, took_micros INTEGER NOT NULL, drill BLOB NOT NULL
+) WITHOUT ROWID, STRICT";
+/// Tables that came later: a catalog of before gets them when it is opened.
+const YOUNGER: [&str; 3] = [WHOLE, FOOTER, PROVEN];
 const TABLES: &str = "
 CREATE TABLE repository (identity TEXT NOT NULL);
 CREATE TABLE site (
@@ -64,8 +69,7 @@ fn prepare_inside(connection: &Connection, repository: &str) -> Result<bool, Ref
     let (application, version) = (number("PRAGMA application_id")?, number("PRAGMA user_version")?);
     if tables == 0 && application == 0 {
         connection.execute_batch(TABLES).map_err(refused)?;
-        connection.execute_batch(WHOLE).map_err(refused)?;
-        connection.execute_batch(FOOTER).map_err(refused)?;
+        YOUNGER.iter().try_for_each(|table| connection.execute_batch(table)).map_err(refused)?;
         connection
             .execute_batch(&format!("PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}"))
             .map_err(refused)?;
@@ -83,8 +87,7 @@ fn prepare_inside(connection: &Connection, repository: &str) -> Result<bool, Ref
     if identity.as_deref() != Some(repository) {
         return Err(Refusal::Failed(Error::OtherRepository { file: String::new() }));
     }
-    // Younger than the others: the one row of the first says that every site is known.
-    connection.execute_batch(WHOLE).map_err(refused)?;
-    connection.execute_batch(FOOTER).map_err(refused)?;
+    // The one row of the first says that every site is known.
+    YOUNGER.iter().try_for_each(|table| connection.execute_batch(table)).map_err(refused)?;
     Ok(false)
 }

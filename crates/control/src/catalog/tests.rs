@@ -3,7 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 
 use lifeboat_model::{
-    ManifestRef, Mark, ObjectId, PartRecord, PartStatus, PointState, RestoreId, SourceKind, SourceName,
+    ManifestRef, Mark, ObjectId, PartRecord, PartStatus, PointState, RecoveryId, RestoreId, SourceKind, SourceName,
 };
 
 use super::*;
@@ -38,6 +38,12 @@ fn summary() -> SiteSummary {
         undo: 5,
         holds: 6,
         has_intent: true,
+        proven: Some(Proven {
+            at: Timestamp(11),
+            moment: Timestamp(10),
+            took: std::time::Duration::from_millis(70),
+            drill: RecoveryId([8; 8]),
+        }),
     }
 }
 

@@ -219,6 +219,7 @@ fn attempt(
     let (unheard, failed) =
         case.begun.iter().copied().filter(|begun| *begun != this).partition::<Vec<_>, _>(|begun| begun.0 == this.0);
     CaseAttempt {
+        recovery,
         restore: id(this),
         unheard: unheard.into_iter().map(id).collect(),
         failed: failed.into_iter().map(id).collect(),

@@ -9,6 +9,7 @@ use lifeboat_model::{
 };
 use sha2::{Digest, Sha256};
 
+use super::drill::rehearse;
 use super::left::{Left, receipt_of, what_is_left};
 use crate::restore::Planned;
 use crate::{
@@ -28,6 +29,7 @@ pub struct CaseAsked {
 /// Which attempt at a case this is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CaseAttempt {
+    pub recovery: RecoveryId,
     /// Under which id it restores, where it does not go on with an earlier one.
     pub restore: RestoreId,
     /// The ids of earlier attempts that died before they could say how they ended: they may have left the site half
@@ -56,7 +58,7 @@ impl CaseAttempt {
 
 /// Gathers the facts of one case, read-only, and says what its restore would do.
 pub async fn plan_case(engine: &Engine, asked: &CaseAsked, rules: RecoveryRules) -> Result<CasePlan, Error> {
-    let request = request(&asked.site, &asked.aim, rules);
+    let request = request(engine, &asked.site, &asked.aim, rules)?;
     let Planned { plan, .. } = plan_restore(engine, &request).await?;
     if let Some(barred) = plan.barred() {
         return Err(barred);
@@ -79,6 +81,9 @@ fn fixed(aim: &CaseAim, plan: &RestorePlan) -> CaseAim {
     match aim {
         CaseAim::Point(PointInTime::Latest) if plan.replayed.is_none() => {
             CaseAim::Point(PointInTime::Snapshot(plan.snapshot))
+        }
+        CaseAim::Rehearsal(PointInTime::Latest) if plan.replayed.is_none() => {
+            CaseAim::Rehearsal(PointInTime::Snapshot(plan.snapshot))
         }
         aim => aim.clone(),
     }
@@ -103,11 +108,15 @@ pub async fn run_case(
     rules: RecoveryRules,
     attempt: &CaseAttempt,
 ) -> Result<Receipt, Error> {
+    if let CaseAim::Rehearsal(_) = case.aim {
+        return rehearse(engine, case, rules, attempt.recovery).await;
+    }
     let left = what_is_left(engine, &case.site, attempt).await?;
     if let Left::Done { restore, outcome, undo } = left {
         return Ok(receipt_of(case, restore, outcome, undo));
     }
-    let mut request = RestoreRequest { restore: Some(attempt.restore), ..request(&case.site, &case.aim, rules) };
+    let mut request =
+        RestoreRequest { restore: Some(attempt.restore), ..request(engine, &case.site, &case.aim, rules)? };
     let mut planned = plan_restore(engine, &request).await?;
     let open = planned.open_restore().filter(|open| left == Left::Open(open.restore));
     if let Some(open) = open {
@@ -170,20 +179,28 @@ fn refuse_new_conflicts(plan: &RestorePlan, case: &CasePlan) -> Result<(), Error
     }
 }
 
-fn request(site: &SiteId, aim: &CaseAim, rules: RecoveryRules) -> RestoreRequest {
-    RestoreRequest {
+pub(super) fn request(
+    engine: &Engine,
+    site: &SiteId,
+    aim: &CaseAim,
+    rules: RecoveryRules,
+) -> Result<RestoreRequest, Error> {
+    Ok(RestoreRequest {
         site: site.clone(),
         point: match aim {
-            CaseAim::Point(point) => RestorePoint::At(point.clone()),
+            CaseAim::Point(point) | CaseAim::Rehearsal(point) => RestorePoint::At(point.clone()),
             CaseAim::Undo(restore) => RestorePoint::Undo(*restore),
         },
         only: None,
-        target: RestoreTarget::InPlace,
+        target: match aim {
+            CaseAim::Point(_) | CaseAim::Undo(_) => RestoreTarget::InPlace,
+            CaseAim::Rehearsal(_) => engine.scratch()?.target(site)?,
+        },
         restore: None,
         take_over: false,
         skip_damaged: rules.skips_damaged,
         verify_read: rules.verifies_read,
         exact: false,
         keep_later: rules.keeps_later,
-    }
+    })
 }

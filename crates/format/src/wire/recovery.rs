@@ -88,12 +88,13 @@ impl Wire for PointInTime {
     }
 }
 
-/// `[0, point]` a point, `[1, restore]` an undo.
+/// `[0, point]` a point, `[1, restore]` an undo, `[2, point]` a rehearsal.
 impl Wire for CaseAim {
     fn put(&self, out: &mut Out<'_>) {
         match self {
             Self::Point(point) => put_variant(out, 0, &[point]),
             Self::Undo(restore) => put_variant(out, 1, &[restore]),
+            Self::Rehearsal(point) => put_variant(out, 2, &[point]),
         }
     }
 
@@ -102,6 +103,7 @@ impl Wire for CaseAim {
         let aim = match variant.code {
             0 => Self::Point(variant.field(input)?),
             1 => Self::Undo(variant.field(input)?),
+            2 => Self::Rehearsal(variant.field(input)?),
             other => return cbor::unknown("aim of a case", other.into()),
         };
         variant.end(input)?;

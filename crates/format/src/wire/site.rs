@@ -1,8 +1,8 @@
 //! The state of a site, the events that change it, commits and runs.
 
 use lifeboat_model::{
-    CommitEvent, Hold, HoldReason, IndexRef, RestoreIntent, RestoreOutcome, RunOutcome, RunSite, RunSource, SiteState,
-    SourceName,
+    CommitEvent, Hold, HoldReason, IndexRef, Proven, RestoreIntent, RestoreOutcome, RunOutcome, RunSite, RunSource,
+    SiteState, SourceName,
 };
 
 use super::variant::{Put, Variant, put_variant};
@@ -12,7 +12,8 @@ use crate::cbor::{self, In, Out, Wire, WireResult, wire_lists, wire_map};
 wire_codes!(HoldReason, "hold reason" { 0: Shrank, 1: Vanished, 2: Asked });
 wire_codes!(RestoreOutcome, "restore outcome" { 0: Completed, 1: Abandoned, 2: Partial });
 
-wire_map!(SiteState { 0: site, 1: key, 2: snapshots, 3: holds, 4: intent, 5: indexes });
+wire_map!(SiteState { 0: site, 1: key, 2: snapshots, 3: holds, 4: intent, 5: indexes, 6: proven });
+wire_map!(Proven { 0: at, 1: moment, 2: took, 3: drill });
 wire_map!(Hold { 0: id, 1: reason, 2: note, 3: placed_at });
 wire_map!(RestoreIntent {
     0: restore,
@@ -34,7 +35,8 @@ impl Wire for CommitEvent {
     fn put(&self, out: &mut Out<'_>) {
         let (code, fields): (u32, &[&dyn Put]) = match self {
             Self::Published { snapshot, index } => (0, &[snapshot, index]),
-            Self::StateChanged { snapshot, state } => (1, &[snapshot, state]),
+            Self::StateChanged { snapshot, state, proven: None } => (1, &[snapshot, state]),
+            Self::StateChanged { snapshot, state, proven: Some(proven) } => (1, &[snapshot, state, proven]),
             Self::Marked { snapshot, mark, reason } => (2, &[snapshot, mark, reason]),
             Self::HoldPlaced(hold) => (3, &[hold]),
             Self::HoldReleased { hold } => (4, &[hold]),
@@ -49,7 +51,11 @@ impl Wire for CommitEvent {
         let mut variant = Variant::begin(input)?;
         let event = match variant.code {
             0 => Self::Published { snapshot: variant.field(input)?, index: variant.field(input)? },
-            1 => Self::StateChanged { snapshot: variant.field(input)?, state: variant.field(input)? },
+            1 => Self::StateChanged {
+                snapshot: variant.field(input)?,
+                state: variant.field(input)?,
+                proven: variant.field_if_there(input)?,
+            },
             2 => Self::Marked {
                 snapshot: variant.field(input)?,
                 mark: variant.field(input)?,

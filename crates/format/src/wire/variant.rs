@@ -41,6 +41,11 @@ impl Variant {
         }
     }
 
+    /// A field that was added later: none in what was written before.
+    pub fn field_if_there<T: Wire>(&mut self, input: &mut In<'_>) -> WireResult<Option<T>> {
+        if self.left == 0 { Ok(None) } else { self.field(input).map(Some) }
+    }
+
     /// Skips what a later version added.
     pub fn end(self, input: &mut In<'_>) -> WireResult<()> {
         cbor::skip(input, self.left)

@@ -41,3 +41,4 @@ pub use reader::FilesSource;
 pub use staged::{LiveFile, StagedFile};
 pub use target::FilesTarget;
 pub use watch::{Hint, Watch};
+pub(crate) use wipe::remove_tree;

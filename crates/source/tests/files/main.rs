@@ -9,4 +9,5 @@ mod merge;
 mod random;
 mod resume;
 mod round_trip;
+mod scratch;
 mod support;

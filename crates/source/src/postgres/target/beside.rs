@@ -316,7 +316,7 @@ fn create(session: &mut Session, stage: &str, table: &CopiedTable) -> Outcome<()
             let error = Error::Conflict {
                 path: definition.name.clone(),
                 detail: "a type that the table had is gone from the database".into(),
-                hint: "--export DIR needs no types of the database".into(),
+                hint: "make the type in that database, or write files instead (--export DIR), which needs none".into(),
             };
             Err(error.into())
         }

@@ -27,6 +27,7 @@ mod privileges;
 mod prove;
 mod remove;
 mod scope;
+mod scratch;
 mod sequences;
 pub(super) mod spool;
 mod sql;
@@ -61,6 +62,7 @@ pub use keys::KeyRange;
 pub use large_objects::OBJECTS;
 pub use later::LeftTable;
 pub use narrow::Narrow;
+pub use scratch::drop_scratch_copies;
 pub use sequences::RaisedSequence;
 
 /// How long a lock is waited for.
