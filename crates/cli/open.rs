@@ -59,6 +59,7 @@ impl Surround {
                 let used = meters.snapshot();
                 Usage { requests: used.requests(), bytes_read: used.bytes_in }
             }),
+            read_once: None,
             scratch: None,
             policy: Box::new(move |site| policy(&policies, site)),
         })

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use lifeboat_model::{ProgressSink, RunNumber, SiteId, SnapshotRecord, SourceName};
 use lifeboat_repo::{
-    ChangeLog, FetchControl, FetchLimits, FooterMemory, IngestOptions, KnownHead, NoFooterMemory, Repository, Site,
+    ChangeLog, FetchControl, FetchLimits, FooterMemory, IngestOptions, KnownHead, NoFooterMemory, ReadOnce, Repository,
+    Site,
 };
 
 use crate::{Error, Fleet, Hooks, Scratch};
@@ -23,6 +24,8 @@ pub struct Engine {
     pub ingest: IngestOptions,
     /// What the store was asked so far.
     pub usage: Box<dyn Fn() -> Usage + Send + Sync>,
+    /// What this engine and others read of the change logs for the sites that they restore; `None`: it reads alone.
+    pub read_once: Option<Arc<ReadOnce>>,
     /// Where drills rebuild sites; `None`: nowhere.
     pub scratch: Option<Arc<Scratch>>,
     /// How a site is treated, by its name.
@@ -110,9 +113,11 @@ impl Engine {
         if self.cancel.load(Ordering::Relaxed) { Err(Error::Cancelled) } else { Ok(()) }
     }
 
-    /// The change log of a source as it is now; footers that this host knows are not read again.
+    /// The change log of a source as it is now; footers that this host knows are not read again, nor what is read for
+    /// other sites of the same restore.
     pub async fn change_log(&self, source: &SourceName) -> Result<ChangeLog, Error> {
-        Ok(ChangeLog::open(&self.repository, source).await?.with_memory(self.memory.footers()))
+        let log = ChangeLog::open(&self.repository, source).await?.with_memory(self.memory.footers());
+        Ok(log.with_once(self.read_once.clone()))
     }
 
     /// The site as the bucket has it, or an error that suggests a name.

@@ -16,6 +16,7 @@ mod commits;
 mod compact;
 mod draft;
 mod facts;
+mod once;
 mod read;
 mod share;
 
@@ -35,6 +36,7 @@ pub use check::{LogCheckReport, LogFinding};
 pub use compact::Compacted;
 pub use draft::{SegmentDraft, Unrouted};
 pub use facts::SegmentFacts;
+pub use once::ReadOnce;
 pub use read::{LogReadStats, SegmentBlock};
 
 /// The change log of one source; cheap to clone.
@@ -44,6 +46,7 @@ pub struct ChangeLog {
     source: SourceName,
     memory: Arc<dyn FooterMemory>,
     footer_share: Arc<FooterShare>,
+    once: Option<Arc<ReadOnce>>,
     newest: Option<NewestEpoch>,
 }
 
@@ -138,6 +141,7 @@ impl ChangeLog {
             source: source.clone(),
             memory: Arc::new(NoFooterMemory),
             footer_share: Arc::default(),
+            once: None,
             newest: None,
         };
         if let Some(epoch) = log.newest_epoch().await? {
@@ -150,6 +154,13 @@ impl ChangeLog {
     #[must_use]
     pub fn with_memory(self, memory: Arc<dyn FooterMemory>) -> Self {
         Self { memory, ..self }
+    }
+
+    /// The same log, read together with others who want blocks of the same segments. Of footers it gives the blocks of
+    /// their sites alone.
+    #[must_use]
+    pub fn with_once(self, once: Option<Arc<ReadOnce>>) -> Self {
+        Self { once, ..self }
     }
 
     pub fn source(&self) -> &SourceName {

@@ -27,7 +27,7 @@ mod upload;
 
 pub use change_log::{
     Appender, ChangeLog, Compacted, FooterMemory, KnownLog, ListedSegment, LogCheckReport, LogFinding, LogReadStats,
-    NewestEpoch, NoFooterMemory, SegmentBlock, SegmentDraft, SegmentFacts, Unrouted,
+    NewestEpoch, NoFooterMemory, ReadOnce, SegmentBlock, SegmentDraft, SegmentFacts, Unrouted,
 };
 pub use check::{CheckDepth, CheckReport, Finding};
 pub use chunker::Chunker;

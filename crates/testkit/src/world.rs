@@ -127,6 +127,7 @@ pub fn engine_of(fleet: Fleet, repository: Repository) -> Engine {
         fetch: FetchLimits::default(),
         ingest: IngestOptions::default(),
         usage: Box::new(Default::default),
+        read_once: None,
         scratch: None,
         policy: Box::new(|_| Default::default()),
     }

@@ -71,7 +71,7 @@ pub async fn replay_pages(
     moment: Moment,
     file: &File,
 ) -> Result<ReplayedFile, Error> {
-    let log = ChangeLog::open(&engine.repository, source).await?;
+    let log = engine.change_log(source).await?;
     let window = Window::of(&log, id, moment).await?;
     let bases = base::bases(engine, id, source, &window).await?;
     let mut tried = Vec::new();

@@ -35,11 +35,12 @@ impl ChangeLog {
     }
 
     async fn facts_of(&self, segment: &ListedSegment) -> Result<(SegmentFooter, SharedFacts), Error> {
-        if let Some(footer) = self.recall_footer(segment) {
+        if let Some(footer) = self.known_footer(segment) {
             let shared = self.shared(segment, &footer).await?;
             return Ok((footer, shared));
         }
         let ReadFooter { footer, from, read, .. } = self.read_footer(segment, FACTS_BYTES_GUESS).await?;
+        let footer = self.keep_footer(segment, footer);
         let Some(place) = &footer.shared else { return Ok((footer, SharedFacts::default())) };
         let offset = place.offset.checked_sub(from).and_then(|offset| usize::try_from(offset).ok());
         let len = usize::try_from(place.len).ok();

@@ -131,9 +131,23 @@ impl ChangeLog {
 
     /// What a segment says of itself: from memory, or by one or two reads of its end.
     pub async fn footer(&self, segment: &ListedSegment) -> Result<SegmentFooter, Error> {
-        match self.recall_footer(segment) {
-            Some(footer) => Ok(footer),
-            None => Ok(self.read_footer(segment, self.footer_share.guess(segment)).await?.footer),
+        if let Some(known) = self.known_footer(segment) {
+            return Ok(known);
+        }
+        let footer = self.read_footer(segment, self.footer_share.guess(segment)).await?.footer;
+        Ok(self.keep_footer(segment, footer))
+    }
+
+    /// A footer that was read already: by others who want blocks of it, or in a memory of the host's.
+    pub(super) fn known_footer(&self, segment: &ListedSegment) -> Option<SegmentFooter> {
+        let read = self.once.as_ref().and_then(|once| once.footer(&self.object_of(segment)));
+        read.or_else(|| self.recall_footer(segment).map(|footer| self.keep_footer(segment, footer)))
+    }
+
+    pub(super) fn keep_footer(&self, segment: &ListedSegment, footer: SegmentFooter) -> SegmentFooter {
+        match &self.once {
+            Some(once) => once.keep(self.object_of(segment), footer),
+            None => footer,
         }
     }
 
@@ -275,7 +289,7 @@ impl ChangeLog {
     /// A block's bytes, and the key its header names.
     async fn fetch_block(&self, found: SegmentBlock) -> Result<(SegmentBlock, SiteKeys, BytesMut), Error> {
         let SegmentBlock { segment, block } = &found;
-        let bytes = self.read_place(segment, &block.place).await.map_err(|error| match error.fault() {
+        let bytes = self.read_block(segment, block).await.map_err(|error| match error.fault() {
             Fault::Damage => self.damaged(segment, &block.place, block.site.as_str(), error),
             _ => error,
         })?;
@@ -298,6 +312,26 @@ impl ChangeLog {
             Fault::Damage => self.damaged(segment, &block.place, block.site.as_str(), error),
             _ => error,
         })
+    }
+
+    /// A block's bytes: out of what is read for several sites at once, where it lies close to one of theirs.
+    async fn read_block(&self, segment: &ListedSegment, block: &BlockRef) -> Result<BytesMut, Error> {
+        let Some(once) = &self.once else { return self.read_place(segment, &block.place).await };
+        let footer = self.footer(segment).await?;
+        let name = self.object_name(segment)?;
+        let Some(claim) = once.claim(name.as_str(), &footer, block) else {
+            return self.read_place(segment, &block.place).await;
+        };
+        let read = || self.repository.store().get_range(&name, claim.range.clone());
+        let read = claim.bytes.get_or_try_init(read).await.map(Bytes::clone);
+        once.release(&claim);
+        let from = usize::try_from(block.place.offset - claim.range.start).unwrap_or(usize::MAX);
+        let till = from.saturating_add(usize::try_from(block.place.len).unwrap_or(usize::MAX));
+        match read.ok().and_then(|read| read.get(from..till).map(BytesMut::from)) {
+            Some(own) => Ok(own),
+            // What befalls the others is no matter of this site's.
+            None => self.read_place(segment, &block.place).await,
+        }
     }
 
     pub(super) async fn read_place(&self, segment: &ListedSegment, place: &ObjectPlace) -> Result<BytesMut, Error> {

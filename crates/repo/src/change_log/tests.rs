@@ -184,6 +184,50 @@ async fn the_newest_segment_is_found_by_two_listings_of_one_name_however_long_th
     assert_eq!(meters.snapshot().since(&before).requests(), 3, "a small footer is one read");
 }
 
+// Explains invariant: asked-sites
+#[tokio::test(flavor = "multi_thread")]
+async fn what_several_sites_want_of_a_segment_is_read_once_and_nothing_of_the_others_is_given() {
+    let (store, master, repository) = new_repository().await;
+    let names = ["acme", "beta", "gamma", "zeta"];
+    new_log(&repository, 6, &names, 3_000).await;
+    let meter = Meter::new(store);
+    let meters = meter.meters();
+    let repository = Repository::open(Arc::new(meter), &master).await.unwrap();
+    let asked: std::collections::BTreeSet<SiteId> = ["acme", "beta", "zeta"].map(site).into();
+    let gets = async |once: Option<Arc<ReadOnce>>| {
+        let before = meters.snapshot();
+        for name in ["acme", "beta", "zeta"] {
+            let log = ChangeLog::open(&repository, &source()).await.unwrap().with_once(once.clone());
+            assert_eq!(commits_of(&log, name).await.unwrap(), [101, 102, 103, 104, 105, 106], "{name}");
+        }
+        let used = meters.snapshot().since(&before);
+        used.requests() - used.lists
+    };
+    let alone = gets(None).await;
+    let once = Arc::new(ReadOnce::new(asked.clone(), 1 << 20));
+    let together = gets(Some(Arc::clone(&once))).await;
+    // Six footers and six runs, and three times the epoch; the keys are known by now.
+    assert_eq!(together, 6 + 6 + 3, "alone: {alone}");
+    assert!(alone >= 3 * (6 + 6), "{alone}");
+    let log = ChangeLog::open(&repository, &source()).await.unwrap().with_once(Some(once));
+    assert_eq!(commits_of(&log, "gamma").await.unwrap(), [0u64; 0], "nobody has asked for it");
+    // Where there is no room each reads for itself, and all is the same.
+    let small = Arc::new(ReadOnce::new(asked, 100));
+    assert!(gets(Some(small)).await > together);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_read_together_is_let_go_when_each_had_its_own() {
+    let (_, _, repository) = new_repository().await;
+    new_log(&repository, 3, &["acme", "beta"], 3_000).await;
+    let once = Arc::new(ReadOnce::new(["acme", "beta"].map(site).into(), 1 << 20));
+    let log = ChangeLog::open(&repository, &source()).await.unwrap().with_once(Some(Arc::clone(&once)));
+    commits_of(&log, "acme").await.unwrap();
+    assert_eq!(once.runs_held(), 3);
+    commits_of(&log, "beta").await.unwrap();
+    assert_eq!(once.runs_held(), 0);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_of_one_site_reads_footers_and_its_own_ranges_and_nothing_else() {
     let (store, master, repository) = new_repository().await;
