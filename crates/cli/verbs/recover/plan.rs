@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use lifeboat_control::recovery::RecoveryEngine;
 use lifeboat_engine::{CaseAsked, Engine, Journal, plan_case, this_process};
 use lifeboat_model::{
-    CaseAim, CasePlan, CaseStage, RecoveryId, RecoveryPlan, RecoveryRules, SiteId, Timestamp, worst_exit_code,
+    CaseAim, CasePlan, CaseStage, RecoveryId, RecoveryPlan, RecoveryRules, SiteId, Timestamp, case_turn,
+    worst_exit_code,
 };
 
 use super::{on_thread, select, tell};
@@ -174,8 +175,8 @@ fn plan_all(
 fn in_order(mut cases: Vec<CasePlan>, canaries: usize) -> Vec<CasePlan> {
     cases.sort_by(|a, b| (a.work.write_bytes, &a.site).cmp(&(b.work.write_bytes, &b.site)));
     let mut rest = cases.split_off(canaries.min(cases.len()));
-    let deadline = |case: &CasePlan| case.deadline.map_or(i64::MAX, |deadline| deadline.0);
-    rest.sort_by(|a, b| (a.priority, deadline(a), &a.site).cmp(&(b.priority, deadline(b), &b.site)));
+    rest.sort_by(|a, b| a.site.cmp(&b.site));
+    rest.sort_by_key(|case| case_turn(case.priority, case.deadline)); // stable: equal ones stay in the order of their ids
     cases.extend(rest);
     cases
 }
