@@ -6,6 +6,7 @@
 
 mod bar;
 mod bystanders;
+mod caps;
 mod plan;
 mod report;
 mod run;

@@ -11,9 +11,8 @@ use lifeboat_model::{
     worst_exit_code,
 };
 
-use super::{on_thread, select, tell};
+use super::{caps, on_thread, select, tell};
 use crate::args::{RecoverPlanArgs, RecoverUndoArgs};
-use crate::config::RecoveryConfig;
 use crate::open::Open;
 use crate::output::{Failed, Outcome};
 use crate::progress::Steps;
@@ -21,14 +20,13 @@ use crate::{CliError, Context};
 
 /// Sites whose refusal people are shown.
 const REFUSED_SHOWN_MAX: usize = 20;
-const HOUR: std::time::Duration = std::time::Duration::from_secs(3_600);
 
 pub fn run(args: &RecoverPlanArgs, context: &Context) -> Result<Outcome, CliError> {
     refuse_used(args.output.as_deref(), context)?;
     context.block_on(async {
         let open = context.open().await?;
         let wanted = select::wanted(args, &open, context).await?;
-        refuse_beyond_caps(wanted.len(), &open).await?;
+        caps::refuse_to_plan(wanted.len(), &open).await?;
         let cases = select::cases(args, wanted, &open).await?;
         let config = &open.config.recovery;
         let rules = RecoveryRules {
@@ -194,32 +192,6 @@ fn refusal(refused: Vec<Refused>, asked: usize, context: &Context) -> Outcome {
     let shown = if context.output.is_json() { failed.len() } else { REFUSED_SHOWN_MAX };
     let failed = failed.into_iter().take(shown).collect();
     Outcome { exit_code, failed, ..Outcome::ok() }.with("refused", count).with("asked", asked)
-}
-
-/// What one recovery may do, and all of an hour.
-async fn refuse_beyond_caps(count: usize, open: &Open) -> Result<(), CliError> {
-    let RecoveryConfig { sites_max, sites_per_hour, .. } = open.config.recovery;
-    if count > sites_max as usize {
-        return Err(CliError::operator(format!(
-            "more sites than one recovery may bring back: sites=`{count}`, recovery.sites_max=`{sites_max}`"
-        ))
-        .with_hint("if so many are meant, raise `sites_max` in [recovery]"));
-    }
-    let Some(most) = sites_per_hour else { return Ok(()) };
-    let since = Timestamp::now().saturating_sub(HOUR);
-    let recoveries = lifeboat_engine::Recoveries::of(&open.engine);
-    let mut begun = 0;
-    for id in recoveries.list().await? {
-        let journal = recoveries.open(id).await?;
-        begun += journal.state().cases.iter().filter(|case| case.began_at.is_some_and(|began| began >= since)).count();
-    }
-    match begun + count > most as usize {
-        true => Err(CliError::operator(format!(
-            "more sites than an hour may bring back: begun=`{begun}`, asked=`{count}`, recovery.sites_per_hour=`{most}`"
-        ))
-        .with_hint("wait, or raise `sites_per_hour` in [recovery]")),
-        false => Ok(()),
-    }
 }
 
 fn refuse_used(file: Option<&Path>, context: &Context) -> Result<(), CliError> {

@@ -6,7 +6,7 @@ use lifeboat_model::{RecoveryId, worst_exit_code};
 
 use super::bar::Bar;
 use super::report::LivePage;
-use super::{bystanders, on_thread, tell};
+use super::{bystanders, caps, on_thread, tell};
 use crate::args::{ApprovalArgs, RecoverRunArgs};
 use crate::confirm::{Approvable, Decision, Left, decide};
 use crate::open::Open;
@@ -24,6 +24,9 @@ pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError
                 journal.hash()
             ))
             .with_hint(format!("the file was changed; look at the stored plan with `lifeboat recover status {id}`")));
+        }
+        if !args.approval.dry_run {
+            caps::refuse_to_begin(&journal, &open).await?;
         }
         if let Decision::Leave(left) = approved(args, &journal, &open, context)? {
             return Ok(left_alone(&journal, left, context));
