@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use lifeboat_control::recovery::{Ledger, RecoveryEngine, look_before, prove_after};
 use lifeboat_engine::Journal;
-use lifeboat_model::{BystanderChoice, BystanderProof, Faulty, RecoveryId, RunOutcome, SiteId, Touched};
+use lifeboat_model::{BystanderChoice, BystanderProof, Faulty, RecoveryId, SiteId, Touched};
 use serde_json::{Value, json};
 
+use super::super::remembered::Remembered;
 use super::on_thread;
 use crate::args::RecoverRunArgs;
 use crate::open::Open;
@@ -40,7 +41,7 @@ pub(super) async fn look(
 }
 
 async fn look_and_note(id: RecoveryId, choice: BystanderChoice, open: &Open) -> Result<(), CliError> {
-    let known = known(open).await?;
+    let known = Remembered::gather(open).await?.backed_up();
     let runtime = tokio::runtime::Handle::current();
     let look = |ledger: &Ledger| look_before(&mut ledger.status(id)?, (&open.engine, &runtime), known, choice);
     Ok(on_thread(look, &open.engine)?)
@@ -64,17 +65,6 @@ pub(super) fn prove(id: RecoveryId, must_be_quiet: bool, open: &Open, context: &
             Ok(error.fault().exit_code())
         }
     }
-}
-
-/// Every site that this host or the newest run knows of.
-async fn known(open: &Open) -> Result<BTreeSet<SiteId>, CliError> {
-    let mut known: BTreeSet<SiteId> = open.memory.rows().into_iter().map(|row| row.site).collect();
-    let run = open.engine.repository.newest_runs(1).await?.pop();
-    let was_there = |outcome: &RunOutcome| matches!(outcome, RunOutcome::Published | RunOutcome::Unchanged);
-    known.extend(
-        run.into_iter().flat_map(|run| run.sites).filter(|site| was_there(&site.outcome)).map(|site| site.site),
-    );
-    Ok(known)
 }
 
 /// What the journal says of them.
