@@ -71,6 +71,19 @@ fn only_the_stored_and_approved_plan_runs() {
 }
 
 #[test]
+fn a_proof_without_gaps_that_looks_at_nobody_is_refused() {
+    let Some(incident) = Incident::of("a_proof_without_gaps_that_looks_at_nobody", 4, 2) else { return };
+    let (shop, planned) = (&incident.shop, incident.plan(&[]));
+    let run = ["recover", "run", &planned.id, "--plan", &planned.hash, "--bystanders-quiet"];
+    let said = ["--bystanders-quiet asks for a proof", "`--bystanders none`"];
+    shop.refused(&[&run[..], &["--bystanders", "none"]].concat(), 2, &said);
+    shop.configure("\n[recovery]\nbystanders = \"none\"\n");
+    shop.refused(&run, 2, &["--bystanders-quiet asks for a proof", "`recovery.bystanders = \"none\"`"]);
+    assert_eq!(shop.picture(), incident.damaged, "nothing was done");
+    assert_eq!(shop.run(&[&run[..], &["--bystanders", "all"]].concat()).code, 0, "what is asked for here counts");
+}
+
+#[test]
 fn no_more_sites_begin_within_an_hour_than_are_allowed_whenever_their_plan_was_made() {
     let Some(incident) = Incident::of("no_more_sites_begin_within_an_hour", 5, 3) else { return };
     let (shop, planned) = (&incident.shop, incident.plan(&[]));

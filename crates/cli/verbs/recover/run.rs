@@ -25,6 +25,7 @@ pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError
             ))
             .with_hint(format!("the file was changed; look at the stored plan with `lifeboat recover status {id}`")));
         }
+        bystanders::refuse_blind(args, &open)?;
         if !args.approval.dry_run {
             caps::refuse_to_begin(&journal, &open).await?;
         }

@@ -49,6 +49,7 @@ pub(super) fn judge(request: ProofRequest<'_>, logs: &BTreeMap<SourceName, Logge
                 Some(_) => (Verdict::NotProven, Some("it was changed, and its change log has not come so far")),
                 None => (Verdict::NotProven, Some("it was changed, and there is no change log that says by whom")),
             },
+            (None, None) => (Verdict::NotComparable, Some("it was not read in time, or could not be")),
             _ => (Verdict::NotComparable, Some("it could not be read both times")),
         };
         let worst = sites.entry(site).or_insert(verdict);
