@@ -15,6 +15,7 @@ mod look;
 mod plan;
 mod points;
 mod recover;
+mod remembered;
 mod restore;
 mod sites;
 mod sources;

@@ -74,7 +74,7 @@ async fn a_restore_that_wrote_to_another_site_is_named_and_what_users_did_is_the
     let publication = publication[0][0].clone().unwrap();
     run_sql(&world.url, &format!("ALTER PUBLICATION {publication} DROP TABLE labels; {unseen}; ALTER PUBLICATION {publication} ADD TABLE labels")).unwrap();
     let second = again(&world, &first);
-    let wrote = [RestoreWrote { source: app(), transaction: crossing, site: site(2) }];
+    let wrote = [RestoreWrote { source: app(), transaction: Some(crossing), site: site(2) }];
 
     let (proof, counts) = prove(&world, (&first, &second), &wrote).await;
     assert_eq!(counts, [2, 0, 3, 0], "the log has not come so far: {proof:?}");
@@ -89,6 +89,16 @@ async fn a_restore_that_wrote_to_another_site_is_named_and_what_users_did_is_the
     assert_eq!((proof.transactions, proof.transactions_logged), (1, 1));
     let notes = &proof.notes;
     assert!(notes.iter().any(|note| note.site == site(6) && note.detail.contains("does not say by whom")), "{notes:?}");
+    // Killed before it could say which it was: it is missing, and what may be its own is told.
+    let unknown = [RestoreWrote { source: app(), site: site(2), transaction: None }];
+    let (proof, _) = prove(&world, (&first, &second), &unknown).await;
+    assert_eq!((proof.transactions, proof.transactions_logged, proof.touched.len()), (1, 0, 0), "{proof:?}");
+    let told = format!("transaction {crossing} wrote to it and to {}", site(2));
+    assert!(proof.notes.iter().any(|note| note.site == site(3) && note.detail.contains(&told)), "{:?}", proof.notes);
+    // Nobody wrote to this one: it is no matter in which transaction.
+    let unknown = [RestoreWrote { source: app(), site: site(5), transaction: None }];
+    let (proof, _) = prove(&world, (&first, &second), &unknown).await;
+    assert_eq!((proof.transactions, proof.transactions_logged), (0, 0), "{proof:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -123,7 +133,7 @@ async fn bystanders_at_work_are_cleared_by_their_own_transactions_while_one_site
     world.catch_up().await;
     let part = receipt.parts.iter().find(|part| part.source == app()).unwrap();
     let transaction = part.transaction.expect("rows were written in one");
-    let wrote = [RestoreWrote { source: app(), transaction, site: site(2) }];
+    let wrote = [RestoreWrote { source: app(), transaction: Some(transaction), site: site(2) }];
     let (proof, [equal, own_users, not_proven, not_comparable]) = prove(&world, (&first, &second), &wrote).await;
     assert!(own_users > 0 && !proof.has_failed(), "{proof:?}");
     assert_eq!((equal + own_users, not_proven, not_comparable), (5, 0, 0), "{proof:?}");

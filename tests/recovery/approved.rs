@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use lifeboat_engine::{CaseAsked, CaseAttempt, Engine, Error, plan_case, run_case, this_process};
 use lifeboat_model::{
-    CaseAim, CasePlan, CommitEvent, PointInTime, RecoveryId, RecoveryRules, RestoreId, RestoreIntent, RestoreOutcome,
-    SourceName, Timestamp,
+    CaseAim, CasePlan, CommitEvent, Fault, Faulty, PointInTime, RecoveryId, RecoveryRules, RestoreId, RestoreIntent,
+    RestoreOutcome, SourceName, Timestamp,
 };
 use lifeboat_store::MemoryStore;
 use lifeboat_testkit::world::{World, backup_all, site_id};
@@ -147,6 +147,9 @@ async fn a_failed_attempt_that_left_the_restore_open_is_gone_on_with() {
     }
     let refused = run_case(&engine, &case, RULES, &attempt(3, &[])).await.unwrap_err();
     assert!(refused.to_string().contains("another restore of the site is open"), "{refused}");
+    // What is to be typed is of the site's restore, not of the recovery.
+    let (hint, fault) = (refused.hint().unwrap(), refused.fault());
+    assert!(hint.contains("`lifeboat restore acme --take-over`") && fault == Fault::Fenced, "{hint} {fault:?}");
 
     let failed = CaseAttempt { failed: vec![left], ..attempt(4, &[]) };
     let receipt = run_case(&engine, &case, RULES, &failed).await.unwrap();

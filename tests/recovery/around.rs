@@ -11,7 +11,7 @@ use lifeboat_testkit::world::engine_in_memory;
 
 use crate::fake::PATIENCE;
 
-fn app() -> SourceName {
+pub fn app() -> SourceName {
     SourceName::new("app").unwrap()
 }
 

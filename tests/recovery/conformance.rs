@@ -5,11 +5,13 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
-use lifeboat_control::recovery::{Control, RecoveryEngine, RunEnd, RunOptions};
-use lifeboat_model::{Fault, Faulty, HandOver, RecoveryId};
+use lifeboat_control::recovery::{Control, RecoveryEngine, RunEnd, RunOptions, Watch};
+use lifeboat_engine::Journal;
+use lifeboat_model::{Fault, Faulty, HandOver, RecoveryId, SiteId};
 
-use crate::fake::{Nobody, Theatre, plan, site, wait_until};
+use crate::fake::{Nobody, PATIENCE, Theatre, plan, site, wait_until};
 
 /// Engines over one store, each as another process would have it.
 pub type Engines<'a> = &'a (dyn Fn() -> Box<dyn RecoveryEngine> + Sync);
@@ -21,13 +23,15 @@ pub fn all(engines: Engines<'_>) {
     only_the_approved_plan_runs(engines);
     canaries_that_fail_halt_it_until_a_person_says_go_on(engines);
     a_paused_recovery_begins_nothing_and_goes_on(engines);
+    other_terminals_are_heard_while_workers_tell_much(engines);
+    no_run_is_done_while_a_case_waits(engines);
     what_is_stopped_is_gone_on_with(engines);
     a_second_runner_is_refused_and_one_that_takes_over_puts_the_first_out(engines);
     skipping_retrying_and_handing_over_follow_what_happened(engines);
 }
 
 fn options(stop: &AtomicBool) -> RunOptions<'_> {
-    RunOptions { take_over: false, stop, watch: &Nobody }
+    RunOptions { take_over: false, stop, watch: &Nobody, governor: None }
 }
 
 fn taking_over(stop: &AtomicBool) -> RunOptions<'_> {
@@ -121,6 +125,55 @@ fn a_paused_recovery_begins_nothing_and_goes_on(engines: Engines<'_>) {
         theatre.hold(false);
         assert_eq!(running.join().unwrap(), RunEnd::Done);
     });
+}
+
+/// Does something whenever the journal has moved.
+struct OnMove<F>(F);
+
+impl<F: Fn(&Journal) + Send + Sync> Watch for OnMove<F> {
+    fn moved(&self, journal: &Journal) {
+        self.0(journal);
+    }
+
+    fn beat(&self, _site: &SiteId, _at: u64, _of: u64) {}
+}
+
+fn other_terminals_are_heard_while_workers_tell_much(engines: Engines<'_>) {
+    let (runner, terminal, stop) = (engines(), engines(), AtomicBool::new(false));
+    let id = submitted(runner.as_ref(), 8, WORKERS, 0);
+    let (theatre, is_paused) = (Arc::new(Theatre::default()), AtomicBool::new(false));
+    theatre.hold(true);
+    let watch = OnMove(|journal: &Journal| is_paused.store(journal.state().is_paused, Ordering::SeqCst));
+    std::thread::scope(|scope| {
+        let running = scope.spawn(|| {
+            runner.work(id, theatre.workers(WORKERS), RunOptions { watch: &watch, ..options(&stop) }).unwrap()
+        });
+        theatre.wait_for_begun(WORKERS);
+        terminal.control(id, &Control::Pause).unwrap();
+        let until = Instant::now() + PATIENCE / 4; // long before the runner writes a beat, and reads because of it
+        while !is_paused.load(Ordering::SeqCst) {
+            assert!(Instant::now() < until, "nobody read what another terminal said");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        theatre.hold(false);
+        terminal.control(id, &Control::Resume).unwrap();
+        assert_eq!(running.join().unwrap(), RunEnd::Done);
+    });
+}
+
+// Somebody asks for a case again just when the last one has ended, before the runner has said that it ends.
+fn no_run_is_done_while_a_case_waits(engines: Engines<'_>) {
+    let (runner, terminal, stop) = (engines(), engines(), AtomicBool::new(false));
+    let id = submitted(runner.as_ref(), 9, 3, 0);
+    let (theatre, asked) = (Theatre::failing(&[1]), AtomicBool::new(false));
+    let watch = OnMove(|journal: &Journal| {
+        if journal.state().is_done() && !asked.swap(true, Ordering::SeqCst) {
+            terminal.control(id, &Control::Retry { site: site(1) }).unwrap();
+        }
+    });
+    let ended = runner.work(id, theatre.workers(1), RunOptions { watch: &watch, ..options(&stop) }).unwrap();
+    let counts = engines().status(id).unwrap().state().counts();
+    assert_eq!((ended, counts.waiting, theatre.restores(1).len()), (RunEnd::Done, 0, 2));
 }
 
 fn what_is_stopped_is_gone_on_with(engines: Engines<'_>) {

@@ -3,11 +3,9 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use lifeboat_control::recovery::{
-    CaseSteps, Governor, Ledger, RecoveryEngine, RunEnd, RunOptions, Step, StepHooks, StepOut, Watch,
-};
-use lifeboat_engine::{Error, Journal, Recoveries};
-use lifeboat_model::{CasePlan, RecoveryRules, SiteId};
+use lifeboat_control::recovery::{Governor, Ledger, RecoveryEngine, RunEnd, RunOptions, Watch};
+use lifeboat_engine::{Journal, Recoveries};
+use lifeboat_model::SiteId;
 use lifeboat_testkit::world::engine_in_memory;
 
 use crate::fake::{Theatre, plan, wait_until};
@@ -25,26 +23,8 @@ impl Governor for Gate {
     }
 }
 
-struct Held(Box<dyn CaseSteps>, Arc<Gate>);
-
-impl CaseSteps for Held {
-    fn step(
-        &mut self,
-        step: Step,
-        case: &CasePlan,
-        rules: RecoveryRules,
-        hooks: &dyn StepHooks,
-    ) -> Result<StepOut, Error> {
-        self.0.step(step, case, rules, hooks)
-    }
-
-    fn governor(&self) -> Option<Arc<dyn Governor>> {
-        Some(Arc::clone(&self.1) as Arc<dyn Governor>)
-    }
-}
-
-fn options<'a>(stop: &'a AtomicBool, watch: &'a Seen) -> RunOptions<'a> {
-    RunOptions { take_over: false, stop, watch }
+fn options<'a>(stop: &'a AtomicBool, watch: &'a Seen, gate: &'a Gate) -> RunOptions<'a> {
+    RunOptions { take_over: false, stop, watch, governor: Some(gate) }
 }
 
 #[derive(Default)]
@@ -68,14 +48,12 @@ fn while_it_is_held_nothing_begins_and_what_is_under_way_goes_on() {
     let plan = plan(1, 9, 3);
     ledger.submit(plan.clone()).unwrap();
     ledger.approve(plan.id, ledger.status(plan.id).unwrap().hash()).unwrap();
-    let (theatre, gate, seen) = (Arc::new(Theatre::default()), Arc::new(Gate::default()), Seen::default());
-    let held = |steps| Box::new(Held(steps, Arc::clone(&gate))) as Box<dyn CaseSteps>;
-    let workers: Vec<_> = theatre.workers(WORKERS).into_iter().map(held).collect();
+    let (theatre, gate, seen) = (Arc::new(Theatre::default()), Gate::default(), Seen::default());
     theatre.hold(true);
     let shut = |is_shut| gate.is_shut.store(is_shut, Ordering::SeqCst);
     let stop = AtomicBool::new(false);
     let ended = std::thread::scope(|scope| {
-        let running = scope.spawn(|| ledger.work(plan.id, workers, options(&stop, &seen)));
+        let running = scope.spawn(|| ledger.work(plan.id, theatre.workers(WORKERS), options(&stop, &seen, &gate)));
         theatre.wait_for_begun(WORKERS);
         assert!(seen.0.lock().unwrap().is_empty(), "without a free worker nobody asks");
         shut(true);
@@ -104,13 +82,11 @@ fn what_is_held_can_be_stopped() {
     let plan = plan(2, 3, 0);
     ledger.submit(plan.clone()).unwrap();
     ledger.approve(plan.id, ledger.status(plan.id).unwrap().hash()).unwrap();
-    let gate = Arc::new(Gate { is_shut: AtomicBool::new(true) });
+    let gate = Gate { is_shut: AtomicBool::new(true) };
     let theatre = Arc::new(Theatre::default());
-    let held = |steps| Box::new(Held(steps, Arc::clone(&gate))) as Box<dyn CaseSteps>;
-    let workers: Vec<_> = theatre.workers(1).into_iter().map(held).collect();
     let (stop, seen) = (AtomicBool::new(false), Seen::default());
     let ended = std::thread::scope(|scope| {
-        let running = scope.spawn(|| ledger.work(plan.id, workers, options(&stop, &seen)));
+        let running = scope.spawn(|| ledger.work(plan.id, theatre.workers(1), options(&stop, &seen, &gate)));
         wait_until(&ledger, plan.id, "begun", |journal| journal.state().run.is_some());
         stop.store(true, Ordering::SeqCst);
         running.join().unwrap().unwrap()

@@ -71,6 +71,41 @@ fn only_the_stored_and_approved_plan_runs() {
 }
 
 #[test]
+fn a_proof_without_gaps_that_looks_at_nobody_is_refused() {
+    let Some(incident) = Incident::of("a_proof_without_gaps_that_looks_at_nobody", 4, 2) else { return };
+    let (shop, planned) = (&incident.shop, incident.plan(&[]));
+    let run = ["recover", "run", &planned.id, "--plan", &planned.hash, "--bystanders-quiet"];
+    let said = ["--bystanders-quiet asks for a proof", "`--bystanders none`"];
+    shop.refused(&[&run[..], &["--bystanders", "none"]].concat(), 2, &said);
+    shop.configure("\n[recovery]\nbystanders = \"none\"\n");
+    shop.refused(&run, 2, &["--bystanders-quiet asks for a proof", "`recovery.bystanders = \"none\"`"]);
+    assert_eq!(shop.picture(), incident.damaged, "nothing was done");
+    assert_eq!(shop.run(&[&run[..], &["--bystanders", "all"]].concat()).code, 0, "what is asked for here counts");
+}
+
+#[test]
+fn no_more_sites_begin_within_an_hour_than_are_allowed_whenever_their_plan_was_made() {
+    let Some(incident) = Incident::of("no_more_sites_begin_within_an_hour", 5, 3) else { return };
+    let (shop, planned) = (&incident.shop, incident.plan(&[]));
+    shop.configure("\n[recovery]\nsites_per_hour = 2\n");
+    let says = |begun: u32, asked: u32| {
+        format!("more sites than an hour may bring back: begun=`{begun}`, asked=`{asked}`, recovery.sites_per_hour=`2`")
+    };
+    let run = ["recover", "run", &planned.id, "--plan", &planned.hash];
+    shop.refused(&run, 10, &[&says(0, 3)]);
+    shop.ok(&["recover", "run", &planned.id, "--dry-run"]);
+    assert_eq!(shop.picture(), incident.damaged, "nothing was done");
+    shop.ok(&["recover", "skip", &planned.id, "site-00001"]);
+    shop.ok(&run);
+    // An undo is planned without asking, and asks when it begins.
+    let undo = shop.ok(&["--json", "recover", "undo", &planned.id]);
+    let (id, hash) = (undo.field("recovery_id"), undo.field("plan_hash"));
+    shop.refused(&["recover", "run", &id, "--plan", &hash], 10, &[&says(2, 2)]);
+    shop.ok(&["recover", "retry", &planned.id, "site-00001"]);
+    shop.refused(&run, 10, &[&says(2, 1)]);
+}
+
+#[test]
 fn a_site_whose_key_is_gone_is_told_and_no_plan_is_made() {
     let Some(incident) = Incident::of("a_site_whose_key_is_gone", 4, 2) else { return };
     let shop = &incident.shop;

@@ -30,7 +30,7 @@ fn a_read_that_was_stopped_is_a_case_that_waits_again() {
     ledger.submit(plan.clone()).unwrap();
     ledger.approve(plan.id, ledger.status(plan.id).unwrap().hash()).unwrap();
     let stop = AtomicBool::new(false);
-    let options = RunOptions { take_over: false, stop: &stop, watch: &Nobody };
+    let options = RunOptions { take_over: false, stop: &stop, watch: &Nobody, governor: None };
     let ended = std::thread::scope(|scope| {
         let running = scope.spawn(|| ledger.work(plan.id, vec![Box::new(Reader)], options));
         wait_until(&ledger, plan.id, "begun", |journal| journal.state().counts().running == 1);

@@ -93,7 +93,7 @@ fn rehearse(plan: RecoveryPlan, crew: Vec<Engine>, open: &Open, context: &Contex
         |ledger| {
             ledger.submit(plan)?;
             ledger.approve(id, ledger.status(id)?.hash())?;
-            ledger.work(id, workers, RunOptions { take_over: false, stop: &stop, watch: &watch })?;
+            ledger.work(id, workers, RunOptions { take_over: false, stop: &stop, watch: &watch, governor: None })?;
             ledger.status(id)
         },
         &open.engine,

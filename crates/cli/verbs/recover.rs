@@ -4,7 +4,9 @@
 //!
 //! What is not here: who does which case when (`lifeboat-control`), how a site is restored (`lifeboat-engine`).
 
+mod bar;
 mod bystanders;
+mod caps;
 mod plan;
 mod report;
 mod run;
@@ -16,7 +18,7 @@ pub(super) use plan::plan_all;
 
 use std::sync::Arc;
 
-use lifeboat_control::recovery::{CaseSteps, Control, DatabaseLoad, EngineSteps, Governor, Ledger, RecoveryEngine};
+use lifeboat_control::recovery::{CaseSteps, Control, DatabaseLoad, EngineSteps, Ledger, RecoveryEngine};
 use lifeboat_engine::{Engine, Recoveries, server_loads};
 use lifeboat_model::{HandOver, RecoveryId, SiteId};
 use lifeboat_store::{Pace, Store};
@@ -123,23 +125,21 @@ impl Open {
         (0..count.max(1)).map(|_| self.engine_at(config, &store, count.max(1))).collect()
     }
 
+    /// What holds cases back while a database is busy with others, where the operator wants that.
+    fn governor(&self) -> Result<Option<DatabaseLoad>, CliError> {
+        let Some(limit) = self.config.recovery.database_load else { return Ok(None) };
+        let servers = server_loads(&self.engine);
+        Ok(Some(apart(|| DatabaseLoad::begin(limit.into(), servers))?))
+    }
+
     /// Workers for the cases of a recovery: each with an engine of its own, and all with what the operator wants around
-    /// each case, and the one governor that holds them back.
+    /// each case.
     fn workers(&self, count: usize) -> Result<Vec<Box<dyn CaseSteps>>, CliError> {
-        let recovery = &self.config.recovery;
-        let around = Arc::new(recovery.around.clone());
-        let governor = match recovery.database_load {
-            Some(limit) => {
-                let servers = server_loads(&self.engine);
-                let load = apart(|| DatabaseLoad::begin(limit.into(), servers))?;
-                Some(Arc::new(load) as Arc<dyn Governor>)
-            }
-            None => None,
-        };
+        let around = Arc::new(self.config.recovery.around.clone());
         let runtime = tokio::runtime::Handle::current();
         let worker = |engine| {
-            let steps = EngineSteps::new(engine, runtime.clone()).with_around(Arc::clone(&around));
-            Box::new(steps.with_governor(governor.clone())) as Box<dyn CaseSteps>
+            let steps = EngineSteps::new(engine, runtime.clone());
+            Box::new(steps.with_around(Arc::clone(&around))) as Box<dyn CaseSteps>
         };
         Ok(self.crew(count)?.into_iter().map(worker).collect())
     }

@@ -8,10 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use lifeboat_control::{SiteRow, SiteSummary};
+use lifeboat_control::SiteSummary;
 use lifeboat_model::{Fault, Faulty, Proven, RunOutcome, RunSite, SiteId, SourceName, Timestamp, worst_exit_code};
 use serde_json::{Value, json};
 
+use super::remembered::Remembered;
 use crate::args::SitesArgs;
 use crate::memory;
 use crate::open::Open;
@@ -36,9 +37,7 @@ pub fn run(args: &SitesArgs, context: &Context) -> Result<Outcome, CliError> {
 pub(super) struct Known {
     /// Which sources list a site now.
     listed: BTreeMap<SiteId, Vec<SourceName>>,
-    /// What the newest run found.
-    pub seen: BTreeMap<SiteId, RunSite>,
-    remembered: BTreeMap<SiteId, SiteRow>,
+    pub remembered: Remembered,
     /// A source could not be asked: that it lists a site no more cannot be told.
     pub has_failed_source: bool,
     /// Customers of whom nothing is backed up, as `backup --all` tells of them.
@@ -78,18 +77,16 @@ impl Known {
                 listed.entry(site).or_default().push(source.source.clone());
             }
         }
-        let run = open.engine.repository.newest_runs(1).await?.pop();
-        let seen = run.into_iter().flat_map(|run| run.sites).map(|site| (site.site.clone(), site)).collect();
         if !open.memory.is_whole() {
             remember_all(open, context).await?;
         }
-        let remembered = open.memory.rows().into_iter().map(|row| (row.site.clone(), row)).collect();
+        let remembered = Remembered::gather(open).await?;
         let has_sources = !open.engine.fleet.sources().is_empty();
-        Ok(Self { listed, seen, remembered, has_failed_source, missed, has_sources })
+        Ok(Self { listed, remembered, has_failed_source, missed, has_sources })
     }
 
     pub fn sites(&self) -> BTreeSet<&SiteId> {
-        self.listed.keys().chain(self.seen.keys()).chain(self.remembered.keys()).collect()
+        self.listed.keys().chain(self.remembered.sites()).collect()
     }
 }
 
@@ -164,7 +161,7 @@ fn good_till(summary: &SiteSummary, seen: Option<&RunSite>) -> Option<Timestamp>
 
 pub(super) async fn line_of(site: &SiteId, known: &Known, open: &Open) -> Result<Line, CliError> {
     let generation = open.engine.repository.newest_generation(site).await?;
-    let summary = match known.remembered.get(site).filter(|row| row.head.generation == generation) {
+    let summary = match known.remembered.rows.get(site).filter(|row| row.head.generation == generation) {
         Some(row) => Some(row.summary.clone()),
         // The engine compares with what is remembered, and notices a bucket that lost commits.
         None => match open.engine.site(site).await {
@@ -176,7 +173,7 @@ pub(super) async fn line_of(site: &SiteId, known: &Known, open: &Open) -> Result
     Ok(Line {
         site: site.clone(),
         sources: known.listed.get(site).cloned().unwrap_or_default(),
-        good_till: summary.as_ref().and_then(|summary| good_till(summary, known.seen.get(site))),
+        good_till: summary.as_ref().and_then(|summary| good_till(summary, known.remembered.seen.get(site))),
         summary,
         rpo: open.config.policy_of(site).rpo,
         has_failed_source: known.has_failed_source,

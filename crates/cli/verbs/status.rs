@@ -103,7 +103,7 @@ async fn gone(line: &Line, known: &Known, open: &Open) -> Result<Option<Gone>, C
     if line.has_failed_source {
         return Ok(Some(Gone::Perhaps));
     }
-    let outcome = known.seen.get(&line.site).map(|seen| &seen.outcome);
+    let outcome = known.remembered.seen.get(&line.site).map(|seen| &seen.outcome);
     if !line.is_unlisted() && outcome != Some(&RunOutcome::Vanished) {
         return Ok(None);
     }

@@ -52,6 +52,12 @@ pub enum Error {
     /// What is asked of a recovery cannot follow what happened to it.
     #[error("{detail}")]
     NotNow { detail: String },
+    /// What is asked of a case whose process was killed.
+    #[error("the process that was at this site is gone: site=`{site}`, host=`{host}`, pid=`{pid}`")]
+    LeftBehind { recovery: lifeboat_model::RecoveryId, site: SiteId, host: String, pid: u32 },
+    /// Another restore of a case's site is open. What is done about it is not what is done about one restore alone.
+    #[error("{source}")]
+    CaseHeld { site: SiteId, source: Box<Error> },
     #[error("another process runs this recovery: host=`{host}`, pid=`{pid}`, last heard of=`{last}`")]
     RunsElsewhere { host: String, pid: u32, last: String },
     #[error("another process has taken this recovery over: host=`{host}`, pid=`{pid}`")]
@@ -82,8 +88,10 @@ impl Faulty for Error {
             Error::NoPoint { .. } | Error::Conflict { .. } | Error::PlanChanged { .. } | Error::Hook { .. } => {
                 Fault::Operator
             }
-            Error::NotNow { .. } => Fault::Usage,
-            Error::HalfSwitched { source, .. } | Error::NotRecorded { source, .. } => source.fault(),
+            Error::NotNow { .. } | Error::LeftBehind { .. } => Fault::Usage,
+            Error::HalfSwitched { source, .. } | Error::NotRecorded { source, .. } | Error::CaseHeld { source, .. } => {
+                source.fault()
+            }
             Error::TakenOver { .. }
             | Error::CapturedElsewhere { .. }
             | Error::RunsElsewhere { .. }
@@ -146,6 +154,12 @@ impl Faulty for Error {
             ),
             Error::RunTakenOver { .. } => Some("nothing more is begun here; see `lifeboat recover status`".into()),
             Error::NotNow { .. } => Some("`lifeboat recover status RECOVERY` shows how far each site is".into()),
+            Error::LeftBehind { recovery, .. } => Some(format!(
+                "`lifeboat recover run {recovery}` goes on with it; after `lifeboat recover pause {recovery}` that run only lets it wait, and it can be skipped"
+            )),
+            Error::CaseHeld { site, .. } => Some(format!(
+                "wait for it; if its process is surely dead, end it with `lifeboat restore {site} --take-over`; then `lifeboat recover retry RECOVERY {site}`"
+            )),
             Error::BadJournal { .. } => {
                 Some("restore the sites that are left one by one, and report this with `lifeboat check`".into())
             }

@@ -53,7 +53,7 @@ pub use points::{Point, choose_point, points};
 pub use process::{is_gone, this_process};
 pub use recovery::{
     Around, Ask, BystanderRequest, CaseAsked, CaseAttempt, Journal, OwnCheck, ProofRequest, Recoveries, RestoreWrote,
-    Scratch, ServerLoad, SigningKey, look_again, look_at_bystanders, plan_case, prove_bystanders, run_case,
+    Scratch, ServerLoad, SigningKey, databases, look_again, look_at_bystanders, plan_case, prove_bystanders, run_case,
     server_loads,
 };
 pub use restore::{

@@ -12,7 +12,9 @@ mod left;
 mod load;
 
 pub use around::{Around, Ask, OwnCheck};
-pub use bystanders::{BystanderRequest, ProofRequest, RestoreWrote, look_again, look_at_bystanders, prove_bystanders};
+pub use bystanders::{
+    BystanderRequest, ProofRequest, RestoreWrote, databases, look_again, look_at_bystanders, prove_bystanders,
+};
 pub use case::{CaseAsked, CaseAttempt, plan_case, run_case};
 pub use drill::Scratch;
 pub use journal::{Journal, Recoveries};

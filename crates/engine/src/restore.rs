@@ -163,7 +163,7 @@ async fn write_in_place(
     intent: &mut intent::Intent,
 ) -> Result<Receipt, Failure> {
     phase(engine, approved, ProgressPhase::Planning);
-    facts::look_again(engine, request, facts)?;
+    facts::look_again(engine, facts)?;
     let plan = plan::plan(facts, request);
     if plan.ground != approved.ground {
         return Err(Error::PlanChanged { approved: approved.hash.clone(), now: plan.hash }.into());

@@ -46,7 +46,7 @@ pub use recovery::{
     BadBystanderChoice, BadRecovery, BystanderChoice, BystanderLook, BystanderNote, BystanderPart, BystanderProof,
     Bystanders, CaseAim, CaseFailure, CasePlan, CaseStage, CaseState, CaseWork, HandOver, RecoveryCounts,
     RecoveryEntry, RecoveryEvent, RecoveryPlan, RecoveryRules, RecoveryRun, RecoveryState, SignedReceipt, SourceMoment,
-    Touched,
+    Touched, case_turn,
 };
 pub use site_state::{
     CommitEvent, Hold, HoldReason, IndexRef, ManifestRef, Proven, RestoreIntent, RestoreOutcome, SiteState, StateError,

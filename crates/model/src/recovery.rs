@@ -76,6 +76,11 @@ pub struct CasePlan {
     pub work: CaseWork,
 }
 
+/// When a case's turn is, smaller ones first: by priority, and of equal priority by the nearest deadline.
+pub fn case_turn(priority: u32, deadline: Option<Timestamp>) -> impl Ord {
+    (priority, deadline.is_none(), deadline)
+}
+
 /// What a case puts back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CaseAim {

@@ -73,6 +73,24 @@ impl Repository {
         }
     }
 
+    /// The newest entry, by listings and one read; `None`: there is none yet.
+    pub async fn newest_recovery_entry(&self, id: RecoveryId) -> Result<Option<RecoveryEntry>, Error> {
+        let prefix = names::recovery_entries_prefix(id);
+        let mut newest: Option<ObjectName> = None;
+        loop {
+            let listed = self.store().list(&prefix, newest.as_ref(), LISTED).await?;
+            let is_all = listed.len() < LISTED;
+            newest = listed.into_iter().next_back().map(|last| last.name).or(newest);
+            if is_all {
+                break;
+            }
+        }
+        match newest {
+            None => Ok(None),
+            Some(name) => self.read_entry(id, &name).await.map(Some),
+        }
+    }
+
     /// One entry by its number, without a listing; `None`: nobody has written it yet.
     pub async fn recovery_entry(&self, id: RecoveryId, number: u64) -> Result<Option<RecoveryEntry>, Error> {
         match self.read_entry(id, &object_name(names::recovery_entry(id, number))?).await {

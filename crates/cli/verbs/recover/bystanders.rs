@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 
 use lifeboat_control::recovery::{Ledger, RecoveryEngine, look_before, prove_after};
 use lifeboat_engine::Journal;
-use lifeboat_model::{BystanderChoice, BystanderProof, Faulty, RecoveryId, RunOutcome, SiteId, Touched};
+use lifeboat_model::{BystanderChoice, BystanderProof, Faulty, RecoveryId, SiteId, Touched};
 use serde_json::{Value, json};
 
+use super::super::remembered::Remembered;
 use super::on_thread;
 use crate::args::RecoverRunArgs;
 use crate::open::Open;
@@ -16,6 +17,24 @@ use crate::{CliError, Context};
 /// What a failed proof ends with: data of somebody may be damaged.
 const DAMAGE: u8 = 20;
 const CANCELLED: u8 = 130;
+
+/// A proof that is to fail where anything is open, and looks at nobody, is a mistake of whoever asks for it.
+pub(super) fn refuse_blind(args: &RecoverRunArgs, open: &Open) -> Result<(), CliError> {
+    let from = match args.bystanders {
+        Some(BystanderChoice::None) => "--bystanders none",
+        None if open.config.recovery.bystanders == BystanderChoice::None => "recovery.bystanders = \"none\"",
+        _ => return Ok(()),
+    };
+    match args.bystanders_quiet {
+        false => Ok(()),
+        true => Err(CliError::usage(format!(
+            "--bystanders-quiet asks for a proof, and nobody is to be looked at: `{from}`"
+        ))
+        .with_hint(
+            "say who is looked at with --bystanders all or --bystanders sample:N, or leave --bystanders-quiet out",
+        )),
+    }
+}
 
 /// Before the first case. That they cannot be looked at is no reason to keep everybody waiting, unless a proof is asked for.
 pub(super) async fn look(
@@ -40,7 +59,7 @@ pub(super) async fn look(
 }
 
 async fn look_and_note(id: RecoveryId, choice: BystanderChoice, open: &Open) -> Result<(), CliError> {
-    let known = known(open).await?;
+    let known = Remembered::gather(open).await?.backed_up();
     let runtime = tokio::runtime::Handle::current();
     let look = |ledger: &Ledger| look_before(&mut ledger.status(id)?, (&open.engine, &runtime), known, choice);
     Ok(on_thread(look, &open.engine)?)
@@ -64,17 +83,6 @@ pub(super) fn prove(id: RecoveryId, must_be_quiet: bool, open: &Open, context: &
             Ok(error.fault().exit_code())
         }
     }
-}
-
-/// Every site that this host or the newest run knows of.
-async fn known(open: &Open) -> Result<BTreeSet<SiteId>, CliError> {
-    let mut known: BTreeSet<SiteId> = open.memory.rows().into_iter().map(|row| row.site).collect();
-    let run = open.engine.repository.newest_runs(1).await?.pop();
-    let was_there = |outcome: &RunOutcome| matches!(outcome, RunOutcome::Published | RunOutcome::Unchanged);
-    known.extend(
-        run.into_iter().flat_map(|run| run.sites).filter(|site| was_there(&site.outcome)).map(|site| site.site),
-    );
-    Ok(known)
 }
 
 /// What the journal says of them.
@@ -117,19 +125,29 @@ pub(super) fn sentence(proof: &BystanderProof) -> String {
     };
     add(proof.own_users, "changed by its own users");
     add(proof.not_proven, "changed meanwhile, not proven by whom");
-    add(proof.not_comparable, "not comparable");
     found.push(format!("{} touched", count(touched.len() as u64)));
     let how = if proof.looked < proof.others { "sampled" } else { "looked at" };
-    let logged = match proof.transactions_logged {
-        0 => String::new(),
-        logged => format!(
-            " In the change log: {} of {} restores, every change of theirs read.",
-            count(logged),
-            count(proof.transactions)
-        ),
-    };
     let (looked, others) = (count(proof.looked), count(proof.others));
-    format!("Bystanders: {looked} of {others} {how}: {}.{logged}", found.join(", "))
+    let compared = match proof.compared() {
+        0 if proof.others > 0 => " nobody was compared, so nothing is shown:".to_owned(),
+        compared if compared < proof.looked => format!(" {} of {looked} asked were compared:", count(compared)),
+        _ => String::new(),
+    };
+    format!("Bystanders: {looked} of {others} {how}:{compared} {}.{}", found.join(", "), logged(proof))
+}
+
+/// What the change logs have of the restores; where nothing is captured, nothing is said.
+fn logged(proof: &BystanderProof) -> String {
+    let (logged, all) = (count(proof.transactions_logged), count(proof.transactions));
+    match proof.transactions {
+        0 => String::new(),
+        wrote if wrote == proof.transactions_logged => {
+            format!(" In the change log: {logged} of {all} restores, every change of theirs read.")
+        }
+        _ => format!(
+            " The change log has {logged} of {all} of the restores' transactions: whom the others wrote to is not proven."
+        ),
+    }
 }
 
 /// Of the last proof; `null`: there is none.
@@ -188,7 +206,7 @@ mod tests {
             own_users: 1,
             not_proven: 0,
             not_comparable: 0,
-            transactions: 400,
+            transactions: 0,
             transactions_logged: 0,
             must_be_quiet: false,
             notes: Vec::new(),
@@ -198,11 +216,26 @@ mod tests {
             sentence(&proof),
             "Bystanders: 20 of 4,117 sampled: 19 equal, 1 changed by its own users, 0 touched."
         );
-        let all = BystanderProof { others: 20, own_users: 0, not_proven: 1, transactions_logged: 399, ..proof };
-        assert_eq!(
-            sentence(&all),
+        let check = |proof: BystanderProof, want: &str| assert_eq!(sentence(&proof), want);
+        let all = BystanderProof { others: 20, own_users: 0, not_proven: 1, ..proof.clone() };
+        check(
+            BystanderProof { transactions: 400, transactions_logged: 400, ..all.clone() },
             "Bystanders: 20 of 20 looked at: 19 equal, 1 changed meanwhile, not proven by whom, 0 touched. In the \
-             change log: 399 of 400 restores, every change of theirs read."
+             change log: 400 of 400 restores, every change of theirs read.",
+        );
+        check(
+            BystanderProof { transactions: 5, transactions_logged: 3, not_proven: 0, ..all.clone() },
+            "Bystanders: 20 of 20 looked at: 19 equal, 0 touched. The change log has 3 of 5 of the restores' \
+             transactions: whom the others wrote to is not proven.",
+        );
+        check(
+            BystanderProof { looked: 200, equal: 40, own_users: 0, not_comparable: 160, ..proof.clone() },
+            "Bystanders: 200 of 4,117 sampled: 40 of 200 asked were compared: 40 equal, 0 touched.",
+        );
+        check(
+            BystanderProof { looked: 20, equal: 0, own_users: 0, not_comparable: 20, transactions: 2, ..proof },
+            "Bystanders: 20 of 4,117 sampled: nobody was compared, so nothing is shown: 0 equal, 0 touched. The change \
+             log has 0 of 2 of the restores' transactions: whom the others wrote to is not proven.",
         );
     }
 }

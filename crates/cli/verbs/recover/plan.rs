@@ -7,12 +7,12 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use lifeboat_control::recovery::RecoveryEngine;
 use lifeboat_engine::{CaseAsked, Engine, Journal, plan_case, this_process};
 use lifeboat_model::{
-    CaseAim, CasePlan, CaseStage, RecoveryId, RecoveryPlan, RecoveryRules, SiteId, Timestamp, worst_exit_code,
+    CaseAim, CasePlan, CaseStage, RecoveryId, RecoveryPlan, RecoveryRules, SiteId, Timestamp, case_turn,
+    worst_exit_code,
 };
 
-use super::{on_thread, select, tell};
+use super::{caps, on_thread, select, tell};
 use crate::args::{RecoverPlanArgs, RecoverUndoArgs};
-use crate::config::RecoveryConfig;
 use crate::open::Open;
 use crate::output::{Failed, Outcome};
 use crate::progress::Steps;
@@ -20,14 +20,13 @@ use crate::{CliError, Context};
 
 /// Sites whose refusal people are shown.
 const REFUSED_SHOWN_MAX: usize = 20;
-const HOUR: std::time::Duration = std::time::Duration::from_secs(3_600);
 
 pub fn run(args: &RecoverPlanArgs, context: &Context) -> Result<Outcome, CliError> {
     refuse_used(args.output.as_deref(), context)?;
     context.block_on(async {
         let open = context.open().await?;
         let wanted = select::wanted(args, &open, context).await?;
-        refuse_beyond_caps(wanted.len(), &open).await?;
+        caps::refuse_to_plan(wanted.len(), &open).await?;
         let cases = select::cases(args, wanted, &open).await?;
         let config = &open.config.recovery;
         let rules = RecoveryRules {
@@ -174,8 +173,8 @@ pub(in crate::verbs) fn plan_all(
 fn in_order(mut cases: Vec<CasePlan>, canaries: usize) -> Vec<CasePlan> {
     cases.sort_by(|a, b| (a.work.write_bytes, &a.site).cmp(&(b.work.write_bytes, &b.site)));
     let mut rest = cases.split_off(canaries.min(cases.len()));
-    let deadline = |case: &CasePlan| case.deadline.map_or(i64::MAX, |deadline| deadline.0);
-    rest.sort_by(|a, b| (a.priority, deadline(a), &a.site).cmp(&(b.priority, deadline(b), &b.site)));
+    rest.sort_by(|a, b| a.site.cmp(&b.site));
+    rest.sort_by_key(|case| case_turn(case.priority, case.deadline)); // stable: equal ones stay in the order of their ids
     cases.extend(rest);
     cases
 }
@@ -193,32 +192,6 @@ fn refusal(refused: Vec<Refused>, asked: usize, context: &Context) -> Outcome {
     let shown = if context.output.is_json() { failed.len() } else { REFUSED_SHOWN_MAX };
     let failed = failed.into_iter().take(shown).collect();
     Outcome { exit_code, failed, ..Outcome::ok() }.with("refused", count).with("asked", asked)
-}
-
-/// What one recovery may do, and all of an hour.
-async fn refuse_beyond_caps(count: usize, open: &Open) -> Result<(), CliError> {
-    let RecoveryConfig { sites_max, sites_per_hour, .. } = open.config.recovery;
-    if count > sites_max as usize {
-        return Err(CliError::operator(format!(
-            "more sites than one recovery may bring back: sites=`{count}`, recovery.sites_max=`{sites_max}`"
-        ))
-        .with_hint("if so many are meant, raise `sites_max` in [recovery]"));
-    }
-    let Some(most) = sites_per_hour else { return Ok(()) };
-    let since = Timestamp::now().saturating_sub(HOUR);
-    let recoveries = lifeboat_engine::Recoveries::of(&open.engine);
-    let mut begun = 0;
-    for id in recoveries.list().await? {
-        let journal = recoveries.open(id).await?;
-        begun += journal.state().cases.iter().filter(|case| case.began_at.is_some_and(|began| began >= since)).count();
-    }
-    match begun + count > most as usize {
-        true => Err(CliError::operator(format!(
-            "more sites than an hour may bring back: begun=`{begun}`, asked=`{count}`, recovery.sites_per_hour=`{most}`"
-        ))
-        .with_hint("wait, or raise `sites_per_hour` in [recovery]")),
-        false => Ok(()),
-    }
 }
 
 fn refuse_used(file: Option<&Path>, context: &Context) -> Result<(), CliError> {

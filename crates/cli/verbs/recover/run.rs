@@ -1,18 +1,16 @@
 //! `lifeboat recover run`: what was approved, until every site has come to its end.
 
-use std::collections::HashSet;
-
-use lifeboat_control::recovery::{RecoveryEngine, RunEnd, RunOptions, Watch, estimate};
+use lifeboat_control::recovery::{Governor, RecoveryEngine, RunEnd, RunOptions};
 use lifeboat_engine::{Around, Journal};
-use lifeboat_model::{RecoveryId, SiteId, Timestamp, worst_exit_code};
+use lifeboat_model::{RecoveryId, worst_exit_code};
 
+use super::bar::Bar;
 use super::report::LivePage;
-use super::{bystanders, on_thread, tell};
+use super::{bystanders, caps, on_thread, tell};
 use crate::args::{ApprovalArgs, RecoverRunArgs};
 use crate::confirm::{Approvable, Decision, Left, decide};
 use crate::open::Open;
-use crate::output::{Outcome, Output, duration};
-use crate::progress::Steps;
+use crate::output::{Outcome, Output};
 use crate::{CliError, Context};
 
 pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError> {
@@ -31,15 +29,20 @@ pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError
             ))
             .with_hint(format!("the file was changed; look at the stored plan with `lifeboat recover status {id}`")));
         }
+        bystanders::refuse_blind(args, &open)?;
+        if !args.approval.dry_run {
+            caps::refuse_to_begin(&journal, &open).await?;
+        }
         if let Decision::Leave(left) = approved(args, &journal, &open, context)? {
             return Ok(left_alone(&journal, left, context));
         }
         let page = LivePage::asked(&args.page, id, context)?;
         bystanders::look(args, id, &open, context).await?;
         let parallel = args.parallel.unwrap_or(open.config.recovery.parallel) as usize;
-        let workers = open.workers(parallel)?;
+        let (workers, governor) = (open.workers(parallel)?, open.governor()?);
+        let governor = governor.as_ref().map(|load| load as &dyn Governor);
         let (stop, watch) = (context.cancel.shared(), Bar::new(&journal, page, &context.output));
-        let options = RunOptions { take_over: args.take_over, stop: &stop, watch: &watch };
+        let options = RunOptions { take_over: args.take_over, stop: &stop, watch: &watch, governor };
         let ended = on_thread(|ledger| ledger.work(id, workers, options), &open.engine);
         watch.bar.end();
         let proven = match &ended {
@@ -120,63 +123,4 @@ fn left_alone(journal: &Journal, left: Left, context: &Context) -> Outcome {
         Left::Declined => "Nothing was changed.".to_owned(),
     });
     Outcome { exit_code: if left == Left::Declined { 130 } else { 0 }, ..tell::outcome(journal) }
-}
-
-/// One bar for the whole: sites, rate, time left, and who is at work.
-struct Bar {
-    bar: Steps,
-    page: Option<LivePage>,
-    output: Output,
-    /// The ends that programs were told: of a site, and of which attempt.
-    told: std::sync::Mutex<HashSet<(SiteId, u32)>>,
-    /// Why no site may begin now.
-    held: std::sync::Mutex<Option<String>>,
-}
-
-impl Bar {
-    fn new(journal: &Journal, page: Option<LivePage>, output: &Output) -> Self {
-        let bar = Steps::telling("restoring", journal.plan().cases.len() as u64, output);
-        let held = std::sync::Mutex::default();
-        Self { bar, page, output: output.clone(), told: std::sync::Mutex::default(), held }
-    }
-}
-
-impl Watch for Bar {
-    fn moved(&self, journal: &Journal) {
-        let state = journal.state();
-        let counts = state.counts();
-        self.bar.at((counts.restored + counts.failed + counts.skipped) as u64);
-        let left = estimate(journal.plan(), state, Timestamp::now());
-        let left = left.map_or_else(String::new, |left| format!(", about {} left", duration(left.left)));
-        let state_word = match () {
-            () if state.halted.is_some() => "halted",
-            () if state.is_paused => "paused",
-            () => "running",
-        };
-        let held = self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
-        let held = held.map_or_else(String::new, |why| format!("; waiting: {why}"));
-        self.bar.doing(&format!("{} {state_word}, {} failed{left}{held}", counts.running, counts.failed));
-        if let Some(page) = &self.page {
-            page.show(journal);
-        }
-        if !self.output.is_json() {
-            return;
-        }
-        let mut told = self.told.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for case in state.cases.iter().filter(|case| case.ended_at.is_some()) {
-            if told.insert((case.site.clone(), case.attempts)) {
-                self.output.event("case", tell::case_json(case));
-            }
-        }
-    }
-
-    fn beat(&self, _site: &SiteId, _at: u64, _of: u64) {}
-
-    fn held(&self, why: Option<&str>) {
-        if let Some(why) = why {
-            self.output.event("waiting", serde_json::json!({ "why": why }));
-            self.output.say(format!("waiting: {why}"));
-        }
-        *self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = why.map(str::to_owned);
-    }
 }

@@ -6,6 +6,7 @@ use std::path::Path;
 use lifeboat_engine::{CaseAsked, DamageRequest, Restorable, find_damage};
 use lifeboat_model::{CaseAim, PointInTime, RunOutcome, SiteId, SnapshotId, Timestamp};
 
+use super::super::remembered::Remembered;
 use crate::args::RecoverPlanArgs;
 use crate::open::Open;
 use crate::{CliError, Context, bad_point, suggest};
@@ -128,9 +129,8 @@ fn refuse_twice(wanted: &[Wanted]) -> Result<(), CliError> {
 
 /// A list with anything in it that is not a known site is refused whole: it may be a list of something else.
 async fn refuse_strangers(wanted: &[Wanted], open: &Open) -> Result<(), CliError> {
-    let mut known: BTreeSet<SiteId> = open.memory.rows().into_iter().map(|row| row.site).collect();
-    let run = open.engine.repository.newest_runs(1).await?.pop();
-    known.extend(run.into_iter().flat_map(|run| run.sites).map(|site| site.site));
+    let remembered = Remembered::gather(open).await?;
+    let known = remembered.sites();
     let mut strangers = Vec::new();
     for Wanted { site, .. } in wanted.iter().filter(|wanted| !known.contains(&wanted.site)) {
         // The bucket has the last word, and is asked for those alone.
@@ -150,8 +150,7 @@ async fn refuse_strangers(wanted: &[Wanted], open: &Open) -> Result<(), CliError
     };
     let named: Vec<&str> = strangers.iter().take(NAMED_MAX).map(|site| site.as_str()).collect();
     let more = if strangers.len() > NAMED_MAX { ", …" } else { "" };
-    let known: Vec<SiteId> = known.into_iter().collect();
-    let near = suggest::unknown_site(first, &known).hint.unwrap_or_default();
+    let near = suggest::unknown_site(first, known).hint.unwrap_or_default();
     Err(CliError::usage(format!(
         "the list is refused whole: {} of {} are no sites: {what}: sites=`{}{more}`",
         strangers.len(),

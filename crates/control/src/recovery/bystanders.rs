@@ -10,11 +10,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifeboat_engine::{
-    BystanderRequest, Engine, Error, Journal, ProofRequest, RestoreWrote, look_again, look_at_bystanders,
+    BystanderRequest, Engine, Error, Journal, ProofRequest, RestoreWrote, databases, look_again, look_at_bystanders,
     prove_bystanders,
 };
 use lifeboat_model::{
-    BystanderChoice, BystanderLook, BystanderProof, Bystanders, CaseStage, RecoveryEvent, RecoveryState, SiteId,
+    BystanderChoice, BystanderProof, Bystanders, CaseStage, PartReceipt, RecoveryEvent, RecoveryState, SiteId,
+    SourceName, Timestamp,
 };
 use tokio::runtime::Handle;
 
@@ -57,7 +58,7 @@ pub fn prove_after(
 ) -> Result<Option<Arc<BystanderProof>>, Error> {
     let Some(first) = journal.state().looked.clone() else { return Ok(None) };
     let second = look_again(engine, &first)?;
-    let wrote = wrote_since(journal.state(), &first);
+    let wrote = wrote_since(journal.state(), first.looked_at, &databases(engine));
     let cases = journal.plan().cases.iter().map(|case| case.site.clone()).collect();
     let request = ProofRequest {
         first: &first,
@@ -76,15 +77,31 @@ pub fn prove_after(
     Ok(Some(proof))
 }
 
-/// The transactions of the cases that ended since the look.
-fn wrote_since(state: &RecoveryState, look: &BystanderLook) -> Vec<RestoreWrote> {
+/// In which transactions the cases that began since then wrote. Where an attempt died, failed, or has left no account of
+/// its rows, it may have written to any of the databases, in one that nobody knows.
+fn wrote_since(state: &RecoveryState, since: Timestamp, databases: &[SourceName]) -> Vec<RestoreWrote> {
     let mut wrote = Vec::new();
-    for case in state.cases.iter().filter(|case| case.ended_at.is_some_and(|ended| ended >= look.looked_at)) {
-        let CaseStage::Restored(signed) = &case.stage else { continue };
-        wrote.extend(signed.receipt.parts.iter().filter_map(|part| {
-            let (source, transaction, site) = (part.source.clone(), part.transaction?, case.site.clone());
-            Some(RestoreWrote { source, transaction, site })
+    for case in state.cases.iter().filter(|case| case.began_at.is_some_and(|began| began >= since)) {
+        let of = |source: &SourceName, transaction| RestoreWrote {
+            source: source.clone(),
+            site: case.site.clone(),
+            transaction,
+        };
+        let parts = match &case.stage {
+            CaseStage::Restored(signed) => signed.receipt.parts.as_slice(),
+            _ => &[],
+        };
+        let has_told_all = case.begun.len() == 1 && !parts.is_empty();
+        wrote.extend(parts.iter().filter_map(|part| Some(of(&part.source, Some(part.transaction?)))));
+        wrote.extend(databases.iter().filter_map(|source| {
+            let part = parts.iter().find(|part| part.source == *source);
+            // Such as a database of the site's own, which is renamed.
+            let has_no_single_one = |part: &PartReceipt| part.transaction.is_none() && part.rows + part.removed > 0;
+            (!has_told_all || part.is_some_and(has_no_single_one)).then(|| of(source, None))
         }));
     }
     wrote
 }
+
+#[cfg(test)]
+mod tests;

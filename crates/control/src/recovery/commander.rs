@@ -1,7 +1,7 @@
 //! One run of a recovery: it gives cases to workers, and writes down how they end.
 //!
 //! The commander alone owns the journal; workers tell it by messages, and other terminals by entries of their own, which it
-//! reads every second. All that is to be written at one time goes into one entry.
+//! reads twice a second, however much the workers have to tell. All that is to be written at one time goes into one entry.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use lifeboat_model::{
     CaseFailure, CasePlan, CaseState, Fault, Faulty, HandOver, Receipt, RecoveryEvent, RecoveryState, SiteId,
 };
 
-use super::seam::{CaseSteps, Governor, RunEnd, RunOptions, Step, StepHooks, StepOut, Watch};
+use super::seam::{CaseSteps, RunEnd, RunOptions, Step, StepHooks, StepOut};
 
 /// How soon what another terminal says is seen.
 const POLL: Duration = Duration::from_millis(500);
@@ -44,37 +44,32 @@ pub(super) struct Commander<'a> {
     journal: Journal,
     runtime: &'a tokio::runtime::Handle,
     signing: SigningKey,
-    stop: &'a AtomicBool,
-    watch: &'a dyn Watch,
+    options: RunOptions<'a>,
     /// This run.
     run: u64,
     /// What has happened and is not written yet.
     pending: Vec<RecoveryEvent>,
     written: Instant,
-    governor: Option<Arc<dyn Governor>>,
+    /// When it was last read what other terminals wrote.
+    followed: Instant,
     is_held: bool,
 }
 
 impl<'a> Commander<'a> {
     /// Of a journal whose newest entry begins this run.
-    pub fn new(
-        journal: Journal,
-        runtime: &'a tokio::runtime::Handle,
-        RunOptions { stop, watch, .. }: RunOptions<'a>,
-    ) -> Result<Self, Error> {
+    pub fn new(journal: Journal, runtime: &'a tokio::runtime::Handle, options: RunOptions<'a>) -> Result<Self, Error> {
         let Some(run) = journal.state().run.as_ref().map(|run| run.number) else {
             return Err(Error::Bug("a run that has not begun".into()));
         };
         let signing = runtime.block_on(journal.signing_key())?;
-        let (pending, written) = (Vec::new(), Instant::now());
-        Ok(Self { journal, runtime, signing, stop, watch, run, pending, written, governor: None, is_held: false })
+        let (pending, written, followed) = (Vec::new(), Instant::now(), Instant::now());
+        Ok(Self { journal, runtime, signing, options, run, pending, written, followed, is_held: false })
     }
 
     pub fn run(mut self, workers: Vec<Box<dyn CaseSteps>>) -> Result<RunEnd, Error> {
         let (tell, told) = channel();
-        let stop = self.stop;
+        let stop = self.options.stop;
         let rules = self.journal.plan().rules;
-        self.governor = workers.first().and_then(|steps| steps.governor());
         std::thread::scope(|scope| {
             let orders: Vec<SyncSender<Order>> = workers
                 .into_iter()
@@ -96,33 +91,30 @@ impl<'a> Commander<'a> {
     fn command(&mut self, orders: &[SyncSender<Order>], told: &Receiver<Told>) -> Result<RunEnd, Error> {
         let mut idle: Vec<usize> = (0..orders.len()).rev().collect();
         loop {
-            let stops = self.stop.load(Ordering::Relaxed);
+            let stops = self.options.stop.load(Ordering::Relaxed);
             let places = if stops { 0 } else { self.allowed(idle.len()) };
             let begun = self.write(places)?;
-            self.watch.moved(&self.journal);
+            self.options.watch.moved(&self.journal);
             for case in begun {
                 let order = self.order(&case)?;
                 // An idle worker waits for its next order.
                 idle.pop().and_then(|worker| orders[worker].send(order).ok()).ok_or_else(gone)?;
             }
             let is_idle = idle.len() == orders.len() && self.pending.is_empty();
-            if let Some(end) = self.end(stops).filter(|_| is_idle) {
-                self.pending.push(RecoveryEvent::RunEnded);
-                self.write(0)?;
-                self.watch.moved(&self.journal);
+            if is_idle && let Some(end) = self.close(stops)? {
+                self.options.watch.moved(&self.journal);
                 return Ok(end);
             }
-            match told.recv_timeout(POLL) {
+            match told.recv_timeout(POLL.saturating_sub(self.followed.elapsed())) {
                 Ok(first) => {
                     for told in std::iter::once(first).chain(told.try_iter().collect::<Vec<_>>()) {
                         self.hear(told, &mut idle);
                     }
                 }
-                Err(RecvTimeoutError::Timeout) => {
-                    self.follow()?;
-                }
+                Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Err(gone()),
             }
+            self.follow()?;
         }
     }
 
@@ -130,28 +122,29 @@ impl<'a> Commander<'a> {
     fn allowed(&mut self, places: usize) -> usize {
         // What has just ended and is not written yet may let any of those that wait begin.
         let waits = places > 0 && self.journal.state().counts().waiting > 0;
-        let why = self.governor.as_ref().filter(|_| waits).and_then(|governor| governor.holds());
+        let why = self.options.governor.filter(|_| waits).and_then(|governor| governor.holds());
         if why.is_some() != self.is_held {
             self.is_held = why.is_some();
-            self.watch.held(why.as_deref());
+            self.options.watch.held(why.as_deref());
         }
         if why.is_some() { 0 } else { places }
     }
 
-    /// Why nothing is left to do, when nobody is at work; `None`: a person may still say go on.
-    fn end(&self, stops: bool) -> Option<RunEnd> {
-        let state = self.journal.state();
-        match () {
-            () if stops => Some(RunEnd::Stopped),
-            () if state.halted.is_some() => Some(RunEnd::Halted),
-            () if state.is_done() => Some(RunEnd::Done),
-            () => None,
-        }
+    /// Ends the run, nobody being at work, where nothing is left to do: by the newest state there is, for another
+    /// terminal may have asked for a case a moment ago. `None`: it goes on.
+    fn close(&mut self, stops: bool) -> Result<Option<RunEnd>, Error> {
+        let (run, mut end) = (self.run, None);
+        self.runtime.block_on(self.journal.append(Some(run), |state| {
+            check_ours(state, run)?;
+            end = end_of(state, stops);
+            Ok(end.map(|_| RecoveryEvent::RunEnded).into_iter().collect())
+        }))?;
+        Ok(end)
     }
 
     fn hear(&mut self, told: Told, idle: &mut Vec<usize>) {
         let (worker, site, end) = match told {
-            Told::Beat { site, at, of } => return self.watch.beat(&site, at, of),
+            Told::Beat { site, at, of } => return self.options.watch.beat(&site, at, of),
             Told::Ended { worker, site, end } => (worker, site, end),
         };
         idle.push(worker);
@@ -191,8 +184,12 @@ impl<'a> Commander<'a> {
         Ok(begun)
     }
 
-    /// Reads what other terminals wrote.
+    /// Reads what other terminals wrote, if that is some time ago.
     fn follow(&mut self) -> Result<(), Error> {
+        if self.followed.elapsed() < POLL {
+            return Ok(());
+        }
+        self.followed = Instant::now();
         self.runtime.block_on(self.journal.refresh())?;
         check_ours(self.journal.state(), self.run)
     }
@@ -204,6 +201,16 @@ impl<'a> Commander<'a> {
             return Err(Error::Bug(format!("a case that is not in the plan: site=`{site}`")));
         };
         Ok(Order { case: case.clone(), attempt: attempt(plan.id, now, self.run, run.replaced.clone()) })
+    }
+}
+
+/// Why nothing is left to do, when nobody is at work; `None`: a person may still say go on.
+fn end_of(state: &RecoveryState, stops: bool) -> Option<RunEnd> {
+    match () {
+        () if stops => Some(RunEnd::Stopped),
+        () if state.halted.is_some() => Some(RunEnd::Halted),
+        () if state.is_done() => Some(RunEnd::Done),
+        () => None,
     }
 }
 
@@ -234,6 +241,9 @@ fn begin(
     places: usize,
     events: &mut Vec<RecoveryEvent>,
 ) -> Result<Vec<SiteId>, Error> {
+    if events.is_empty() && places == 0 {
+        return Ok(Vec::new()); // as most of the time, with a beat now and then: nothing can follow
+    }
     let mut after = state.clone();
     let foresee = |after: &mut RecoveryState, events: &[RecoveryEvent]| {
         after.foresee(run, events).map_err(|error| Error::Bug(format!("an entry that cannot follow: {error}")))

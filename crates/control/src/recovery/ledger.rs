@@ -42,7 +42,10 @@ impl RecoveryEngine for Ledger {
 
     fn control(&self, recovery: RecoveryId, control: &Control) -> Result<(), Error> {
         let mut journal = self.open(recovery)?;
-        self.runtime.block_on(journal.append(None, |state| Ok(events_of(control, state))))
+        self.runtime.block_on(journal.append(None, |state| {
+            refuse_left_behind(recovery, control, state)?;
+            Ok(events_of(control, state))
+        }))
     }
 
     fn status(&self, recovery: RecoveryId) -> Result<Journal, Error> {
@@ -75,6 +78,18 @@ fn check_startable(state: &RecoveryState, hash: &str, take_over: bool) -> Result
             pid: run.owner.pid,
             last: state.written_at.map(|time| time.to_string()).unwrap_or_default(),
         }),
+        _ => Ok(()),
+    }
+}
+
+/// What a process was at when it was killed stays `running` until somebody goes on: that is told, and how.
+fn refuse_left_behind(recovery: RecoveryId, control: &Control, state: &RecoveryState) -> Result<(), Error> {
+    let (Control::Skip { site, .. } | Control::Retry { site }) = control else { return Ok(()) };
+    let is_running = state.case(site).is_some_and(|case| case.stage == CaseStage::Running);
+    match &state.run {
+        Some(run) if is_running && is_gone(&run.owner) => {
+            Err(Error::LeftBehind { recovery, site: site.clone(), host: run.owner.host.clone(), pid: run.owner.pid })
+        }
         _ => Ok(()),
     }
 }

@@ -8,7 +8,6 @@
 //!    the runs, the site's own sequence lets one restore switch, and the database one transaction.
 //! 3. A worker that was thought dead and wakes changes nothing: its next switch is refused.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use lifeboat_engine::{CaseAttempt, Error, Journal};
@@ -53,11 +52,6 @@ pub trait CaseSteps: Send {
         rules: RecoveryRules,
         hooks: &dyn StepHooks,
     ) -> Result<StepOut, Error>;
-
-    /// Who says whether another case may begin now, for all workers; `None`: each may, as soon as there is a worker.
-    fn governor(&self) -> Option<Arc<dyn Governor>> {
-        None
-    }
 }
 
 /// Holds cases back, where those who use the same systems would feel them.
@@ -121,6 +115,8 @@ pub struct RunOptions<'a> {
     /// Ends the run at the next safe place; it is set when somebody else takes the recovery over.
     pub stop: &'a AtomicBool,
     pub watch: &'a dyn Watch,
+    /// Says whether another case may begin now; `None`: each may, as soon as there is a worker.
+    pub governor: Option<&'a dyn Governor>,
 }
 
 /// Who does the cases of a recovery.

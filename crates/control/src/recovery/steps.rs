@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lifeboat_engine::{Around, Engine, Error, run_case};
-use lifeboat_model::{CasePlan, ProgressEvent, ProgressSink, Receipt, RecoveryRules};
+use lifeboat_model::{CasePlan, ProgressEvent, ProgressPhase, ProgressSink, Receipt, RecoveryRules};
 
-use super::seam::{CaseSteps, Governor, Step, StepHooks, StepOut};
+use super::seam::{CaseSteps, Step, StepHooks, StepOut};
 
 /// How often a step tells how far it is.
 const BEAT: Duration = Duration::from_millis(500);
@@ -18,7 +18,6 @@ pub struct EngineSteps {
     runtime: tokio::runtime::Handle,
     reached: Arc<Reached>,
     around: Arc<Around>,
-    governor: Option<Arc<dyn Governor>>,
 }
 
 impl EngineSteps {
@@ -26,17 +25,12 @@ impl EngineSteps {
     pub fn new(mut engine: Engine, runtime: tokio::runtime::Handle) -> Self {
         let reached = Arc::new(Reached::default());
         engine.progress = Arc::clone(&reached) as Arc<dyn ProgressSink>;
-        Self { engine, runtime, reached, around: Arc::default(), governor: None }
+        Self { engine, runtime, reached, around: Arc::default() }
     }
 
     /// The same with what the operator wants around each restore.
     pub fn with_around(self, around: Arc<Around>) -> Self {
         Self { around, ..self }
-    }
-
-    /// The same, held back by a governor that all workers share.
-    pub fn with_governor(self, governor: Option<Arc<dyn Governor>>) -> Self {
-        Self { governor, ..self }
     }
 
     fn restore(&self, case: &CasePlan, rules: RecoveryRules, hooks: &dyn StepHooks) -> Result<Receipt, Error> {
@@ -64,10 +58,6 @@ impl CaseSteps for EngineSteps {
                 Ok(StepOut::Proven(checks))
             }
         }
-    }
-
-    fn governor(&self) -> Option<Arc<dyn Governor>> {
-        self.governor.clone()
     }
 }
 
@@ -103,8 +93,11 @@ impl Reached {
 
 impl ProgressSink for Reached {
     fn report(&self, event: ProgressEvent) {
-        if let ProgressEvent::BytesDone { bytes, .. } = event {
-            self.at.fetch_add(bytes, Ordering::Relaxed);
+        match event {
+            ProgressEvent::BytesDone { bytes, .. } => drop(self.at.fetch_add(bytes, Ordering::Relaxed)),
+            // What was planned is what is staged; bytes kept for the undo are others.
+            ProgressEvent::PhaseChanged { phase: ProgressPhase::Staging, .. } => self.at.store(0, Ordering::Relaxed),
+            _ => {}
         }
     }
 }

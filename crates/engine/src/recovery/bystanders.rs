@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 
 use lifeboat_model::{BystanderLook, BystanderProof, Lsn, SiteId, SourceName, Timestamp, TransactionId, Visibility};
 
-use crate::{Engine, Error};
+use crate::{AnySource, Engine, Error};
 pub use look::{BystanderRequest, look_again, look_at_bystanders};
 
 use judge::judge;
@@ -31,12 +31,19 @@ const POLL: Duration = Duration::from_millis(500);
 /// A log that has said nothing for so long is not being written: it is not waited for.
 const SILENCE: Duration = Duration::from_secs(300);
 
-/// A transaction in which a case of the recovery wrote rows.
+/// A transaction in which a case of the recovery wrote rows, or may have.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RestoreWrote {
     pub source: SourceName,
-    pub transaction: TransactionId,
     pub site: SiteId,
+    /// `None`: nobody lived to say in which, or whether at all.
+    pub transaction: Option<TransactionId>,
+}
+
+/// The sources to which a restore writes in transactions.
+pub fn databases(engine: &Engine) -> Vec<SourceName> {
+    let is_database = |source: &&AnySource| matches!(source, AnySource::Postgres(_));
+    engine.fleet.sources().iter().filter(is_database).map(|source| source.name().clone()).collect()
 }
 
 /// What is to be proven.
@@ -61,11 +68,16 @@ pub async fn prove_bystanders(engine: &Engine, request: ProofRequest<'_>) -> Res
     let mut logs = BTreeMap::new();
     for source in engine.repository.captured_sources().await? {
         let of_source = wrote.iter().filter(|wrote| wrote.source == source);
-        let restores: BTreeMap<TransactionId, SiteId> =
-            of_source.map(|wrote| (wrote.transaction, wrote.site.clone())).collect();
+        let (mut restores, mut unknown) = (BTreeMap::new(), BTreeSet::new());
+        for RestoreWrote { site, transaction, .. } in of_source {
+            match transaction {
+                Some(transaction) => drop(restores.insert(*transaction, site.clone())),
+                None => drop(unknown.insert(site.clone())),
+            }
+        }
         let asked: BTreeSet<SiteId> =
             changed.iter().filter(|(_, of)| *of == source).map(|(site, _)| site.clone()).collect();
-        if restores.is_empty() && asked.is_empty() {
+        if restores.is_empty() && unknown.is_empty() && asked.is_empty() {
             continue;
         }
         let sees = |look: &BystanderLook| -> Option<(Lsn, Visibility)> {
@@ -73,7 +85,8 @@ pub async fn prove_bystanders(engine: &Engine, request: ProofRequest<'_>) -> Res
             Some((moment.lsn, moment.visibility()?))
         };
         let between = sees(first).zip(sees(second)).map(|((_, first), (till, second))| (first, second, till));
-        let question = Question { source: source.clone(), since: first.looked_at, between, restores, asked, cases };
+        let since = first.looked_at;
+        let question = Question { source: source.clone(), since, between, restores, unknown, asked, cases };
         let logged = read_until_there(engine, &question, patience).await?;
         logs.insert(source, logged);
     }

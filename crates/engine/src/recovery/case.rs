@@ -4,8 +4,8 @@
 //! recovery has begun, or changes nothing.
 
 use lifeboat_model::{
-    CaseAim, CasePlan, CaseWork, PointInTime, Receipt, RecoveryId, RecoveryRules, RestoreId, SiteId, Timestamp,
-    WriterIdentity,
+    CaseAim, CasePlan, CaseWork, PointInTime, Receipt, RecoveryId, RecoveryRules, RestoreId, SiteId, StateError,
+    Timestamp, WriterIdentity,
 };
 use sha2::{Digest, Sha256};
 
@@ -139,7 +139,17 @@ pub async fn run_case(
         false if request.exact && planned.plan.ground == case.hash => planned.plan.hash.clone(),
         false => case.hash.clone(),
     });
-    restore(engine, &request, planned, &approval).await
+    restore(engine, &request, planned, &approval).await.map_err(|error| held(error, &case.site))
+}
+
+/// `--take-over` of a recovery is of its process, not of a site's restore: so that hint would mislead.
+fn held(error: Error, site: &SiteId) -> Error {
+    match error {
+        Error::Repo(lifeboat_repo::Error::State(StateError::RestoreOpen(_))) => {
+            Error::CaseHeld { site: site.clone(), source: Box::new(error) }
+        }
+        error => error,
+    }
 }
 
 /// A plan's hash is over no live counts, for a site that is used grows. But where nothing stood nothing may be replaced or

@@ -55,6 +55,14 @@ impl Recoveries {
         }
         Ok(journal)
     }
+
+    /// The same, where anything was written into it since then; else it costs one listing and one read.
+    pub async fn open_since(&self, id: RecoveryId, since: Timestamp) -> Result<Option<Journal>, Error> {
+        match self.repository.newest_recovery_entry(id).await? {
+            Some(entry) if entry.written_at >= since => self.open(id).await.map(Some),
+            _ => Ok(None),
+        }
+    }
 }
 
 impl Journal {

@@ -220,7 +220,7 @@ pub(super) fn check_not_switching(facts: &Facts) -> Result<(), Error> {
 }
 
 /// Looks at the live parts again, when nobody but this restore may write them.
-pub(super) fn look_again(engine: &Engine, _request: &RestoreRequest, facts: &mut Facts) -> Result<(), Error> {
+pub(super) fn look_again(engine: &Engine, facts: &mut Facts) -> Result<(), Error> {
     tokio::task::block_in_place(|| {
         for part in &mut facts.parts {
             engine.check_cancelled()?;

@@ -148,7 +148,6 @@ impl PartWork {
         }
     }
 
-    /// Whether the switch begins with writing files.
     /// Keeps other restores of this host from switching the same files.
     pub(super) fn lock_switch(&mut self) -> Result<(), Error> {
         match self {
@@ -157,6 +156,7 @@ impl PartWork {
         }
     }
 
+    /// Whether the switch begins with writing files.
     pub(super) fn adds_files(&self) -> bool {
         matches!(self, Self::Files(work) if !work.is_idle())
     }

@@ -70,7 +70,7 @@ impl SourceMoment {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BystanderProof {
     pub proven_at: Timestamp,
-    /// Sites that are not in the recovery, those of them that were looked at, and what became of these.
+    /// Sites that are not in the recovery, those of them that were asked for, and what became of these.
     pub others: u64,
     pub looked: u64,
     pub equal: u64,
@@ -78,9 +78,10 @@ pub struct BystanderProof {
     pub own_users: u64,
     /// Changed, and nobody can say by whom.
     pub not_proven: u64,
-    /// Could not be read both times.
+    /// Could not be read both times, or were not reached in time.
     pub not_comparable: u64,
-    /// Transactions that wrote for the recovery, and those that the logs have: all of their changes were looked at.
+    /// Transactions in which the recovery wrote, or may have, to databases that are captured, and those of them that the
+    /// logs have: whose every change was looked at.
     pub transactions: u64,
     pub transactions_logged: u64,
     /// A change that is not proven fails the proof.
@@ -113,7 +114,20 @@ pub struct Touched {
 impl BystanderProof {
     /// Whether somebody was touched, or must be taken to have been.
     pub fn has_failed(&self) -> bool {
-        !self.touched.is_empty() || (self.must_be_quiet && self.not_proven + self.not_comparable > 0)
+        !self.touched.is_empty() || (self.must_be_quiet && !self.is_whole())
+    }
+
+    /// Sites of which both looks are known.
+    pub fn compared(&self) -> u64 {
+        self.looked.saturating_sub(self.not_comparable)
+    }
+
+    /// Whether nothing is open: of nobody who was asked for, and of no restore that a log should have. Where there are
+    /// others and none of them was looked at, nothing is shown.
+    fn is_whole(&self) -> bool {
+        let has_looked = self.compared() > 0 || self.others == 0;
+        let has_read = self.transactions_logged >= self.transactions;
+        has_looked && has_read && self.not_proven + self.not_comparable == 0
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use super::{
     BystanderLook, BystanderProof, Bystanders, CaseFailure, HandOver, RecoveryEntry, RecoveryEvent, RecoveryPlan,
-    SignedReceipt,
+    SignedReceipt, case_turn,
 };
 use crate::{ObjectId, SiteId, Timestamp, WriterIdentity};
 
@@ -334,8 +334,7 @@ impl RecoveryState {
         if !canaries.iter().all(CaseState::has_ended) {
             return canaries.iter().find(waiting);
         }
-        let order = |case: &&CaseState| (case.priority, case.deadline.map_or(i64::MAX, |deadline| deadline.0));
-        self.cases.iter().filter(waiting).min_by_key(order)
+        self.cases.iter().filter(waiting).min_by_key(|case| case_turn(case.priority, case.deadline))
     }
 
     /// Why no other case should begin: so many have failed, or are back and a check of them failed, which nobody has vouched

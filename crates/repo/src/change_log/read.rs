@@ -323,7 +323,7 @@ impl ChangeLog {
             return self.read_place(segment, &block.place).await;
         };
         let read = || self.repository.store().get_range(&name, claim.range.clone());
-        let read = claim.bytes.get_or_try_init(read).await.map(Bytes::clone);
+        let read = claim.bytes.get_or_try_init(read).await.cloned();
         once.release(&claim);
         let from = usize::try_from(block.place.offset - claim.range.start).unwrap_or(usize::MAX);
         let till = from.saturating_add(usize::try_from(block.place.len).unwrap_or(usize::MAX));

@@ -45,6 +45,14 @@ impl RowsLook<'_> {
         self.moment.as_ref()
     }
 
+    /// Opens the connections that so many readers at once need, where sites share tables: whoever reads waits for none.
+    pub fn connect(&self, readers: usize) -> Result<(), Error> {
+        let Some(reading) = &self.shared else { return Ok(()) };
+        let sessions: Vec<Session> = (0..readers).map(|_| reading.session()).collect::<Result<_, _>>()?;
+        sessions.into_iter().for_each(|session| reading.give_back(session));
+        Ok(())
+    }
+
     /// One site's rows. `patience`: no single query takes longer.
     pub fn rows_of(&self, site: &SiteId, patience: Option<Duration>) -> Result<LiveRows, Error> {
         let reading = match &self.shared {

@@ -7,13 +7,15 @@
 //! a look could not read it                       not comparable
 //! digests are equal                              equal
 //! ```
+//!
+//! And restore by restore, where its database is captured: is its transaction in the log, with every change's site?
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{BystanderLook, BystanderNote, BystanderProof, SiteId, SourceName, Timestamp};
 
-use super::ProofRequest;
-use super::logged::Logged;
+use super::logged::{Crossed, Logged};
+use super::{ProofRequest, RestoreWrote};
 
 /// Notes, and touched places, that are kept in the journal.
 const KEPT_MAX: usize = 20;
@@ -49,18 +51,17 @@ pub(super) fn judge(request: ProofRequest<'_>, logs: &BTreeMap<SourceName, Logge
                 Some(_) => (Verdict::NotProven, Some("it was changed, and its change log has not come so far")),
                 None => (Verdict::NotProven, Some("it was changed, and there is no change log that says by whom")),
             },
+            (None, None) => (Verdict::NotComparable, Some("it was not read in time, or could not be")),
             _ => (Verdict::NotComparable, Some("it could not be read both times")),
         };
         let worst = sites.entry(site).or_insert(verdict);
         *worst = verdict.max(*worst);
         notes.extend(detail.map(|detail| note(site, source, detail)));
     }
-    for (source, log) in logs {
-        let unrouted =
-            wrote.iter().filter(|wrote| wrote.source == *source && log.unrouted.contains(&wrote.transaction));
-        let detail = "its restore has changes in the log whose site nobody could tell";
-        notes.extend(unrouted.map(|wrote| note(&wrote.site, source, detail)));
-    }
+    let restores = restores(wrote, logs);
+    // What may be somebody's damage comes before what is only not known.
+    notes.splice(..0, logs.iter().flat_map(|(source, log)| log.crossed.iter().map(move |one| crossed(source, one))));
+    notes.extend(restores.notes);
     notes.truncate(KEPT_MAX);
     let mut touched: Vec<_> = logs.values().flat_map(|log| log.touched.iter().cloned()).collect();
     let touched_sites: BTreeSet<SiteId> = touched.iter().map(|one| one.site.clone()).collect();
@@ -76,12 +77,53 @@ pub(super) fn judge(request: ProofRequest<'_>, logs: &BTreeMap<SourceName, Logge
         own_users: of(Verdict::OwnUsers),
         not_proven: of(Verdict::NotProven),
         not_comparable: of(Verdict::NotComparable),
-        transactions: wrote.len() as u64,
-        transactions_logged: logs.values().map(|log| log.restores.len() as u64).sum(),
+        transactions: restores.asked,
+        transactions_logged: restores.logged,
         must_be_quiet,
         notes,
         touched,
     }
+}
+
+/// What the logs say of the recovery's own transactions.
+#[derive(Default)]
+struct Restores {
+    asked: u64,
+    /// Those whose every change was looked at.
+    logged: u64,
+    notes: Vec<BystanderNote>,
+}
+
+fn restores(wrote: &[RestoreWrote], logs: &BTreeMap<SourceName, Logged>) -> Restores {
+    let mut told = Restores::default();
+    for RestoreWrote { source, site, transaction } in wrote {
+        let Some(log) = logs.get(source) else { continue }; // nobody captures it: nothing is to be expected
+        let detail = match transaction {
+            Some(id) if log.unrouted.contains(id) => "its restore has changes in the log whose site nobody could tell",
+            Some(id) if log.restores.contains(id) => {
+                (told.asked, told.logged) = (told.asked + 1, told.logged + 1);
+                continue;
+            }
+            Some(_) if log.is_there => "its restore is not in the change log",
+            Some(_) => {
+                told.asked += 1; // as of all that come later: the numbers say so
+                continue;
+            }
+            None if !log.may_have_written(site) => continue, // it wrote nothing: the log is whole
+            None => "a restore of it may have written, and nobody knows in which transaction",
+        };
+        told.asked += 1;
+        told.notes.push(note(site, source, detail));
+    }
+    told
+}
+
+fn crossed(source: &SourceName, Crossed { site, case, transaction }: &Crossed) -> BystanderNote {
+    note(
+        site,
+        source,
+        &format!("transaction {transaction} wrote to it and to {case}: it may be a restore's that was killed"),
+    )
 }
 
 fn note(site: &SiteId, source: &SourceName, detail: &str) -> BystanderNote {
@@ -153,6 +195,63 @@ mod tests {
         assert_eq!(proof(&first, &second, Some(wrote), false), (1, 1, 0, 2, false));
         let silent = Logged { is_there: true, ..Logged::default() };
         assert_eq!(proof(&first, &second, Some(silent), false), (1, 0, 1, 2, false));
+    }
+
+    #[test]
+    fn where_all_must_be_quiet_a_look_that_saw_nobody_proves_nothing() {
+        let (asked, nobody, one) = (look(&[("a", None), ("b", None)]), look(&[]), look(&[("a", Some(1))]));
+        assert_eq!(proof(&asked, &nobody, None, false), (0, 0, 0, 2, false));
+        for (first, failed) in [(&asked, true), (&nobody, true), (&one, false)] {
+            assert_eq!(proof(first, first, None, true).4, failed, "{first:?}");
+        }
+        let alone = BystanderLook { others: 0, ..nobody };
+        assert!(!proof(&alone, &alone, None, true).4, "there is nobody else");
+    }
+
+    #[test]
+    fn a_restore_that_the_log_of_its_database_does_not_have_in_whole_is_said_and_fails_where_all_must_be_quiet() {
+        let whole = look(&[("z", Some(1))]);
+        let restored = |transaction: Option<u64>| RestoreWrote {
+            source: source(),
+            site: site("acme"),
+            transaction: transaction.map(TransactionId),
+        };
+        let log =
+            || Logged { restores: [TransactionId(7), TransactionId(8)].into(), is_there: true, ..Logged::default() };
+        let used = || Logged { written: [site("acme")].into(), ..log() };
+        let stray = || Logged { has_stray: true, ..log() };
+        let behind = || Logged { is_there: false, ..log() };
+        let unrouted = || Logged { unrouted: [TransactionId(8)].into(), ..log() };
+        let check = |log: Option<Logged>, transaction: Option<u64>, want: (u64, u64), what: &str| {
+            let wrote = [restored(Some(7)), restored(transaction)];
+            let logs = log.map(|log| (source(), log)).into_iter().collect();
+            let (cases, patience) = (BTreeSet::new(), Duration::ZERO);
+            let request = ProofRequest {
+                first: &whole,
+                second: &whole,
+                cases: &cases,
+                wrote: &wrote,
+                must_be_quiet: true,
+                patience,
+            };
+            let proof = judge(request, &logs);
+            assert_eq!((proof.transactions, proof.transactions_logged), want, "{what}");
+            assert_eq!(
+                (proof.has_failed(), proof.notes.len()),
+                (want.0 > want.1, (want.0 - want.1) as usize),
+                "{what}"
+            );
+        };
+        check(Some(log()), Some(8), (2, 2), "both are in it");
+        check(Some(log()), Some(9), (2, 1), "one is missing");
+        check(Some(unrouted()), Some(8), (2, 1), "nobody knows whose a change was");
+        check(Some(log()), None, (1, 1), "nobody but that restore wrote to the site: it wrote nothing");
+        check(Some(used()), None, (2, 1), "somebody wrote to the site");
+        check(Some(stray()), None, (2, 1), "somebody wrote somewhere");
+        check(Some(behind()), None, (2, 1), "nobody knows yet");
+        check(None, Some(8), (0, 0), "it is not captured");
+        let empty = Logged { is_there: true, ..Logged::default() };
+        check(Some(empty), Some(8), (2, 0), "none is in it");
     }
 
     #[test]

@@ -11,6 +11,9 @@ use lifeboat_model::{Lsn, SharedFacts, SiteCount, SiteId, SourceName, Timestamp,
 use crate::damage::{epochs_since, segments_since};
 use crate::{Engine, Error};
 
+/// As many as are told of.
+const CROSSED_MAX: usize = 20;
+
 /// What is asked of one log.
 pub(super) struct Question<'q> {
     pub source: SourceName,
@@ -20,6 +23,8 @@ pub(super) struct Question<'q> {
     pub between: Option<(Visibility, Visibility, Lsn)>,
     /// The transactions of restores, and whose they were.
     pub restores: BTreeMap<TransactionId, SiteId>,
+    /// Cases with a restore that may have written, in a transaction that nobody knows.
+    pub unknown: BTreeSet<SiteId>,
     /// Bystanders that differ.
     pub asked: BTreeSet<SiteId>,
     /// The recovery's sites: a transaction that wrote to one of them may be of a restore that was killed before it could
@@ -38,10 +43,25 @@ pub(super) struct Logged {
     pub restores: BTreeSet<TransactionId>,
     /// Restores with changes whose site nobody could tell.
     pub unrouted: BTreeSet<TransactionId>,
+    /// The recovery's sites that other transactions wrote to between the looks: its users', or of a restore that was
+    /// killed before it could say so.
+    pub written: BTreeSet<SiteId>,
+    /// Some other transaction between the looks has changes whose site nobody could tell.
+    pub has_stray: bool,
+    /// What may be a restore's that was killed, and wrote to other sites as well: the first of it.
+    pub crossed: Vec<Crossed>,
     /// When the log was written last.
     pub sealed_at: Option<Timestamp>,
     /// Whether the log has come to the second look, so that all is in it that there is.
     pub is_there: bool,
+}
+
+/// One transaction that nobody of the recovery knows wrote to a case that has an unknown one, and to another site.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Crossed {
+    pub site: SiteId,
+    pub case: SiteId,
+    pub transaction: TransactionId,
 }
 
 pub(super) async fn read(engine: &Engine, question: &Question<'_>) -> Result<Logged, Error> {
@@ -86,13 +106,34 @@ impl Logged {
                         });
                     });
                 }
-                None if question.is_between(id) && !places.clone().any(|(site, _)| question.cases.contains(site)) => {
-                    self.wrote
-                        .extend(places.map(|(site, _)| site).filter(|site| question.asked.contains(*site)).cloned());
+                None if question.is_between(id) => {
+                    self.has_stray |= facts.unrouted > 0;
+                    self.take_other(question, id, &places.map(|(site, _)| site).collect());
                 }
                 None => {}
             }
         }
+    }
+
+    /// Takes what a transaction wrote to that is no restore's, as far as anybody knows.
+    fn take_other(&mut self, question: &Question<'_>, id: TransactionId, sites: &BTreeSet<&SiteId>) {
+        let (cases, others): (Vec<&SiteId>, Vec<&SiteId>) =
+            sites.iter().partition(|site| question.cases.contains(**site));
+        if cases.is_empty() {
+            return self.wrote.extend(others.into_iter().filter(|site| question.asked.contains(*site)).cloned());
+        }
+        if let Some(case) = cases.iter().find(|case| question.unknown.contains(**case)) {
+            let room = CROSSED_MAX.saturating_sub(self.crossed.len());
+            let crossed = |site: &SiteId| Crossed { site: site.clone(), case: (*case).clone(), transaction: id };
+            self.crossed.extend(others.into_iter().take(room).map(crossed));
+        }
+        self.written.extend(cases.into_iter().cloned());
+    }
+
+    /// Whether a restore of the site may have written in a transaction that nobody knows. Surely not where the log is
+    /// whole, and no such transaction is in it.
+    pub fn may_have_written(&self, site: &SiteId) -> bool {
+        !self.is_there || self.has_stray || self.written.contains(site)
     }
 
     fn touch(&mut self, touched: Touched) {
@@ -144,6 +185,7 @@ mod tests {
             since: Timestamp(0),
             between: Some((sees("10:12:10"), sees("20:20:"), Lsn(99))),
             restores: [(TransactionId(15), site("acme")), (TransactionId(16), site("acme"))].into(),
+            unknown: [site("acme")].into(),
             asked: [site("globex"), site("initech")].into(),
             cases: &[site("acme")].into(),
         };
@@ -171,5 +213,22 @@ mod tests {
         let logged = answer(&[(15, &[1], 0), (16, &[0], 3), (17, &[1, 0], 0)]);
         assert!(logged.wrote.is_empty());
         assert_eq!(logged.unrouted, [TransactionId(16)].into());
+        assert_eq!(logged.written, [site("acme")].into());
+        let crossed = Crossed { site: site("globex"), case: site("acme"), transaction: TransactionId(17) };
+        assert_eq!((logged.crossed, logged.has_stray), (vec![crossed], false));
+    }
+
+    #[test]
+    fn only_a_whole_log_says_that_a_restore_wrote_nothing() {
+        let check = |transactions: &[(u64, &[u32], u64)], is_there: bool, want: bool| {
+            let logged = Logged { is_there, ..answer(transactions) };
+            assert_eq!(logged.may_have_written(&site("acme")), want, "{transactions:?}, there: {is_there}");
+        };
+        check(&[(15, &[0], 0), (17, &[1], 0)], true, false);
+        check(&[(15, &[0], 0), (17, &[1], 0)], false, true);
+        check(&[(17, &[0], 0)], true, true);
+        check(&[(17, &[1], 2)], true, true);
+        // Before the first look, and after the second one.
+        check(&[(9, &[0], 1), (20, &[0], 1)], true, false);
     }
 }

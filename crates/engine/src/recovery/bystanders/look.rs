@@ -1,4 +1,7 @@
 //! One look: digests of sites, a few at once; rows of all of them at one moment, files by their metadata.
+//!
+//! A site that was asked for and not reached in time is in the look all the same, without a digest: so a proof counts it
+//! among those that could not be compared, and never passes for one that has nothing to compare.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -26,7 +29,7 @@ pub struct BystanderRequest<'r> {
     pub choice: BystanderChoice,
     /// Sites that are known, and not in the recovery.
     pub others: &'r BTreeSet<SiteId>,
-    /// What is not read by then is not compared; `None`: however long it takes.
+    /// What is not read by then, from when the sources answer, is not compared; `None`: however long it takes.
     pub patience: Option<Duration>,
 }
 
@@ -38,9 +41,9 @@ enum Eye<'e> {
     Shut(&'e AnySource),
 }
 
-/// One site's parts, and whether it has any.
+/// One site's parts, and whether it has any, or may have: a part that cannot be read says nothing.
 struct Seen {
-    is_present: bool,
+    may_be_present: bool,
     parts: Vec<BystanderPart>,
 }
 
@@ -55,13 +58,13 @@ pub fn look_at_bystanders(engine: &Engine, request: &BystanderRequest<'_>) -> Re
         BystanderChoice::All => (ranked.len(), ranked.len()),
     };
     let tried = &ranked[..tried.min(ranked.len())];
-    let (present, till) = (Present::First(wanted), request.patience.map(|patience| Instant::now() + patience));
-    look(engine, tried, present, till, request.others.len() as u64)
+    look(engine, tried, Present::First(wanted), request.patience, request.others.len() as u64)
 }
 
-/// Looks at the same sites.
+/// Looks at the same sites. Those of which nothing was read have nothing to be compared with.
 pub fn look_again(engine: &Engine, first: &BystanderLook) -> Result<BystanderLook, Error> {
-    let sites: BTreeSet<&SiteId> = first.parts.iter().map(|part| &part.site).collect();
+    let was_read = first.parts.iter().filter(|part| part.digest.is_some());
+    let sites: BTreeSet<&SiteId> = was_read.map(|part| &part.site).collect();
     let sites: Vec<&SiteId> = sites.into_iter().collect();
     let mut look = look(engine, &sites, Present::Any, None, first.others)?;
     // Nobody asked about those sources then.
@@ -94,7 +97,7 @@ fn look(
     engine: &Engine,
     sites: &[&SiteId],
     present: Present,
-    till: Option<Instant>,
+    patience: Option<Duration>,
     others: u64,
 ) -> Result<BystanderLook, Error> {
     let looked_at = Timestamp::now();
@@ -102,11 +105,14 @@ fn look(
         Present::First(count) => count,
         Present::Any => usize::MAX,
     };
-    let is_late = || till.is_some_and(|till| Instant::now() >= till);
-    let eyes: Vec<Eye<'_>> = match wanted.min(sites.len()) {
+    let at_once = AT_ONCE.min(wanted).min(sites.len());
+    let eyes: Vec<Eye<'_>> = match at_once {
         0 => Vec::new(),
-        _ => engine.fleet.sources().iter().map(open_eye).collect(),
+        _ => engine.fleet.sources().iter().map(|source| open_eye(source, at_once)).collect(),
     };
+    // Servers that are slow to take a connection have cost none of the time for reading.
+    let till = patience.map(|patience| Instant::now() + patience);
+    let is_late = || till.is_some_and(|till| Instant::now() >= till);
     let (next, there) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let seen = Mutex::new(Vec::new());
     let work = || {
@@ -114,17 +120,21 @@ fn look(
             let number = next.fetch_add(1, Ordering::Relaxed);
             let Some(site) = sites.get(number) else { return };
             let one = see(&eyes, site, till);
-            there.fetch_add(usize::from(one.is_present), Ordering::Relaxed);
+            there.fetch_add(usize::from(one.may_be_present), Ordering::Relaxed);
             seen.lock().unwrap_or_else(PoisonError::into_inner).push((number, one));
         }
     };
-    std::thread::scope(|scope| (0..AT_ONCE.min(sites.len())).for_each(|_| drop(scope.spawn(work))));
+    std::thread::scope(|scope| (0..at_once).for_each(|_| drop(scope.spawn(work))));
     engine.check_cancelled()?;
     let mut seen: Vec<(usize, Seen)> = seen.into_inner().unwrap_or_else(PoisonError::into_inner);
     seen.sort_by_key(|(number, _)| *number);
-    let is_asked = |one: &Seen| one.is_present || matches!(present, Present::Any);
-    let chosen = seen.into_iter().map(|(_, one)| one).filter(is_asked).take(wanted);
-    let mut parts: Vec<BystanderPart> = chosen.flat_map(|one| one.parts).collect();
+    let reached: BTreeSet<usize> = seen.iter().map(|(number, _)| *number).collect();
+    let is_asked = |one: &Seen| one.may_be_present || matches!(present, Present::Any);
+    let mut chosen: Vec<Seen> = seen.into_iter().map(|(_, one)| one).filter(is_asked).take(wanted).collect();
+    let not_reached = (0..sites.len()).filter(|number| !reached.contains(number));
+    let room = wanted.saturating_sub(chosen.len());
+    chosen.extend(not_reached.take(room).map(|number| unread(engine, sites[number])));
+    let mut parts: Vec<BystanderPart> = chosen.into_iter().flat_map(|one| one.parts).collect();
     parts.sort_by(|a, b| (&a.site, &a.source).cmp(&(&b.site, &b.source)));
     let moments = eyes.iter().filter_map(|eye| match eye {
         Eye::Rows(_, look) => look.moment().cloned(),
@@ -133,9 +143,15 @@ fn look(
     Ok(BystanderLook { looked_at, others, moments: moments.collect(), parts })
 }
 
-fn open_eye(source: &AnySource) -> Eye<'_> {
+/// A site that was asked for, and that nobody had the time to look at.
+fn unread(engine: &Engine, site: &SiteId) -> Seen {
+    let part = |source: &AnySource| BystanderPart { site: site.clone(), source: source.name().clone(), digest: None };
+    Seen { may_be_present: true, parts: engine.fleet.sources().iter().map(part).collect() }
+}
+
+fn open_eye(source: &AnySource, at_once: usize) -> Eye<'_> {
     match source {
-        AnySource::Postgres(rows) => match rows.look() {
+        AnySource::Postgres(rows) => match rows.look().and_then(|look| look.connect(at_once).map(|()| look)) {
             Ok(look) => Eye::Rows(source, look),
             Err(error) => {
                 tracing::warn!(%error, source = %source.name(), "the bystanders' rows cannot be looked at");
@@ -148,7 +164,7 @@ fn open_eye(source: &AnySource) -> Eye<'_> {
 
 /// All parts of one site.
 fn see(eyes: &[Eye<'_>], site: &SiteId, till: Option<Instant>) -> Seen {
-    let mut is_present = false;
+    let mut may_be_present = false;
     let parts = eyes.iter().map(|eye| {
         let (source, seen) = match eye {
             Eye::Rows(source, look) => {
@@ -164,11 +180,11 @@ fn see(eyes: &[Eye<'_>], site: &SiteId, till: Option<Instant>) -> Seen {
             }
             Eye::Shut(source) => (*source, None),
         };
-        is_present |= seen.is_some_and(|(has, _)| has);
+        may_be_present |= seen.is_none_or(|(has, _)| has);
         BystanderPart { site: site.clone(), source: source.name().clone(), digest: seen.map(|(_, digest)| digest) }
     });
     let parts = parts.collect();
-    Seen { is_present, parts }
+    Seen { may_be_present, parts }
 }
 
 /// Over every table with a row, and every large object: a table that is made meanwhile, and empty, changes nothing.
