@@ -13,6 +13,7 @@ pub mod config;
 pub mod confirm;
 mod context;
 mod error;
+mod exit;
 pub mod key_file;
 mod log;
 mod memory;

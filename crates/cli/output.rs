@@ -15,9 +15,9 @@ use indicatif::MultiProgress;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::CliError;
+use crate::{CliError, exit};
 
-pub use human::{ago, bytes, count, duration, rate, share};
+pub use human::{ago, and_more, bytes, count, duration, rate, share};
 pub use table::{Align, Table};
 
 /// Where a process reads and writes, and which of it is a terminal.
@@ -304,7 +304,7 @@ impl Output {
                     &format!("cannot write to stdout: reason=`{kind}`"),
                     Some("the command itself did its work; free some space where its output goes"),
                 );
-                lifeboat_model::worst_exit_code([exit_code, 10])
+                lifeboat_model::worst_exit_code([exit_code, exit::OPERATOR])
             }
         }
     }

@@ -10,11 +10,7 @@ use crate::args::{ApprovalArgs, DiffArgs, OnlyArg, RestoreArgs, UndoArgs};
 use crate::confirm::{Approvable, Decision, Left, decide};
 use crate::open::Open;
 use crate::output::{Align, Failed, Outcome, Table, bytes, count, duration, rate};
-use crate::{CliError, Context};
-
-const DAMAGE: u8 = 20;
-const PARTLY: u8 = 3;
-const DECLINED: u8 = 130;
+use crate::{CliError, Context, exit};
 
 pub fn run(args: &RestoreArgs, context: &Context) -> Result<Outcome, CliError> {
     args.check_keep_later()?;
@@ -194,7 +190,7 @@ fn left_alone(plan: &RestorePlan, left: Left, context: &Context) -> Outcome {
         }
         Left::Declined => {
             context.output.say("Nothing was changed.");
-            DECLINED
+            exit::CANCELLED
         }
     };
     Outcome { exit_code, ..Outcome::ok() }
@@ -222,8 +218,8 @@ async fn run_approved(
 fn outcome(receipt: &Receipt) -> Outcome {
     let exit_code = match (receipt.all_passed(), receipt.parts.iter().all(|part| part.digest_ok)) {
         (true, _) => 0,
-        (false, true) => PARTLY,
-        (false, false) => DAMAGE,
+        (false, true) => exit::PARTLY,
+        (false, false) => exit::DAMAGE,
     };
     let failed = receipt.checks.iter().filter(|check| !check.passed).map(|check| Failed {
         site: Some(receipt.site.to_string()),

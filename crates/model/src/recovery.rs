@@ -7,6 +7,7 @@
 //!
 //! What is not here: how a case is done (`engine`), who does it when (`control`), the bytes (`format`).
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::{ObjectId, PointInTime, Receipt, RecoveryId, RestoreId, SiteId, SnapshotId, Timestamp, WriterIdentity};
@@ -75,6 +76,15 @@ pub enum CaseAim {
     Point(PointInTime),
     /// What this restore replaced and removed.
     Undo(RestoreId),
+}
+
+impl fmt::Display for CaseAim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Point(point) => point.fmt(f),
+            Self::Undo(restore) => write!(f, "undo:{restore}"),
+        }
+    }
 }
 
 /// How much a case is: exact where nothing is live, else upper limits.

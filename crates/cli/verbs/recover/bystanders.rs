@@ -11,11 +11,7 @@ use super::on_thread;
 use crate::args::RecoverRunArgs;
 use crate::open::Open;
 use crate::output::{Output, count};
-use crate::{CliError, Context};
-
-/// What a failed proof ends with: data of somebody may be damaged.
-const DAMAGE: u8 = 20;
-const CANCELLED: u8 = 130;
+use crate::{CliError, Context, exit};
 
 /// Before the first case. That they cannot be looked at is no reason to keep everybody waiting, unless a proof is asked for.
 pub(super) async fn look(
@@ -30,7 +26,7 @@ pub(super) async fn look(
     }
     context.output.say(format!("Looking at bystanders ({choice}), to prove afterwards that nobody else was touched …"));
     match look_and_note(id, choice, open).await {
-        Err(error) if error.exit_code() != CANCELLED && !args.bystanders_quiet => {
+        Err(error) if error.exit_code() != exit::CANCELLED && !args.bystanders_quiet => {
             let hint = "the recovery goes on; that nobody else was touched will not be proven";
             context.output.warn(&format!("the bystanders cannot be looked at: {}", error.message), Some(hint));
             Ok(())
@@ -169,7 +165,7 @@ pub(super) fn proof_json(proof: &BystanderProof) -> Value {
 
 /// The exit code that the proofs ask for: one that has failed is not made good by a later one.
 pub(super) fn exit_code(journal: &Journal) -> u8 {
-    if journal.state().proofs.iter().any(|proof| proof.has_failed()) { DAMAGE } else { 0 }
+    if journal.state().proofs.iter().any(|proof| proof.has_failed()) { exit::DAMAGE } else { 0 }
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use std::collections::HashSet;
 
 use data_encoding::HEXLOWER;
 use lifeboat_control::recovery::{RecoveryEngine, Report};
-use lifeboat_model::{CaseAim, CasePlan, SignedReceipt, SiteId, Timestamp};
+use lifeboat_model::{SignedReceipt, SiteId, Timestamp};
 
 use self::folder::Folder;
 pub(super) use self::live::LivePage;
@@ -26,8 +26,6 @@ use super::{on_thread, tell};
 use crate::args::RecoverReportArgs;
 use crate::output::Outcome;
 use crate::{CliError, Context};
-
-const DAMAGE: u8 = 20;
 
 /// Who reads a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -90,14 +88,6 @@ pub fn run(args: &RecoverReportArgs, context: &Context) -> Result<Outcome, CliEr
         }
         Ok(outcome)
     })
-}
-
-/// What of a site was to come back, as `--at` takes it.
-fn point(case: &CasePlan) -> String {
-    match &case.aim {
-        CaseAim::Point(point) => point.to_string(),
-        CaseAim::Undo(restore) => format!("undo:{restore}"),
-    }
 }
 
 fn signature(signed: &SignedReceipt) -> String {

@@ -13,7 +13,7 @@ use crate::confirm::{Approvable, Decision, Left, decide};
 use crate::open::Open;
 use crate::output::{Outcome, Output, duration};
 use crate::progress::Steps;
-use crate::{CliError, Context};
+use crate::{CliError, Context, exit};
 
 pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError> {
     let (id, hash) = which(&args.recovery, context)?;
@@ -52,8 +52,8 @@ pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError
         tell::what_next(&journal, ended, &context.output);
         let outcome = tell::outcome(&journal);
         let exit_code = match ended {
-            RunEnd::Stopped => 130,
-            RunEnd::Halted => 10,
+            RunEnd::Stopped => exit::CANCELLED,
+            RunEnd::Halted => exit::OPERATOR,
             RunEnd::Done => outcome.exit_code,
         };
         let exit_code = worst_exit_code([exit_code, proven, bystanders::exit_code(&journal)]);
@@ -115,7 +115,7 @@ fn left_alone(journal: &Journal, left: Left, context: &Context) -> Outcome {
         Left::DryRun => format!("Nothing was changed. To run exactly this plan: --plan {}", journal.hash()),
         Left::Declined => "Nothing was changed.".to_owned(),
     });
-    Outcome { exit_code: if left == Left::Declined { 130 } else { 0 }, ..tell::outcome(journal) }
+    Outcome { exit_code: if left == Left::Declined { exit::CANCELLED } else { 0 }, ..tell::outcome(journal) }
 }
 
 /// One bar for the whole: sites, rate, time left, and who is at work.

@@ -8,7 +8,8 @@ use lifeboat_model::{
 use serde_json::{Value, json};
 
 use super::bystanders;
-use crate::output::{Align, Failed, Outcome, Output, Table, ago, bytes, count, duration};
+use crate::exit;
+use crate::output::{Align, Failed, Outcome, Output, Table, ago, and_more, bytes, count, duration};
 
 /// Sites that people are shown of a plan, and failures of a run.
 const SHOWN_MAX: usize = 20;
@@ -51,9 +52,8 @@ pub(super) fn plan(journal: &Journal, parallel: u32, output: &Output) {
         ]);
     }
     table.lines().iter().for_each(|line| output.line(line));
-    let more = plan.cases.len().saturating_sub(SHOWN_MAX);
-    if more > 0 {
-        output.line(format!("  and {more} more (all are in --json and in the plan's file)"));
+    if let Some(more) = and_more(plan.cases.len(), SHOWN_MAX) {
+        output.line(format!("  {more} (all are in --json and in the plan's file)"));
     }
     let sum = |of: fn(&CasePlan) -> u64| plan.cases.iter().map(of).sum::<u64>();
     output.line(format!(
@@ -131,9 +131,8 @@ pub(super) fn summary(journal: &Journal, output: &Output) {
             }
         }
     }
-    let more = failed.count().saturating_sub(SHOWN_MAX);
-    if more > 0 {
-        output.line(format!("  and {more} more failed: lifeboat recover status {} --all", plan.id));
+    if let Some(more) = and_more(failed.count(), SHOWN_MAX) {
+        output.line(format!("  {more} failed: lifeboat recover status {} --all", plan.id));
     }
     bystanders::tell(journal, output);
     tell_not_validated(journal, output);
@@ -147,9 +146,8 @@ fn tell_not_validated(journal: &Journal, output: &Output) {
             output.line(format!("  NOT VALIDATED  {}: {}: {}", case.site, check.name, check.detail));
         }
     }
-    let more = journal.state().not_validated().count().saturating_sub(SHOWN_MAX);
-    if more > 0 {
-        output.line(format!("  and {more} more not validated: lifeboat recover status {} --all", journal.plan().id));
+    if let Some(more) = and_more(journal.state().not_validated().count(), SHOWN_MAX) {
+        output.line(format!("  {more} not validated: lifeboat recover status {} --all", journal.plan().id));
     }
 }
 
@@ -206,7 +204,7 @@ pub(super) fn outcome(journal: &Journal) -> Outcome {
     let not_validated = state.not_validated().count();
     let exit_code = match failed.is_empty() && not_validated == 0 {
         true => 0,
-        false => worst_exit_code(failed.iter().map(|failed| failed.exit_code).chain([3])),
+        false => worst_exit_code(failed.iter().map(|failed| failed.exit_code).chain([exit::PARTLY])),
     };
     let exit_code = worst_exit_code([exit_code, bystanders::exit_code(journal)]);
     // People were told already.
@@ -231,10 +229,7 @@ pub(super) fn plan_json(journal: &Journal) -> Value {
             "site": case.site.as_str(),
             "priority": case.priority,
             "deadline": case.deadline.map(|deadline| deadline.to_string()),
-            "point": match &case.aim {
-                CaseAim::Point(point) => point.to_string(),
-                CaseAim::Undo(restore) => format!("undo:{restore}"),
-            },
+            "point": case.aim.to_string(),
             "snapshot_id": case.snapshot.to_string(),
             "at": case.at.to_string(),
             "plan_hash": case.hash,
