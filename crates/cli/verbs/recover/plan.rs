@@ -37,7 +37,7 @@ pub fn run(args: &RecoverPlanArgs, context: &Context) -> Result<Outcome, CliErro
             verifies_read: args.verify.is_some(),
             skips_damaged: args.skip_damaged,
         };
-        let words = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
+        let words = context.typed.clone();
         plan(Asked { cases, rules, undoes: None, words, file: args.output.as_deref() }, &open, context)
     })
 }
