@@ -163,8 +163,11 @@ async fn plan_and_run(
     // What changes nothing needs nobody's leave; it still runs, because it may close a restore that
     // was killed at its end.
     let is_harmless = plan.is_empty() && plan.conflicts.is_empty() && !approval.dry_run && approval.plan.is_none();
-    let approvable =
-        Approvable { site: plan.site.as_str(), hash: &plan.hash, has_conflicts: !plan.conflicts.is_empty() };
+    let approvable = Approvable {
+        subject: ("the site's id", plan.site.as_str()),
+        hash: &plan.hash,
+        has_conflicts: !plan.conflicts.is_empty(),
+    };
     if let Some(barred) = plan.barred().filter(|_| !approval.dry_run) {
         return Err(CliError::of(&barred));
     }

@@ -102,7 +102,7 @@ fn approved(args: &RecoverRunArgs, journal: &Journal, open: &Open, context: &Con
     }
     let has_conflicts = !was_approved && journal.plan().cases.iter().any(|case| !case.conflicts.is_empty());
     let approval = ApprovalArgs { yes: args.approval.yes || was_approved, ..args.approval.clone() };
-    let plan = Approvable { site: &id.to_string(), hash: journal.hash(), has_conflicts };
+    let plan = Approvable { subject: ("the recovery's id", &id.to_string()), hash: journal.hash(), has_conflicts };
     let decision = decide(&approval, plan, &context.output)?;
     if decision == Decision::Run && !was_approved {
         on_thread(|ledger| ledger.approve(id, journal.hash()), &open.engine)?;
