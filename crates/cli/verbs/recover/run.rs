@@ -80,15 +80,16 @@ fn which(text: &str, context: &Context) -> Result<(RecoveryId, Option<String>), 
     }
 }
 
-/// What whoever approves the plan has to know beside it: it is in the configuration, and not in the plan.
+/// What whoever approves the plan has to know beside it: it is in the configuration, and not in the plan. Of a command no
+/// more than its receipt will say: what else is in its arguments may be for nobody's eyes.
 fn tell_around(around: &Around, output: &Output) {
-    let programs = |commands: &[Vec<String>]| commands.iter().map(|argv| argv.join(" ")).collect::<Vec<_>>();
+    let [before, after] = around.names();
     let checks = around.checks.iter().map(|check| check.name.clone()).collect();
-    for (when, what) in
-        [("Before", programs(&around.before)), ("After", programs(&around.after)), ("Checks of", checks)]
+    for (when, prefix, what) in [("Before", "before: ", before), ("After", "after: ", after), ("Checks of", "", checks)]
     {
         if !what.is_empty() {
-            output.line(format!("{when} each site: {}", what.join("; ")));
+            let names: Vec<&str> = what.iter().map(|name| name.strip_prefix(prefix).unwrap_or(name)).collect();
+            output.line(format!("{when} each site: {}", names.join("; ")));
         }
     }
 }
