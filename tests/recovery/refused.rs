@@ -30,10 +30,11 @@ fn every_plan_that_cannot_be_meant_is_refused_in_its_own_words() {
     shop.refused(&plan(&["--expect", "1", "--sites", "no-such-list"]), 2, &["cannot read the list of sites"]);
     // A moment before anything was known, and one that nobody can have yet.
     shop.refused(
-        &["recover", "plan", "--at", "2000-01-01T00:00:00Z", "--expect", "1", a],
+        &["recover", "plan", "--at", "2000-01-01T00:00:00Z", "--expect", "1", a, "-o", "none.json"],
         10,
         &["no plan was made: 1 of 1 sites", "no restorable point at or before the asked time: site=`site-00001`"],
     );
+    assert!(!shop.path("none.json").exists(), "no plan, no file");
     shop.refused(&["recover", "plan", "--at", "lsn:0/1", "--expect", "1", a], 10, &["site-00001: "]);
     shop.refused(&["recover", "plan", "--before-damage", "--expect", "1", "site-00005"], 10, &["no damage was found"]);
     shop.configure("\n[recovery]\nsites_max = 2\n");
@@ -45,6 +46,8 @@ fn every_plan_that_cannot_be_meant_is_refused_in_its_own_words() {
 fn only_the_stored_and_approved_plan_runs() {
     let Some(incident) = Incident::of("only_the_stored_and_approved_plan_runs", 4, 2) else { return };
     let (shop, planned) = (&incident.shop, incident.plan(&["-o", "plan.json"]));
+    let mode = std::os::unix::fs::PermissionsExt::mode(&shop.path("plan.json").metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600, "it names sites");
     let other = format!("{:016x}", !u64::from_str_radix(&planned.hash, 16).unwrap());
     shop.refused(&["recover", "run", &planned.id, "--plan", &other], 10, &["this is not the approved plan"]);
     shop.refused(&["recover", "run", &planned.id], 2, &["nobody is there to approve the plan"]);

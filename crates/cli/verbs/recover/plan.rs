@@ -1,5 +1,7 @@
 //! `lifeboat recover plan` and `undo`: what bringing many sites back would do, stored to be approved.
 
+mod file;
+
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,6 +12,7 @@ use lifeboat_model::{
     CaseAim, CasePlan, CaseStage, RecoveryId, RecoveryPlan, RecoveryRules, SiteId, Timestamp, worst_exit_code,
 };
 
+use self::file::PlanFile;
 use super::{on_thread, select, tell};
 use crate::args::{RecoverPlanArgs, RecoverUndoArgs};
 use crate::config::RecoveryConfig;
@@ -23,7 +26,7 @@ const REFUSED_SHOWN_MAX: usize = 20;
 const HOUR: std::time::Duration = std::time::Duration::from_secs(3_600);
 
 pub fn run(args: &RecoverPlanArgs, context: &Context) -> Result<Outcome, CliError> {
-    refuse_used(args.output.as_deref(), context)?;
+    let file = PlanFile::claim(args.output.as_deref(), context)?;
     context.block_on(async {
         let open = context.open().await?;
         let wanted = select::wanted(args, &open, context).await?;
@@ -38,21 +41,22 @@ pub fn run(args: &RecoverPlanArgs, context: &Context) -> Result<Outcome, CliErro
             skips_damaged: args.skip_damaged,
         };
         let words = context.typed.clone();
-        plan(Asked { cases, rules, undoes: None, words, file: args.output.as_deref() }, &open, context)
+        let name = args.output.as_deref();
+        plan(Asked { cases, rules, undoes: None, words, file: name.zip(file) }, &open, context)
     })
 }
 
 /// A recovery of its own: every site of another one that was restored goes back to what was there before.
 pub fn undo(args: &RecoverUndoArgs, context: &Context) -> Result<Outcome, CliError> {
-    refuse_used(args.output.as_deref(), context)?;
+    let file = PlanFile::claim(args.output.as_deref(), context)?;
     context.block_on(async {
         let open = context.open().await?;
         let journal = on_thread(|ledger| ledger.status(args.recovery), &open.engine)?;
         let cases = undone(&journal)?;
         let rules = RecoveryRules { keeps_later: false, skips_damaged: false, ..journal.plan().rules };
         let words = format!("undo of recovery {}", args.recovery);
-        let file = args.output.as_deref();
-        plan(Asked { cases, rules, undoes: Some(args.recovery), words, file }, &open, context)
+        let name = args.output.as_deref();
+        plan(Asked { cases, rules, undoes: Some(args.recovery), words, file: name.zip(file) }, &open, context)
     })
 }
 
@@ -87,7 +91,8 @@ struct Asked<'a> {
     undoes: Option<RecoveryId>,
     /// In the words of who asked.
     words: String,
-    file: Option<&'a Path>,
+    /// As it was named.
+    file: Option<(&'a Path, PlanFile)>,
 }
 
 /// A site that cannot be brought back so.
@@ -119,10 +124,13 @@ fn plan(asked: Asked<'_>, open: &Open, context: &Context) -> Result<Outcome, Cli
         &open.engine,
     )?;
     tell::plan(&journal, open.config.recovery.parallel, &context.output);
-    if let Some(file) = file {
-        write_file(&context.path(file), &journal)?;
-    }
-    let name = file.map_or_else(|| id.to_string(), |file| file.display().to_string());
+    let name = match file {
+        Some((name, file)) => {
+            file.write(&journal)?;
+            name.display().to_string()
+        }
+        None => id.to_string(),
+    };
     context.output.say(format!(
         "Nothing was changed. To run exactly this plan: lifeboat recover run {name} --plan {}",
         journal.hash()
@@ -219,25 +227,4 @@ async fn refuse_beyond_caps(count: usize, open: &Open) -> Result<(), CliError> {
         .with_hint("wait, or raise `sites_per_hour` in [recovery]")),
         false => Ok(()),
     }
-}
-
-fn refuse_used(file: Option<&Path>, context: &Context) -> Result<(), CliError> {
-    match file.map(|file| context.path(file)).filter(|file| file.exists()) {
-        None => Ok(()),
-        Some(file) => Err(CliError::usage(format!("the file is there already: path=`{}`", file.display()))
-            .with_hint("name a new file with -o: a plan is never overwritten")),
-    }
-}
-
-fn write_file(file: &Path, journal: &Journal) -> Result<(), CliError> {
-    let text = serde_json::to_string_pretty(&tell::plan_json(journal)).unwrap_or_default();
-    std::fs::write(file, format!("{text}\n")).map_err(|io| {
-        CliError::operator(format!("cannot write the plan: path=`{}`, reason=`{io}`", file.display())).with_hint(
-            format!(
-                "the plan itself is stored: `lifeboat recover run {} --plan {}`",
-                journal.plan().id,
-                journal.hash()
-            ),
-        )
-    })
 }
