@@ -102,7 +102,9 @@ fn tell_touched(touched: &Touched, output: &Output) {
     output.line(format!("          put back: lifeboat restore {site} --without-xid {transaction} --dry-run"));
 }
 
-/// `Bystanders: 20 of 4,117 sampled: 19 equal, 1 changed by its own users, 0 touched.`
+/// `Bystanders: 20 of 4,117 looked at: 19 equal, 1 changed by its own users, 0 touched.`
+///
+/// Fewer than all is not always a sample: of all that anybody knows, some may be in no source any more.
 pub(super) fn sentence(proof: &BystanderProof) -> String {
     let touched: BTreeSet<&SiteId> = proof.touched.iter().map(|touched| &touched.site).collect();
     let mut found = vec![format!("{} equal", count(proof.equal))];
@@ -115,7 +117,6 @@ pub(super) fn sentence(proof: &BystanderProof) -> String {
     add(proof.not_proven, "changed meanwhile, not proven by whom");
     add(proof.not_comparable, "not comparable");
     found.push(format!("{} touched", count(touched.len() as u64)));
-    let how = if proof.looked < proof.others { "sampled" } else { "looked at" };
     let logged = match proof.transactions_logged {
         0 => String::new(),
         logged => format!(
@@ -125,7 +126,7 @@ pub(super) fn sentence(proof: &BystanderProof) -> String {
         ),
     };
     let (looked, others) = (count(proof.looked), count(proof.others));
-    format!("Bystanders: {looked} of {others} {how}: {}.{logged}", found.join(", "))
+    format!("Bystanders: {looked} of {others} looked at: {}.{logged}", found.join(", "))
 }
 
 /// Of the last proof; `null`: there is none.
@@ -192,7 +193,7 @@ mod tests {
         };
         assert_eq!(
             sentence(&proof),
-            "Bystanders: 20 of 4,117 sampled: 19 equal, 1 changed by its own users, 0 touched."
+            "Bystanders: 20 of 4,117 looked at: 19 equal, 1 changed by its own users, 0 touched."
         );
         let all = BystanderProof { others: 20, own_users: 0, not_proven: 1, transactions_logged: 399, ..proof };
         assert_eq!(
