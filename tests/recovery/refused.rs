@@ -68,6 +68,12 @@ fn only_the_stored_and_approved_plan_runs() {
         &["the recovery has no such site: site=`site-00004`"],
     );
     shop.refused(&["recover", "retry", &planned.id, "site-00001"], 2, &["cannot be retried"]);
+    shop.refused(
+        &["recover", "skip", &planned.id, "site-00001", "site-00004"],
+        2,
+        &["no such site: site=`site-00004`"],
+    );
+    assert_eq!(incident.cases(&planned)["site-00001"]["state"], "waiting", "all that is named is skipped, or nobody");
     assert_eq!(shop.picture(), incident.damaged, "nothing was done");
     assert_eq!(incident.run(&planned, &[]).code, 0);
     assert_eq!(shop.picture(), incident.whole);

@@ -61,13 +61,13 @@ fn each(
     tell_all(recovery, &controls, context)
 }
 
-/// Writes into the journal, and shows how the recovery stands then.
+/// Writes into the journal, all of it or none, and shows how the recovery stands then.
 fn tell_all(recovery: RecoveryId, controls: &[Control], context: &Context) -> Result<Outcome, CliError> {
     context.block_on(async {
         let open = context.open().await?;
         let journal = on_thread(
             |ledger| {
-                controls.iter().try_for_each(|control| ledger.control(recovery, control))?;
+                ledger.controls(recovery, controls)?;
                 ledger.status(recovery)
             },
             &open.engine,

@@ -17,6 +17,13 @@ impl Ledger {
         Self { recoveries, runtime }
     }
 
+    /// Several controls as one entry of the journal: where one cannot be, none is written.
+    pub fn controls(&self, recovery: RecoveryId, controls: &[Control]) -> Result<(), Error> {
+        let mut journal = self.open(recovery)?;
+        let events = |state: &RecoveryState| controls.iter().flat_map(|control| events_of(control, state)).collect();
+        self.runtime.block_on(journal.append(None, |state| Ok(events(state))))
+    }
+
     fn open(&self, recovery: RecoveryId) -> Result<Journal, Error> {
         self.runtime.block_on(self.recoveries.open(recovery))
     }
@@ -41,8 +48,7 @@ impl RecoveryEngine for Ledger {
     }
 
     fn control(&self, recovery: RecoveryId, control: &Control) -> Result<(), Error> {
-        let mut journal = self.open(recovery)?;
-        self.runtime.block_on(journal.append(None, |state| Ok(events_of(control, state))))
+        self.controls(recovery, std::slice::from_ref(control))
     }
 
     fn status(&self, recovery: RecoveryId) -> Result<Journal, Error> {
