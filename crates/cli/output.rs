@@ -80,6 +80,8 @@ struct Stdout {
 pub struct Outcome {
     pub exit_code: u8,
     pub failed: Vec<Failed>,
+    /// People were told of the failures already, in a form of the verb's own.
+    pub is_told: bool,
     /// What the `done` line carries besides.
     pub fields: Map<String, Value>,
 }
@@ -249,7 +251,7 @@ impl Output {
 
     /// The last word of a verb that came to its end. Returns the exit code.
     pub fn done(&self, outcome: &Outcome) -> u8 {
-        if !self.is_json() {
+        if !self.is_json() && !outcome.is_told {
             for failed in &outcome.failed {
                 let site = failed.site.as_ref().map(|site| format!("{site}: ")).unwrap_or_default();
                 self.tell_error(&format!("{site}{}", failed.message), failed.hint.as_deref());
@@ -262,7 +264,7 @@ impl Output {
             #[serde(flatten)]
             fields: &'a Map<String, Value>,
         }
-        let Outcome { exit_code, failed, fields } = outcome;
+        let Outcome { exit_code, failed, fields, .. } = outcome;
         self.event("done", Done { exit_code: *exit_code, failed, fields });
         self.flush(outcome.exit_code)
     }

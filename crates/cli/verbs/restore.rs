@@ -234,7 +234,7 @@ fn outcome(receipt: &Receipt) -> Outcome {
         serde_json::Value::Object(fields) => fields,
         _ => serde_json::Map::new(),
     };
-    Outcome { exit_code, failed: failed.collect(), fields }
+    Outcome { exit_code, failed: failed.collect(), fields, ..Outcome::ok() }
 }
 
 /// A receipt as JSON has it: its keys are a contract.

@@ -207,15 +207,16 @@ pub(super) fn outcome(journal: &Journal) -> Outcome {
         false => worst_exit_code(failed.iter().map(|failed| failed.exit_code).chain([exit::PARTLY])),
     };
     let exit_code = worst_exit_code([exit_code, bystanders::exit_code(journal)]);
-    // People were told already.
-    Outcome { exit_code, failed: Vec::new(), ..Outcome::ok() }
+    let failed_sites = failed.len();
+    // People are told in the summary, with the first ones' hints.
+    Outcome { exit_code, failed, is_told: true, ..Outcome::ok() }
         .with("recovery_id", plan.id.to_string())
         .with("plan_hash", journal.hash())
         .with("state", word(state))
         .with("sites", counts.all)
         .with("restored", counts.restored)
         .with("not_validated", not_validated)
-        .with("failed_sites", failed)
+        .with("failed_sites", failed_sites)
         .with("skipped", counts.skipped)
         .with("running", counts.running)
         .with("waiting", counts.waiting)
