@@ -38,6 +38,10 @@ fn a_corrupted_pack_and_a_held_lock_hit_their_own_cases_alone() {
     }
     let people = shop.run(&["recover", "status", &planned.id]);
     assert_eq!((people.out.matches("FAILED").count(), people.err.contains("error")), (2, false), "{people:?}");
+    // How the recovery went is what its report says; that it was written is another matter.
+    let report = shop.ok(&["recover", "report", &planned.id, "--verify"]);
+    let undo = incident.cases(&planned)[&incident.lost[0]]["receipt"]["restore_id"].as_str().unwrap().to_owned();
+    assert!(report.out.contains(&undo), "`lifeboat undo` takes it: {}", report.out);
     let cases = incident.cases(&planned);
     for (site, case) in &cases {
         let want = if site == damaged || site == locked { "failed" } else { "restored" };

@@ -296,8 +296,13 @@ pub(super) fn stage(case: &CaseState) -> &'static str {
 
 /// Every site.
 pub(super) fn sites(journal: &Journal, output: &Output, is_wanted: impl Fn(&CaseState) -> bool) {
-    let mut table =
-        Table::new(&[("SITE", Align::Left), ("STATE", Align::Left), ("TOOK", Align::Right), ("TRIES", Align::Right)]);
+    let mut table = Table::new(&[
+        ("SITE", Align::Left),
+        ("STATE", Align::Left),
+        ("TOOK", Align::Right),
+        ("TRIES", Align::Right),
+        ("RESTORE", Align::Left),
+    ]);
     let now = Timestamp::now();
     let wanted: Vec<&CaseState> = journal.state().cases.iter().filter(|case| is_wanted(case)).collect();
     for case in &wanted {
@@ -311,6 +316,7 @@ pub(super) fn sites(journal: &Journal, output: &Output, is_wanted: impl Fn(&Case
         ]);
     }
     if !table.is_empty() {
+            restore_id(case),
         table.lines().iter().for_each(|line| output.line(line));
     }
 }
@@ -318,5 +324,13 @@ pub(super) fn sites(journal: &Journal, output: &Output, is_wanted: impl Fn(&Case
 /// The sites at work.
 pub(super) fn running(journal: &Journal) -> Vec<&SiteId> {
     let running = journal.state().cases.iter().filter(|case| case.stage == CaseStage::Running);
+/// What `lifeboat undo` takes.
+fn restore_id(case: &CaseState) -> String {
+    match &case.stage {
+        CaseStage::Restored(signed) => signed.receipt.restore.to_string(),
+        _ => "-".to_owned(),
+    }
+}
+
     running.map(|case| &case.site).collect()
 }
