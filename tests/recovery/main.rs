@@ -8,6 +8,7 @@ mod bystanders;
 mod conformance;
 mod fake;
 mod faults;
+mod followed;
 mod held;
 mod incident;
 mod killed;

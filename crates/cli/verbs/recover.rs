@@ -5,6 +5,7 @@
 //! What is not here: who does which case when (`lifeboat-control`), how a site is restored (`lifeboat-engine`).
 
 mod bystanders;
+mod follow;
 mod plan;
 mod report;
 mod run;

@@ -2,16 +2,17 @@
 
 use std::collections::HashSet;
 
-use lifeboat_control::recovery::{RecoveryEngine, RunEnd, RunOptions, Watch, estimate};
+use lifeboat_control::recovery::{RecoveryEngine, RunEnd, RunOptions, Watch};
 use lifeboat_engine::{Around, Journal};
-use lifeboat_model::{RecoveryId, SiteId, Timestamp, worst_exit_code};
+use lifeboat_model::{RecoveryId, SiteId, worst_exit_code};
 
 use super::report::LivePage;
+use super::tell::Stand;
 use super::{bystanders, on_thread, tell};
 use crate::args::{ApprovalArgs, RecoverRunArgs};
 use crate::confirm::{Approvable, Decision, Left, decide};
 use crate::open::Open;
-use crate::output::{Outcome, Output, duration};
+use crate::output::{Outcome, Output};
 use crate::progress::Steps;
 use crate::{CliError, Context, exit};
 
@@ -143,16 +144,9 @@ impl Watch for Bar {
         let state = journal.state();
         let counts = state.counts();
         self.bar.at((counts.restored + counts.failed + counts.skipped) as u64);
-        let left = estimate(journal.plan(), state, Timestamp::now());
-        let left = left.map_or_else(String::new, |left| format!(", about {} left", duration(left.left)));
-        let state_word = match () {
-            () if state.halted.is_some() => "halted",
-            () if state.is_paused => "paused",
-            () => "running",
-        };
         let held = self.held.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone();
         let held = held.map_or_else(String::new, |why| format!("; waiting: {why}"));
-        self.bar.doing(&format!("{} {state_word}, {} failed{left}{held}", counts.running, counts.failed));
+        self.bar.doing(&format!("{}{held}", Stand::of(journal).progress()));
         if let Some(page) = &self.page {
             page.show(journal);
         }

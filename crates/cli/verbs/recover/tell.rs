@@ -1,12 +1,13 @@
 //! A recovery, for people and for programs.
 
-use lifeboat_control::recovery::{RunEnd, Standing, estimate};
+mod standing;
+
+use lifeboat_control::recovery::RunEnd;
 use lifeboat_engine::Journal;
-use lifeboat_model::{
-    CaseAim, CasePlan, CaseStage, CaseState, HandOver, RecoveryState, SiteId, Timestamp, worst_exit_code,
-};
+use lifeboat_model::{CasePlan, CaseStage, CaseState, HandOver, SiteId, Timestamp, worst_exit_code};
 use serde_json::{Value, json};
 
+pub(super) use self::standing::Stand;
 use super::bystanders;
 use crate::exit;
 use crate::output::{Align, Failed, Outcome, Output, Table, ago, and_more, bytes, count, duration};
@@ -96,7 +97,7 @@ fn expected(cases: &[CasePlan], parallel: u32) -> String {
 
 /// How it stands.
 pub(super) fn summary(journal: &Journal, output: &Output) {
-    let (plan, state) = (journal.plan(), journal.state());
+    let (plan, state, stand) = (journal.plan(), journal.state(), Stand::of(journal));
     let counts = state.counts();
     output.line(format!(
         "Recovery {}: {} of {} sites restored, {} failed, {} skipped, {} running, {} waiting; {}",
@@ -107,10 +108,12 @@ pub(super) fn summary(journal: &Journal, output: &Output) {
         count(counts.skipped as u64),
         count(counts.running as u64),
         count(counts.waiting as u64),
-        word(state),
+        stand.words(),
     ));
-    let now = Timestamp::now();
-    if let Some(left) = estimate(plan, state, now).filter(|_| !state.is_done()) {
+    if stand.is_left() {
+        output.line(format!("Go on with it: lifeboat recover run {}", plan.id));
+    }
+    if let Some(left) = stand.estimate() {
         output.line(format!(
             "About {} left ({} to {}).",
             duration(left.left),
@@ -118,8 +121,7 @@ pub(super) fn summary(journal: &Journal, output: &Output) {
             duration(left.left_max)
         ));
     }
-    let rate = state.run.as_ref().and_then(|run| rate(state, run.began_at, run.ended_at.unwrap_or(now)));
-    if let Some(rate) = rate {
+    if let Some(rate) = stand.sites_per_hour() {
         output.line(format!("{rate:.0} sites an hour in the last run."));
     }
     let failed = state.cases.iter().filter(|case| matches!(case.stage, CaseStage::Failed(_)));
@@ -151,21 +153,21 @@ fn tell_not_validated(journal: &Journal, output: &Output) {
     }
 }
 
-/// Restored sites an hour, in a run that took so long; `None`: none was.
-fn rate(state: &RecoveryState, from: Timestamp, till: Timestamp) -> Option<f64> {
-    let restored = state.cases.iter().filter(|case| {
-        matches!(case.stage, CaseStage::Restored(_)) && case.ended_at.is_some_and(|ended| ended >= from)
+/// One of several recoveries, for programs.
+pub(super) fn recovery_json(journal: &Journal, stand: &Stand<'_>) -> Value {
+    let (plan, counts) = (journal.plan(), journal.state().counts());
+    let mut json = json!({
+        "recovery_id": plan.id.to_string(),
+        "made_at": plan.made_at.to_string(),
+        "asked": plan.asked,
+        "sites": counts.all,
+        "restored": counts.restored,
+        "failed_sites": counts.failed,
     });
-    let restored = restored.count();
-    (restored > 0).then(|| restored as f64 * 3600.0 / till.since(from).as_secs_f64().max(0.001))
-}
-
-pub(super) fn word(state: &RecoveryState) -> String {
-    match (Standing::of(state), &state.halted, &state.run) {
-        (Standing::Halted, Some(reason), _) => format!("HALTED: {reason}"),
-        (Standing::Running, _, Some(run)) => format!("running on {} (pid {})", run.owner.host, run.owner.pid),
-        (standing, ..) => standing.name().into(),
+    if let Some(json) = json.as_object_mut() {
+        json.extend(stand.json());
     }
+    json
 }
 
 /// The way on from here.
@@ -209,10 +211,11 @@ pub(super) fn outcome(journal: &Journal) -> Outcome {
     let exit_code = worst_exit_code([exit_code, bystanders::exit_code(journal)]);
     let failed_sites = failed.len();
     // People are told in the summary, with the first ones' hints.
-    Outcome { exit_code, failed, is_told: true, ..Outcome::ok() }
+    let mut outcome = Outcome { exit_code, failed, is_told: true, ..Outcome::ok() }
         .with("recovery_id", plan.id.to_string())
-        .with("plan_hash", journal.hash())
-        .with("state", word(state))
+        .with("plan_hash", journal.hash());
+    outcome.fields.extend(Stand::of(journal).json());
+    outcome
         .with("sites", counts.all)
         .with("restored", counts.restored)
         .with("not_validated", not_validated)
@@ -313,17 +316,14 @@ pub(super) fn sites(journal: &Journal, output: &Output, is_wanted: impl Fn(&Case
             stage(case).to_owned(),
             took.map_or_else(|| "-".to_owned(), duration),
             case.attempts.to_string(),
+            restore_id(case),
         ]);
     }
     if !table.is_empty() {
-            restore_id(case),
         table.lines().iter().for_each(|line| output.line(line));
     }
 }
 
-/// The sites at work.
-pub(super) fn running(journal: &Journal) -> Vec<&SiteId> {
-    let running = journal.state().cases.iter().filter(|case| case.stage == CaseStage::Running);
 /// What `lifeboat undo` takes.
 fn restore_id(case: &CaseState) -> String {
     match &case.stage {
@@ -332,5 +332,8 @@ fn restore_id(case: &CaseState) -> String {
     }
 }
 
+/// The sites at work.
+pub(super) fn running(journal: &Journal) -> Vec<&SiteId> {
+    let running = journal.state().cases.iter().filter(|case| case.stage == CaseStage::Running);
     running.map(|case| &case.site).collect()
 }

@@ -79,7 +79,7 @@ fn check_startable(state: &RecoveryState, hash: &str, take_over: bool) -> Result
         Some(run) if run.ended_at.is_none() && !take_over && !is_gone(&run.owner) => Err(Error::RunsElsewhere {
             host: run.owner.host.clone(),
             pid: run.owner.pid,
-            last: state.written_at.map(|time| time.to_string()).unwrap_or_default(),
+            last: run.heard_at.to_string(),
         }),
         _ => Ok(()),
     }

@@ -33,7 +33,10 @@ pub(super) fn json(report: &Report<'_>, audience: Audience, signed: &Signed) -> 
         json["approved_hash"] = report.state.approved.as_deref().into();
         json["asked"] = report.plan.asked.as_str().into();
         json["undoes"] = report.plan.undoes.map(|undone| undone.to_string()).into();
-        json["halted"] = report.state.halted.as_deref().into();
+        let stand = tell::Stand::of_report(report).json();
+        for key in ["halted", "runner"] {
+            json[key] = stand.get(key).cloned().into();
+        }
         json["sites"] = report.sites().map(|case| site(&case, signed)).collect();
     }
     json
