@@ -176,6 +176,11 @@ impl Output {
         }
     }
 
+    /// Whether a bar would be seen.
+    pub fn shows_bars(&self) -> bool {
+        self.inner.stderr_is_terminal && !self.inner.manner.quiet && !self.inner.manner.json
+    }
+
     /// Bytes of the result as they are. False when nobody reads any more.
     pub fn raw(&self, bytes: &[u8]) -> bool {
         self.write_stdout(bytes);
