@@ -22,7 +22,7 @@ use lifeboat_model::{SignedReceipt, SiteId, Timestamp};
 
 use self::folder::Folder;
 pub(super) use self::live::LivePage;
-use super::{on_thread, tell};
+use super::{bystanders, on_thread, tell};
 use crate::args::RecoverReportArgs;
 use crate::output::Outcome;
 use crate::{CliError, Context};
@@ -65,8 +65,8 @@ pub fn run(args: &RecoverReportArgs, context: &Context) -> Result<Outcome, CliEr
         // Refused before anything is said.
         let directory = args.out.as_ref().map(|directory| context.path(directory));
         let folder = directory.map(|path| Folder::claim(path, args.recovery, Audience::of(args.public))).transpose()?;
-        // It was written down: how the recovery went is what it says.
-        let mut outcome = Outcome { exit_code: 0, ..tell::outcome(&journal) };
+        // It was written down: how sites ended is what it says. That others were touched is damage wherever it is seen.
+        let mut outcome = Outcome { exit_code: bystanders::exit_code(&journal), ..tell::outcome(&journal) };
         tell::summary(&journal, &context.output);
         if folder.is_none() || context.output.is_json() {
             tell::sites(&journal, &context.output, |_| true);
