@@ -56,10 +56,7 @@ fn main() -> Outcome<()> {
     }
     print(&all);
     if is_bench {
-        let dir = std::env::var_os("LIFEBOAT_BENCH_DIR").map_or_else(
-            || std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench"),
-            std::path::PathBuf::from,
-        );
+        let dir = lifeboat_bench::arguments::directory();
         fs::create_dir_all(&dir)?;
         let file = dir.join("many-sites.json");
         fs::write(&file, format!("{}\n", whole(&all, &dir)))?;

@@ -1,6 +1,6 @@
 //! What was asked for on the command line, and the legs that come of it.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use lifeboat_bench::Outcome;
@@ -58,8 +58,7 @@ pub struct Leg {
 impl Options {
     pub fn read(arguments: &[String]) -> Outcome<Self> {
         let is_bench = arguments.iter().any(|argument| argument == "--bench");
-        let data = std::env::var_os("LIFEBOAT_BENCH_DIR")
-            .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench"), PathBuf::from);
+        let data = lifeboat_bench::arguments::directory();
         let size = if is_bench { Size::Normal } else { Size::Test };
         let mut options =
             Self { size, rounds: 0, is_s3: false, distance: None, only: Vec::new(), without: Vec::new(), data };

@@ -30,24 +30,19 @@ mod report;
 mod work;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
-
-use lifeboat_testkit::postgres::{ClusterOptions, Postgres};
 
 use fleet::{Database, Shape};
 use lifeboat_bench::Outcome;
+use lifeboat_bench::arguments::{self, Arguments, Size};
 use ours::Lifeboat;
 use report::Report;
 use work::Work;
 
-const SETTINGS: [&str; 6] = [
-    "shared_buffers = '512MB'",
-    "max_wal_size = '8GB'",
-    "checkpoint_timeout = '30min'",
+const SETTINGS: [&str; 2] = [
     // Who does not wait for the disk at its commit is on it soon all the same.
     "wal_writer_delay = '10ms'",
-    "log_checkpoints = off",
     "autovacuum = off",
 ];
 
@@ -73,14 +68,7 @@ impl Options {
 
 fn main() -> Outcome<()> {
     let options = options()?;
-    let settings = SETTINGS.map(str::to_owned).to_vec();
-    let cluster = match Postgres::start(&ClusterOptions { fsync: true, settings, ..ClusterOptions::default() }) {
-        Ok(cluster) => cluster,
-        Err(why) => {
-            println!("no PostgreSQL, nothing is measured: {why}");
-            return Ok(());
-        }
-    };
+    let Some(cluster) = fleet::cluster(&SETTINGS) else { return Ok(()) };
     let _ = fs::remove_dir_all(&options.dir);
     fs::create_dir_all(&options.dir)?;
     let mut report = Report::new(&options.dir);
@@ -105,23 +93,13 @@ fn main() -> Outcome<()> {
 }
 
 fn options() -> Outcome<Options> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let has = |name: &str| arguments.iter().any(|argument| argument == name);
-    let number = |name: &str, otherwise: u32| -> Outcome<u32> {
-        match arguments.iter().position(|argument| argument == name) {
-            Some(at) => Ok(arguments.get(at + 1).ok_or(format!("{name} wants a number"))?.parse()?),
-            None => Ok(otherwise),
-        }
-    };
+    let arguments = Arguments::of_process();
+    let number = |name: &str, otherwise: u32| arguments.number(name, otherwise);
     // sites, rows of each, transactions, seconds of lag, segments of the day, rounds
-    let (kind, [sites, rows, transactions, lag, segments, rounds]) = match (has("--bench"), has("--quick")) {
-        (true, false) => ("pg-capture", [1_000, 100, 50_000, 30, 1_440, 3]),
-        (true, true) => ("pg-capture-quick", [100, 100, 5_000, 10, 240, 2]),
-        (false, _) => ("pg-capture-tiny", [4, 100, 20, 1, 6, 1]),
-    };
-    let dir = match std::env::var_os("LIFEBOAT_BENCH_DIR") {
-        Some(dir) => PathBuf::from(dir),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench"),
+    let (kind, [sites, rows, transactions, lag, segments, rounds]) = match arguments.size() {
+        Size::Full => ("pg-capture", [1_000, 100, 50_000, 30, 1_440, 3]),
+        Size::Quick => ("pg-capture-quick", [100, 100, 5_000, 10, 240, 2]),
+        Size::Tiny => ("pg-capture-tiny", [4, 100, 20, 1, 6, 1]),
     };
     Ok(Options {
         sites: number("--sites", sites)?,
@@ -130,7 +108,7 @@ fn options() -> Outcome<Options> {
         lag: Duration::from_secs(number("--lag-seconds", lag)?.into()),
         segments: number("--segments", segments)?.into(),
         rounds: number("--rounds", rounds)? as usize,
-        only: arguments.iter().position(|argument| argument == "--only").and_then(|at| arguments.get(at + 1)).cloned(),
-        dir: dir.join(kind),
+        only: arguments.text("--only").map(str::to_owned),
+        dir: arguments::directory().join(kind),
     })
 }

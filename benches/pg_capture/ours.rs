@@ -6,7 +6,7 @@ use std::process::{Child, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::fleet::Database;
+use crate::fleet::{self, Database};
 use lifeboat_bench::Outcome;
 use lifeboat_bench::process::{Cost, run};
 
@@ -37,10 +37,10 @@ impl Lifeboat {
         let config = format!(
             "[repository]\nurl = \"file://{}\"\nkey = \"file:lifeboat.key\"\n\n\
              [capture]\nflush = \"{flush}\"\nflush_bytes = \"{flush_bytes}\"\n\n\
-             [sources.{SOURCE}]\nkind = \"postgres\"\nurl = \"env:BENCH_URL\"\ntenancy = \"column\"\n\
-             tenant_column = \"site_id\"\nroot = \"sites\"\nshared = [\"countries\", \"plans\"]\n\n\
+             {}\
              [policy]\ncapture = true\n",
-            self.repository().display()
+            self.repository().display(),
+            fleet::SOURCE
         );
         Ok(fs::write(self.dir.join("lifeboat.toml"), config)?)
     }

@@ -1,8 +1,9 @@
-//! The databases: many sites in the same ten tables, one of which is measured.
+//! The databases: many sites in the same ten tables, one of which is measured. Other benches of a pooled database have
+//! their cluster, its tables and the source's configuration from here.
 
 use std::process::Command;
 
-use lifeboat_testkit::postgres::{Postgres, grow_site, pooled_fleet, query_text, run_sql, site_name};
+use lifeboat_testkit::postgres::{ClusterOptions, Postgres, grow_site, pooled_fleet, query_text, run_sql, site_name};
 
 use lifeboat_bench::Outcome;
 
@@ -24,9 +25,44 @@ pub const TABLES: [(&str, &str); 10] = [
 ];
 
 /// Without them each deleted user costs a scan of everybody's comments.
-const MORE_INDEXES: &str = "
+pub const MORE_INDEXES: &str = "
     CREATE INDEX ON comments (author); CREATE INDEX ON worklog (user_id); CREATE INDEX ON issues (reporter);
     CREATE INDEX ON projects (lead)";
+
+/// How its source is to be read, where `BENCH_URL` says where it is.
+pub const SOURCE: &str = "[sources.app]\nkind = \"postgres\"\nurl = \"env:BENCH_URL\"\ntenancy = \"column\"\n\
+     tenant_column = \"site_id\"\nroot = \"sites\"\nshared = [\"countries\", \"plans\"]\n\n";
+
+/// What each cluster is set to, whatever is measured on it.
+const SETTINGS: [&str; 4] =
+    ["shared_buffers = '512MB'", "max_wal_size = '8GB'", "checkpoint_timeout = '30min'", "log_checkpoints = off"];
+
+/// A cluster of the bench's own, with more settings. `None`: there is no PostgreSQL, which was said.
+pub fn cluster(more: &[&str]) -> Option<Postgres> {
+    let settings = SETTINGS.iter().chain(more).map(|setting| (*setting).to_owned()).collect();
+    let started = Postgres::start(&ClusterOptions { fsync: true, settings, ..ClusterOptions::default() });
+    started.inspect_err(|why| println!("no PostgreSQL, nothing is measured: {why}")).ok()
+}
+
+/// What a bad script does to sites.
+pub fn deletion(sites: &[u32]) -> String {
+    let names: Vec<String> = sites.iter().map(|site| format!("'{}'", site_name(*site))).collect();
+    let names = names.join(",");
+    format!("DELETE FROM audit.events WHERE site_id IN ({names}); DELETE FROM sites WHERE id IN ({names})")
+}
+
+/// So that no measured command pays for what was done before it.
+pub fn settle(url: &str) -> Outcome<()> {
+    run_sql(url, "VACUUM (ANALYZE)")?;
+    Ok(run_sql(url, "CHECKPOINT")?)
+}
+
+/// Count and checksum of the rows of a table for which the condition holds.
+pub fn sum_of(url: &str, table: &str, condition: &str) -> Outcome<String> {
+    let sum = "coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)";
+    let row = query_text(url, &format!("SELECT count(*) || ' ' || {sum} FROM {table} t WHERE {condition}"))?;
+    Ok(row.into_iter().flatten().flatten().collect())
+}
 
 /// How large a database is.
 #[derive(Debug, Clone, Copy)]
@@ -52,7 +88,7 @@ impl<'c> Database<'c> {
         pooled_fleet(&database.url(), shape.sites, shape.rows)?;
         database.sql(MORE_INDEXES)?;
         grow_site(&database.url(), MEASURED, shape.measured.saturating_sub(shape.rows))?;
-        database.settle()?;
+        settle(&database.url())?;
         Ok(database)
     }
 
@@ -71,16 +107,13 @@ impl<'c> Database<'c> {
         psql
     }
 
-    /// So that no measured command pays for what was done before it.
     pub fn settle(&self) -> Outcome<()> {
-        self.sql("VACUUM (ANALYZE)")?;
-        self.sql("CHECKPOINT")
+        settle(&self.url())
     }
 
     /// Deletes a site as a bad script would, and tidies up after it.
     pub fn delete(&self, site: u32) -> Outcome<()> {
-        let site = site_name(site);
-        self.sql(&format!("DELETE FROM audit.events WHERE site_id = '{site}'; DELETE FROM sites WHERE id = '{site}'"))?;
+        self.sql(&deletion(&[site]))?;
         self.settle()
     }
 
@@ -88,13 +121,7 @@ impl<'c> Database<'c> {
     pub fn picture(&self, site: u32) -> Outcome<Vec<String>> {
         let site = format!("'{}'", site_name(site));
         let of = |(table, condition): &(&str, &str)| {
-            let condition = condition.replace('$', &site);
-            let sum = "coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)";
-            let row = query_text(
-                &self.url(),
-                &format!("SELECT '{table} ' || count(*) || ' ' || {sum} FROM {table} t WHERE {condition}"),
-            )?;
-            Ok(row.into_iter().flatten().flatten().collect())
+            Ok(format!("{table} {}", sum_of(&self.url(), table, &condition.replace('$', &site))?))
         };
         TABLES.iter().map(of).collect()
     }

@@ -23,24 +23,18 @@ mod ours;
 mod report;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use lifeboat_testkit::postgres::{ClusterOptions, Postgres};
+use lifeboat_testkit::postgres::Postgres;
 
 use beside::Beside;
 use fleet::{Database, MEASURED, Shape};
+use lifeboat_bench::arguments::{self, Arguments, Size};
 use lifeboat_bench::{Outcome, machine};
 use ours::Lifeboat;
 use report::{Report, Task};
 
-const SETTINGS: [&str; 6] = [
-    "shared_buffers = '512MB'",
-    "max_wal_size = '8GB'",
-    "checkpoint_timeout = '30min'",
-    "maintenance_work_mem = '256MB'",
-    "max_parallel_maintenance_workers = 1",
-    "log_checkpoints = off",
-];
+const SETTINGS: [&str; 2] = ["maintenance_work_mem = '256MB'", "max_parallel_maintenance_workers = 1"];
 
 struct Options {
     many: Shape,
@@ -60,14 +54,7 @@ impl Options {
 
 fn main() -> Outcome<()> {
     let options = options()?;
-    let settings = SETTINGS.map(str::to_owned).to_vec();
-    let cluster = match Postgres::start(&ClusterOptions { fsync: true, settings, ..ClusterOptions::default() }) {
-        Ok(cluster) => cluster,
-        Err(why) => {
-            println!("no PostgreSQL, nothing is measured: {why}");
-            return Ok(());
-        }
-    };
+    let Some(cluster) = fleet::cluster(&SETTINGS) else { return Ok(()) };
     let _ = fs::remove_dir_all(&options.dir);
     fs::create_dir_all(&options.dir)?;
     let mut report = Report::new(&options.dir);
@@ -135,32 +122,22 @@ fn loading(cluster: &Postgres, options: &Options, report: &mut Report) -> Outcom
 }
 
 fn options() -> Outcome<Options> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let has = |name: &str| arguments.iter().any(|argument| argument == name);
-    let number = |name: &str, otherwise: u32| -> Outcome<u32> {
-        match arguments.iter().position(|argument| argument == name) {
-            Some(at) => Ok(arguments.get(at + 1).ok_or(format!("{name} wants a number"))?.parse()?),
-            None => Ok(otherwise),
-        }
-    };
+    let arguments = Arguments::of_process();
+    let number = |name: &str, otherwise: u32| arguments.number(name, otherwise);
     // sites, the few, rows of each, of the measured one, of the loaded one, rounds
-    let (kind, [sites, few, rows, measured, load, rounds]) = match (has("--bench"), has("--quick")) {
-        (true, false) => ("pooled", [1_000, 100, 9_000, 72_000, 300_000, 5]),
-        (true, true) => ("pooled-quick", [100, 20, 8_000, 72_000, 60_000, 2]),
-        (false, _) => ("pooled-tiny", [4, 2, 200, 600, 1_000, 1]),
+    let (kind, [sites, few, rows, measured, load, rounds]) = match arguments.size() {
+        Size::Full => ("pooled", [1_000, 100, 9_000, 72_000, 300_000, 5]),
+        Size::Quick => ("pooled-quick", [100, 20, 8_000, 72_000, 60_000, 2]),
+        Size::Tiny => ("pooled-tiny", [4, 2, 200, 600, 1_000, 1]),
     };
     let rows = number("--rows", rows)?;
     let measured = number("--measured-rows", measured)?;
-    let dir = match std::env::var_os("LIFEBOAT_BENCH_DIR") {
-        Some(dir) => PathBuf::from(dir),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench"),
-    };
     Ok(Options {
         many: Shape { sites: number("--sites", sites)?, rows, measured },
         few: Shape { sites: number("--few", few)?, rows, measured },
         load: Shape { sites: number("--few", few)?, rows: rows / 4, measured: number("--load-rows", load)? },
         rounds: number("--rounds", rounds)? as usize,
-        only: arguments.iter().position(|argument| argument == "--only").and_then(|at| arguments.get(at + 1)).cloned(),
-        dir: dir.join(kind),
+        only: arguments.text("--only").map(str::to_owned),
+        dir: arguments::directory().join(kind),
     })
 }

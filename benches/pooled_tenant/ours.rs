@@ -6,7 +6,7 @@ use std::process::Command;
 
 use lifeboat_testkit::postgres::site_name;
 
-use crate::fleet::Database;
+use crate::fleet::{Database, SOURCE};
 use lifeboat_bench::Outcome;
 use lifeboat_bench::process::{Cost, run};
 
@@ -24,8 +24,7 @@ impl Lifeboat {
         let repository = dir.join("repository");
         let config = format!(
             "[repository]\nurl = \"file://{}\"\nkey = \"file:lifeboat.key\"\n\n\
-             [sources.app]\nkind = \"postgres\"\nurl = \"env:BENCH_URL\"\ntenancy = \"column\"\n\
-             tenant_column = \"site_id\"\nroot = \"sites\"\nshared = [\"countries\", \"plans\"]\n",
+             {SOURCE}",
             repository.display()
         );
         fs::write(dir.join("lifeboat.toml"), config)?;

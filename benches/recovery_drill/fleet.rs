@@ -5,29 +5,11 @@ use std::fs;
 use std::path::PathBuf;
 
 use lifeboat_bench::Outcome;
-use lifeboat_testkit::postgres::{Postgres, grow_site, pooled_fleet, query_text, run_sql, site_name};
+use lifeboat_testkit::postgres::{Postgres, grow_site, pooled_fleet, run_sql, site_name};
 use lifeboat_testkit::world::noise;
 
 use crate::Drill;
-
-/// Without them each deleted user costs a scan of everybody's comments.
-const MORE_INDEXES: &str = "
-    CREATE INDEX ON comments (author); CREATE INDEX ON worklog (user_id); CREATE INDEX ON issues (reporter);
-    CREATE INDEX ON projects (lead)";
-
-/// Each table with the site of a row `t`.
-const TABLES: [(&str, &str); 10] = [
-    ("public.sites", "t.id"),
-    ("public.users", "t.site_id"),
-    ("public.projects", "t.site_id"),
-    ("public.labels", "t.site_id"),
-    ("public.issues", "t.site_id"),
-    ("public.comments", "(SELECT site_id FROM issues i WHERE i.id = t.issue_id)"),
-    ("public.issue_labels", "(SELECT site_id FROM issues i WHERE i.id = t.issue_id)"),
-    ("public.attachments", "(SELECT site_id FROM issues i WHERE i.id = t.issue_id)"),
-    ("public.worklog", "t.site_id"),
-    ("audit.events", "t.site_id"),
-];
+use crate::pooled::{self, MORE_INDEXES};
 
 /// Every so many sites one is ten times, or a hundred times as large.
 const LARGE: u32 = 100;
@@ -63,8 +45,7 @@ impl Fleet {
             }
         }
         let fleet = Self { url, srv, sites: drill.sites, busy: drill.busy, lost: drill.lost };
-        run_sql(&fleet.url, "VACUUM (ANALYZE)")?;
-        run_sql(&fleet.url, "CHECKPOINT")?;
+        pooled::settle(&fleet.url)?;
         Ok(fleet)
     }
 
@@ -88,28 +69,20 @@ impl Fleet {
 
     /// The bad script.
     pub fn delete(&self, sites: &[u32]) -> Outcome<()> {
-        let names: Vec<String> = sites.iter().map(|site| format!("'{}'", site_name(*site))).collect();
-        let names = names.join(",");
-        run_sql(
-            &self.url,
-            &format!("DELETE FROM audit.events WHERE site_id IN ({names}); DELETE FROM sites WHERE id IN ({names})"),
-        )?;
+        run_sql(&self.url, &pooled::deletion(sites))?;
         for site in sites {
             fs::remove_dir_all(self.srv.join(site_name(*site)))?;
         }
-        run_sql(&self.url, "VACUUM (ANALYZE)")?;
-        Ok(run_sql(&self.url, "CHECKPOINT")?)
+        pooled::settle(&self.url)
     }
 
     /// Count and checksum of the rows of each table, and of the files, of all but the busy ones.
     pub fn picture(&self) -> Outcome<BTreeMap<String, String>> {
         let first = site_name(self.busy + 1);
         let mut picture = BTreeMap::new();
-        for (table, site) in TABLES {
-            let sum = "coalesce(sum(hashtextextended(t::text, 0)::numeric), 0)";
-            let query = format!("SELECT count(*) || ' ' || {sum} FROM {table} t WHERE {site} >= '{first}'");
-            let found = query_text(&self.url, &query)?.into_iter().flatten().flatten().next();
-            picture.insert(table.to_owned(), found.unwrap_or_default());
+        for (table, condition) in pooled::TABLES {
+            let condition = condition.replace("= $", &format!(">= '{first}'"));
+            picture.insert(table.to_owned(), pooled::sum_of(&self.url, table, &condition)?);
         }
         for site in self.busy + 1..=self.sites {
             let dir = self.srv.join(site_name(site)).join("attachments");

@@ -17,28 +17,26 @@
 
 mod fleet;
 mod ours;
+#[allow(dead_code)] // some of it is for the other benches
+#[path = "../pooled_tenant/fleet.rs"]
+mod pooled;
 mod report;
 mod traffic;
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::time::Duration;
 
+use lifeboat_bench::arguments::{self, Arguments, Size};
 use lifeboat_bench::{Outcome, machine};
-use lifeboat_testkit::postgres::{ClusterOptions, Postgres};
+use lifeboat_testkit::postgres::Postgres;
 
 use fleet::Fleet;
 use ours::Lifeboat;
 use report::Report;
 use traffic::Traffic;
 
-const SETTINGS: [&str; 5] = [
-    "shared_buffers = '512MB'",
-    "max_wal_size = '8GB'",
-    "checkpoint_timeout = '30min'",
-    "maintenance_work_mem = '256MB'",
-    "log_checkpoints = off",
-];
+const SETTINGS: [&str; 1] = ["maintenance_work_mem = '256MB'"];
 
 /// What is drilled.
 #[derive(Debug, Clone)]
@@ -60,14 +58,7 @@ pub struct Drill {
 
 fn main() -> Outcome<()> {
     let drill = drill()?;
-    let settings = SETTINGS.map(str::to_owned).to_vec();
-    let cluster = match Postgres::start(&ClusterOptions { fsync: true, settings, ..ClusterOptions::default() }) {
-        Ok(cluster) => cluster,
-        Err(why) => {
-            println!("no PostgreSQL, nothing is measured: {why}");
-            return Ok(());
-        }
-    };
+    let Some(cluster) = pooled::cluster(&SETTINGS) else { return Ok(()) };
     let _ = fs::remove_dir_all(&drill.dir);
     fs::create_dir_all(&drill.dir)?;
     let report = rehearse(&cluster, &drill)?;
@@ -106,23 +97,13 @@ fn rehearse(cluster: &Postgres, drill: &Drill) -> Outcome<Report> {
 }
 
 fn drill() -> Outcome<Drill> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let has = |name: &str| arguments.iter().any(|argument| argument == name);
-    let number = |name: &str, otherwise: u32| -> Outcome<u32> {
-        match arguments.iter().position(|argument| argument == name) {
-            Some(at) => Ok(arguments.get(at + 1).ok_or(format!("{name} wants a number"))?.parse()?),
-            None => Ok(otherwise),
-        }
-    };
+    let arguments = Arguments::of_process();
+    let number = |name: &str, otherwise: u32| arguments.number(name, otherwise);
     // sites, lost, busy, rows, alone, seconds of quiet
-    let (kind, [sites, lost, busy, rows, alone, quiet]) = match (has("--bench"), has("--quick")) {
-        (true, false) => ("drill", [5_000, 883, 50, 120, 9, 20]),
-        (true, true) => ("drill-quick", [300, 60, 20, 120, 5, 5]),
-        (false, _) => ("drill-tiny", [12, 4, 3, 40, 1, 1]),
-    };
-    let dir = match std::env::var_os("LIFEBOAT_BENCH_DIR") {
-        Some(dir) => PathBuf::from(dir),
-        None => Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench"),
+    let (kind, [sites, lost, busy, rows, alone, quiet]) = match arguments.size() {
+        Size::Full => ("drill", [5_000, 883, 50, 120, 9, 20]),
+        Size::Quick => ("drill-quick", [300, 60, 20, 120, 5, 5]),
+        Size::Tiny => ("drill-tiny", [12, 4, 3, 40, 1, 1]),
     };
     Ok(Drill {
         sites: number("--sites", sites)?,
@@ -132,7 +113,7 @@ fn drill() -> Outcome<Drill> {
         parallel: number("--parallel", 8)?,
         alone,
         quiet: Duration::from_secs(quiet.into()),
-        dir: dir.join(kind),
-        is_measured: has("--bench") && !has("--quick"),
+        dir: arguments::directory().join(kind),
+        is_measured: arguments.size() == Size::Full,
     })
 }

@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use crate::Drill;
 use crate::fleet::Fleet;
+use crate::pooled::SOURCE;
 
 pub struct Lifeboat {
     dir: PathBuf,
@@ -37,8 +38,7 @@ impl Lifeboat {
         fs::create_dir_all(&dir)?;
         let config = format!(
             "[repository]\nurl = \"file://{}\"\nkey = \"file:lifeboat.key\"\n\n\
-             [sources.app]\nkind = \"postgres\"\nurl = \"env:BENCH_URL\"\ntenancy = \"column\"\n\
-             tenant_column = \"site_id\"\nroot = \"sites\"\nshared = [\"countries\", \"plans\"]\n\n\
+             {SOURCE}\
              [sources.files]\nkind = \"files\"\npath = \"{}/{{site}}/attachments\"\n",
             dir.join("repository").display(),
             fleet.srv.display()

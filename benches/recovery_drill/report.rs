@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use lifeboat_bench::process::{Cost, Spread};
-use lifeboat_bench::{Outcome, machine};
+use lifeboat_bench::target::Target;
+use lifeboat_bench::{Outcome, machine, table};
 use lifeboat_model::Timestamp;
 use serde_json::{Value, json};
 
@@ -21,7 +22,7 @@ pub struct Report {
     backup: Cost,
     alone: Vec<f64>,
     facts: Vec<(&'static str, f64)>,
-    aims: Vec<(&'static str, f64, bool)>,
+    targets: Vec<Target>,
     bytes_read: u64,
     errors: Vec<String>,
 }
@@ -34,7 +35,7 @@ impl Report {
             backup: Cost::default(),
             alone: Vec::new(),
             facts: Vec::new(),
-            aims: Vec::new(),
+            targets: Vec::new(),
             bytes_read: 0,
             errors: Vec::new(),
         }
@@ -76,27 +77,27 @@ impl Report {
             ("requests", run.requests as f64),
         ]);
         let ratio = wall / (lost * alone);
-        self.aims.extend([
-            ("wall / (lost sites x one mean site alone): 0.7 or less", ratio, ratio <= 0.7),
-            ("first site back, s: 5 or less", first, first <= 5.0),
-            ("peak memory, MB: 512 or less", peak, peak <= 512.0),
-            ("sites not restored: 0", run.failed as f64, run.failed == 0 && run.back_after.len() as f64 == lost),
+        self.targets.extend([
+            Target::at_most("wall / (lost sites x one mean site alone)", 0.7, ratio),
+            Target::at_most("first site back, s", 5.0, first),
+            Target::at_most("peak memory, MB", 512.0, peak),
+            Target::at_most("sites not restored", 0.0, lost - run.back_after.len() as f64),
         ]);
     }
 
     pub fn bystanders(&mut self, quiet: &Latencies, during: &Latencies, errors: Vec<String>) {
-        let (p99, p99_quiet) = (during.quantile(0.99), quiet.quantile(0.99));
+        let (p99, p99_quiet) = (during.percentile(99), quiet.percentile(99));
         self.facts.extend([
             ("busy sites: transactions in quiet", quiet.count() as f64),
             ("busy sites: transactions meanwhile", during.count() as f64),
-            ("busy sites: p50 in quiet, ms", quiet.quantile(0.5) * 1e3),
-            ("busy sites: p50 meanwhile, ms", during.quantile(0.5) * 1e3),
+            ("busy sites: p50 in quiet, ms", quiet.percentile(50) * 1e3),
+            ("busy sites: p50 meanwhile, ms", during.percentile(50) * 1e3),
             ("busy sites: p99 in quiet, ms", p99_quiet * 1e3),
             ("busy sites: p99 meanwhile, ms", p99 * 1e3),
         ]);
-        self.aims.extend([
-            ("busy sites: errors: 0", errors.len() as f64, errors.is_empty()),
-            ("busy sites: p99 meanwhile / in quiet: 2 or less", p99 / p99_quiet, p99 <= 2.0 * p99_quiet),
+        self.targets.extend([
+            Target::at_most("busy sites: errors", 0.0, errors.len() as f64),
+            Target::at_most("busy sites: p99 meanwhile / in quiet", 2.0, p99 / p99_quiet),
         ]);
         self.errors = errors;
     }
@@ -104,20 +105,17 @@ impl Report {
     pub fn needed(&mut self, bytes: u64) {
         let ratio = self.bytes_read as f64 / bytes as f64;
         self.facts.push(("bytes of their snapshots, MB", bytes as f64 / 1e6));
-        self.aims.push(("bytes read / of their snapshots: 1.2 or less", ratio, ratio <= 1.2));
+        self.targets.push(Target::at_most("bytes read / of their snapshots", 1.2, ratio));
     }
 
     pub fn print(&self) {
         let Drill { sites, lost, busy, rows, parallel, .. } = &self.drill;
         println!("\n{lost} of {sites} sites of about {rows} rows and 4 files, {busy} busy, {parallel} at once");
-        println!("\n| what | measured |\n|---|---|");
-        for (name, value) in &self.facts {
-            println!("| {name} | {value:.2} |");
-        }
-        println!("\n| aim | measured | met |\n|---|---|---|");
-        for (name, value, met) in &self.aims {
-            println!("| {name} | {value:.2} | {} |", if *met { "yes" } else { "NO" });
-        }
+        let facts: Vec<Vec<String>> =
+            self.facts.iter().map(|(name, value)| vec![(*name).to_owned(), format!("{value:.2}")]).collect();
+        print!("\n{}", table::text(&["what", "measured"], &facts));
+        let targets: Vec<Vec<String>> = self.targets.iter().map(Target::row).collect();
+        print!("{}", table::text(&["target", "aim", "measured", "met"], &targets));
         for error in &self.errors {
             println!("a busy site's user saw: {error}");
         }
@@ -130,9 +128,8 @@ impl Report {
             return Ok(());
         }
         let spread = Spread::of(self.alone.iter().copied());
-        let named = |facts: &mut dyn Iterator<Item = (&'static str, f64)>| -> Value {
-            facts.map(|(name, value)| (name.to_owned(), json!(value))).collect::<serde_json::Map<_, _>>().into()
-        };
+        let facts: serde_json::Map<_, _> =
+            self.facts.iter().map(|(name, value)| ((*name).to_owned(), json!(value))).collect();
         let json = json!({
             "date": Timestamp::now().to_string(),
             "machine": self.machine,
@@ -142,10 +139,10 @@ impl Report {
             "rows": self.drill.rows,
             "parallel": self.drill.parallel,
             "alone_seconds": self.alone,
-            "alone_spread": format!("{spread:?}"),
+            "alone_spread": spread.json(),
             "backup_seconds": self.backup.wall_seconds,
-            "facts": named(&mut self.facts.iter().copied()),
-            "aims": named(&mut self.aims.iter().map(|(name, value, _)| (*name, *value))),
+            "facts": facts,
+            "targets": self.targets.iter().map(Target::json).collect::<Vec<_>>(),
             "errors": self.errors,
         });
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("benches/results/recovery-drill.json");

@@ -6,6 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use lifeboat_bench::Outcome;
+use lifeboat_bench::statistics::percentile;
 use lifeboat_testkit::postgres::site_name;
 
 use crate::fleet::Fleet;
@@ -28,11 +29,8 @@ impl Latencies {
         self.0.len()
     }
 
-    pub fn quantile(&self, share: f64) -> f64 {
-        let mut sorted = self.0.clone();
-        sorted.sort_by(f64::total_cmp);
-        let at = (sorted.len().saturating_sub(1) as f64 * share).round() as usize;
-        sorted.get(at).copied().unwrap_or(f64::NAN)
+    pub fn percentile(&self, percent: u32) -> f64 {
+        percentile(self.0.iter().copied(), percent)
     }
 }
 

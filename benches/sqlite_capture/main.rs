@@ -71,8 +71,7 @@ fn main() -> Outcome<()> {
     if !is_bench {
         return Ok(());
     }
-    let dir = std::env::var_os("LIFEBOAT_BENCH_DIR")
-        .map_or_else(|| Path::new(env!("CARGO_MANIFEST_DIR")).join("target/bench"), std::path::PathBuf::from);
+    let dir = lifeboat_bench::arguments::directory();
     fs::create_dir_all(&dir)?;
     let file = dir.join("sqlite-capture.json");
     fs::write(&file, format!("{}\n", whole(&all, &dir)))?;

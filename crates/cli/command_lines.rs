@@ -82,6 +82,8 @@ fn a_wrong_command_line_is_exit_2_with_a_hint() {
     check(&["cat", "acme:files/../x"], "invalid value 'acme:files/../x'", "see `lifeboat cat --help`");
     check(&["sources", "inspect", "A"], "invalid value 'A'", "see `lifeboat sources inspect --help`");
     check(&["undo", "xyz"], "invalid value 'xyz' for '<RESTORE>': not 16 hex digits", "`lifeboat points SITE` lists");
+    let not_hex = "invalid value 'xyz' for '<RECOVERY>': not 16 hex digits";
+    check(&["recover", "accept", "xyz", "acme"], not_hex, "`lifeboat recover status` lists the recoveries");
     check(&["help"], "unrecognized subcommand 'help'", "see `lifeboat --help`");
     check(&["help", "restore"], "unrecognized subcommand 'help'", "see `lifeboat restore --help`");
     check(&["key", "help"], "unrecognized subcommand 'help'", "see `lifeboat key --help`");

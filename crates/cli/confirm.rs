@@ -2,8 +2,8 @@
 //!
 //! | approval        | on a terminal                         | without a terminal             |
 //! |-----------------|---------------------------------------|--------------------------------|
-//! | none            | asks y/N; conflicts: type the site id | refused, exit 2                |
-//! | `--yes`         | runs; with conflicts it asks for the site id | runs; conflicts: refused, exit 10 |
+//! | none            | asks y/N; conflicts: type the id      | refused, exit 2                |
+//! | `--yes`         | runs; with conflicts it asks for the id | runs; conflicts: refused, exit 10 |
 //! | `--plan HASH`   | runs if it is this plan, else refused, exit 10 (conflicts are part of the hash) | same |
 //!
 //! `--yes` never approves a conflict: whoever wrote it into a script did not see this one.
@@ -15,8 +15,8 @@ use crate::output::Output;
 /// What is to be approved.
 #[derive(Debug, Clone, Copy)]
 pub struct Approvable<'a> {
-    /// What a person types to confirm a conflict.
-    pub site: &'a str,
+    /// What a person types to confirm a conflict: what it is, such as `the site's id`, and itself.
+    pub subject: (&'a str, &'a str),
     /// The plan's hash as it was shown.
     pub hash: &'a str,
     pub has_conflicts: bool,
@@ -45,16 +45,17 @@ pub fn decide(approval: &ApprovalArgs, plan: Approvable<'_>, output: &Output) ->
     if let Some(hash) = &approval.plan {
         return if same_hash(hash, plan.hash) { Ok(Decision::Run) } else { Err(other_plan(hash, plan)) };
     }
-    let asks_for_site = plan.has_conflicts;
-    if approval.yes && !asks_for_site {
+    let asks_for_subject = plan.has_conflicts;
+    if approval.yes && !asks_for_subject {
         return Ok(Decision::Run);
     }
     if !output.is_interactive() {
         return Err(refuse(approval, plan));
     }
-    let approved = if asks_for_site {
-        let question = format!("This plan has conflicts. Type the site id to go on in spite of them ({}): ", plan.site);
-        output.ask(&question).is_some_and(|answer| answer.trim() == plan.site)
+    let approved = if asks_for_subject {
+        let (what, id) = plan.subject;
+        let question = format!("This plan has conflicts. Type {what} to go on in spite of them ({id}): ");
+        output.ask(&question).is_some_and(|answer| answer.trim() == id)
     } else {
         let answer = output.ask("Go on? [y/N] ");
         answer.is_some_and(|answer| matches!(answer.trim().to_lowercase().as_str(), "y" | "yes"))
@@ -107,18 +108,20 @@ mod tests {
 
     /// `Ok(true)`: runs; `Ok(false)`: left; `Err(code)`: refused.
     fn check(words: &[&str], typed: Option<&str>, has_conflicts: bool, want: Result<bool, u8>) {
-        let (streams, _captured) = match typed {
+        let (streams, captured) = match typed {
             Some(typed) => captured_terminal(typed),
             None => captured("y\n"),
         };
         let output = Output::new(streams, Manner::default());
-        let plan = Approvable { site: "acme", hash: HASH, has_conflicts };
+        let plan = Approvable { subject: ("the recovery's id", "acme"), hash: HASH, has_conflicts };
         let got = decide(&approval(words), plan, &output);
         let got = got.map(|decision| decision == Decision::Run).map_err(|error| {
             assert!(error.hint.is_some());
             error.exit_code()
         });
         assert_eq!(got, want, "{words:?} {typed:?} {has_conflicts}");
+        let asked = captured.stderr();
+        assert!(!asked.contains("conflicts") || asked.contains("Type the recovery's id to go on"), "{asked}");
     }
 
     #[test]

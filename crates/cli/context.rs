@@ -52,12 +52,18 @@ pub struct Context {
     pub global: GlobalArgs,
     pub output: Output,
     pub cancel: CancelFlag,
+    /// The arguments as they can be typed again.
+    pub typed: String,
     surroundings: Surroundings,
 }
 
 impl Context {
     pub(crate) fn new(global: GlobalArgs, output: Output, surroundings: Surroundings) -> Self {
-        Self { global, output, cancel: CancelFlag::default(), surroundings }
+        Self { global, output, cancel: CancelFlag::default(), typed: String::new(), surroundings }
+    }
+
+    pub(crate) fn with_typed(self, typed: String) -> Self {
+        Self { typed, ..self }
     }
 
     /// A path from the arguments.

@@ -13,6 +13,7 @@ pub mod config;
 pub mod confirm;
 mod context;
 mod error;
+mod exit;
 pub mod key_file;
 mod log;
 mod memory;
@@ -23,6 +24,7 @@ pub mod progress;
 mod routing;
 pub mod signal;
 pub mod suggest;
+mod typed;
 mod usage;
 mod verbs;
 mod words;
@@ -69,7 +71,7 @@ pub fn run(args: &[OsString], process: Process) -> u8 {
     let Cli { global, command } = *cli;
     let output = Output::new(streams, Manner { json: json || global.json, quiet: global.quiet });
     log::start(&global, &output);
-    let context = Context::new(global, output.clone(), surroundings);
+    let context = Context::new(global, output.clone(), surroundings).with_typed(typed::typed(args));
     match catch_unwind(AssertUnwindSafe(|| verbs::run(command, &context))) {
         Ok(Ok(outcome)) => output.done(&outcome),
         Ok(Err(error)) if error.fault == Fault::Bug => output.error(&with_place(error)),

@@ -15,9 +15,9 @@ use indicatif::MultiProgress;
 use serde::Serialize;
 use serde_json::{Map, Value};
 
-use crate::CliError;
+use crate::{CliError, exit};
 
-pub use human::{ago, bytes, count, duration, rate, share};
+pub use human::{ago, and_more, bytes, count, duration, rate, share};
 pub use table::{Align, Table};
 
 /// Where a process reads and writes, and which of it is a terminal.
@@ -80,6 +80,8 @@ struct Stdout {
 pub struct Outcome {
     pub exit_code: u8,
     pub failed: Vec<Failed>,
+    /// People were told of the failures already, in a form of the verb's own.
+    pub is_told: bool,
     /// What the `done` line carries besides.
     pub fields: Map<String, Value>,
 }
@@ -174,6 +176,11 @@ impl Output {
         }
     }
 
+    /// Whether a bar would be seen.
+    pub fn shows_bars(&self) -> bool {
+        self.inner.stderr_is_terminal && !self.inner.manner.quiet && !self.inner.manner.json
+    }
+
     /// Bytes of the result as they are. False when nobody reads any more.
     pub fn raw(&self, bytes: &[u8]) -> bool {
         self.write_stdout(bytes);
@@ -249,7 +256,7 @@ impl Output {
 
     /// The last word of a verb that came to its end. Returns the exit code.
     pub fn done(&self, outcome: &Outcome) -> u8 {
-        if !self.is_json() {
+        if !self.is_json() && !outcome.is_told {
             for failed in &outcome.failed {
                 let site = failed.site.as_ref().map(|site| format!("{site}: ")).unwrap_or_default();
                 self.tell_error(&format!("{site}{}", failed.message), failed.hint.as_deref());
@@ -262,7 +269,7 @@ impl Output {
             #[serde(flatten)]
             fields: &'a Map<String, Value>,
         }
-        let Outcome { exit_code, failed, fields } = outcome;
+        let Outcome { exit_code, failed, fields, .. } = outcome;
         self.event("done", Done { exit_code: *exit_code, failed, fields });
         self.flush(outcome.exit_code)
     }
@@ -304,7 +311,7 @@ impl Output {
                     &format!("cannot write to stdout: reason=`{kind}`"),
                     Some("the command itself did its work; free some space where its output goes"),
                 );
-                lifeboat_model::worst_exit_code([exit_code, 10])
+                lifeboat_model::worst_exit_code([exit_code, exit::OPERATOR])
             }
         }
     }

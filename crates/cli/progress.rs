@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 use lifeboat_model::{ProgressEvent, ProgressPhase, ProgressSink, SiteId};
@@ -13,6 +14,8 @@ use crate::output::Output;
 
 /// Sites with a bar of their own at one time.
 const SITE_BARS_MAX: usize = 8;
+/// How often a line is said where there is no bar, at most.
+const LINE_EVERY: Duration = Duration::from_secs(10);
 /// Characters of a site id that a bar shows.
 const NAME_CHARS_MAX: usize = 18;
 
@@ -193,18 +196,40 @@ fn phase_name(phase: ProgressPhase) -> &'static str {
 /// One bar for work of a known number of steps, with what is under way.
 pub struct Steps {
     bar: ProgressBar,
+    lines: Option<Lines>,
+}
+
+/// In the place of a bar that nobody would see: a line now and then, when there is something new to say.
+struct Lines {
+    name: String,
+    output: Output,
+    last: Mutex<Option<(Instant, String)>>,
+}
+
+impl Lines {
+    fn say(&self, what: String, now: Instant) {
+        let mut last = self.last.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_due = last.as_ref().is_none_or(|(then, said)| now.duration_since(*then) >= LINE_EVERY && *said != what);
+        if is_due {
+            self.output.say(format!("{} {what}", self.name));
+            *last = Some((now, what));
+        }
+    }
 }
 
 impl Steps {
     pub fn new(name: &str, output: &Output) -> Self {
         let bar = ProgressBar::new(0).with_prefix(name.to_owned());
         bar.set_style(style(STEPS_UNKNOWN));
-        Self { bar: output.bars().add(bar) }
+        Self { bar: output.bars().add(bar), lines: None }
     }
 
-    /// Steps of which much is told.
+    /// Steps of which much is told, also where there is no terminal.
     pub fn telling(name: &str, steps: u64, output: &Output) -> Self {
-        let told = Self::new(name, output);
+        let mut told = Self::new(name, output);
+        if !output.shows_bars() {
+            told.lines = Some(Lines { name: name.to_owned(), output: output.clone(), last: Mutex::default() });
+        }
         told.bar.set_style(style(STEPS_TOLD));
         told.bar.set_length(steps);
         told
@@ -230,6 +255,10 @@ impl Steps {
     pub fn doing(&self, what: &str) {
         self.bar.set_message(what.to_owned());
         self.bar.tick();
+        if let Some(lines) = &self.lines {
+            let (at, of) = (self.bar.position(), self.bar.length().unwrap_or(0));
+            lines.say(format!("{at}/{of} {what}"), Instant::now());
+        }
     }
 
     pub fn step(&self) {
@@ -247,7 +276,23 @@ impl Drop for Steps {
 mod tests {
     use super::*;
     use crate::output::Manner;
-    use crate::testing::captured;
+    use crate::testing::{captured, captured_terminal};
+
+    #[test]
+    fn without_a_terminal_a_line_is_said_now_and_then_when_it_says_something_new() {
+        let (streams, captured) = captured("");
+        let steps = Steps::telling("restored", 9, &Output::new(streams, Manner::default()));
+        steps.at(2);
+        steps.doing("running");
+        let begin = Instant::now();
+        let lines = steps.lines.as_ref().unwrap();
+        lines.say("3/9 running".into(), begin + LINE_EVERY / 2);
+        lines.say("4/9 running".into(), begin + LINE_EVERY);
+        lines.say("4/9 running".into(), begin + LINE_EVERY * 3);
+        assert_eq!(captured.stderr(), "restored 2/9 running\nrestored 4/9 running\n");
+        let (streams, _captured) = captured_terminal("");
+        assert!(Steps::telling("restored", 9, &Output::new(streams, Manner::default())).lines.is_none());
+    }
 
     #[test]
     fn every_order_of_reports_is_borne() {

@@ -8,10 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::CliError;
 use crate::output::Output;
-
-const EXIT_CANCELLED: i32 = 130;
+use crate::{CliError, exit};
 
 /// Whether the person asked to stop; cheap to clone and to ask.
 #[derive(Debug, Clone, Default)]
@@ -57,10 +55,10 @@ pub fn listen(cancel: CancelFlag, output: Output) -> Result<(), CliError> {
                 }
                 if output.is_asking() {
                     output.leave_question();
-                    std::process::exit(EXIT_CANCELLED);
+                    std::process::exit(exit::CANCELLED.into());
                 }
                 if cancel.is_cancelled() {
-                    std::process::exit(EXIT_CANCELLED);
+                    std::process::exit(exit::CANCELLED.into());
                 }
                 cancel.cancel();
                 output.say("stopping cleanly; again to stop at once");

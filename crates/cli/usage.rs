@@ -57,7 +57,10 @@ fn explain(error: &ClapError, args: &[OsString]) -> CliError {
     }
     let asks_for_help = error.get(ContextKind::InvalidSubcommand) == Some(&ContextValue::String("help".to_owned()));
     if matches!(error.source().and_then(|cause| cause.downcast_ref()), Some(IdError::NotHex { .. })) {
-        hints = vec!["`lifeboat points SITE` lists the ids, each with what it is of".to_owned()];
+        hints = vec![match command_named(args).starts_with("lifeboat recover") {
+            true => "`lifeboat recover status` lists the recoveries, each with its id".to_owned(),
+            false => "`lifeboat points SITE` lists the ids, each with what it is of".to_owned(),
+        }];
     } else if hints.is_empty() || asks_for_help {
         hints = vec![format!("see `{} --help`", command_named(args))];
     }

@@ -59,6 +59,9 @@ fn pages(ill: String) -> u16 {
     port
 }
 
+/// What a command is given that nobody else is to see.
+const TOKEN: &str = "--token=a-secret-of-the-operator";
+
 #[test]
 fn commands_and_checks_are_in_each_receipt_and_what_fails_is_not_validated() {
     let test = "commands_and_checks_are_in_each_receipt_and_what_fails_is_not_validated";
@@ -68,8 +71,10 @@ fn commands_and_checks_are_in_each_receipt_and_what_fails_is_not_validated() {
     shop.ok(&["backup", "--all"]);
     let before_rows = shop.picture();
     let notes = shop.path("notes");
-    let note =
-        |word: &str| format!("[\"sh\", \"-c\", \"echo {word} $1 >>'{}'\", \"sh\", \"{{site}}\"]", notes.display());
+    let note = |word: &str| {
+        let path = notes.display();
+        format!("[\"sh\", \"-c\", \"echo {word} $1 >>'{path}'\", \"sh\", \"{{site}}\", \"{TOKEN}\"]")
+    };
     let fails = format!("[\"sh\", \"-c\", \"echo no $1; test $1 != {c}\", \"sh\", \"{{site}}\"]");
     let port = pages(b.clone());
     shop.configure(&format!(
@@ -89,6 +94,7 @@ fn commands_and_checks_are_in_each_receipt_and_what_fails_is_not_validated() {
         "{}",
         said.out
     );
+    assert!(!said.out.contains(TOKEN), "an argument is for nobody's eyes: {}", said.out);
     assert!(
         said.out.contains(&format!("NOT VALIDATED  {b}: check: page: expected=`200`, status=`500`")),
         "{}",

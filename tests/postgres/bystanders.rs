@@ -66,7 +66,7 @@ fn quiet_bystanders_are_proven_equal_in_run_status_report_and_json() {
     let (id, said) = run(&shop, &[]);
     assert!(said.code == 0 && self::json(&shop, &id)["looked"].as_u64() <= Some(4), "{said:?}");
     let (id, said) = run(&shop, &["--bystanders", "sample:3"]);
-    assert!(said.code == 0 && said.out.contains(" of 4 sampled: "), "{said:?}");
+    assert!(said.code == 0 && said.out.contains(" of 4 looked at: "), "{said:?}");
     assert!(self::json(&shop, &id)["looked"].as_u64() <= Some(3), "{said:?}");
     let (id, said) = run(&shop, &["--bystanders", "none"]);
     assert!(said.code == 0 && !said.out.contains("Bystanders"), "{said:?}");

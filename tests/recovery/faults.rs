@@ -1,6 +1,6 @@
 //! What befalls one case befalls no other, and shows in its own receipt or failure.
 
-use crate::incident::Incident;
+use crate::incident::{Incident, done};
 
 #[test]
 fn a_corrupted_pack_and_a_held_lock_hit_their_own_cases_alone() {
@@ -23,6 +23,21 @@ fn a_corrupted_pack_and_a_held_lock_hit_their_own_cases_alone() {
     transaction.execute("SELECT FROM sites WHERE id = $1 FOR UPDATE", &[locked]).unwrap();
     let said = incident.run(&planned, &[]);
     assert_eq!(said.code, 20, "{said:?}");
+    let mut failed = [(locked, 11), (damaged, 20)];
+    failed.sort();
+    for said in [&said, &shop.run(&["--json", "recover", "status", &planned.id])] {
+        let done = done(said);
+        let told =
+            done["failed"].as_array().unwrap().iter().map(|one| (one["site"].as_str(), one["exit_code"].as_u64()));
+        assert!(told.eq(failed.iter().map(|(site, code)| (Some(site.as_str()), Some(*code)))), "{done}");
+        assert_eq!((&done["failed_sites"], &done["state"]), (&2.into(), &"done".into()), "{done}");
+    }
+    let people = shop.run(&["recover", "status", &planned.id]);
+    assert_eq!((people.out.matches("FAILED").count(), people.err.contains("error")), (2, false), "{people:?}");
+    // How the recovery went is what its report says; that it was written is another matter.
+    let report = shop.ok(&["recover", "report", &planned.id, "--verify"]);
+    let undo = incident.cases(&planned)[&incident.lost[0]]["receipt"]["restore_id"].as_str().unwrap().to_owned();
+    assert!(report.out.contains(&undo), "`lifeboat undo` takes it: {}", report.out);
     let cases = incident.cases(&planned);
     for (site, case) in &cases {
         let want = if site == damaged || site == locked { "failed" } else { "restored" };

@@ -9,6 +9,7 @@ mod conformance;
 mod drills;
 mod fake;
 mod faults;
+mod followed;
 mod held;
 mod incident;
 mod killed;

@@ -1,6 +1,9 @@
 //! Plans that are refused, each in its own words, with nothing done.
 
+use std::os::unix::ffi::OsStringExt;
+
 use crate::incident::Incident;
+use crate::shop::Said;
 
 #[test]
 fn every_plan_that_cannot_be_meant_is_refused_in_its_own_words() {
@@ -28,12 +31,19 @@ fn every_plan_that_cannot_be_meant_is_refused_in_its_own_words() {
     std::fs::write(shop.path("list"), format!("{a},1\n{b},soon\n")).unwrap();
     shop.refused(&plan(&["--expect", "2", "--sites", "list"]), 2, &["line=`2`, not a priority: priority=`soon`"]);
     shop.refused(&plan(&["--expect", "1", "--sites", "no-such-list"]), 2, &["cannot read the list of sites"]);
+    // A list whose name is no text: read as any other, and told.
+    let strange = std::ffi::OsString::from_vec(b"list-\xff".to_vec());
+    std::fs::write(shop.path("").join(&strange), format!("{a}\n")).unwrap();
+    let mut command = shop.command(&shop.url, &plan(&["--expect", "1", "--sites"]));
+    let said = Said::of(command.arg(&strange).output().unwrap());
+    assert!(said.code == 0 && said.out.contains("--sites 'list-\u{fffd}'"), "{said:?}");
     // A moment before anything was known, and one that nobody can have yet.
     shop.refused(
-        &["recover", "plan", "--at", "2000-01-01T00:00:00Z", "--expect", "1", a],
+        &["recover", "plan", "--at", "2000-01-01T00:00:00Z", "--expect", "1", a, "-o", "none.json"],
         10,
         &["no plan was made: 1 of 1 sites", "no restorable point at or before the asked time: site=`site-00001`"],
     );
+    assert!(!shop.path("none.json").exists(), "no plan, no file");
     shop.refused(&["recover", "plan", "--at", "lsn:0/1", "--expect", "1", a], 10, &["site-00001: "]);
     shop.refused(&["recover", "plan", "--before-damage", "--expect", "1", "site-00005"], 10, &["no damage was found"]);
     shop.configure("\n[recovery]\nsites_max = 2\n");
@@ -45,6 +55,11 @@ fn every_plan_that_cannot_be_meant_is_refused_in_its_own_words() {
 fn only_the_stored_and_approved_plan_runs() {
     let Some(incident) = Incident::of("only_the_stored_and_approved_plan_runs", 4, 2) else { return };
     let (shop, planned) = (&incident.shop, incident.plan(&["-o", "plan.json"]));
+    let text = std::fs::read_to_string(shop.path("plan.json")).unwrap();
+    let asked = "--json recover plan --at latest --expect 2 -o plan.json site-00001 site-00002";
+    assert!(text.contains(&format!("\"asked\": \"{asked}\"")), "as it can be typed again: {text}");
+    let mode = std::os::unix::fs::PermissionsExt::mode(&shop.path("plan.json").metadata().unwrap().permissions());
+    assert_eq!(mode & 0o777, 0o600, "it names sites");
     let other = format!("{:016x}", !u64::from_str_radix(&planned.hash, 16).unwrap());
     shop.refused(&["recover", "run", &planned.id, "--plan", &other], 10, &["this is not the approved plan"]);
     shop.refused(&["recover", "run", &planned.id], 2, &["nobody is there to approve the plan"]);
@@ -65,6 +80,12 @@ fn only_the_stored_and_approved_plan_runs() {
         &["the recovery has no such site: site=`site-00004`"],
     );
     shop.refused(&["recover", "retry", &planned.id, "site-00001"], 2, &["cannot be retried"]);
+    shop.refused(
+        &["recover", "skip", &planned.id, "site-00001", "site-00004"],
+        2,
+        &["no such site: site=`site-00004`"],
+    );
+    assert_eq!(incident.cases(&planned)["site-00001"]["state"], "waiting", "all that is named is skipped, or nobody");
     assert_eq!(shop.picture(), incident.damaged, "nothing was done");
     assert_eq!(incident.run(&planned, &[]).code, 0);
     assert_eq!(shop.picture(), incident.whole);

@@ -9,6 +9,7 @@
 //! What is not here: how anything is backed up or restored (it runs the program), and how it is printed
 //! (`lifeboat-cli`).
 
+pub mod arguments;
 mod backing_up;
 mod capturing;
 mod error;

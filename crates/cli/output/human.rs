@@ -33,6 +33,11 @@ pub fn count(count: u64) -> String {
     text
 }
 
+/// `and 12 more`, where of so many only the first ones are shown; `None`: all are.
+pub fn and_more(all: usize, shown: usize) -> Option<String> {
+    all.checked_sub(shown).filter(|more| *more > 0).map(|more| format!("and {} more", count(more as u64)))
+}
+
 /// The two largest units: `850 ms`, `4.2 s`, `3 min 5 s`, `2 h 5 min`, `3 d 4 h`.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
@@ -100,6 +105,8 @@ mod tests {
     #[test]
     fn numbers_are_grouped() {
         assert_eq!([count(0), count(999), count(1000), count(1_234_567)], ["0", "999", "1,000", "1,234,567"]);
+        assert_eq!([and_more(20, 20), and_more(0, usize::MAX)], [None, None]);
+        assert_eq!(and_more(1_254, 20).as_deref(), Some("and 1,234 more"));
         assert_eq!(share(1, 3), "33 %");
         assert_eq!(share(0, 0), "100 %");
     }

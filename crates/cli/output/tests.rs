@@ -30,6 +30,18 @@ fn a_verb_ends_with_one_line_for_programs() {
 }
 
 #[test]
+fn what_people_were_told_already_is_not_said_again_and_programs_have_it() {
+    let error = CliError::operator("no space");
+    for (json, stdout) in [(false, ""), (true, "\"failed\":[{\"site\":\"acme\"")] {
+        let (output, captured) = output(json);
+        let failed = vec![Failed::of_site("acme", &error)];
+        output.done(&Outcome { exit_code: 3, failed, is_told: true, ..Outcome::ok() });
+        assert_eq!(captured.stderr(), "");
+        assert!(captured.stdout().contains(stdout), "{}", captured.stdout());
+    }
+}
+
+#[test]
 fn a_verb_ends_with_words_for_people() {
     let (output, captured) = output(false);
     output.event("site", serde_json::json!({"site": "acme"}));

@@ -6,11 +6,10 @@ use serde_json::{Value, json};
 
 use crate::args::BackupArgs;
 use crate::output::{Align, Failed, Outcome, Table, bytes, count};
-use crate::{CliError, Context, words};
+use crate::{CliError, Context, exit, words};
 
 /// Sites that people are shown one by one; of more, only those that are not simply unchanged.
 const SHOWN_MAX: usize = 40;
-const PARTLY: u8 = 3;
 
 pub fn run(args: &BackupArgs, context: &Context) -> Result<Outcome, CliError> {
     context.block_on(async {
@@ -38,7 +37,7 @@ fn tell(report: &BackupReport, args: &BackupArgs, context: &Context) -> Outcome 
             let message =
                 format!("the source has failed, nothing is published from it: source=`{}`, {reason}", source.source);
             output.event("source", json!({ "source": source.source.as_str(), "failure": reason }));
-            failed.push(Failed { site: None, message, hint: Some(hint.clone()), exit_code: 10 });
+            failed.push(Failed { site: None, message, hint: Some(hint.clone()), exit_code: exit::OPERATOR });
         }
         if args.all {
             failed.extend(missed(source));
@@ -79,7 +78,7 @@ fn tell(report: &BackupReport, args: &BackupArgs, context: &Context) -> Outcome 
         count(of("failed")),
         bytes(added)
     ));
-    let worst = failed.iter().map(|failed| failed.exit_code).chain((!failed.is_empty()).then_some(PARTLY));
+    let worst = failed.iter().map(|failed| failed.exit_code).chain((!failed.is_empty()).then_some(exit::PARTLY));
     Outcome { exit_code: worst_exit_code(worst), failed, ..Outcome::ok() }
         .with("run", report.run.0)
         .with("published", of("published"))
@@ -103,7 +102,7 @@ pub(super) fn missed(source: &SourceHealth) -> Option<Failed> {
         first.problem.reason
     );
     let hint = format!("{}; `lifeboat sources inspect {}` lists all of them", first.remedy, source.source);
-    Some(Failed { site: None, message, hint: Some(hint), exit_code: PARTLY })
+    Some(Failed { site: None, message, hint: Some(hint), exit_code: exit::PARTLY })
 }
 
 fn name(site: &SiteBackup) -> &'static str {
@@ -168,7 +167,7 @@ fn failure(site: &SiteBackup) -> Option<Failed> {
                 "deleted by mistake: `lifeboat restore {}`; on purpose: `lifeboat backup --all --accept-loss`, once",
                 site.site
             ),
-            PARTLY,
+            exit::PARTLY,
         ),
         SiteOutcome::Published(record) | SiteOutcome::Unchanged(record) => {
             let reason = record.mark_reason.as_deref().unwrap_or("no reason was recorded");
@@ -177,12 +176,12 @@ fn failure(site: &SiteBackup) -> Option<Failed> {
                 Mark::Suspect => told(
                     format!("the snapshot is suspect, and the points before it are held: {reason}"),
                     "if the loss is meant, back it up once more with --accept-loss".into(),
-                    PARTLY,
+                    exit::PARTLY,
                 ),
                 Mark::Incomplete | Mark::Undo => told(
                     format!("the snapshot is incomplete: {reason}"),
                     "run an unfinished restore again to its end, or mend what could not be read (`lifeboat sources inspect` lists it); then back it up again".into(),
-                    PARTLY,
+                    exit::PARTLY,
                 ),
             }
         }

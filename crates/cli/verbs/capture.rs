@@ -20,9 +20,7 @@ use crate::config::{Config, SourceConfig};
 use crate::open::Open;
 use crate::output::{Failed, Outcome, count};
 use crate::routing::CaptureFile;
-use crate::{CliError, Context, words};
-
-const PARTLY: u8 = 3;
+use crate::{CliError, Context, exit, words};
 
 pub fn run(args: &CaptureArgs, context: &Context) -> Result<Outcome, CliError> {
     let sources = chosen(args, &context.config()?)?;
@@ -201,13 +199,13 @@ fn outcome(ends: Ends, context: &Context) -> Outcome {
             site: Some(site.to_string()),
             message: format!("it has no base, so that its changes lead nowhere yet: {reason}"),
             hint: Some("run the same command again".into()),
-            exit_code: PARTLY,
+            exit_code: exit::PARTLY,
         }));
         failed.extend(taken.error.iter().map(|error| Failed {
             site: None,
             message: format!("bases could not be taken: {error}"),
             hint: Some("run the same command again".into()),
-            exit_code: PARTLY,
+            exit_code: exit::PARTLY,
         }));
     }
     let worst = worst_exit_code(failed.iter().map(|failed| failed.exit_code));
@@ -234,7 +232,7 @@ fn files_outcome(end: PagesEnd, (failed, sources): (&mut Vec<Failed>, &mut Vec<s
         site: Some(site.to_string()),
         message: format!("its database could not be read: source=`{source}`, {reason}"),
         hint: None,
-        exit_code: PARTLY,
+        exit_code: exit::PARTLY,
     }));
     sources.push(json!({
         "source": source.as_str(),
@@ -262,7 +260,7 @@ fn scans_outcome(end: ScanEnd, (failed, sources): (&mut Vec<Failed>, &mut Vec<se
         site: Some(site.to_string()),
         message: format!("its files could not be scanned: source=`{source}`, {reason}"),
         hint: None,
-        exit_code: PARTLY,
+        exit_code: exit::PARTLY,
     }));
     sources.push(json!({ "source": source.as_str(), "rounds": rounds, "scans": published }));
 }

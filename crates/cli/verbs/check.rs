@@ -11,9 +11,8 @@ use serde_json::json;
 use crate::args::CheckArgs;
 use crate::open::Open;
 use crate::output::{Align, Failed, Outcome, Output, Table, bytes, count};
-use crate::{CliError, Context};
+use crate::{CliError, Context, exit};
 
-const DAMAGE: u8 = 20;
 /// Findings that people are shown of one site; JSON has them all.
 const SHOWN_MAX: usize = 20;
 
@@ -146,7 +145,7 @@ fn log_damage(finding: &LogFinding) -> Failed {
              `lifeboat backup --all` on, are not touched by it"
                 .to_owned(),
         ),
-        exit_code: DAMAGE,
+        exit_code: exit::DAMAGE,
     }
 }
 
@@ -198,7 +197,7 @@ fn damage(site: &SiteId, finding: &Finding) -> Failed {
             "bring the object back from the store's own versions or copies; `lifeboat points {site}` lists older points, \
              and --skip-damaged restores what is whole"
         )),
-        exit_code: DAMAGE,
+        exit_code: exit::DAMAGE,
     }
 }
 
@@ -273,7 +272,7 @@ async fn prove(open: &Open, sites: impl Iterator<Item = &SiteId>, context: &Cont
                 hint: Some(format!(
                     "moments since the newest snapshot are not to be relied on: `lifeboat backup {site}` makes a point that is"
                 )),
-                exit_code: DAMAGE,
+                exit_code: exit::DAMAGE,
             });
         }
     }

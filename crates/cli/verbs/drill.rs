@@ -42,7 +42,8 @@ pub fn run(args: &DrillArgs, context: &Context) -> Result<Outcome, CliError> {
         let open = context.open().await?;
         let id = RecoveryId(lifeboat_format::random()?);
         let chosen = choose::sites(args, id, &open, context).await?;
-        let crew = place::crew(&open, workers(args, &open), chosen.first().map(|chosen| &chosen.site))?;
+        let sites = chosen.iter().map(|chosen| chosen.site.clone()).collect();
+        let crew = place::crew(&open, workers(args, &open), sites)?;
         let aim = CaseAim::Rehearsal(point);
         let asked: Vec<CaseAsked> = chosen.iter().map(|chosen| asked(&chosen.site, &aim)).collect();
         let (cases, refused) = plan_all(&crew, &asked, RULES, context)?;

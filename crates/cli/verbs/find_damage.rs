@@ -8,7 +8,7 @@ use lifeboat_model::{PointInTime, Timestamp, worst_exit_code};
 use serde_json::{Value, json};
 
 use crate::args::FindDamageArgs;
-use crate::output::{Align, Failed, Outcome, Output, Table, count, duration};
+use crate::output::{Align, Failed, Outcome, Output, Table, and_more, count, duration};
 use crate::{CliError, Context, bad_point};
 
 /// Incidents, sites of each, and tables of each that people are shown; JSON has all that were found.
@@ -246,8 +246,8 @@ fn tell_sites(sites: &[SiteDamage], (output, shows_all): (&Output, bool)) {
     }
     table.lines().into_iter().for_each(|line| output.line(clip(line)));
     tell_earlier(sites, output);
-    if sites.len() > shown {
-        output.line(format!("   and {} more sites: -v shows all, --json too.", sites.len() - shown));
+    if let Some(more) = and_more(sites.len(), shown) {
+        output.line(format!("   {more} sites: -v shows all, --json too."));
     }
 }
 
@@ -313,8 +313,8 @@ fn tell_runs(report: &DamageReport, (output, shows_all): (&Output, bool)) {
     }
     output.line(format!("In {} runs:", count(report.runs_looked)));
     table.lines().into_iter().for_each(|line| output.line(clip(line)));
-    if report.runs.len() > shown {
-        output.line(format!("and {} more sites: -v shows all, --json too.", report.runs.len() - shown));
+    if let Some(more) = and_more(report.runs.len(), shown) {
+        output.line(format!("{more} sites: -v shows all, --json too."));
     }
 }
 

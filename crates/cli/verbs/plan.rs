@@ -7,7 +7,7 @@ use lifeboat_model::Timestamp;
 use serde_json::{Value, json};
 
 use crate::Context;
-use crate::output::{Align, Table, ago, bytes, count};
+use crate::output::{Align, Table, ago, and_more, bytes, count};
 use crate::words;
 
 /// Changes that people are shown unless they ask for all.
@@ -82,8 +82,8 @@ fn show_kept(plan: &RestorePlan, context: &Context) {
         for path in part.kept_entries.iter().take(max) {
             context.output.line(format!("  kept     {}/{path}", part.source));
         }
-        if let Some(more) = part.kept_entries.len().checked_sub(max).filter(|more| *more > 0) {
-            context.output.line(format!("  … and {} more kept (-v shows all)", count(more as u64)));
+        if let Some(more) = and_more(part.kept_entries.len(), max) {
+            context.output.line(format!("  … {more} kept (-v shows all)"));
         }
         for limit in part.limits.iter().filter(|limit| !limit.kept_keys.is_empty()) {
             context.output.line(format!("  kept     {}/{}, rows that differ from the point", part.source, limit.table));
@@ -180,8 +180,8 @@ pub(super) fn show_changes(plan: &RestorePlan, max: usize, context: &Context) ->
             context.output.line(format!("  {name:<8} {source}/{path}"));
         }
     }
-    if let Some(more) = total.checked_sub(max as u64).filter(|more| *more > 0) {
-        context.output.line(format!("  … and {} more (-v shows all)", count(more)));
+    if let Some(more) = and_more(total as usize, max) {
+        context.output.line(format!("  … {more} (-v shows all)"));
     }
     total
 }

@@ -7,6 +7,7 @@
 mod bar;
 mod bystanders;
 mod caps;
+mod follow;
 mod plan;
 mod report;
 mod run;
@@ -16,11 +17,13 @@ mod tell;
 
 pub(super) use plan::plan_all;
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lifeboat_control::recovery::{CaseSteps, Control, DatabaseLoad, EngineSteps, Ledger, RecoveryEngine};
 use lifeboat_engine::{Engine, Recoveries, server_loads};
 use lifeboat_model::{HandOver, RecoveryId, SiteId};
+use lifeboat_repo::ReadOnce;
 use lifeboat_store::{Pace, Store};
 
 use crate::args::RecoverCommand;
@@ -66,13 +69,13 @@ fn each(
     tell_all(recovery, &controls, context)
 }
 
-/// Writes into the journal, and shows how the recovery stands then.
+/// Writes into the journal, all of it or none, and shows how the recovery stands then.
 fn tell_all(recovery: RecoveryId, controls: &[Control], context: &Context) -> Result<Outcome, CliError> {
     context.block_on(async {
         let open = context.open().await?;
         let journal = on_thread(
             |ledger| {
-                controls.iter().try_for_each(|control| ledger.control(recovery, control))?;
+                ledger.controls(recovery, controls)?;
                 ledger.status(recovery)
             },
             &open.engine,
@@ -108,21 +111,24 @@ fn ledger(engine: &Engine) -> Ledger {
     Ledger::new(Recoveries::of(engine), tokio::runtime::Handle::current())
 }
 
-impl Open {
-    /// Engines for so many workers, each with sources, connections and a meter of its own; what several cases read of
-    /// the change logs is read once. Together they read from the store as fast as the configuration allows.
-    fn crew(&self, count: usize) -> Result<Vec<Engine>, CliError> {
-        self.crew_at(&self.config, count)
-    }
+/// What all workers of a recovery hold of the change logs at one time.
+const LOG_BYTES_MAX: usize = 96 << 20;
 
-    /// The same, with the sources of this configuration.
-    pub(super) fn crew_at(&self, config: &Config, count: usize) -> Result<Vec<Engine>, CliError> {
+impl Open {
+    /// Engines for so many workers, with the sources of `config`, each with connections and a meter of its own; what
+    /// several of the sites want of the change logs is read once. Together they read from the store as fast as is allowed.
+    pub(super) fn crew(&self, config: &Config, count: usize, sites: BTreeSet<SiteId>) -> Result<Vec<Engine>, CliError> {
         let store = Arc::clone(self.engine.repository.store());
         let store = match self.config.recovery.bytes_per_second {
             Some(rate) => Arc::new(Pace::new(store, rate, Arc::clone(&self.engine.cancel))) as Arc<dyn Store>,
             None => store,
         };
-        (0..count.max(1)).map(|_| self.engine_at(config, &store, count.max(1))).collect()
+        let once = Arc::new(ReadOnce::new(sites, LOG_BYTES_MAX));
+        let engine = |_| {
+            let engine = self.engine_at(config, &store, count.max(1))?;
+            Ok(Engine { read_once: Some(Arc::clone(&once)), ..engine })
+        };
+        (0..count.max(1)).map(engine).collect()
     }
 
     /// What holds cases back while a database is busy with others, where the operator wants that.
@@ -134,13 +140,13 @@ impl Open {
 
     /// Workers for the cases of a recovery: each with an engine of its own, and all with what the operator wants around
     /// each case.
-    fn workers(&self, count: usize) -> Result<Vec<Box<dyn CaseSteps>>, CliError> {
+    fn workers(&self, count: usize, sites: BTreeSet<SiteId>) -> Result<Vec<Box<dyn CaseSteps>>, CliError> {
         let around = Arc::new(self.config.recovery.around.clone());
         let runtime = tokio::runtime::Handle::current();
         let worker = |engine| {
             let steps = EngineSteps::new(engine, runtime.clone());
             Box::new(steps.with_around(Arc::clone(&around))) as Box<dyn CaseSteps>
         };
-        Ok(self.crew(count)?.into_iter().map(worker).collect())
+        Ok(self.crew(&self.config, count, sites)?.into_iter().map(worker).collect())
     }
 }

@@ -10,11 +10,7 @@ use crate::args::{ApprovalArgs, DiffArgs, OnlyArg, RestoreArgs, UndoArgs};
 use crate::confirm::{Approvable, Decision, Left, decide};
 use crate::open::Open;
 use crate::output::{Align, Failed, Outcome, Table, bytes, count, duration, rate};
-use crate::{CliError, Context};
-
-const DAMAGE: u8 = 20;
-const PARTLY: u8 = 3;
-const DECLINED: u8 = 130;
+use crate::{CliError, Context, exit};
 
 pub fn run(args: &RestoreArgs, context: &Context) -> Result<Outcome, CliError> {
     args.check_keep_later()?;
@@ -167,8 +163,11 @@ async fn plan_and_run(
     // What changes nothing needs nobody's leave; it still runs, because it may close a restore that
     // was killed at its end.
     let is_harmless = plan.is_empty() && plan.conflicts.is_empty() && !approval.dry_run && approval.plan.is_none();
-    let approvable =
-        Approvable { site: plan.site.as_str(), hash: &plan.hash, has_conflicts: !plan.conflicts.is_empty() };
+    let approvable = Approvable {
+        subject: ("the site's id", plan.site.as_str()),
+        hash: &plan.hash,
+        has_conflicts: !plan.conflicts.is_empty(),
+    };
     if let Some(barred) = plan.barred().filter(|_| !approval.dry_run) {
         return Err(CliError::of(&barred));
     }
@@ -194,7 +193,7 @@ fn left_alone(plan: &RestorePlan, left: Left, context: &Context) -> Outcome {
         }
         Left::Declined => {
             context.output.say("Nothing was changed.");
-            DECLINED
+            exit::CANCELLED
         }
     };
     Outcome { exit_code, ..Outcome::ok() }
@@ -222,8 +221,8 @@ async fn run_approved(
 fn outcome(receipt: &Receipt) -> Outcome {
     let exit_code = match (receipt.all_passed(), receipt.parts.iter().all(|part| part.digest_ok)) {
         (true, _) => 0,
-        (false, true) => PARTLY,
-        (false, false) => DAMAGE,
+        (false, true) => exit::PARTLY,
+        (false, false) => exit::DAMAGE,
     };
     let failed = receipt.checks.iter().filter(|check| !check.passed).map(|check| Failed {
         site: Some(receipt.site.to_string()),
@@ -235,7 +234,7 @@ fn outcome(receipt: &Receipt) -> Outcome {
         serde_json::Value::Object(fields) => fields,
         _ => serde_json::Map::new(),
     };
-    Outcome { exit_code, failed: failed.collect(), fields }
+    Outcome { exit_code, failed: failed.collect(), fields, ..Outcome::ok() }
 }
 
 /// A receipt as JSON has it: its keys are a contract.

@@ -11,8 +11,8 @@ use lifeboat_source::{Discovery, MissedSite, Source};
 use serde_json::json;
 
 use crate::config::{Config, SourceConfig, SourceSettings};
-use crate::output::{Failed, Outcome, count};
-use crate::{CliError, Context, open, suggest, words};
+use crate::output::{Failed, Outcome, and_more, count};
+use crate::{CliError, Context, exit, open, suggest, words};
 
 /// Problems and left-out entries that people are shown of each kind; JSON has them all.
 const SHOWN_MAX: usize = 20;
@@ -66,7 +66,7 @@ fn inspect_all(
                 found.tell(source, config, context);
                 let failed = found.as_failed(source);
                 if !failed.is_empty() {
-                    outcome.exit_code = 10;
+                    outcome.exit_code = exit::OPERATOR;
                     outcome.failed.extend(failed);
                 }
             }
@@ -174,7 +174,7 @@ impl Found {
             site: None,
             message: format!("{}: {what}, the first: entry=`{}`, {}", source.name(), problem.entry, problem.reason),
             hint: Some(hint),
-            exit_code: 10,
+            exit_code: exit::OPERATOR,
         };
         let missed = self.missed.first().map(|first| {
             let what = format!("{} sites in no snapshot", self.missed.len());
@@ -194,7 +194,7 @@ fn shown(what: &str, problems: &[PartProblem], context: &Context) {
     for problem in problems.iter().take(max) {
         context.output.line(format!("  {what}: {}: {}", problem.entry, problem.reason));
     }
-    if problems.len() > max {
-        context.output.line(format!("  {what}: and {} more (-v shows all)", problems.len() - max));
+    if let Some(more) = and_more(problems.len(), max) {
+        context.output.line(format!("  {what}: {more} (-v shows all)"));
     }
 }

@@ -22,11 +22,9 @@ use super::sites::{Known, Line, line_of};
 use crate::args::StatusArgs;
 use crate::open::Open;
 use crate::output::{Align, Failed, Outcome, Output, Table, ago, count, duration};
-use crate::{CliError, Context};
+use crate::{CliError, Context, exit};
 use sources::SourceStatus;
 
-/// An objective is breached.
-const BREACHED: u8 = 4;
 /// Sites that are asked about at once.
 const PARALLEL: usize = 16;
 /// A cut takes no longer: a point so much newer than an epoch is a base of it.
@@ -230,7 +228,7 @@ fn outcome(sources: &[SourceStatus], sites: &[SiteStatus], has_trouble: bool, fa
     let without_base = sites.iter().filter(|site| !site.without_base.is_empty()).count();
     let troubled = sources.iter().filter(|source| !source.problems.is_empty()).count();
     let is_breached = has_trouble || troubled > 0 || sites.iter().any(|site| site.is_breached(now));
-    let codes = failed.iter().map(|failed| failed.exit_code).chain(is_breached.then_some(BREACHED));
+    let codes = failed.iter().map(|failed| failed.exit_code).chain(is_breached.then_some(exit::BREACHED));
     Outcome { exit_code: worst_exit_code(codes), failed, ..Outcome::ok() }
         .with("sites", sites.len())
         .with("beyond_rpo", late)

@@ -24,12 +24,14 @@ mod governor;
 mod ledger;
 mod report;
 mod seam;
+mod standing;
 mod steps;
 
 pub use bystanders::{look_before, prove_after};
 pub use estimate::{Estimate, estimate};
 pub use governor::DatabaseLoad;
 pub use ledger::Ledger;
-pub use report::{CurvePoint, Report, SiteReport, SiteSums, Standing, Totals};
+pub use report::{CurvePoint, Report, SiteReport, SiteSums, Totals, sites_per_hour};
 pub use seam::{CaseSteps, Control, Governor, RecoveryEngine, RunEnd, RunOptions, Step, StepHooks, StepOut, Watch};
+pub use standing::{Runner, Standing};
 pub use steps::EngineSteps;

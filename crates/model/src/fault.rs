@@ -21,7 +21,7 @@ pub enum Fault {
 
 impl Fault {
     /// The process exit code, part of the command-line contract (`docs/cli.md`).
-    pub fn exit_code(self) -> u8 {
+    pub const fn exit_code(self) -> u8 {
         match self {
             Fault::Bug => 1,
             Fault::Usage => 2,

@@ -7,6 +7,7 @@
 //!
 //! What is not here: how a case is done (`engine`), who does it when (`control`), the bytes (`format`).
 
+use std::fmt;
 use std::sync::Arc;
 
 use crate::{ObjectId, PointInTime, Receipt, RecoveryId, RestoreId, SiteId, SnapshotId, Timestamp, WriterIdentity};
@@ -89,6 +90,16 @@ pub enum CaseAim {
     Undo(RestoreId),
     /// The site at this point, rebuilt in a scratch place and taken away again: a drill.
     Rehearsal(PointInTime),
+}
+
+impl fmt::Display for CaseAim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Point(point) => point.fmt(f),
+            Self::Undo(restore) => write!(f, "undo:{restore}"),
+            Self::Rehearsal(point) => write!(f, "drill:{point}"),
+        }
+    }
 }
 
 /// How much a case is: exact where nothing is live, else upper limits.

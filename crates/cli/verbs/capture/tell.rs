@@ -8,7 +8,7 @@ use lifeboat_engine::{CaptureNews, ScanReport, SlotWatch};
 use lifeboat_model::{EpochReason, HoldReason, SiteId, SourceName, Timestamp};
 use serde_json::json;
 
-use crate::output::{Output, bytes, count};
+use crate::output::{Output, and_more, bytes, count};
 use crate::words;
 
 /// Tables and sites that are named in one line.
@@ -129,8 +129,7 @@ impl Teller<'_> {
     fn need_base(&self, sites: &[SiteId]) {
         self.event("need_base", json!({ "sites": sites.iter().map(SiteId::as_str).collect::<Vec<_>>() }));
         let named = sites.iter().take(NAMED_MAX).map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        let more = sites.len().saturating_sub(NAMED_MAX);
-        let more = if more > 0 { format!(" and {more} more") } else { String::new() };
+        let more = and_more(sites.len(), NAMED_MAX).map_or_else(String::new, |more| format!(" {more}"));
         self.say(&format!("tables of these sites were made or altered, another base is taken: {named}{more}"));
     }
 
@@ -187,8 +186,7 @@ impl Teller<'_> {
                     return self.say("every table is some site's, shared or ignored again");
                 }
                 let named: Vec<String> = tables.iter().take(NAMED_MAX).map(|table| format!("`{table}`")).collect();
-                let more = tables.len().saturating_sub(NAMED_MAX);
-                let rest = if more > 0 { format!(" and {more} more") } else { String::new() };
+                let rest = and_more(tables.len(), NAMED_MAX).map_or_else(String::new, |more| format!(" {more}"));
                 let message =
                     format!("whose rows are those of {}{rest}? they are in no log and no snapshot", named.join(", "));
                 self.warn(

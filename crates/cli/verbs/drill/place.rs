@@ -2,6 +2,7 @@
 //!
 //! The engines of a drill have the configuration's sources at other places: nothing they could write is live.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lifeboat_engine::{AnySource, Engine, Fleet, Scratch};
@@ -11,16 +12,16 @@ use crate::CliError;
 use crate::config::{Config, SourceSettings};
 use crate::open::{Open, fleet};
 
-/// Engines for so many workers; `any`: one of the sites.
-pub(super) fn crew(open: &Open, count: usize, any: Option<&SiteId>) -> Result<Vec<Engine>, CliError> {
+/// Engines for so many workers.
+pub(super) fn crew(open: &Open, count: usize, sites: BTreeSet<SiteId>) -> Result<Vec<Engine>, CliError> {
     let config = elsewhere(&open.config);
     let places = fleet(&config)?;
     let scratch = tokio::task::block_in_place(|| {
-        any.map_or(Ok(()), |site| refuse_live(&open.engine.fleet, &places, &config, site))?;
+        sites.first().map_or(Ok(()), |site| refuse_live(&open.engine.fleet, &places, &config, site))?;
         Scratch::claim(&config.drill.directory, &places, !config.drill.databases.is_empty()).map_err(CliError::from)
     })?;
     let scratch = Arc::new(scratch);
-    let mut crew = open.crew_at(&config, count)?;
+    let mut crew = open.crew(&config, count, sites)?;
     crew.iter_mut().for_each(|engine| engine.scratch = Some(Arc::clone(&scratch)));
     Ok(crew)
 }

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 use std::sync::{Mutex, PoisonError};
 
-use lifeboat_control::recovery::{Watch, estimate};
+use lifeboat_control::recovery::Watch;
 use lifeboat_engine::Journal;
-use lifeboat_model::{CaseStage, SiteId, Timestamp};
+use lifeboat_model::{CaseStage, SiteId};
 
 use super::report::LivePage;
-use super::tell;
-use crate::output::{Output, bytes, duration};
+use super::tell::{self, Stand};
+use crate::output::{Output, bytes};
 use crate::progress::Steps;
 
 /// One bar for the whole: sites, rate, time left, and who is at work.
@@ -38,13 +38,6 @@ impl Watch for Bar {
         let state = journal.state();
         let counts = state.counts();
         self.bar.at((counts.restored + counts.failed + counts.skipped) as u64);
-        let left = estimate(journal.plan(), state, Timestamp::now());
-        let left = left.map_or_else(String::new, |left| format!(", about {} left", duration(left.left)));
-        let state_word = match () {
-            () if state.halted.is_some() => "halted",
-            () if state.is_paused => "paused",
-            () => "running",
-        };
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let held = held.map_or_else(String::new, |why| format!("; waiting: {why}"));
         let reached = {
@@ -52,7 +45,7 @@ impl Watch for Bar {
             reached.retain(|site, _| state.case(site).is_some_and(|case| case.stage == CaseStage::Running));
             so_far(&reached)
         };
-        self.bar.doing(&format!("{} {state_word}, {} failed{left}{reached}{held}", counts.running, counts.failed));
+        self.bar.doing(&format!("{}{reached}{held}", Stand::of(journal).progress()));
         if let Some(page) = &self.page {
             page.show(journal);
         }

@@ -12,11 +12,7 @@ use super::on_thread;
 use crate::args::RecoverRunArgs;
 use crate::open::Open;
 use crate::output::{Output, count};
-use crate::{CliError, Context};
-
-/// What a failed proof ends with: data of somebody may be damaged.
-const DAMAGE: u8 = 20;
-const CANCELLED: u8 = 130;
+use crate::{CliError, Context, exit};
 
 /// A proof that is to fail where anything is open, and looks at nobody, is a mistake of whoever asks for it.
 pub(super) fn refuse_blind(args: &RecoverRunArgs, open: &Open) -> Result<(), CliError> {
@@ -49,7 +45,7 @@ pub(super) async fn look(
     }
     context.output.say(format!("Looking at bystanders ({choice}), to prove afterwards that nobody else was touched …"));
     match look_and_note(id, choice, open).await {
-        Err(error) if error.exit_code() != CANCELLED && !args.bystanders_quiet => {
+        Err(error) if error.exit_code() != exit::CANCELLED && !args.bystanders_quiet => {
             let hint = "the recovery goes on; that nobody else was touched will not be proven";
             context.output.warn(&format!("the bystanders cannot be looked at: {}", error.message), Some(hint));
             Ok(())
@@ -114,7 +110,9 @@ fn tell_touched(touched: &Touched, output: &Output) {
     output.line(format!("          put back: lifeboat restore {site} --without-xid {transaction} --dry-run"));
 }
 
-/// `Bystanders: 20 of 4,117 sampled: 19 equal, 1 changed by its own users, 0 touched.`
+/// `Bystanders: 20 of 4,117 looked at: 19 equal, 1 changed by its own users, 0 touched.`
+///
+/// Fewer than all is not always a sample: of all that anybody knows, some may be in no source any more.
 pub(super) fn sentence(proof: &BystanderProof) -> String {
     let touched: BTreeSet<&SiteId> = proof.touched.iter().map(|touched| &touched.site).collect();
     let mut found = vec![format!("{} equal", count(proof.equal))];
@@ -126,14 +124,13 @@ pub(super) fn sentence(proof: &BystanderProof) -> String {
     add(proof.own_users, "changed by its own users");
     add(proof.not_proven, "changed meanwhile, not proven by whom");
     found.push(format!("{} touched", count(touched.len() as u64)));
-    let how = if proof.looked < proof.others { "sampled" } else { "looked at" };
     let (looked, others) = (count(proof.looked), count(proof.others));
     let compared = match proof.compared() {
         0 if proof.others > 0 => " nobody was compared, so nothing is shown:".to_owned(),
         compared if compared < proof.looked => format!(" {} of {looked} asked were compared:", count(compared)),
         _ => String::new(),
     };
-    format!("Bystanders: {looked} of {others} {how}:{compared} {}.{}", found.join(", "), logged(proof))
+    format!("Bystanders: {looked} of {others} looked at:{compared} {}.{}", found.join(", "), logged(proof))
 }
 
 /// What the change logs have of the restores; where nothing is captured, nothing is said.
@@ -187,7 +184,7 @@ pub(super) fn proof_json(proof: &BystanderProof) -> Value {
 
 /// The exit code that the proofs ask for: one that has failed is not made good by a later one.
 pub(super) fn exit_code(journal: &Journal) -> u8 {
-    if journal.state().proofs.iter().any(|proof| proof.has_failed()) { DAMAGE } else { 0 }
+    if journal.state().proofs.iter().any(|proof| proof.has_failed()) { exit::DAMAGE } else { 0 }
 }
 
 #[cfg(test)]
@@ -214,7 +211,7 @@ mod tests {
         };
         assert_eq!(
             sentence(&proof),
-            "Bystanders: 20 of 4,117 sampled: 19 equal, 1 changed by its own users, 0 touched."
+            "Bystanders: 20 of 4,117 looked at: 19 equal, 1 changed by its own users, 0 touched."
         );
         let check = |proof: BystanderProof, want: &str| assert_eq!(sentence(&proof), want);
         let all = BystanderProof { others: 20, own_users: 0, not_proven: 1, ..proof.clone() };
@@ -230,11 +227,11 @@ mod tests {
         );
         check(
             BystanderProof { looked: 200, equal: 40, own_users: 0, not_comparable: 160, ..proof.clone() },
-            "Bystanders: 200 of 4,117 sampled: 40 of 200 asked were compared: 40 equal, 0 touched.",
+            "Bystanders: 200 of 4,117 looked at: 40 of 200 asked were compared: 40 equal, 0 touched.",
         );
         check(
             BystanderProof { looked: 20, equal: 0, own_users: 0, not_comparable: 20, transactions: 2, ..proof },
-            "Bystanders: 20 of 4,117 sampled: nobody was compared, so nothing is shown: 0 equal, 0 touched. The change \
+            "Bystanders: 20 of 4,117 looked at: nobody was compared, so nothing is shown: 0 equal, 0 touched. The change \
              log has 0 of 2 of the restores' transactions: whom the others wrote to is not proven.",
         );
     }

@@ -44,7 +44,8 @@ async fn refuse_beyond_hour(count: usize, open: &Open) -> Result<(), CliError> {
     let Some(most) = open.config.recovery.sites_per_hour else { return Ok(()) };
     let (since, recoveries, mut begun) = (an_hour_ago(), Recoveries::of(&open.engine), 0);
     for id in recoveries.list().await? {
-        if let Some(journal) = recoveries.open_since(id, since).await? {
+        // A drill brings nobody back.
+        if let Some(journal) = recoveries.open_since(id, since).await?.filter(|journal| !journal.plan().is_drill()) {
             begun += journal.state().cases.iter().filter(|case| began_since(case, since)).count();
         }
     }

@@ -1,5 +1,7 @@
 //! `lifeboat recover plan` and `undo`: what bringing many sites back would do, stored to be approved.
 
+mod file;
+
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -11,6 +13,7 @@ use lifeboat_model::{
     worst_exit_code,
 };
 
+use self::file::PlanFile;
 use super::{caps, on_thread, select, tell};
 use crate::args::{RecoverPlanArgs, RecoverUndoArgs};
 use crate::open::Open;
@@ -22,7 +25,7 @@ use crate::{CliError, Context};
 const REFUSED_SHOWN_MAX: usize = 20;
 
 pub fn run(args: &RecoverPlanArgs, context: &Context) -> Result<Outcome, CliError> {
-    refuse_used(args.output.as_deref(), context)?;
+    let file = PlanFile::claim(args.output.as_deref(), context)?;
     context.block_on(async {
         let open = context.open().await?;
         let wanted = select::wanted(args, &open, context).await?;
@@ -36,22 +39,23 @@ pub fn run(args: &RecoverPlanArgs, context: &Context) -> Result<Outcome, CliErro
             verifies_read: args.verify.is_some(),
             skips_damaged: args.skip_damaged,
         };
-        let words = std::env::args().skip(1).collect::<Vec<_>>().join(" ");
-        plan(Asked { cases, rules, undoes: None, words, file: args.output.as_deref() }, &open, context)
+        let words = context.typed.clone();
+        let name = args.output.as_deref();
+        plan(Asked { cases, rules, undoes: None, words, file: name.zip(file) }, &open, context)
     })
 }
 
 /// A recovery of its own: every site of another one that was restored goes back to what was there before.
 pub fn undo(args: &RecoverUndoArgs, context: &Context) -> Result<Outcome, CliError> {
-    refuse_used(args.output.as_deref(), context)?;
+    let file = PlanFile::claim(args.output.as_deref(), context)?;
     context.block_on(async {
         let open = context.open().await?;
         let journal = on_thread(|ledger| ledger.status(args.recovery), &open.engine)?;
         let cases = undone(&journal)?;
         let rules = RecoveryRules { keeps_later: false, skips_damaged: false, ..journal.plan().rules };
         let words = format!("undo of recovery {}", args.recovery);
-        let file = args.output.as_deref();
-        plan(Asked { cases, rules, undoes: Some(args.recovery), words, file }, &open, context)
+        let name = args.output.as_deref();
+        plan(Asked { cases, rules, undoes: Some(args.recovery), words, file: name.zip(file) }, &open, context)
     })
 }
 
@@ -86,7 +90,8 @@ struct Asked<'a> {
     undoes: Option<RecoveryId>,
     /// In the words of who asked.
     words: String,
-    file: Option<&'a Path>,
+    /// As it was named.
+    file: Option<(&'a Path, PlanFile)>,
 }
 
 /// A site that cannot be brought back so.
@@ -94,7 +99,8 @@ pub(in crate::verbs) type Refused = (SiteId, lifeboat_engine::Error);
 
 fn plan(asked: Asked<'_>, open: &Open, context: &Context) -> Result<Outcome, CliError> {
     let Asked { cases: asked, rules, undoes, words, file } = asked;
-    let crew = open.crew(open.config.recovery.parallel as usize)?;
+    let sites = asked.iter().map(|case| case.site.clone()).collect();
+    let crew = open.crew(&open.config, open.config.recovery.parallel as usize, sites)?;
     let (cases, refused) = plan_all(&crew, &asked, rules, context)?;
     open.bars.clear();
     if !refused.is_empty() {
@@ -118,10 +124,13 @@ fn plan(asked: Asked<'_>, open: &Open, context: &Context) -> Result<Outcome, Cli
         &open.engine,
     )?;
     tell::plan(&journal, open.config.recovery.parallel, &context.output);
-    if let Some(file) = file {
-        write_file(&context.path(file), &journal)?;
-    }
-    let name = file.map_or_else(|| id.to_string(), |file| file.display().to_string());
+    let name = match file {
+        Some((name, file)) => {
+            file.write(&journal)?;
+            name.display().to_string()
+        }
+        None => id.to_string(),
+    };
     context.output.say(format!(
         "Nothing was changed. To run exactly this plan: lifeboat recover run {name} --plan {}",
         journal.hash()
@@ -192,25 +201,4 @@ fn refusal(refused: Vec<Refused>, asked: usize, context: &Context) -> Outcome {
     let shown = if context.output.is_json() { failed.len() } else { REFUSED_SHOWN_MAX };
     let failed = failed.into_iter().take(shown).collect();
     Outcome { exit_code, failed, ..Outcome::ok() }.with("refused", count).with("asked", asked)
-}
-
-fn refuse_used(file: Option<&Path>, context: &Context) -> Result<(), CliError> {
-    match file.map(|file| context.path(file)).filter(|file| file.exists()) {
-        None => Ok(()),
-        Some(file) => Err(CliError::usage(format!("the file is there already: path=`{}`", file.display()))
-            .with_hint("name a new file with -o: a plan is never overwritten")),
-    }
-}
-
-fn write_file(file: &Path, journal: &Journal) -> Result<(), CliError> {
-    let text = serde_json::to_string_pretty(&tell::plan_json(journal)).unwrap_or_default();
-    std::fs::write(file, format!("{text}\n")).map_err(|io| {
-        CliError::operator(format!("cannot write the plan: path=`{}`, reason=`{io}`", file.display())).with_hint(
-            format!(
-                "the plan itself is stored: `lifeboat recover run {} --plan {}`",
-                journal.plan().id,
-                journal.hash()
-            ),
-        )
-    })
 }

@@ -18,16 +18,14 @@ use std::collections::HashSet;
 
 use data_encoding::HEXLOWER;
 use lifeboat_control::recovery::{RecoveryEngine, Report};
-use lifeboat_model::{CaseAim, CasePlan, SignedReceipt, SiteId, Timestamp};
+use lifeboat_model::{SignedReceipt, SiteId, Timestamp};
 
 use self::folder::Folder;
 pub(super) use self::live::LivePage;
-use super::{on_thread, tell};
+use super::{bystanders, on_thread, tell};
 use crate::args::RecoverReportArgs;
 use crate::output::Outcome;
 use crate::{CliError, Context};
-
-const DAMAGE: u8 = 20;
 
 /// Who reads a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +65,8 @@ pub fn run(args: &RecoverReportArgs, context: &Context) -> Result<Outcome, CliEr
         // Refused before anything is said.
         let directory = args.out.as_ref().map(|directory| context.path(directory));
         let folder = directory.map(|path| Folder::claim(path, args.recovery, Audience::of(args.public))).transpose()?;
-        let mut outcome = tell::outcome(&journal);
+        // It was written down: how sites ended is what it says. That others were touched is damage wherever it is seen.
+        let mut outcome = Outcome { exit_code: bystanders::exit_code(&journal), ..tell::outcome(&journal) };
         tell::summary(&journal, &context.output);
         if folder.is_none() || context.output.is_json() {
             tell::sites(&journal, &context.output, |_| true);
@@ -90,15 +89,6 @@ pub fn run(args: &RecoverReportArgs, context: &Context) -> Result<Outcome, CliEr
         }
         Ok(outcome)
     })
-}
-
-/// What of a site was to come back, as `--at` takes it.
-fn point(case: &CasePlan) -> String {
-    match &case.aim {
-        CaseAim::Point(point) => point.to_string(),
-        CaseAim::Rehearsal(point) => format!("drill:{point}"),
-        CaseAim::Undo(restore) => format!("undo:{restore}"),
-    }
 }
 
 fn signature(signed: &SignedReceipt) -> String {

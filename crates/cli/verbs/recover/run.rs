@@ -11,7 +11,7 @@ use crate::args::{ApprovalArgs, RecoverRunArgs};
 use crate::confirm::{Approvable, Decision, Left, decide};
 use crate::open::Open;
 use crate::output::{Outcome, Output};
-use crate::{CliError, Context};
+use crate::{CliError, Context, exit};
 
 pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError> {
     let (id, hash) = which(&args.recovery, context)?;
@@ -39,7 +39,8 @@ pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError
         let page = LivePage::asked(&args.page, id, context)?;
         bystanders::look(args, id, &open, context).await?;
         let parallel = args.parallel.unwrap_or(open.config.recovery.parallel) as usize;
-        let (workers, governor) = (open.workers(parallel)?, open.governor()?);
+        let sites = journal.plan().cases.iter().map(|case| case.site.clone()).collect();
+        let (workers, governor) = (open.workers(parallel, sites)?, open.governor()?);
         let governor = governor.as_ref().map(|load| load as &dyn Governor);
         let (stop, watch) = (context.cancel.shared(), Bar::new(&journal, page, &context.output));
         let options = RunOptions { take_over: args.take_over, stop: &stop, watch: &watch, governor };
@@ -59,8 +60,8 @@ pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError
         tell::what_next(&journal, ended, &context.output);
         let outcome = tell::outcome(&journal);
         let exit_code = match ended {
-            RunEnd::Stopped => 130,
-            RunEnd::Halted => 10,
+            RunEnd::Stopped => exit::CANCELLED,
+            RunEnd::Halted => exit::OPERATOR,
             RunEnd::Done => outcome.exit_code,
         };
         let exit_code = worst_exit_code([exit_code, proven, bystanders::exit_code(&journal)]);
@@ -87,15 +88,16 @@ fn which(text: &str, context: &Context) -> Result<(RecoveryId, Option<String>), 
     }
 }
 
-/// What whoever approves the plan has to know beside it: it is in the configuration, and not in the plan.
+/// What whoever approves the plan has to know beside it: it is in the configuration, and not in the plan. Of a command no
+/// more than its receipt will say: what else is in its arguments may be for nobody's eyes.
 fn tell_around(around: &Around, output: &Output) {
-    let programs = |commands: &[Vec<String>]| commands.iter().map(|argv| argv.join(" ")).collect::<Vec<_>>();
+    let [before, after] = around.names();
     let checks = around.checks.iter().map(|check| check.name.clone()).collect();
-    for (when, what) in
-        [("Before", programs(&around.before)), ("After", programs(&around.after)), ("Checks of", checks)]
+    for (when, prefix, what) in [("Before", "before: ", before), ("After", "after: ", after), ("Checks of", "", checks)]
     {
         if !what.is_empty() {
-            output.line(format!("{when} each site: {}", what.join("; ")));
+            let names: Vec<&str> = what.iter().map(|name| name.strip_prefix(prefix).unwrap_or(name)).collect();
+            output.line(format!("{when} each site: {}", names.join("; ")));
         }
     }
 }
@@ -109,7 +111,7 @@ fn approved(args: &RecoverRunArgs, journal: &Journal, open: &Open, context: &Con
     }
     let has_conflicts = !was_approved && journal.plan().cases.iter().any(|case| !case.conflicts.is_empty());
     let approval = ApprovalArgs { yes: args.approval.yes || was_approved, ..args.approval.clone() };
-    let plan = Approvable { site: &id.to_string(), hash: journal.hash(), has_conflicts };
+    let plan = Approvable { subject: ("the recovery's id", &id.to_string()), hash: journal.hash(), has_conflicts };
     let decision = decide(&approval, plan, &context.output)?;
     if decision == Decision::Run && !was_approved {
         on_thread(|ledger| ledger.approve(id, journal.hash()), &open.engine)?;
@@ -122,5 +124,5 @@ fn left_alone(journal: &Journal, left: Left, context: &Context) -> Outcome {
         Left::DryRun => format!("Nothing was changed. To run exactly this plan: --plan {}", journal.hash()),
         Left::Declined => "Nothing was changed.".to_owned(),
     });
-    Outcome { exit_code: if left == Left::Declined { 130 } else { 0 }, ..tell::outcome(journal) }
+    Outcome { exit_code: if left == Left::Declined { exit::CANCELLED } else { 0 }, ..tell::outcome(journal) }
 }

@@ -1,23 +1,16 @@
 //! `lifeboat recover status`: how far a recovery is, from any terminal; with `--follow`, while it runs.
 
-use std::time::Duration;
-
-use lifeboat_control::recovery::{RecoveryEngine, estimate};
-use lifeboat_engine::{Journal, Recoveries};
+use lifeboat_control::recovery::RecoveryEngine;
+use lifeboat_engine::Recoveries;
 use lifeboat_model::{CaseStage, Timestamp};
-use serde_json::json;
 
+use super::follow::follow;
 use super::report::LivePage;
+use super::tell::Stand;
 use super::{on_thread, tell};
 use crate::args::RecoverStatusArgs;
-use crate::output::{Align, Outcome, Table, ago, count, duration};
-use crate::progress::Steps;
+use crate::output::{Align, Outcome, Table, ago, count};
 use crate::{CliError, Context};
-
-/// How often a journal that is followed is read.
-const POLL: Duration = Duration::from_secs(1);
-/// Sites at work that one line names.
-const NAMED_MAX: usize = 3;
 
 pub fn run(args: &RecoverStatusArgs, context: &Context) -> Result<Outcome, CliError> {
     context.block_on(async {
@@ -40,32 +33,6 @@ pub fn run(args: &RecoverStatusArgs, context: &Context) -> Result<Outcome, CliEr
     })
 }
 
-/// Shows how it goes until nobody runs it any more.
-async fn follow(journal: &mut Journal, page: Option<&LivePage>, context: &Context) -> Result<(), CliError> {
-    let bar = Steps::telling("restored", journal.plan().cases.len() as u64, &context.output);
-    loop {
-        journal.refresh().await?;
-        let state = journal.state();
-        let counts = state.counts();
-        bar.at(counts.restored as u64);
-        let left = estimate(journal.plan(), state, Timestamp::now());
-        let left = left.map_or_else(String::new, |left| format!(", {} left", duration(left.left)));
-        let at_work = tell::running(journal);
-        let names: Vec<&str> = at_work.iter().take(NAMED_MAX).map(|site| site.as_str()).collect();
-        bar.doing(&format!("{} failed{left} | {}", counts.failed, names.join(" ")));
-        if let Some(page) = page {
-            page.show(journal);
-        }
-        let is_over = state.is_done() || state.run.as_ref().is_none_or(|run| run.ended_at.is_some());
-        let stopped = context.cancel.check();
-        if is_over || stopped.is_err() {
-            bar.end();
-            return stopped;
-        }
-        tokio::time::sleep(POLL).await;
-    }
-}
-
 /// Which recoveries there are, the newest first.
 async fn list(recoveries: &Recoveries, context: &Context) -> Result<Outcome, CliError> {
     let mut journals = Vec::new();
@@ -84,26 +51,15 @@ async fn list(recoveries: &Recoveries, context: &Context) -> Result<Outcome, Cli
     let now = Timestamp::now();
     for journal in &journals {
         let (plan, counts) = (journal.plan(), journal.state().counts());
-        let state = tell::word(journal.state());
-        context.output.event(
-            "recovery",
-            json!({
-                "recovery_id": plan.id.to_string(),
-                "made_at": plan.made_at.to_string(),
-                "asked": plan.asked,
-                "sites": counts.all,
-                "restored": counts.restored,
-                "failed_sites": counts.failed,
-                "state": state,
-            }),
-        );
+        let stand = Stand::of(journal);
+        context.output.event("recovery", tell::recovery_json(journal, &stand));
         table.row([
             plan.id.to_string(),
             ago(plan.made_at, now),
             count(counts.all as u64),
             count(counts.restored as u64),
             count(counts.failed as u64),
-            state,
+            if plan.is_drill() { format!("drill, {}", stand.brief()) } else { stand.brief() },
         ]);
     }
     match table.is_empty() {

@@ -1,14 +1,16 @@
 //! A recovery, for people and for programs.
 
-use lifeboat_control::recovery::{RunEnd, Standing, estimate};
+mod standing;
+
+use lifeboat_control::recovery::RunEnd;
 use lifeboat_engine::Journal;
-use lifeboat_model::{
-    CaseAim, CasePlan, CaseStage, CaseState, HandOver, RecoveryState, SiteId, Timestamp, worst_exit_code,
-};
+use lifeboat_model::{CasePlan, CaseStage, CaseState, HandOver, SiteId, Timestamp, worst_exit_code};
 use serde_json::{Value, json};
 
+pub(super) use self::standing::Stand;
 use super::bystanders;
-use crate::output::{Align, Failed, Outcome, Output, Table, ago, bytes, count, duration};
+use crate::exit;
+use crate::output::{Align, Failed, Outcome, Output, Table, ago, and_more, bytes, count, duration};
 
 /// Sites that people are shown of a plan, and failures of a run.
 const SHOWN_MAX: usize = 20;
@@ -51,9 +53,8 @@ pub(super) fn plan(journal: &Journal, parallel: u32, output: &Output) {
         ]);
     }
     table.lines().iter().for_each(|line| output.line(line));
-    let more = plan.cases.len().saturating_sub(SHOWN_MAX);
-    if more > 0 {
-        output.line(format!("  and {more} more (all are in --json and in the plan's file)"));
+    if let Some(more) = and_more(plan.cases.len(), SHOWN_MAX) {
+        output.line(format!("  {more} (all are in --json and in the plan's file)"));
     }
     let sum = |of: fn(&CasePlan) -> u64| plan.cases.iter().map(of).sum::<u64>();
     output.line(format!(
@@ -96,10 +97,11 @@ fn expected(cases: &[CasePlan], parallel: u32) -> String {
 
 /// How it stands.
 pub(super) fn summary(journal: &Journal, output: &Output) {
-    let (plan, state) = (journal.plan(), journal.state());
+    let (plan, state, stand) = (journal.plan(), journal.state(), Stand::of(journal));
     let counts = state.counts();
+    let (what, back) = if plan.is_drill() { ("Drill", "rebuilt") } else { ("Recovery", "restored") };
     output.line(format!(
-        "Recovery {}: {} of {} sites restored, {} failed, {} skipped, {} running, {} waiting; {}",
+        "{what} {}: {} of {} sites {back}, {} failed, {} skipped, {} running, {} waiting; {}",
         plan.id,
         count(counts.restored as u64),
         count(counts.all as u64),
@@ -107,10 +109,12 @@ pub(super) fn summary(journal: &Journal, output: &Output) {
         count(counts.skipped as u64),
         count(counts.running as u64),
         count(counts.waiting as u64),
-        word(state),
+        stand.words(),
     ));
-    let now = Timestamp::now();
-    if let Some(left) = estimate(plan, state, now).filter(|_| !state.is_done()) {
+    if stand.is_left() && !plan.is_drill() {
+        output.line(format!("Go on with it: lifeboat recover run {}", plan.id));
+    }
+    if let Some(left) = stand.estimate() {
         output.line(format!(
             "About {} left ({} to {}).",
             duration(left.left),
@@ -118,8 +122,7 @@ pub(super) fn summary(journal: &Journal, output: &Output) {
             duration(left.left_max)
         ));
     }
-    let rate = state.run.as_ref().and_then(|run| rate(state, run.began_at, run.ended_at.unwrap_or(now)));
-    if let Some(rate) = rate {
+    if let Some(rate) = stand.sites_per_hour() {
         output.line(format!("{rate:.0} sites an hour in the last run."));
     }
     let failed = state.cases.iter().filter(|case| matches!(case.stage, CaseStage::Failed(_)));
@@ -131,9 +134,8 @@ pub(super) fn summary(journal: &Journal, output: &Output) {
             }
         }
     }
-    let more = failed.count().saturating_sub(SHOWN_MAX);
-    if more > 0 {
-        output.line(format!("  and {more} more failed: lifeboat recover status {} --all", plan.id));
+    if let Some(more) = and_more(failed.count(), SHOWN_MAX) {
+        output.line(format!("  {more} failed: lifeboat recover status {} --all", plan.id));
     }
     bystanders::tell(journal, output);
     tell_not_validated(journal, output);
@@ -147,27 +149,27 @@ fn tell_not_validated(journal: &Journal, output: &Output) {
             output.line(format!("  NOT VALIDATED  {}: {}: {}", case.site, check.name, check.detail));
         }
     }
-    let more = journal.state().not_validated().count().saturating_sub(SHOWN_MAX);
-    if more > 0 {
-        output.line(format!("  and {more} more not validated: lifeboat recover status {} --all", journal.plan().id));
+    if let Some(more) = and_more(journal.state().not_validated().count(), SHOWN_MAX) {
+        output.line(format!("  {more} not validated: lifeboat recover status {} --all", journal.plan().id));
     }
 }
 
-/// Restored sites an hour, in a run that took so long; `None`: none was.
-fn rate(state: &RecoveryState, from: Timestamp, till: Timestamp) -> Option<f64> {
-    let restored = state.cases.iter().filter(|case| {
-        matches!(case.stage, CaseStage::Restored(_)) && case.ended_at.is_some_and(|ended| ended >= from)
+/// One of several recoveries, for programs.
+pub(super) fn recovery_json(journal: &Journal, stand: &Stand<'_>) -> Value {
+    let (plan, counts) = (journal.plan(), journal.state().counts());
+    let mut json = json!({
+        "recovery_id": plan.id.to_string(),
+        "made_at": plan.made_at.to_string(),
+        "asked": plan.asked,
+        "is_drill": plan.is_drill(),
+        "sites": counts.all,
+        "restored": counts.restored,
+        "failed_sites": counts.failed,
     });
-    let restored = restored.count();
-    (restored > 0).then(|| restored as f64 * 3600.0 / till.since(from).as_secs_f64().max(0.001))
-}
-
-pub(super) fn word(state: &RecoveryState) -> String {
-    match (Standing::of(state), &state.halted, &state.run) {
-        (Standing::Halted, Some(reason), _) => format!("HALTED: {reason}"),
-        (Standing::Running, _, Some(run)) => format!("running on {} (pid {})", run.owner.host, run.owner.pid),
-        (standing, ..) => standing.name().into(),
+    if let Some(json) = json.as_object_mut() {
+        json.extend(stand.json());
     }
+    json
 }
 
 /// The way on from here.
@@ -206,18 +208,20 @@ pub(super) fn outcome(journal: &Journal) -> Outcome {
     let not_validated = state.not_validated().count();
     let exit_code = match failed.is_empty() && not_validated == 0 {
         true => 0,
-        false => worst_exit_code(failed.iter().map(|failed| failed.exit_code).chain([3])),
+        false => worst_exit_code(failed.iter().map(|failed| failed.exit_code).chain([exit::PARTLY])),
     };
     let exit_code = worst_exit_code([exit_code, bystanders::exit_code(journal)]);
-    // People were told already.
-    Outcome { exit_code, failed: Vec::new(), ..Outcome::ok() }
+    let failed_sites = failed.len();
+    // People are told in the summary, with the first ones' hints.
+    let mut outcome = Outcome { exit_code, failed, is_told: true, ..Outcome::ok() }
         .with("recovery_id", plan.id.to_string())
-        .with("plan_hash", journal.hash())
-        .with("state", word(state))
+        .with("plan_hash", journal.hash());
+    outcome.fields.extend(Stand::of(journal).json());
+    outcome
         .with("sites", counts.all)
         .with("restored", counts.restored)
         .with("not_validated", not_validated)
-        .with("failed_sites", failed)
+        .with("failed_sites", failed_sites)
         .with("skipped", counts.skipped)
         .with("running", counts.running)
         .with("waiting", counts.waiting)
@@ -231,11 +235,7 @@ pub(super) fn plan_json(journal: &Journal) -> Value {
             "site": case.site.as_str(),
             "priority": case.priority,
             "deadline": case.deadline.map(|deadline| deadline.to_string()),
-            "point": match &case.aim {
-                CaseAim::Point(point) => point.to_string(),
-                CaseAim::Rehearsal(point) => format!("drill:{point}"),
-                CaseAim::Undo(restore) => format!("undo:{restore}"),
-            },
+            "point": case.aim.to_string(),
             "snapshot_id": case.snapshot.to_string(),
             "at": case.at.to_string(),
             "plan_hash": case.hash,
@@ -301,8 +301,13 @@ pub(super) fn stage(case: &CaseState) -> &'static str {
 
 /// Every site.
 pub(super) fn sites(journal: &Journal, output: &Output, is_wanted: impl Fn(&CaseState) -> bool) {
-    let mut table =
-        Table::new(&[("SITE", Align::Left), ("STATE", Align::Left), ("TOOK", Align::Right), ("TRIES", Align::Right)]);
+    let mut table = Table::new(&[
+        ("SITE", Align::Left),
+        ("STATE", Align::Left),
+        ("TOOK", Align::Right),
+        ("TRIES", Align::Right),
+        ("RESTORE", Align::Left),
+    ]);
     let now = Timestamp::now();
     let wanted: Vec<&CaseState> = journal.state().cases.iter().filter(|case| is_wanted(case)).collect();
     for case in &wanted {
@@ -313,10 +318,19 @@ pub(super) fn sites(journal: &Journal, output: &Output, is_wanted: impl Fn(&Case
             stage(case).to_owned(),
             took.map_or_else(|| "-".to_owned(), duration),
             case.attempts.to_string(),
+            restore_id(case),
         ]);
     }
     if !table.is_empty() {
         table.lines().iter().for_each(|line| output.line(line));
+    }
+}
+
+/// What `lifeboat undo` takes.
+fn restore_id(case: &CaseState) -> String {
+    match &case.stage {
+        CaseStage::Restored(signed) => signed.receipt.restore.to_string(),
+        _ => "-".to_owned(),
     }
 }
 

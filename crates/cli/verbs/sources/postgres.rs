@@ -5,7 +5,7 @@ use lifeboat_source::postgres::{Class, InspectedTable, Inspection, Need, Postgre
 use serde_json::json;
 
 use crate::output::{Failed, count};
-use crate::{CliError, Context};
+use crate::{CliError, Context, exit};
 
 /// Looks, and tells; what an operator must mend comes back.
 pub(super) fn inspect(source: &PostgresSource, place: &str, context: &Context) -> Result<Option<Failed>, CliError> {
@@ -165,7 +165,12 @@ fn failed(name: &str, found: &Inspection) -> Option<Failed> {
     fault(ownerless > 0, format!("{} rows of no site", count(ownerless)), owner);
     let hint = faults.first()?.1.clone();
     let what: Vec<String> = faults.into_iter().map(|(what, _)| what).collect();
-    Some(Failed { site: None, message: format!("{name}: {}", what.join(", ")), hint: Some(hint), exit_code: 10 })
+    Some(Failed {
+        site: None,
+        message: format!("{name}: {}", what.join(", ")),
+        hint: Some(hint),
+        exit_code: exit::OPERATOR,
+    })
 }
 
 /// The database source of that name.

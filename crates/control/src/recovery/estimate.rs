@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use lifeboat_model::{CaseStage, CaseState, RecoveryPlan, RecoveryState, Timestamp};
 
+use super::Standing;
+
 /// When it is done: most likely, and the ends of an interval around that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Estimate {
@@ -15,13 +17,18 @@ pub struct Estimate {
 /// Cases of so many are told nothing from.
 const ENDED_MIN: usize = 2;
 
-/// What is left, by the work that is left and the rate of this run so far; `None`: too little has ended yet.
+/// What is left, by the work that is left and the rate of this run so far; `None`: it is not running, or too little has
+/// ended yet. Of one that is paused, halted or stopped nobody knows when it goes on.
 ///
 /// A case weighs a constant and its bytes: both are fitted by what one byte and one case took on the average, with half
 /// of the time put down to each, for tiny cases cost their round trips and large ones their bytes. The interval is two
 /// standard errors of the mean time of a case, and a quarter at least, for cases are not alike.
-pub fn estimate(plan: &RecoveryPlan, state: &RecoveryState, now: Timestamp) -> Option<Estimate> {
-    let run = state.run.as_ref()?;
+pub fn estimate(
+    plan: &RecoveryPlan,
+    state: &RecoveryState,
+    (standing, now): (Standing, Timestamp),
+) -> Option<Estimate> {
+    let run = state.run.as_ref().filter(|_| standing == Standing::Running)?;
     let weight_mean = {
         let bytes: u64 = plan.cases.iter().map(|case| case.work.write_bytes).sum();
         (bytes / plan.cases.len().max(1) as u64).max(1) as f64

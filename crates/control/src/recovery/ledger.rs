@@ -17,6 +17,15 @@ impl Ledger {
         Self { recoveries, runtime }
     }
 
+    /// Several controls as one entry of the journal: where one cannot be, none is written.
+    pub fn controls(&self, recovery: RecoveryId, controls: &[Control]) -> Result<(), Error> {
+        let mut journal = self.open(recovery)?;
+        self.runtime.block_on(journal.append(None, |state| {
+            controls.iter().try_for_each(|control| refuse_left_behind(recovery, control, state))?;
+            Ok(controls.iter().flat_map(|control| events_of(control, state)).collect())
+        }))
+    }
+
     fn open(&self, recovery: RecoveryId) -> Result<Journal, Error> {
         self.runtime.block_on(self.recoveries.open(recovery))
     }
@@ -41,11 +50,7 @@ impl RecoveryEngine for Ledger {
     }
 
     fn control(&self, recovery: RecoveryId, control: &Control) -> Result<(), Error> {
-        let mut journal = self.open(recovery)?;
-        self.runtime.block_on(journal.append(None, |state| {
-            refuse_left_behind(recovery, control, state)?;
-            Ok(events_of(control, state))
-        }))
+        self.controls(recovery, std::slice::from_ref(control))
     }
 
     fn status(&self, recovery: RecoveryId) -> Result<Journal, Error> {
@@ -76,7 +81,7 @@ fn check_startable(state: &RecoveryState, hash: &str, take_over: bool) -> Result
         Some(run) if run.ended_at.is_none() && !take_over && !is_gone(&run.owner) => Err(Error::RunsElsewhere {
             host: run.owner.host.clone(),
             pid: run.owner.pid,
-            last: state.written_at.map(|time| time.to_string()).unwrap_or_default(),
+            last: run.heard_at.to_string(),
         }),
         _ => Ok(()),
     }

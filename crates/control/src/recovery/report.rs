@@ -11,7 +11,7 @@ use lifeboat_model::{
     CasePlan, CaseStage, CaseState, HandOver, RecoveryCounts, RecoveryPlan, RecoveryState, SignedReceipt, Timestamp,
 };
 
-use super::{Estimate, estimate};
+use super::{Estimate, Runner, Standing, estimate};
 
 /// A recovery as it stood at one moment.
 #[derive(Debug, Clone)]
@@ -22,6 +22,7 @@ pub struct Report<'a> {
     pub state: &'a RecoveryState,
     pub now: Timestamp,
     pub standing: Standing,
+    pub runner: Runner,
     /// Whether a process is at it: the next report will say something else.
     pub is_live: bool,
     pub totals: Totals,
@@ -29,19 +30,6 @@ pub struct Report<'a> {
     pub estimate: Option<Estimate>,
     /// Ascending; empty while no site is back.
     pub curve: Vec<CurvePoint>,
-}
-
-/// Where a recovery stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    NotApproved,
-    Running,
-    Paused,
-    /// Too many have failed.
-    Halted,
-    /// Sites wait, and nobody is at it.
-    Stopped,
-    Done,
 }
 
 /// So many sites were back, so long after the first run began.
@@ -96,45 +84,25 @@ pub struct SiteReport<'a> {
     now: Timestamp,
 }
 
-impl Standing {
-    pub fn of(state: &RecoveryState) -> Self {
-        match () {
-            () if state.halted.is_some() => Self::Halted,
-            () if state.approved.is_none() => Self::NotApproved,
-            () if state.is_done() => Self::Done,
-            () if state.is_paused => Self::Paused,
-            () if has_runner(state) => Self::Running,
-            () => Self::Stopped,
-        }
-    }
-
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::NotApproved => "not approved",
-            Self::Running => "running",
-            Self::Paused => "paused",
-            Self::Halted => "halted",
-            Self::Stopped => "stopped",
-            Self::Done => "done",
-        }
-    }
-}
-
-fn has_runner(state: &RecoveryState) -> bool {
-    state.run.as_ref().is_some_and(|run| run.ended_at.is_none())
-}
-
 impl<'a> Report<'a> {
     pub fn of_journal(journal: &'a Journal, now: Timestamp) -> Self {
-        Self::of(journal.plan(), journal.hash(), journal.state(), now)
+        let state = journal.state();
+        Self::of((journal.plan(), journal.hash()), state, Runner::of(state), now)
     }
 
-    pub fn of(plan: &'a RecoveryPlan, hash: &'a str, state: &'a RecoveryState, now: Timestamp) -> Self {
-        let is_live = has_runner(state) && !state.is_done();
-        let estimate = if is_live { estimate(plan, state, now) } else { None };
+    /// Of a plan and its hash.
+    pub fn of(
+        (plan, hash): (&'a RecoveryPlan, &'a str),
+        state: &'a RecoveryState,
+        runner: Runner,
+        now: Timestamp,
+    ) -> Self {
+        let standing = Standing::of(state, runner);
+        let is_live = runner == Runner::AtWork && standing != Standing::Done;
+        let estimate = estimate(plan, state, (standing, now));
         let curve = curve(state);
-        let totals = Totals::of(plan, state, now, is_live);
-        Self { plan, hash, state, now, standing: Standing::of(state), is_live, totals, estimate, curve }
+        let totals = Totals::of(plan, state, (now, is_live), &curve);
+        Self { plan, hash, state, now, standing, runner, is_live, totals, estimate, curve }
     }
 
     /// In the plan's order.
@@ -215,7 +183,7 @@ impl SiteSums {
 }
 
 impl Totals {
-    fn of(plan: &RecoveryPlan, state: &RecoveryState, now: Timestamp, is_live: bool) -> Self {
+    fn of(plan: &RecoveryPlan, state: &RecoveryState, (now, is_live): (Timestamp, bool), curve: &[CurvePoint]) -> Self {
         let mut totals = Self { counts: state.counts(), ..Self::default() };
         let last = state.cases.iter().filter_map(|case| case.ended_at).max();
         let till = is_live.then_some(now).or(last).or(state.began_at).unwrap_or(now);
@@ -234,13 +202,17 @@ impl Totals {
         (totals.took_median, totals.took_p95) = (rank(&took, 50), rank(&took, 95));
         if let Some(began) = state.began_at {
             totals.elapsed = till.since(began);
-            totals.first_back = curve(state).first().map(|point| point.after);
-            let hours = totals.elapsed.as_secs_f64().max(0.001) / 3_600.0;
-            let restored = totals.counts.restored;
-            totals.sites_per_hour = (restored > 0).then(|| restored as f64 / hours);
+            totals.first_back = curve.first().map(|point| point.after);
+            totals.sites_per_hour = sites_per_hour(totals.counts.restored, totals.elapsed);
         }
         totals
     }
+}
+
+/// Sites an hour, of so many that came back in this time; `None`: none did.
+pub fn sites_per_hour(restored: usize, took: Duration) -> Option<f64> {
+    let hours = took.as_secs_f64().max(0.001) / 3_600.0;
+    (restored > 0).then(|| restored as f64 / hours)
 }
 
 /// The nearest rank: the smallest value that so many percent do not exceed.

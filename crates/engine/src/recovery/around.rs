@@ -119,6 +119,12 @@ impl Around {
         Ok(checks)
     }
 
+    /// What the checks of its commands are called in a receipt, in their order: of those before, and of those after.
+    pub fn names(&self) -> [Vec<String>; 2] {
+        [("before", &self.before), ("after", &self.after)]
+            .map(|(when, commands)| commands.iter().map(|argv| named(when, argv)).collect())
+    }
+
     /// They build on each other: what follows one that failed is not run.
     fn after(&self, site: &SiteId, stop: Stop<'_>) -> Result<Vec<Check>, Error> {
         let mut checks: Vec<Check> = Vec::new();

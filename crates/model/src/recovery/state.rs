@@ -53,6 +53,8 @@ pub struct RecoveryRun {
     pub owner: WriterIdentity,
     pub began_at: Timestamp,
     pub ended_at: Option<Timestamp>,
+    /// When it last wrote anything; it does so every few seconds.
+    pub heard_at: Timestamp,
     /// Those that ran before it, and are out: what they left open it may go on with.
     pub replaced: Vec<WriterIdentity>,
 }
@@ -177,6 +179,9 @@ impl RecoveryState {
             return Err(BadRecovery::Gap { expected: self.number + 1, found: entry.number });
         }
         (self.number, self.written_at) = (entry.number, Some(entry.written_at));
+        if let Some(run) = self.run.as_mut().filter(|run| Some(run.number) == entry.run) {
+            run.heard_at = entry.written_at;
+        }
         for event in &entry.events {
             self.take(entry, event)?;
         }
@@ -274,7 +279,7 @@ impl RecoveryState {
         };
         self.began_at.get_or_insert(entry.written_at);
         let (number, owner, began_at) = (entry.number, entry.writer.clone(), entry.written_at);
-        self.run = Some(RecoveryRun { number, owner, began_at, ended_at: None, replaced });
+        self.run = Some(RecoveryRun { number, owner, began_at, ended_at: None, heard_at: began_at, replaced });
     }
 
     fn end_run(&mut self, entry: &RecoveryEntry) {

@@ -4,6 +4,7 @@ use crate::support::*;
 use lifeboat_source::files::{Action, Scope};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::PathBuf;
 
 #[test]
 fn an_unchanged_tree_is_not_touched_at_all() {
@@ -188,15 +189,21 @@ fn as_nobody<T: Send>(work: impl FnOnce() -> T + Send) -> T {
 
 const NOBODY: u32 = 65534;
 
-#[test]
-fn a_directory_that_its_owner_may_not_write_into_is_opened_and_closed_again() {
+/// A directory that an ordinary user may make a part in, and the part's place; `None`: nobody else can be taken on.
+fn place_for_nobody() -> Option<(tempfile::TempDir, PathBuf)> {
     if !is_root() {
         eprintln!("NOT root: nobody else can be taken on");
-        return;
+        return None;
     }
     let dir = quick_dir();
     set_mode(dir.path(), 0o777);
     let root = dir.path().join("part");
+    Some((dir, root))
+}
+
+#[test]
+fn a_directory_that_its_owner_may_not_write_into_is_opened_and_closed_again() {
+    let Some((_dir, root)) = place_for_nobody() else { return };
     fs::create_dir_all(root.join("closed/inner")).unwrap();
     fs::write(root.join("closed/file"), "as it was").unwrap();
     fs::write(root.join("closed/inner/gone"), "to come back").unwrap();
@@ -216,13 +223,7 @@ fn a_directory_that_its_owner_may_not_write_into_is_opened_and_closed_again() {
 
 #[test]
 fn a_part_whose_own_directory_is_closed_comes_back_and_is_merged_into() {
-    if !is_root() {
-        eprintln!("NOT root: nobody else can be taken on");
-        return;
-    }
-    let dir = quick_dir();
-    set_mode(dir.path(), 0o777);
-    let root = dir.path().join("part");
+    let Some((_dir, root)) = place_for_nobody() else { return };
     fs::create_dir(&root).unwrap();
     fs::write(root.join("file"), "as it was").unwrap();
     set_mode(&root, 0o555);
@@ -262,13 +263,7 @@ fn of_two_restores_one_switches_at_a_time() {
 
 #[test]
 fn a_directory_of_somebody_else_is_found_closed_before_anything_is_switched() {
-    if !is_root() {
-        eprintln!("NOT root: nobody else can be taken on");
-        return;
-    }
-    let dir = quick_dir();
-    set_mode(dir.path(), 0o777);
-    let root = dir.path().join("part");
+    let Some((_dir, root)) = place_for_nobody() else { return };
     fs::create_dir_all(root.join("theirs")).unwrap();
     fs::write(root.join("theirs/file"), "as it was").unwrap();
     give(&root, NOBODY);

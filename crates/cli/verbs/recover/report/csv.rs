@@ -6,7 +6,7 @@
 use lifeboat_control::recovery::{Report, SiteReport};
 use lifeboat_model::{CaseStage, Timestamp};
 
-use super::{Signed, point};
+use super::Signed;
 use crate::verbs::recover::tell;
 
 type Column = (&'static str, fn(&SiteReport<'_>, &Signed) -> Cell);
@@ -25,7 +25,7 @@ const COLUMNS: [Column; 33] = [
     ("priority", |site, _| Cell::Number(site.state.priority.into())),
     ("deadline", |site, _| time(site.state.deadline)),
     ("deadline_missed", |site, _| text(if site.has_missed_deadline() { "yes" } else { "no" })),
-    ("point", |site, _| text(point(site.case))),
+    ("point", |site, _| text(&site.case.aim)),
     ("at", |site, _| time(Some(site.case.at))),
     ("data_age_seconds", |site, _| Cell::Number(site.data_age().as_secs())),
     ("snapshot_id", |site, _| text(site.case.snapshot)),

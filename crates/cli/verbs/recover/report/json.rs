@@ -3,9 +3,8 @@
 use lifeboat_control::recovery::{Report, SiteReport, SiteSums};
 use serde_json::{Value, json};
 
-use super::{Audience, Signed, point, signature};
+use super::{Audience, Signed, signature};
 use crate::verbs::recover::{bystanders, tell};
-use crate::verbs::restore::receipt_json;
 
 pub(super) fn json(report: &Report<'_>, audience: Audience, signed: &Signed) -> Value {
     let mut json = json!({
@@ -34,7 +33,10 @@ pub(super) fn json(report: &Report<'_>, audience: Audience, signed: &Signed) -> 
         json["approved_hash"] = report.state.approved.as_deref().into();
         json["asked"] = report.plan.asked.as_str().into();
         json["undoes"] = report.plan.undoes.map(|undone| undone.to_string()).into();
-        json["halted"] = report.state.halted.as_deref().into();
+        let stand = tell::Stand::of_report(report).json();
+        for key in ["halted", "runner"] {
+            json[key] = stand.get(key).cloned().into();
+        }
         json["sites"] = report.sites().map(|case| site(&case, signed)).collect();
     }
     json
@@ -101,7 +103,7 @@ fn site(site: &SiteReport<'_>, signed: &Signed) -> Value {
     json["failures"] = site.state.failures.into();
     json["deadline"] = site.state.deadline.map(|deadline| deadline.to_string()).into();
     json["deadline_missed"] = site.has_missed_deadline().into();
-    json["point"] = point(site.case).into();
+    json["point"] = site.case.aim.to_string().into();
     json["at"] = site.case.at.to_string().into();
     json["data_age_seconds"] = site.data_age().as_secs().into();
     json["snapshot_id"] = site.case.snapshot.to_string().into();
@@ -109,7 +111,6 @@ fn site(site: &SiteReport<'_>, signed: &Signed) -> Value {
     json["conflicts"] = site.case.conflicts.clone().into();
     json["took_ms"] = site.took().map(|took| took.as_millis() as u64).into();
     if let Some(receipt) = site.receipt() {
-        json["receipt"] = receipt_json(&receipt.receipt);
         json["signature"] = signature(receipt).into();
         json["signature_checked"] = signed.word(&site.state.site).into();
         json["sums"] = sums(&site.sums());

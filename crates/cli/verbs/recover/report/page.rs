@@ -12,7 +12,7 @@ mod beside;
 mod curve;
 mod sites;
 
-use lifeboat_control::recovery::{Report, Standing};
+use lifeboat_control::recovery::{Report, Runner, Standing};
 use lifeboat_model::Timestamp;
 
 use super::html::Html;
@@ -80,10 +80,12 @@ fn head(html: &mut Html, report: &Report<'_>, audience: Audience) {
         if let Some(reason) = &report.state.halted {
             html.raw("<p class=\"bad\">Halted: ").foreign(reason).raw("</p>\n");
         }
-        if let (Some(run), Some(last)) = (report.state.run.as_ref().filter(|_| report.is_live), report.state.written_at)
-        {
+        let runs = report.runner != Runner::Nobody && report.standing != Standing::Done;
+        if let Some(run) = report.state.run.as_ref().filter(|_| runs) {
             html.raw("<p class=\"quiet\">Run by process ").text(run.owner.pid.to_string()).raw(" on ");
-            html.foreign(&run.owner.host).raw("; it was last heard of at ").text(second(last)).raw("</p>\n");
+            html.foreign(&run.owner.host);
+            html.raw(if report.runner == Runner::Gone { ", which is gone" } else { "" });
+            html.raw("; it was last heard of at ").text(second(run.heard_at)).raw("</p>\n");
         }
         html.raw("<p class=\"quiet\">Asked: <code>").foreign(&report.plan.asked).raw("</code><br>Plan ");
         html.text(report.hash).raw(", made ").text(second(report.plan.made_at)).raw("</p>\n");

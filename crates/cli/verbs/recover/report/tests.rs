@@ -6,6 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use lifeboat_control::recovery::Runner;
 use lifeboat_model::*;
 
 use super::*;
@@ -135,8 +136,8 @@ fn state_of(plan: &RecoveryPlan, happened: Vec<(i64, Vec<RecoveryEvent>)>) -> Re
     let mut state = RecoveryState::of(plan);
     for (number, (second, events)) in (1..).zip(happened) {
         let written_at = Timestamp(BEGIN + second * SECOND);
-        let nonce = ObjectId([0; 16]);
-        state.apply(&RecoveryEntry { number, nonce, written_at, writer: writer(), run: None, events }).unwrap();
+        let (nonce, run) = (ObjectId([0; 16]), state.run.as_ref().map(|run| run.number));
+        state.apply(&RecoveryEntry { number, nonce, written_at, writer: writer(), run, events }).unwrap();
     }
     state
 }
@@ -144,7 +145,7 @@ fn state_of(plan: &RecoveryPlan, happened: Vec<(i64, Vec<RecoveryEvent>)>) -> Re
 fn with_report<T>(seen: impl FnOnce(&Report<'_>) -> T) -> T {
     let plan = plan();
     let state = state_of(&plan, happened());
-    seen(&Report::of(&plan, "8fea8e9ce15f0e7c", &state, Timestamp(BEGIN + 40 * SECOND)))
+    seen(&Report::of((&plan, "8fea8e9ce15f0e7c"), &state, Runner::AtWork, Timestamp(BEGIN + 40 * SECOND)))
 }
 
 fn checked() -> Signed {

@@ -8,10 +8,10 @@ use lifeboat_engine::Journal;
 use lifeboat_model::{CaseStage, SignedReceipt, SiteId};
 use serde_json::Value;
 
-use super::{DAMAGE, signature};
-use crate::CliError;
+use super::signature;
 use crate::output::{Outcome, Output};
 use crate::verbs::restore::receipt_json;
+use crate::{CliError, exit};
 
 fn receipts(journal: &Journal) -> impl Iterator<Item = &SignedReceipt> {
     journal.state().cases.iter().filter_map(|case| match &case.stage {
@@ -33,7 +33,7 @@ pub(super) async fn signatures(journal: &Journal, output: &Output) -> Result<Has
 
 pub(super) fn told(journal: &Journal, good: usize, outcome: Outcome) -> Outcome {
     let bad = receipts(journal).count() - good;
-    let exit_code = if bad == 0 { outcome.exit_code } else { DAMAGE };
+    let exit_code = if bad == 0 { outcome.exit_code } else { exit::DAMAGE };
     Outcome { exit_code, ..outcome }.with("signed", good).with("not_signed", bad)
 }
 
@@ -60,7 +60,7 @@ pub(super) fn exported(file: &Path, journal: &Journal, output: &Output, outcome:
     }
     let compared = sites.iter().filter(|site| site.get("receipt").is_some()).count();
     output.line(format!("{compared} receipts of the file were compared, {} are not as signed.", differing.len()));
-    let exit_code = if differing.is_empty() { outcome.exit_code } else { DAMAGE };
+    let exit_code = if differing.is_empty() { outcome.exit_code } else { exit::DAMAGE };
     Ok(Outcome { exit_code, ..outcome }.with("compared", compared).with("differing", differing))
 }
 

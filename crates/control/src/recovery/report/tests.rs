@@ -128,7 +128,7 @@ fn seconds(seconds: u64) -> Option<Duration> {
 fn totals_are_those_of_all_receipts_and_of_the_whole_time() {
     let plan = plan(4);
     let state = state_of(&plan, &half_way());
-    let report = Report::of(&plan, "hash", &state, at(30));
+    let report = Report::of((&plan, "hash"), &state, Runner::of(&state), at(30));
     let totals = report.totals;
     assert_eq!((report.standing, report.is_live), (Standing::Running, true));
     assert_eq!((totals.counts.restored, totals.counts.failed, totals.counts.running), (2, 1, 1));
@@ -155,11 +155,45 @@ fn time_stands_still_once_nobody_is_at_it() {
     happened.push((26, vec![RecoveryEvent::RunEnded]));
     let state = state_of(&plan, &happened);
     for now in [at(30), at(9_000)] {
-        let report = Report::of(&plan, "hash", &state, now);
+        let report = Report::of((&plan, "hash"), &state, Runner::of(&state), now);
         assert_eq!((report.standing, report.is_live, report.estimate), (Standing::Done, false, None));
         assert_eq!(Some(report.totals.elapsed), seconds(25));
         assert_eq!(report.sites().next().unwrap().data_age(), Duration::from_secs(70));
     }
+}
+
+#[test]
+fn only_of_one_that_runs_it_is_told_how_long_it_still_takes() {
+    let plan = plan(4);
+    let check = |more: Option<RecoveryEvent>, runner, want| {
+        let mut happened = half_way();
+        happened.extend(more.map(|event| (25, vec![event])));
+        let state = state_of(&plan, &happened);
+        let report = Report::of((&plan, "hash"), &state, runner, at(30));
+        let told = (report.standing, report.is_live, report.estimate.is_some());
+        assert_eq!(told, want, "{runner:?} {:?}", happened.last());
+    };
+    check(None, Runner::AtWork, (Standing::Running, true, true));
+    check(None, Runner::Gone, (Standing::Stopped, false, false));
+    check(Some(RecoveryEvent::Beat), Runner::Gone, (Standing::Stopped, false, false));
+    check(Some(RecoveryEvent::RunEnded), Runner::Nobody, (Standing::Stopped, false, false));
+    check(Some(RecoveryEvent::Paused), Runner::AtWork, (Standing::Paused, true, false));
+    let halted = RecoveryEvent::Halted { reason: "many".into() };
+    check(Some(halted), Runner::AtWork, (Standing::Halted, true, false));
+}
+
+#[test]
+fn a_runner_is_heard_of_when_it_writes_and_not_when_somebody_else_does() {
+    let plan = plan(4);
+    let mut happened = half_way();
+    happened.push((60, vec![RecoveryEvent::HandedOver { site: site(0), to: HandOver::Opened, note: String::new() }]));
+    let state = state_of(&plan, &happened);
+    assert_eq!((state.written_at, state.run.as_ref().unwrap().heard_at), (Some(at(60)), at(20)));
+    assert_eq!(Runner::of(&state), Runner::AtWork, "it is on another machine, as far as anybody knows");
+    assert_eq!(Runner::of(&RecoveryState::of(&plan)), Runner::Nobody);
+    let mut gone = state;
+    gone.run.as_mut().unwrap().owner = WriterIdentity { pid: u32::MAX, ..lifeboat_engine::this_process() };
+    assert_eq!(Runner::of(&gone), Runner::Gone);
 }
 
 #[test]
@@ -174,7 +208,7 @@ fn a_second_run_counts_from_the_first_and_two_sites_of_one_moment_are_one_point(
         (110, vec![restored(0), restored(1)]),
     ];
     let state = state_of(&plan, &happened);
-    let report = Report::of(&plan, "hash", &state, at(120));
+    let report = Report::of((&plan, "hash"), &state, Runner::AtWork, at(120));
     assert_eq!(report.curve, [CurvePoint { after: Duration::from_secs(110), restored: 2 }]);
     assert_eq!(report.totals.first_back, seconds(110));
 }
@@ -183,7 +217,7 @@ fn a_second_run_counts_from_the_first_and_two_sites_of_one_moment_are_one_point(
 fn before_anything_happened_there_is_nothing_to_divide_by() {
     let plan = plan(2);
     let state = RecoveryState::of(&plan);
-    let report = Report::of(&plan, "hash", &state, at(0));
+    let report = Report::of((&plan, "hash"), &state, Runner::Nobody, at(0));
     assert_eq!((report.standing, report.curve.len()), (Standing::NotApproved, 0));
     let totals = report.totals;
     assert_eq!((totals.sites_per_hour, totals.first_back, totals.took_p95), (None, None, None));

@@ -4,7 +4,7 @@ use lifeboat_control::recovery::{Report, SiteReport};
 use lifeboat_model::{CaseStage, SignedReceipt};
 
 use super::super::html::Html;
-use super::super::{Signed, point, signature};
+use super::super::{Signed, signature};
 use super::second;
 use crate::output::{bytes, count, duration};
 use crate::verbs::recover::tell;
@@ -147,7 +147,7 @@ fn facts(html: &mut Html, site: &SiteReport<'_>) {
             html.raw("<div><dt>").raw(name).raw("</dt><dd>").foreign(value).raw("</dd></div>\n");
         }
     };
-    fact("point", Some(point(site.case)));
+    fact("point", Some(site.case.aim.to_string()));
     fact("as it was at", Some(site.case.at.to_string()));
     fact("snapshot", Some(site.case.snapshot.to_string()));
     fact("plan", Some(site.case.hash.clone()));
