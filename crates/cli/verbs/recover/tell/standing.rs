@@ -36,23 +36,24 @@ impl<'a> Stand<'a> {
         self.state.run.as_ref().filter(|_| is_told)
     }
 
-    /// In a table.
-    pub fn brief(&self) -> String {
+    fn what(&self) -> String {
         match (self.standing, &self.state.halted) {
             (Standing::Halted, Some(reason)) => format!("HALTED: {reason}"),
-            (standing, _) if self.is_left() => format!("{}: its process is gone", standing.name()),
             (standing, _) => standing.name().to_owned(),
         }
+    }
+
+    /// In a table.
+    pub fn brief(&self) -> String {
+        let gone = if self.is_left() { ": its process is gone" } else { "" };
+        format!("{}{gone}", self.what())
     }
 
     /// With who is at it, or was.
     pub fn words(&self) -> String {
         let Some(run) = self.process() else { return self.brief() };
         let (process, heard) = (format!("{} (pid {})", run.owner.host, run.owner.pid), ago(run.heard_at, self.now));
-        let what = match (self.standing, &self.state.halted) {
-            (Standing::Halted, Some(reason)) => format!("HALTED: {reason}"),
-            (standing, _) => standing.name().to_owned(),
-        };
+        let what = self.what();
         match (self.runner, self.standing) {
             (Runner::Gone, _) => format!("{what}: its process on {process} is gone, last heard of {heard}"),
             (_, Standing::Running) => format!("{what} on {process}, last heard of {heard}"),
