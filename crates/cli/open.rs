@@ -18,7 +18,7 @@ use lifeboat_source::PathTemplate;
 use lifeboat_source::files::{Exclusion, FilesSource};
 use lifeboat_source::postgres::{PostgresConfig, PostgresSource, Server};
 use lifeboat_source::sqlite::SqliteSource;
-use lifeboat_store::{Meter, Meters, OpenOptions, Store};
+use lifeboat_store::{Meter, Meters, OpenOptions, Remember, Remembered, Store};
 
 use crate::config::{Config, KeyRef, PostgresSettings, SourceConfig, SourceSettings};
 use crate::key_file;
@@ -69,10 +69,17 @@ impl Surround {
 impl Open {
     /// One more engine over the same repository in this store, of `count` that work side by side, with the sources of
     /// `config`: what it asks the store is counted on its own, and together they take the memory of one.
-    pub fn engine_at(&self, config: &Config, store: &Arc<dyn Store>, count: usize) -> Result<Engine, CliError> {
+    /// What was answered about the change logs is `remembered` for all of them.
+    pub fn engine_at(
+        &self,
+        config: &Config,
+        (store, count): (&Arc<dyn Store>, usize),
+        remembered: &Arc<Remembered>,
+    ) -> Result<Engine, CliError> {
         let metered = Meter::new(Arc::clone(store));
         let meters = metered.meters();
-        let repository = self.engine.repository.over(Arc::new(metered));
+        let remembering = Remember::new(metered, Arc::clone(remembered));
+        let repository = self.engine.repository.over(Arc::new(remembering));
         let mut engine = self.surround.engine(repository, meters, config)?;
         let memory = engine.fetch.bytes_in_flight_max / count;
         engine.fetch.bytes_in_flight_max = memory.max(BYTES_IN_FLIGHT_MIN);

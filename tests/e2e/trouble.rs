@@ -5,43 +5,15 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lifeboat_testkit::s3_server::{ACCESS_KEY, S3Server, SECRET_KEY};
+use lifeboat_testkit::small_disk::SmallDisk;
 
 use super::place::{Place, noise};
-
-/// A small file system of its own, unmounted at the end.
-struct Small(PathBuf);
-
-impl Small {
-    fn mount(at: &Path, mebibytes: u32) -> Option<Self> {
-        std::fs::create_dir_all(at).unwrap();
-        let size = format!("size={mebibytes}m,mode=0755");
-        let mounted =
-            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(at).stderr(Stdio::null()).status();
-        if mounted.is_ok_and(|status| status.success()) {
-            return Some(Self(at.to_owned()));
-        }
-        eprintln!("SKIPPED (1 so far): a full disk, because nothing may be mounted here");
-        assert!(std::env::var_os("CI").is_none(), "CI may mount");
-        None
-    }
-
-    fn grow(&self, mebibytes: u32) {
-        let size = format!("remount,size={mebibytes}m");
-        assert!(Command::new("mount").args(["-o", &size]).arg(&self.0).status().unwrap().success());
-    }
-}
-
-impl Drop for Small {
-    fn drop(&mut self) {
-        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
-    }
-}
 
 #[test]
 fn a_full_repository_loses_nothing_and_the_same_backup_finishes_later() {
     let outer = tempfile::tempdir().unwrap();
-    let Some(disk) = Small::mount(&outer.path().join("disk"), 4) else { return };
-    let place = Place::new(Some(format!("file://{}/repository", disk.0.display())), Vec::new());
+    let Some(disk) = SmallDisk::mount_or_skip(&outer.path().join("disk"), 4) else { return };
+    let place = Place::new(Some(format!("file://{}/repository", disk.path().display())), Vec::new());
     place.make_site("acme");
     place.ok(&["backup", "--all"]);
     let before = place.picture("srv/acme/files");
@@ -63,7 +35,7 @@ fn a_full_repository_loses_nothing_and_the_same_backup_finishes_later() {
 #[test]
 fn a_full_target_is_left_as_it_was_and_the_same_restore_finishes_later() {
     let place = Place::new(None, Vec::new());
-    let Some(disk) = Small::mount(&place.path("srv"), 32) else { return };
+    let Some(disk) = SmallDisk::mount_or_skip(&place.path("srv"), 32) else { return };
     place.make_site("acme");
     std::fs::write(place.path("srv/acme/files/big"), noise(1, 8_000_000)).unwrap();
     place.ok(&["backup", "--all"]);
@@ -83,12 +55,12 @@ fn a_full_target_is_left_as_it_was_and_the_same_restore_finishes_later() {
 #[test]
 fn a_full_catalog_is_a_warning_and_no_more() {
     let outer = tempfile::tempdir().unwrap();
-    let Some(disk) = Small::mount(&outer.path().join("disk"), 1) else { return };
+    let Some(disk) = SmallDisk::mount_or_skip(&outer.path().join("disk"), 1) else { return };
     let place = Place::new(None, Vec::new());
     place.make_site("acme");
     let config = place.path("lifeboat.toml");
     let text = std::fs::read_to_string(&config).unwrap();
-    let catalog = format!("[repository]\ncatalog = \"{}/catalog\"", disk.0.display());
+    let catalog = format!("[repository]\ncatalog = \"{}/catalog\"", disk.path().display());
     std::fs::write(&config, text.replacen("[repository]", &catalog, 1)).unwrap();
     std::fs::write(disk.0.join("filler"), noise(3, 2 << 20)).unwrap_err();
     place.ok(&["backup", "--all"]);

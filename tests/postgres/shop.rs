@@ -1,10 +1,12 @@
 //! The built binary in front of a pooled database: a configuration, attachments, a repository.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 
 use lifeboat_testkit::postgres::{Postgres, pooled_fleet, query_text, run_sql, site_name};
+use lifeboat_testkit::s3_server::{ACCESS_KEY, SECRET_KEY};
 
 /// Where the binary finds the connection URL.
 pub const URL_VARIABLE: &str = "TEST_DATABASE_URL";
@@ -35,6 +37,8 @@ pub struct Shop {
     pub url: String,
     /// Sites have a database each, of a name LIKE this; then the server is the test's own.
     databases: Option<&'static str>,
+    /// Where the sites' attachments are.
+    srv: PathBuf,
 }
 
 /// What a database has besides rows, as far as a restore may forget it.
@@ -59,27 +63,54 @@ pub struct Said {
 impl Shop {
     /// A fresh database of the server with so many sites, each of about so many rows and one file.
     pub fn fleet(server: &Postgres, sites: u32, rows: u32) -> Self {
+        Self::fleet_in(server, None, sites, rows)
+    }
+
+    /// The same with the repository at this URL; `None`: in a directory.
+    pub fn fleet_in(server: &Postgres, repository: Option<&str>, sites: u32, rows: u32) -> Self {
         let url = server.fresh_database().unwrap();
         pooled_fleet(&url, sites, rows).unwrap();
-        let shop = Self::of(&url, FLEET);
-        let srv = shop.path("srv");
+        let shop = Self::made(&url, repository);
+        shop.configure(FLEET);
         for number in 1..=sites {
-            let attachments = srv.join(site_name(number)).join("attachments");
-            std::fs::create_dir_all(&attachments).unwrap();
-            std::fs::write(attachments.join("logo.png"), site_name(number).repeat(100)).unwrap();
+            let logo = shop.attachment(number, "logo.png");
+            std::fs::create_dir_all(logo.parent().unwrap()).unwrap();
+            std::fs::write(logo, site_name(number).repeat(100)).unwrap();
         }
-        let files = format!("[sources.files]\nkind = \"files\"\npath = \"{}/{{site}}/attachments\"\n", srv.display());
+        let srv = shop.srv.display();
+        let files = format!("[sources.files]\nkind = \"files\"\npath = \"{srv}/{{site}}/attachments\"\n");
         shop.configure(&files);
         shop
     }
 
     /// Over a database that is there, with this section of the configuration.
     pub fn of(url: &str, section: &str) -> Self {
-        let shop = Self { dir: scratch(), url: url.to_owned(), databases: None };
-        let repository = format!("file://{}/repository", shop.dir.path().display());
-        shop.ok(&["init", "--repo", &repository]);
+        let shop = Self::made(url, None);
         shop.configure(section);
         shop
+    }
+
+    fn made(url: &str, repository: Option<&str>) -> Self {
+        let dir = scratch();
+        let srv = dir.path().join("srv");
+        let shop = Self { dir, url: url.to_owned(), databases: None, srv };
+        let usual = format!("file://{}/repository", shop.dir.path().display());
+        shop.ok(&["init", "--repo", repository.unwrap_or(&usual)]);
+        shop
+    }
+
+    /// A host that has the configuration and the key, and remembers nothing; the sites are the same.
+    pub fn another_host(&self) -> Self {
+        let other = Self { dir: scratch(), url: self.url.clone(), databases: self.databases, srv: self.srv.clone() };
+        for file in ["lifeboat.toml", "lifeboat.key"] {
+            std::fs::copy(self.path(file), other.path(file)).unwrap();
+        }
+        other
+    }
+
+    /// A file of a site's.
+    pub fn attachment(&self, site: u32, name: &str) -> PathBuf {
+        self.srv.join(site_name(site)).join("attachments").join(name)
     }
 
     /// Sites with a database each, of a name LIKE `databases`, on a server of the test's own.
@@ -103,6 +134,7 @@ impl Shop {
         let mut command = Command::new(env!("CARGO_BIN_EXE_lifeboat"));
         command.args(args).current_dir(self.dir.path()).env_remove("LIFEBOAT_CONFIG");
         command.env(URL_VARIABLE, url).env("NO_COLOR", "1").stdin(Stdio::null());
+        command.env("AWS_ACCESS_KEY_ID", ACCESS_KEY).env("AWS_SECRET_ACCESS_KEY", SECRET_KEY);
         command
     }
 
@@ -170,11 +202,13 @@ impl Shop {
         for row in query_text(url, &digests.join(" UNION ALL ")).unwrap() {
             picture.insert(row[0].clone().unwrap_or_default(), row[1].clone().unwrap_or_default());
         }
-        let sites = std::fs::read_dir(self.path("srv")).into_iter().flatten().flatten();
-        for site in sites {
-            let logo = site.path().join("attachments/logo.png");
-            if let Ok(content) = std::fs::read(&logo) {
-                picture.insert(logo.display().to_string(), format!("{} bytes", content.len()));
+        let listed = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten();
+        for file in listed(self.srv.clone()).flat_map(|site| listed(site.path().join("attachments"))) {
+            if let Ok(content) = std::fs::read(file.path()) {
+                let mut hasher = DefaultHasher::new();
+                content.hash(&mut hasher);
+                let told = format!("{} bytes, {:x}", content.len(), hasher.finish());
+                picture.insert(file.path().display().to_string(), told);
             }
         }
         picture

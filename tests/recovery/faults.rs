@@ -1,5 +1,9 @@
 //! What befalls one case befalls no other, and shows in its own receipt or failure.
 
+use lifeboat_testkit::postgres::Postgres;
+use lifeboat_testkit::small_disk::SmallDisk;
+use lifeboat_testkit::world::noise;
+
 use crate::incident::{Incident, done};
 
 #[test]
@@ -52,6 +56,32 @@ fn a_corrupted_pack_and_a_held_lock_hit_their_own_cases_alone() {
     let said = incident.run(&planned, &[]);
     assert_eq!(said.code, 20, "{said:?}");
     assert_eq!(incident.cases(&planned)[locked]["state"], "restored");
+}
+
+#[test]
+fn a_full_disk_hits_the_case_whose_files_lie_there_alone() {
+    let Some(server) = Postgres::shared_or_skip("a_full_disk_hits_the_case") else { return };
+    let incident = Incident::with(server, None, (8, 6), |shop, site| {
+        std::fs::write(shop.attachment(site, "scan.bin"), noise(site.into(), 3_000_000)).unwrap();
+    });
+    let shop = &incident.shop;
+    let full = &incident.lost[3];
+    let Some(disk) = SmallDisk::mount_or_skip(&shop.path("srv").join(full), 1) else { return };
+    let planned = incident.plan(&[]);
+    let said = incident.run(&planned, &[]);
+    assert_eq!(said.code, 10, "{said:?}");
+    let cases = incident.cases(&planned);
+    for (site, case) in &cases {
+        assert_eq!(case["state"], if site == full { "failed" } else { "restored" }, "{site}: {case}");
+    }
+    let told = &cases[full];
+    assert_eq!(told["exit_code"], 10, "{told}");
+    assert!(told["message"].as_str().unwrap().contains("space") && told["hint"].is_string(), "{told}");
+    assert_eq!(shop.text(&format!("SELECT count(*) FROM sites WHERE id = '{full}'")), "0", "nothing of it was done");
+    disk.grow(64);
+    shop.ok(&["recover", "retry", &planned.id, full]);
+    assert_eq!(incident.run(&planned, &[]).code, 0);
+    assert_eq!(shop.picture(), incident.whole);
 }
 
 /// Changes a bit in the middle of what the newest snapshot of a site lies in.

@@ -24,14 +24,31 @@ pub struct Planned {
 impl Incident {
     /// So many sites, of which the first ones are deleted. `None`: there is no PostgreSQL, which was said.
     pub fn of(test: &str, sites: u32, lost: u32) -> Option<Self> {
-        let server = Postgres::shared_or_skip(test)?;
-        let shop = Shop::fleet(server, sites, 300);
+        Some(Self::with(Postgres::shared_or_skip(test)?, None, (sites, lost), |_, _| {}))
+    }
+
+    /// The same, with the repository at this URL, and with more that each site has.
+    pub fn with(
+        server: &Postgres,
+        repository: Option<&str>,
+        (sites, lost): (u32, u32),
+        more: impl Fn(&Shop, u32),
+    ) -> Self {
+        let shop = Shop::fleet_in(server, repository, sites, 300);
+        (1..=sites).for_each(|site| more(&shop, site));
         shop.ok(&["backup", "--all"]);
         let whole = shop.picture();
         let lost: Vec<String> = (1..=lost).map(site_name).collect();
         let mut incident = Self { shop, damaged: whole.clone(), whole, lost };
         incident.strike();
-        Some(incident)
+        incident
+    }
+
+    /// Nothing has happened to anybody yet, and nothing is backed up.
+    pub fn unharmed(server: &Postgres, sites: u32) -> Self {
+        let shop = Shop::fleet(server, sites, 300);
+        let whole = shop.picture();
+        Self { shop, damaged: whole.clone(), whole, lost: Vec::new() }
     }
 
     /// The script runs.

@@ -5,9 +5,11 @@
 mod approved;
 mod around;
 mod bystanders;
+mod captured;
 mod conformance;
 mod drills;
 mod fake;
+mod far;
 mod faults;
 mod followed;
 mod held;
@@ -15,6 +17,7 @@ mod incident;
 mod killed;
 mod ledger;
 mod pooled;
+mod proxy;
 mod refused;
 #[allow(dead_code)] // shared with the tests of PostgreSQL, which use the rest
 #[path = "../postgres/shop.rs"]

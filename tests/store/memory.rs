@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lifeboat_store::{
-    Cache, CacheOptions, Error, Limit, Limits, MemoryStore, Meter, Operation, Pace, Retry, RetryPolicy, Store,
+    Cache, CacheOptions, Error, Limit, Limits, MemoryStore, Meter, Operation, Pace, Remember, Remembered, Retry,
+    RetryPolicy, Store,
 };
 use lifeboat_testkit::conformance::{self, Order, name};
 use lifeboat_testkit::fault_store::{Damage, Failure, FaultStore};
@@ -22,7 +23,8 @@ async fn wrappers_keep_every_promise() {
     let store = Retry::new(Limit::new(inner, Limits::default()), RetryPolicy::default());
     let options = CacheOptions { namespace: "test".into(), bytes_max: 64 << 20, accept: Arc::new(|_| true) };
     let paced = Pace::new(store, 1 << 40, Arc::default());
-    conformance::run(Arc::new(Cache::new(paced, dir.path(), options)), Order::Bytes).await;
+    let remembering = Remember::new(paced, Arc::new(Remembered::new("", 1 << 20)));
+    conformance::run(Arc::new(Cache::new(remembering, dir.path(), options)), Order::Bytes).await;
 }
 
 fn body() -> Bytes {

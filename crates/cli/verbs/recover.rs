@@ -24,7 +24,7 @@ use lifeboat_control::recovery::{CaseSteps, Control, DatabaseLoad, EngineSteps, 
 use lifeboat_engine::{Engine, Recoveries, server_loads};
 use lifeboat_model::{HandOver, RecoveryId, SiteId};
 use lifeboat_repo::ReadOnce;
-use lifeboat_store::{Pace, Store};
+use lifeboat_store::{Pace, Remembered, Store};
 
 use crate::args::RecoverCommand;
 use crate::config::Config;
@@ -124,8 +124,9 @@ impl Open {
             None => store,
         };
         let once = Arc::new(ReadOnce::new(sites, LOG_BYTES_MAX));
+        let remembered = Arc::new(Remembered::new(lifeboat_format::names::LOG_PREFIX, LOG_BYTES_MAX / 8));
         let engine = |_| {
-            let engine = self.engine_at(config, &store, count.max(1))?;
+            let engine = self.engine_at(config, (&store, count.max(1)), &remembered)?;
             Ok(Engine { read_once: Some(Arc::clone(&once)), ..engine })
         };
         (0..count.max(1)).map(engine).collect()

@@ -1,8 +1,8 @@
 //! A bucket: named, write-once objects in S3, a directory or memory.
 //!
-//!   open(url) ─▶ Retry( Limit( Meter( S3Store | DirectoryStore )))      of S3: Limit( Hedge( Meter( … )))      Cache or Pace may stand around it
+//!   open(url) ─▶ Retry( Limit( Meter( S3Store | DirectoryStore )))      of S3: Limit( Hedge( Meter( … )))      Cache, Pace or Remember may stand around it
 //!
-//! One small trait ([`Store`]); behaviour is added by wrapping (retry, limit, hedge, meter, cache, pace), and
+//! One small trait ([`Store`]); behaviour is added by wrapping (retry, limit, hedge, meter, cache, pace, remember), and
 //! one conformance suite runs on every implementation. Every object is written once by
 //! create-if-absent: nothing in the repository is ever overwritten.
 //!
@@ -20,6 +20,7 @@ mod object;
 mod open;
 mod pace;
 mod probe;
+mod remember;
 mod retry;
 mod s3;
 
@@ -35,5 +36,6 @@ pub use object::{Listed, NameError, ObjectName, Store};
 pub use open::{OpenOptions, Opened, open, wrap};
 pub use pace::Pace;
 pub use probe::{Capabilities, probe};
+pub use remember::{Remember, Remembered};
 pub use retry::{Retry, RetryPolicy};
 pub use s3::{S3Credentials, S3Options, S3Store};

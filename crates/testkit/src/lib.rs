@@ -12,4 +12,5 @@ pub mod oracle;
 pub mod pausing_store;
 pub mod postgres;
 pub mod s3_server;
+pub mod small_disk;
 pub mod world;

@@ -1,0 +1,50 @@
+//! Many sites of a database that is captured come back to the moment before what removed them, and the log is read once.
+
+use lifeboat_testkit::postgres::Postgres;
+
+use crate::incident::{Incident, Planned, done, events};
+
+const LOST: u32 = 12;
+
+#[test]
+fn each_site_comes_back_to_before_its_own_damage_and_what_they_share_of_the_log_is_read_once() {
+    let Some(server) = Postgres::shared_or_skip("each_site_comes_back_to_before_its_own_damage") else { return };
+    let mut incident = Incident::unharmed(server, 16);
+    let shop = &incident.shop;
+    shop.configure("\n[policies.all]\nsites = [\"*\"]\ncapture = true\n");
+    let capture = || shop.ok(&["capture", "--until-caught-up"]);
+    capture();
+    shop.ok(&["backup", "--all"]);
+    // A day's work of everybody, which no snapshot has.
+    for round in 0..30 {
+        shop.sql(&format!("UPDATE users SET name = name || '{round}' WHERE id % 30 = {round}"));
+        if round % 6 == 0 {
+            capture();
+        }
+    }
+    capture();
+    incident.whole = incident.shop.picture();
+    incident.lost = (1..=LOST).map(lifeboat_testkit::postgres::site_name).collect();
+    incident.strike();
+    let shop = &incident.shop;
+    // The files of so many at once are gone that nobody may take it for meant; the rows are followed to their end.
+    shop.refused(&["capture", "--until-caught-up"], 10, &["more than a fifth vanished at once"]);
+    let plan = |sites: &[String]| {
+        let expect = sites.len().to_string();
+        let mut args = vec!["--json", "recover", "plan", "--before-damage", "--since", "1h", "--expect", &expect];
+        args.extend(sites.iter().map(String::as_str));
+        let said = shop.ok(&args);
+        Planned { id: said.field("recovery_id"), hash: said.field("plan_hash") }
+    };
+    let requests = |planned: &Planned| -> u64 {
+        let said = incident.run(planned, &["--parallel", "1", "--bystanders", "none"]);
+        assert_eq!(said.code, 0, "{said:?}");
+        events(&said, "case").iter().map(|case| case["receipt"]["requests"].as_u64().unwrap()).sum()
+    };
+    let alone = requests(&plan(&incident.lost[..1]));
+    let together = requests(&plan(&incident.lost[1..]));
+    println!("{alone} requests for one site, {together} for {} others", LOST - 1);
+    assert!(together < alone * u64::from(LOST - 1) * 2 / 3, "{alone} requests for one site, {together} for the others");
+    assert_eq!(incident.shop.picture(), incident.whole, "with all that no snapshot has");
+    assert_eq!(done(&incident.shop.ok(&["--json", "sites"]))["sites"], 16);
+}
