@@ -1,7 +1,6 @@
 //! Full disks, a dead server, wrong credentials, Ctrl-C: a clear end, nothing lost, run again.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 use lifeboat_testkit::s3_server::{ACCESS_KEY, S3Server, SECRET_KEY};
