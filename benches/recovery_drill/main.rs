@@ -64,6 +64,7 @@ fn main() -> Outcome<()> {
     let report = rehearse(&cluster, &drill)?;
     report.print();
     report.write()?;
+    report.refuse_wrong()?;
     fs::remove_dir_all(&drill.dir)?;
     Ok(())
 }
@@ -103,7 +104,7 @@ fn drill() -> Outcome<Drill> {
     let (kind, [sites, lost, busy, rows, alone, quiet]) = match arguments.size() {
         Size::Full => ("drill", [5_000, 883, 50, 120, 9, 20]),
         Size::Quick => ("drill-quick", [300, 60, 20, 120, 5, 5]),
-        Size::Tiny => ("drill-tiny", [12, 4, 3, 40, 1, 1]),
+        Size::Tiny => ("drill-tiny", [300, 60, 20, 120, 2, 2]),
     };
     Ok(Drill {
         sites: number("--sites", sites)?,

@@ -122,6 +122,18 @@ impl Report {
         println!("load average {}", machine::load_average());
     }
 
+    /// How fast it was is told; that all came back and that nobody else saw anything must hold at any size.
+    pub fn refuse_wrong(&self) -> Outcome<()> {
+        let restored = self.facts.iter().find(|(name, _)| *name == "sites restored").map_or(0.0, |(_, count)| *count);
+        match restored == f64::from(self.drill.lost) && self.errors.is_empty() {
+            true => Ok(()),
+            false => {
+                Err(format!("{restored} of {} are back, busy sites saw {} errors", self.drill.lost, self.errors.len())
+                    .into())
+            }
+        }
+    }
+
     /// Numbers of the full size are worth keeping.
     pub fn write(&self) -> Outcome<()> {
         if !self.drill.is_measured {

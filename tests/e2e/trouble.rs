@@ -61,7 +61,7 @@ fn a_full_catalog_is_a_warning_and_no_more() {
     let text = std::fs::read_to_string(&config).unwrap();
     let catalog = format!("[repository]\ncatalog = \"{}/catalog\"", disk.path().display());
     std::fs::write(&config, text.replacen("[repository]", &catalog, 1)).unwrap();
-    std::fs::write(disk.0.join("filler"), noise(3, 2 << 20)).unwrap_err();
+    std::fs::write(disk.path().join("filler"), noise(3, 2 << 20)).unwrap_err();
     place.ok(&["backup", "--all"]);
     std::fs::remove_dir_all(place.path("srv/acme")).unwrap();
     place.ok(&["restore", "acme", "--yes"]);
