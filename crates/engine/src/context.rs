@@ -39,6 +39,16 @@ pub struct Usage {
     pub bytes_read: u64,
 }
 
+impl Usage {
+    /// What was asked since an earlier look.
+    pub fn since(self, earlier: Self) -> Self {
+        Self {
+            requests: self.requests.saturating_sub(earlier.requests),
+            bytes_read: self.bytes_read.saturating_sub(earlier.bytes_read),
+        }
+    }
+}
+
 /// What the engine needs to know of a site's policy.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Policy {

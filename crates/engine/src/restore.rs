@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use lifeboat_model::{Fault, Faulty, ProgressEvent, ProgressPhase, Receipt, RestoreIntent};
 
-use crate::{Engine, Error};
+use crate::{Engine, Error, Usage};
 
 mod copy;
 mod database;
@@ -46,6 +46,8 @@ use part::PartWork;
 pub struct Planned {
     pub plan: RestorePlan,
     pub(crate) facts: Facts,
+    /// What the store was asked for it: a small site is read whole by then.
+    used: Usage,
 }
 
 impl Planned {
@@ -69,12 +71,13 @@ pub(crate) struct Verified(());
 
 /// Gathers the facts, read-only, and says what a restore would do.
 pub async fn plan_restore(engine: &Engine, request: &RestoreRequest) -> Result<Planned, Error> {
+    let before = (engine.usage)();
     let facts = facts::gather(engine, request).await?;
     let plan = plan::plan(&facts, request);
-    Ok(Planned { plan, facts })
+    Ok(Planned { plan, facts, used: (engine.usage)().since(before) })
 }
 
-/// Runs an approved plan and returns the proof.
+/// Runs an approved plan and returns the proof, which counts what was read to plan it, too.
 pub async fn restore(
     engine: &Engine,
     request: &RestoreRequest,
@@ -82,7 +85,7 @@ pub async fn restore(
     approval: &Approval,
 ) -> Result<Receipt, Error> {
     let started = Instant::now();
-    let usage = (engine.usage)();
+    let (before, planning) = ((engine.usage)(), planned.used);
     planned.plan.check_approval(approval)?;
     let site = planned.plan.site.clone();
     engine.progress.report(ProgressEvent::SiteStarted { site: site.clone() });
@@ -92,9 +95,9 @@ pub async fn restore(
     };
     engine.progress.report(ProgressEvent::SiteFinished { site, ok: outcome.is_ok() });
     let mut receipt = outcome?;
-    let now = (engine.usage)();
-    receipt.requests = now.requests.saturating_sub(usage.requests);
-    receipt.bytes_read = now.bytes_read.saturating_sub(usage.bytes_read);
+    let used = (engine.usage)().since(before);
+    receipt.requests = planning.requests + used.requests;
+    receipt.bytes_read = planning.bytes_read + used.bytes_read;
     receipt.duration = started.elapsed();
     Ok(receipt)
 }
@@ -107,7 +110,7 @@ async fn in_place(engine: &Engine, request: &RestoreRequest, planned: Planned) -
         true => Some(tokio::task::block_in_place(|| engine.hooks.freeze(&planned.plan.site))?),
         false => None,
     };
-    let Planned { plan, mut facts } = planned;
+    let Planned { plan, mut facts, .. } = planned;
     let early = stage::wanted_early(&facts);
     let opening = intent::open(engine, &mut facts.site, &plan, request);
     // The intent is asked for first: everything after it waits for its answer.
@@ -219,7 +222,7 @@ async fn write_in_place(
 
 /// Beside the live site or into a directory: nothing live is touched, so there is nothing to undo.
 async fn elsewhere(engine: &Engine, request: &RestoreRequest, planned: Planned) -> Result<Receipt, Error> {
-    let Planned { plan, facts } = planned;
+    let Planned { plan, facts, .. } = planned;
     let restore = intent::new_restore()?;
     let mut parts = PartWork::all(engine, &facts, request, restore)?;
     phase(engine, &plan, ProgressPhase::Staging);

@@ -60,8 +60,12 @@ impl Site {
         let head = decode_manifest_head(&opener, reference.head_offset, &mut frame, &mut decompressor)
             .map_err(Error::of_object(&name))?;
         let openers = Openers::new(&self.keys, &head, (reference.id, opener.clone()))?;
+        let begun = match &whole {
+            Some(whole) => Begun::with_whole(name.clone(), whole.clone()),
+            None => Begun::default(),
+        };
         let replaced = BTreeMap::new();
-        Ok(Manifest { head, name, opener, reference: *reference, openers, begun: Begun::default(), whole, replaced })
+        Ok(Manifest { head, name, opener, reference: *reference, openers, begun, whole, replaced })
     }
 }
 

@@ -101,8 +101,8 @@ fn work(plan: &RestorePlan) -> CaseWork {
     }
 }
 
-/// Puts one site back. What was done may be done again: it comes to the same end. Its receipt counts what was read to plan
-/// it, too: that is where a change log is read.
+/// Puts one site back. What was done may be done again: it comes to the same end. Its receipt counts what was read before
+/// its restore began, too: that is where a change log is read.
 pub async fn run_case(
     engine: &Engine,
     case: &CasePlan,
@@ -111,12 +111,8 @@ pub async fn run_case(
 ) -> Result<Receipt, Error> {
     let before = (engine.usage)();
     let receipt = do_case(engine, case, rules, attempt).await?;
-    let used = (engine.usage)();
-    Ok(Receipt {
-        requests: used.requests.saturating_sub(before.requests),
-        bytes_read: used.bytes_read.saturating_sub(before.bytes_read),
-        ..receipt
-    })
+    let used = (engine.usage)().since(before);
+    Ok(Receipt { requests: used.requests, bytes_read: used.bytes_read, ..receipt })
 }
 
 async fn do_case(

@@ -18,13 +18,21 @@ type Reading = JoinHandle<Result<Bytes, lifeboat_store::Error>>;
 
 /// Reads under way or done, by what they read.
 #[derive(Debug, Default)]
-pub(crate) struct Begun(Mutex<HashMap<(ObjectName, u64, u64), Reading>>);
+pub(crate) struct Begun {
+    reads: Mutex<HashMap<(ObjectName, u64, u64), Reading>>,
+    /// An object that was read whole: a short manifest, in which a tiny site's chunks lie.
+    whole: Option<(ObjectName, Bytes)>,
+}
 
 impl Begun {
+    pub(crate) fn with_whole(name: ObjectName, bytes: Bytes) -> Self {
+        Self { whole: Some((name, bytes)), reads: Mutex::default() }
+    }
+
     /// Begins the first of these reads. Must run on a runtime.
     pub(crate) fn begin(&self, store: &Arc<dyn Store>, reads: impl Iterator<Item = (ObjectName, Range<u64>)>) {
         let mut left = BYTES_MAX;
-        for (name, bytes) in reads {
+        for (name, bytes) in reads.filter(|(name, _)| !self.has_whole(name)) {
             let Some(rest) = left.checked_sub(bytes.end - bytes.start) else { return };
             left = rest;
             let store = Arc::clone(store);
@@ -36,12 +44,20 @@ impl Begun {
 
     /// The bytes of a read that was begun; `None`: it was not, or it failed, and is to be made now.
     pub(crate) async fn take(&self, name: &ObjectName, bytes: &Range<u64>) -> Option<Bytes> {
+        if let Some((_, whole)) = self.whole.as_ref().filter(|(whole, _)| whole == name) {
+            let (from, till) = (usize::try_from(bytes.start).ok()?, usize::try_from(bytes.end).ok()?);
+            return (from <= till && till <= whole.len()).then(|| whole.slice(from..till));
+        }
         let reading = self.reads().remove(&(name.clone(), bytes.start, bytes.end))?;
         reading.await.ok()?.ok()
     }
 
+    fn has_whole(&self, name: &ObjectName) -> bool {
+        self.whole.as_ref().is_some_and(|(whole, _)| whole == name)
+    }
+
     fn reads(&self) -> MutexGuard<'_, HashMap<(ObjectName, u64, u64), Reading>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.reads.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -71,6 +87,17 @@ mod tests {
         assert_eq!(begun.take(&name("pack"), &(2..5)).await, Some(Bytes::from_static(b"234")));
         assert_eq!(begun.take(&name("pack"), &(2..5)).await, None);
         assert_eq!(begun.take(&name("gone"), &(0..3)).await, None);
+    }
+
+    #[tokio::test]
+    async fn what_was_read_whole_is_not_read_again_however_often_it_is_asked_for() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new()); // which does not even have it
+        let begun = Begun::with_whole(name("manifest"), Bytes::from_static(b"0123456789"));
+        begun.begin(&store, [(name("manifest"), 2..5)].into_iter());
+        for _ in 0..2 {
+            assert_eq!(begun.take(&name("manifest"), &(2..5)).await, Some(Bytes::from_static(b"234")));
+        }
+        assert_eq!(begun.take(&name("manifest"), &(8..11)).await, None, "longer than it is");
     }
 
     #[tokio::test]
