@@ -88,9 +88,62 @@ fn rows_are_loaded_into_a_database_that_was_made_for_drills() {
     let copies = "SELECT count(*)::text FROM pg_namespace WHERE nspname LIKE 'lifeboat%'";
     assert_eq!(query_text(&url, copies).unwrap()[0][0].as_deref(), Some("0"), "what was rebuilt is taken away");
     assert_eq!(left(shop), Vec::<String>::new());
-    // The live database is none to be loaded for practice.
-    std::fs::write(shop.path("drill.url"), &shop.url).unwrap();
-    shop.refused(&["drill", "site-00002"], 2, &["the database for drills is the live one: key=`drill.databases.app`"]);
+    // The live database is none to be loaded for practice, however its URL is written.
+    for url in [shop.url.clone(), format!("{}&application_name=other", shop.url)] {
+        std::fs::write(shop.path("drill.url"), url).unwrap();
+        shop.refused(
+            &["drill", "site-00002"],
+            2,
+            &["the database for drills is a live one: key=`drill.databases.app`"],
+        );
+    }
+    // Nor is it loaded when the live one cannot tell that it is another.
+    std::fs::write(shop.path("drill.url"), &url).unwrap();
+    let said = shop.run_at("postgres://nobody@127.0.0.1:1/gone", &["drill", "site-00002"]);
+    assert!(
+        said.code != 0 && said.err.contains("it cannot be told whether a database for drills is the live one"),
+        "{said:?}"
+    );
+    assert_eq!(shop.picture(), incident.damaged);
+}
+
+// Explains invariant: drill-copies-alone
+#[test]
+fn in_a_database_for_drills_only_what_drills_have_made_is_dropped_and_one_works_there_at_a_time() {
+    let Some(incident) = Incident::of("in_a_database_for_drills_only", 2, 1) else { return };
+    let shop = &incident.shop;
+    let url = drill_database(shop, Postgres::shared().unwrap());
+    shop.configure("\n[drill.databases]\napp = \"file:drill.url\"\n");
+    let schemas = "SELECT string_agg(nspname, ' ' ORDER BY nspname) FROM pg_namespace WHERE nspname ~ 'lifeboat|mine'";
+    let made = "CREATE SCHEMA lifeboat_drill_left; COMMENT ON SCHEMA lifeboat_drill_left IS 'lifeboat: copy of x';
+        CREATE SCHEMA lifeboat_stage_0011223344556677; CREATE TABLE lifeboat_stage_0011223344556677.t (i int);
+        CREATE SCHEMA lifeboat_drill_unmarked; CREATE SCHEMA mine; COMMENT ON SCHEMA mine IS 'lifeboat: copy of y'";
+    run_sql(&url, made).unwrap();
+    shop.ok(&["drill", "site-00002"]);
+    let left = query_text(&url, schemas).unwrap()[0][0].clone();
+    assert_eq!(
+        left.as_deref(),
+        Some("lifeboat_drill_unmarked mine"),
+        "a killed drill's copy and staging, and no others"
+    );
+    let mut other = postgres::Client::connect(&url, postgres::NoTls).unwrap();
+    other.execute("SELECT pg_advisory_lock(hashtextextended('lifeboat drill', 0))", &[]).unwrap();
+    shop.refused(&["drill", "site-00002"], 10, &["another drill is at work in the database for drills"]);
+}
+
+#[test]
+fn a_site_that_came_back_without_a_part_of_it_is_not_proven() {
+    let Some(incident) = Incident::of("a_site_that_came_back_without_a_part", 2, 1) else { return };
+    let shop = &incident.shop;
+    let config = shop.path("lifeboat.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    let (before, _) = text.split_once("[sources.files]").unwrap();
+    std::fs::write(&config, before).unwrap();
+    let said = shop.run(&["--json", "drill", "site-00002"]);
+    assert_eq!((said.code, done(&said)["proven"].as_u64()), (3, Some(0)), "{said:?}");
+    assert_eq!(sites(&said)["site-00002"]["state"], "not_proven");
+    assert!(said.out.contains("files: part left out"), "{said:?}");
+    assert!(proven_at(shop).values().all(Option::is_none));
 }
 
 #[test]
@@ -106,6 +159,16 @@ fn damage_of_one_site_is_found_and_told_of_that_one_alone() {
     assert!(told["failed"][0]["message"].as_str().unwrap().contains("object=`"), "{told}");
     assert_eq!(proven_at(shop).values().filter(|at| at.is_none()).count(), 1);
     assert_eq!(left(shop), Vec::<String>::new(), "nor does anything stay of what failed");
+    // Not even its state can be read: the others are proven all the same.
+    let commit = crate::faults::newest_commit_of(shop, "site-00004");
+    let mut bytes = std::fs::read(&commit).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle] ^= 1;
+    std::fs::write(&commit, bytes).unwrap();
+    std::fs::remove_dir_all(shop.path("lifeboat.catalog")).unwrap();
+    let said = shop.run(&["--json", "drill", "--recovery", "5"]);
+    assert_eq!((said.code, done(&said)["proven"].as_u64()), (20, Some(3)), "{said:?}");
+    assert_eq!(done(&said)["failed"].as_array().unwrap().len(), 2, "{said:?}");
 }
 
 #[test]
@@ -158,6 +221,16 @@ fn a_drill_that_cannot_be_meant_is_refused_in_its_own_words() {
     std::fs::set_permissions(shop.path("lifeboat.drills"), std::fs::Permissions::from_mode(0o755)).unwrap();
     shop.refused(&["drill", "site-00001"], 10, &["others may look into the directory for drills", "chmod 700"]);
     std::fs::set_permissions(shop.path("lifeboat.drills"), std::fs::Permissions::from_mode(0o700)).unwrap();
+    // Nor may the directory be one in which anything else lies.
+    let config = shop.path("lifeboat.toml");
+    let usual = std::fs::read_to_string(&config).unwrap();
+    for wrong in ["srv", "srv/site-00002/attachments", ".", "repository/sites", "lifeboat.catalog/drills"] {
+        std::fs::write(&config, format!("{usual}\n[drill]\ndirectory = \"{wrong}\"\n")).unwrap();
+        shop.refused(&["drill", "site-00002"], 2, &["the directory for drills and that of", "drill.directory"]);
+    }
+    std::fs::write(&config, format!("{usual}\n[drill]\ndirectory = \"/tmp/{{site}}/d\"\n")).unwrap();
+    shop.refused(&["drill", "site-00002"], 2, &["one directory is meant", "drill.directory"]);
+    std::fs::write(&config, usual).unwrap();
     let drill = shop.ok(&["--json", "drill", &site_name(2)]).field("drill_id");
     shop.refused(&["recover", "run", &drill], 2, &["that is a drill", "lifeboat drill"]);
     assert_eq!(shop.picture(), incident.damaged);

@@ -93,8 +93,21 @@ pub fn hurt(shop: &crate::shop::Shop, site: &str) {
     std::fs::write(&object, bytes).unwrap();
 }
 
-/// The largest object of a site, found by taking one away after the other: names do not tell whose they are.
+/// The object that says what the site is now.
+pub fn newest_commit_of(shop: &crate::shop::Shop, site: &str) -> std::path::PathBuf {
+    let commits = handle_of(shop.path("repository/sites"), shop, site).join("commit");
+    std::fs::read_dir(commits).unwrap().map(|entry| entry.unwrap().path()).min().unwrap() // names are inverted
+}
+
+/// The largest object of a site's manifests.
 fn largest_object_of(sites: std::path::PathBuf, shop: &crate::shop::Shop, site: &str) -> std::path::PathBuf {
+    let manifests = handle_of(sites, shop, site).join("manifest");
+    let objects = std::fs::read_dir(manifests).unwrap().map(|entry| entry.unwrap().path());
+    objects.max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap()
+}
+
+/// Where all of a site lies, found by taking one away after the other: names do not tell whose they are.
+fn handle_of(sites: std::path::PathBuf, shop: &crate::shop::Shop, site: &str) -> std::path::PathBuf {
     let handles = std::fs::read_dir(&sites).unwrap().flat_map(|shard| {
         std::fs::read_dir(shard.unwrap().path()).unwrap().map(|handle| handle.unwrap().path()).collect::<Vec<_>>()
     });
@@ -104,8 +117,7 @@ fn largest_object_of(sites: std::path::PathBuf, shop: &crate::shop::Shop, site: 
         let is_gone = shop.run(&["points", site]).code != 0;
         std::fs::rename(&hidden, &handle).unwrap();
         if is_gone {
-            let objects = std::fs::read_dir(handle.join("manifest")).unwrap().map(|entry| entry.unwrap().path());
-            return objects.max_by_key(|path| std::fs::metadata(path).unwrap().len()).unwrap();
+            return handle;
         }
     }
     panic!("no such site: {site}");

@@ -29,6 +29,12 @@ pub(super) fn read(
     let Some(mut table) = root.take_table("drill")? else { return Ok(drill) };
     if let Some(field) = table.take("directory") {
         drill.directory = values::path(&field, directory, "\"/var/lib/lifeboat/drills\"")?;
+        if drill.directory.to_str().is_none_or(|path| path.contains(['{', '}'])) {
+            return Err(field.error(
+                format!("one directory is meant, the same for every site: key=`{}`", field.key),
+                "write it without braces, for example `directory = \"/var/lib/lifeboat/drills\"`",
+            ));
+        }
     }
     if let Some(mut databases) = table.take_table("databases")? {
         for (name, field) in databases.take_rest() {

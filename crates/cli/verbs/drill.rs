@@ -11,7 +11,7 @@ mod choose;
 mod place;
 mod tell;
 
-use std::collections::HashSet;
+use std::collections::{BTreeSet, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use lifeboat_control::recovery::{CaseSteps, EngineSteps, RecoveryEngine, RunOptions, Watch};
@@ -19,6 +19,7 @@ use lifeboat_engine::{CaseAsked, Engine, Journal, this_process};
 use lifeboat_model::{CaseAim, RecoveryId, RecoveryPlan, RecoveryRules, SiteId, Timestamp};
 
 use self::choose::Chosen;
+use self::place::ScratchPlace;
 use super::recover::{on_thread, plan_all};
 use crate::args::DrillArgs;
 use crate::open::Open;
@@ -41,12 +42,14 @@ pub fn run(args: &DrillArgs, context: &Context) -> Result<Outcome, CliError> {
     context.block_on(async {
         let open = context.open().await?;
         let id = RecoveryId(lifeboat_format::random()?);
-        let chosen = choose::sites(args, id, &open, context).await?;
-        let sites = chosen.iter().map(|chosen| chosen.site.clone()).collect();
-        let crew = place::crew(&open, workers(args, &open), sites)?;
+        let (chosen, damaged) = choose::sites(args, id, &open, context).await?;
+        let sites: BTreeSet<SiteId> = chosen.iter().map(|chosen| chosen.site.clone()).collect();
+        let place = ScratchPlace::claim(&open)?;
+        let crew = || place.crew(&open, workers(args, &open), sites.clone());
+        let began = Timestamp::now();
         let aim = CaseAim::Rehearsal(point);
         let asked: Vec<CaseAsked> = chosen.iter().map(|chosen| asked(&chosen.site, &aim)).collect();
-        let (cases, refused) = plan_all(&crew, &asked, RULES, context)?;
+        let (cases, refused) = plan_all(&crew()?, &asked, RULES, context)?;
         open.bars.clear();
         let plan = RecoveryPlan {
             id,
@@ -57,10 +60,21 @@ pub fn run(args: &DrillArgs, context: &Context) -> Result<Outcome, CliError> {
             rules: RULES,
             cases: in_order(cases, &chosen),
         };
-        let journal = if plan.cases.is_empty() { None } else { Some(rehearse(plan, crew, &open, context)?) };
-        let drill =
-            tell::Drill { journal: journal.as_ref(), chosen: &chosen, refused, is_incident: args.recovery.is_some() };
+        // Whoever rehearses has read nothing yet, as on the day.
+        let journal = if plan.cases.is_empty() { None } else { Some(rehearse(plan, crew()?, &open, context)?) };
+        let left = tokio::task::block_in_place(|| place.scratch.sweep());
+        let refused = refused.into_iter().map(|(site, error)| (site, CliError::of(&error))).chain(damaged).collect();
+        let drill = tell::Drill {
+            journal: journal.as_ref(),
+            began,
+            chosen: &chosen,
+            refused,
+            is_incident: args.recovery.is_some(),
+            is_latest: args.at.is_none(),
+            is_cleared: left.is_ok(),
+        };
         let outcome = tell::told(drill, &open, &context.output);
+        left?; // customers' data lies there: that is told last
         context.cancel.check()?;
         Ok(outcome)
     })

@@ -23,7 +23,8 @@ use crate::args::StatusArgs;
 use crate::open::Open;
 use crate::output::{Align, Failed, Outcome, Output, Table, ago, count, duration};
 use crate::{CliError, Context, exit};
-use sources::SourceStatus;
+pub(super) use sources::SourceStatus;
+pub(super) use sources::all as captured;
 
 /// Sites that are asked about at once.
 const PARALLEL: usize = 16;
@@ -109,6 +110,22 @@ async fn gone(line: &Line, known: &Known, open: &Open) -> Result<Option<Gone>, C
     let may_be = is_loss_accepted(outcome, &[]);
     let is_accepted = may_be && is_loss_accepted(outcome, &open.engine.site(&line.site).await?.state().holds);
     Ok(Some(if is_accepted { Gone::Accepted } else { Gone::Alarm }))
+}
+
+/// How far a site reaches.
+pub(super) struct Reach {
+    pub line: Line,
+    /// The newest moment that all of its parts can be put back to.
+    pub till: Option<Timestamp>,
+    /// No source lists it: there is nothing newer to be had.
+    pub is_gone: bool,
+}
+
+/// The same as is compared with the RPO here.
+pub(super) async fn reach(line: Line, of: (&[SourceStatus], &Known), open: &Open) -> Result<Reach, CliError> {
+    let status = SiteStatus::of(line, of, open).await?;
+    let is_gone = status.gone.is_some() || status.line.is_unlisted();
+    Ok(Reach { till: status.restorable_till, is_gone, line: status.line })
 }
 
 impl SiteStatus {

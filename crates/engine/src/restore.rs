@@ -34,6 +34,7 @@ mod stage;
 mod undo;
 mod undo_files;
 
+pub(crate) use copy::LOOK_AT_IT;
 pub use facts::Facts;
 pub use limits::{RowsCounted, RowsLimit};
 pub use plan::{Change, Conflict, PartPlan, RestorePlan};
@@ -232,8 +233,11 @@ async fn elsewhere(engine: &Engine, request: &RestoreRequest, planned: Planned) 
     let verified =
         verified.inspect_err(|_| tokio::task::block_in_place(|| parts.iter_mut().for_each(PartWork::discard)))?;
     phase(engine, &plan, ProgressPhase::Switching);
-    let receipts = tokio::task::block_in_place(|| open(&mut parts, &verified)).map_err(|failure| failure.error)?;
-    Ok(plan.receipt(restore, receipts, None))
+    let opened = tokio::task::block_in_place(|| {
+        // Nobody goes on with what is elsewhere: what was staged there goes.
+        open(&mut parts, &verified).inspect_err(|_| parts.iter_mut().for_each(PartWork::discard))
+    });
+    Ok(plan.receipt(restore, opened.map_err(|failure| failure.error)?, None))
 }
 
 /// Checks everything that is staged; what is not equal never opens.

@@ -352,8 +352,9 @@ fn follows(before: Option<&(SiteState, [u8; 32])>, commit: &Commit, site: &Site)
         Ok(next) if next == commit.state => None,
         // A writer that knows of no drills has lost what they proved: it is no part of what a restore needs.
         Ok(next) => {
+            let tells_proof = matches!(commit.event, CommitEvent::StateChanged { proven: Some(_), .. });
             let is_same = SiteState { proven: None, ..next } == commit.state;
-            (!is_same).then(|| "its state is not what its event leads to".into())
+            (tells_proof || !is_same).then(|| "its state is not what its event leads to".into())
         }
         Err(error) => Some(format!("its event cannot have happened: {error}")),
     }

@@ -10,7 +10,7 @@
 //! What is not here: what a drill rebuilds and measures (`engine`).
 
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, MetadataExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fd::OwnedFd;
@@ -44,9 +44,9 @@ impl ScratchDirectory {
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
         made.map_err(|io| Error::io("cannot make the directory for drills", bytes, io))?;
         let directory = rustix::fs::open(path, DIRECTORY, Mode::empty()).map_err(failed)?;
-        let found =
-            std::fs::metadata(path).map_err(|io| Error::io("cannot use the directory for drills", bytes, io))?;
-        if found.mode() & OTHERS != 0 || found.uid() != rustix::process::geteuid().as_raw() {
+        // Of the directory that was opened, not of what the name leads to by now.
+        let found = rustix::fs::fstat(&directory).map_err(failed)?;
+        if found.st_mode & OTHERS != 0 || found.st_uid != rustix::process::geteuid().as_raw() {
             return Err(Error::Conflict {
                 path: shown(bytes),
                 detail: "others may look into the directory for drills, where customers' data will lie".into(),

@@ -4,67 +4,78 @@ use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use futures_util::stream::{self, StreamExt};
-use lifeboat_model::{RecoveryId, SiteId, SnapshotId, Timestamp};
+use lifeboat_model::{Fault, RecoveryId, SiteId, Timestamp};
 
 use crate::args::DrillArgs;
 use crate::open::Open;
-use crate::verbs::sites::{Known, Line, PARALLEL, line_of};
+use crate::verbs::sites::{Known, PARALLEL, line_of};
+use crate::verbs::status::{self, Reach};
 use crate::{CliError, Context, suggest};
 
 /// A site to be rehearsed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Chosen {
     pub site: SiteId,
-    /// Its newest good point, and till when that is known to be the site.
-    pub latest: Option<SnapshotId>,
-    pub good_till: Option<Timestamp>,
+    /// The newest moment that all of it can be put back to; `None`: nobody asks, for no source lists it any more.
+    pub reaches_till: Option<Timestamp>,
     /// When a drill proved it last.
     pub proven_at: Option<Timestamp>,
 }
 
 impl Chosen {
-    fn of(line: Line) -> Self {
+    fn of(Reach { line, till, is_gone }: Reach) -> Self {
         let proven_at = line.summary.as_ref().and_then(|summary| summary.proven).map(|proven| proven.at);
-        let latest = line.summary.as_ref().and_then(|summary| summary.latest);
-        Self { site: line.site, latest, good_till: line.good_till, proven_at }
+        Self { site: line.site, reaches_till: till.filter(|_| !is_gone), proven_at }
     }
 }
 
+/// Those that are rehearsed, and those whose state in the bucket cannot be read: whoever drew one of them is told.
 pub(super) async fn sites(
     args: &DrillArgs,
     drill: RecoveryId,
     open: &Open,
     context: &Context,
-) -> Result<Vec<Chosen>, CliError> {
+) -> Result<(Vec<Chosen>, Vec<(SiteId, CliError)>), CliError> {
+    if let Some(twice) = twice(&args.sites) {
+        return Err(CliError::usage(format!("a site is named twice: site=`{twice}`")).with_hint("name each site once"));
+    }
     let known = Known::gather(open, context).await?;
+    let sources = status::captured(open, Timestamp::now()).await?;
     let wanted: Vec<SiteId> = match args.sites.is_empty() {
         true => known.sites().into_iter().cloned().collect(),
         false => args.sites.clone(),
     };
-    if let Some(twice) = twice(&args.sites) {
-        return Err(CliError::usage(format!("a site is named twice: site=`{twice}`")).with_hint("name each site once"));
+    let ask = async |site: SiteId| {
+        let line = line_of(&site, &known, open).await?;
+        // What was never backed up cannot come back, and `sites` and `status` say so.
+        match line.summary.is_some() {
+            true => Ok(Some(Chosen::of(status::reach(line, (&sources, &known), open).await?))),
+            false if args.sites.is_empty() => Ok(None),
+            false if line.sources.is_empty() => Err(suggest::unknown_site(&site, known.sites())),
+            false => Err(CliError::usage(format!("the site was never backed up: site=`{site}`"))
+                .with_hint(format!("make its first point with `lifeboat backup {site}`"))),
+        }
+    };
+    let asked = stream::iter(wanted.into_iter().map(async |site| (site.clone(), ask(site).await))).buffered(PARALLEL);
+    let (mut all, mut damaged) = (Vec::new(), Vec::new());
+    for (site, asked) in asked.collect::<Vec<_>>().await {
+        match asked {
+            Ok(chosen) => all.extend(chosen),
+            // The damage of one site must not keep the others from being proven.
+            Err(error) if error.fault == Fault::Damage => damaged.push((site, error)),
+            Err(error) => return Err(error),
+        }
     }
-    let lines = stream::iter(wanted.iter().map(async |site| line_of(site, &known, open).await)).buffered(PARALLEL);
-    let lines: Vec<Line> = lines.collect::<Vec<_>>().await.into_iter().collect::<Result<_, _>>()?;
-    // What was never backed up cannot come back, and `sites` and `status` say so.
-    let (backed, never): (Vec<Line>, Vec<Line>) = lines.into_iter().partition(|line| line.summary.is_some());
-    if let Some(never) = never.first().filter(|_| !args.sites.is_empty()) {
-        return Err(match never.sources.is_empty() {
-            true => suggest::unknown_site(&never.site, known.sites()),
-            false => CliError::usage(format!("the site was never backed up: site=`{}`", never.site))
-                .with_hint(format!("make its first point with `lifeboat backup {}`", never.site)),
-        });
-    }
-    let all: Vec<Chosen> = backed.into_iter().map(Chosen::of).collect();
+    // Damage is what a sample is there to find.
     let chosen = match (args.sample, args.recovery) {
-        (Some(count), _) => longest_ago(all, count as usize, drill),
-        (_, Some(count)) => by_chance(all, count as usize, drill),
+        (Some(count), _) => longest_ago(all, (count as usize).saturating_sub(damaged.len()), drill),
+        (_, Some(count)) => by_chance(all, (count as usize).saturating_sub(damaged.len()), drill),
         (None, None) => all,
     };
-    match chosen.is_empty() {
+    match chosen.is_empty() && damaged.is_empty() {
         true => Err(CliError::usage("there is no site to rehearse: nothing was ever backed up".to_owned())
             .with_hint("begin with `lifeboat backup --all`")),
-        false => Ok(chosen),
+        false => Ok((chosen, damaged)),
     }
 }
 
@@ -98,7 +109,7 @@ mod tests {
     use super::*;
 
     fn chosen(site: &str, proven_at: Option<i64>) -> Chosen {
-        Chosen { site: SiteId::new(site).unwrap(), good_till: None, latest: None, proven_at: proven_at.map(Timestamp) }
+        Chosen { site: SiteId::new(site).unwrap(), reaches_till: None, proven_at: proven_at.map(Timestamp) }
     }
 
     #[test]

@@ -3,18 +3,15 @@
 use std::time::Duration;
 
 use lifeboat_control::recovery::Report;
-use lifeboat_engine::{Error, Journal};
-use lifeboat_model::{CaseAim, CaseStage, PointInTime, SiteId, Timestamp, worst_exit_code};
+use lifeboat_engine::Journal;
+use lifeboat_model::{CaseStage, Check, SiteId, Timestamp, worst_exit_code};
 use serde_json::{Value, json};
 
 use super::choose::Chosen;
-use crate::CliError;
 use crate::open::Open;
 use crate::output::{Align, Failed, Outcome, Output, Table, ago, count, duration};
+use crate::{CliError, exit};
 
-/// An objective was missed, or a site came back not as the snapshot has it.
-const BREACHED: u8 = 4;
-const PARTLY: u8 = 3;
 /// Failures that people are shown.
 const SHOWN_MAX: usize = 20;
 
@@ -22,11 +19,17 @@ const SHOWN_MAX: usize = 20;
 pub(super) struct Drill<'a> {
     /// `None`: no site could be planned.
     pub journal: Option<&'a Journal>,
+    /// Before anything was planned.
+    pub began: Timestamp,
     pub chosen: &'a [Chosen],
     /// Sites that could not even be planned, and why.
-    pub refused: Vec<(SiteId, Error)>,
+    pub refused: Vec<(SiteId, CliError)>,
     /// Many at once, as in an incident: what counts for a site is when it is back, not how long it takes itself.
     pub is_incident: bool,
+    /// The newest point was asked for; an older one says nothing of what would be lost.
+    pub is_latest: bool,
+    /// Nothing is left of what was rebuilt.
+    pub is_cleared: bool,
 }
 
 /// What became of one site.
@@ -36,7 +39,8 @@ struct Row<'a> {
     /// The moment that was rebuilt, and how old the site's data would have been.
     at: Option<Timestamp>,
     data_age: Option<Duration>,
-    rpo: Duration,
+    /// `None`: it is not compared.
+    rpo: Option<Duration>,
     /// From plan to last check; and since the drill began.
     took: Option<Duration>,
     back_after: Option<Duration>,
@@ -61,7 +65,7 @@ impl Row<'_> {
     }
 
     fn is_old(&self) -> bool {
-        self.data_age.is_some_and(|age| age > self.rpo)
+        self.data_age.zip(self.rpo).is_some_and(|(age, rpo)| age > rpo)
     }
 
     fn word(&self) -> &'static str {
@@ -91,8 +95,8 @@ impl Row<'_> {
             "state": self.state(),
             "at": self.at.map(|at| at.to_string()),
             "data_age_seconds": self.data_age.map(|age| age.as_secs()),
-            "rpo_seconds": self.rpo.as_secs(),
-            "within_rpo": self.data_age.map(|_| !self.is_old()),
+            "rpo_seconds": self.rpo.map(|rpo| rpo.as_secs()),
+            "within_rpo": self.data_age.zip(self.rpo).map(|_| !self.is_old()),
             "took_ms": millis(self.took),
             "back_after_ms": millis(self.back_after),
             "rto_seconds": self.rto.as_secs(),
@@ -123,13 +127,12 @@ pub(super) fn told(drill: Drill<'_>, open: &Open, output: &Output) -> Outcome {
     let (late, old) = (is(&|row| row.is_late()), is(&|row| row.is_old()));
     let totals = drill.journal.map(|journal| Report::of_journal(journal, Timestamp::now()).totals);
     let rate = totals.as_ref().and_then(|totals| totals.sites_per_hour);
-    output.line(summary(&rows, proven, rate.filter(|_| drill.is_incident)));
+    output.line(summary(&rows, proven, (rate.filter(|_| drill.is_incident), drill.is_cleared)));
     if late + old > 0 {
         output.line(format!("{late} took longer than their RTO, {old} have points older than their RPO."));
     }
-    let breach = if late + old > 0 { BREACHED } else { 0 };
-    let not_proven = if is(&|row| matches!(row.end, End::NotProven(_))) > 0 { PARTLY } else { 0 };
-    let exit_code = worst_exit_code(failed.iter().map(|failed| failed.exit_code).chain([breach, not_proven]));
+    let breach = if late + old > 0 { exit::BREACHED } else { 0 };
+    let exit_code = worst_exit_code(failed.iter().map(|failed| failed.exit_code).chain([breach]));
     Outcome { exit_code, failed, ..Outcome::ok() }
         .with("drill_id", drill.journal.map(|journal| journal.plan().id.to_string()))
         .with("sites", rows.len())
@@ -142,46 +145,44 @@ pub(super) fn told(drill: Drill<'_>, open: &Open, output: &Output) -> Outcome {
 }
 
 fn rows<'a>(drill: &'a Drill<'a>, open: &Open) -> Vec<Row<'a>> {
-    let began = drill.journal.and_then(|journal| journal.state().began_at);
-    drill
-        .chosen
-        .iter()
-        .map(|chosen| {
-            let policy = open.config.policy_of(&chosen.site);
-            let mut row = Row {
-                site: &chosen.site,
-                end: End::NotRun,
-                at: None,
-                data_age: None,
-                rpo: policy.rpo,
-                took: None,
-                back_after: None,
-                rto_took: None,
-                rto: policy.rto,
-                proven_before: chosen.proven_at,
-            };
-            if let Some((_, error)) = drill.refused.iter().find(|(site, _)| *site == chosen.site) {
-                row.end = End::Failed(Failed::of_site(&chosen.site, &CliError::of(error)));
-            }
-            if let Some(journal) = drill.journal {
-                take(&mut row, journal, chosen, began);
-            }
-            row.rto_took = if drill.is_incident { row.back_after } else { row.took };
-            row
-        })
-        .collect()
+    let row = |site: &'a SiteId, chosen: Option<&Chosen>| {
+        let policy = open.config.policy_of(site);
+        let mut row = Row {
+            site,
+            end: End::NotRun,
+            at: None,
+            data_age: None,
+            rpo: Some(policy.rpo)
+                .filter(|_| drill.is_latest && chosen.is_some_and(|chosen| chosen.reaches_till.is_some())),
+            took: None,
+            back_after: None,
+            rto_took: None,
+            rto: policy.rto,
+            proven_before: chosen.and_then(|chosen| chosen.proven_at),
+        };
+        if let Some((_, error)) = drill.refused.iter().find(|(refused, _)| refused == site) {
+            row.end = End::Failed(Failed::of_site(site, error));
+        }
+        if let Some(journal) = drill.journal {
+            take(&mut row, journal, chosen.filter(|_| drill.is_latest), drill.began);
+        }
+        row.rto_took = if drill.is_incident { row.back_after } else { row.took };
+        row
+    };
+    let chosen = drill.chosen.iter().map(|chosen| row(&chosen.site, Some(chosen)));
+    let is_chosen = |site: &SiteId| drill.chosen.iter().any(|chosen| chosen.site == *site);
+    let others = drill.refused.iter().filter(|(site, _)| !is_chosen(site)).map(|(site, _)| row(site, None));
+    chosen.chain(others).collect()
 }
 
 /// What the journal has of the site.
-fn take<'a>(row: &mut Row<'a>, journal: &'a Journal, chosen: &Chosen, began: Option<Timestamp>) {
-    let case = journal.plan().cases.iter().find(|case| case.site == chosen.site);
-    let (Some(case), Some(state)) = (case, journal.state().case(&chosen.site)) else { return };
+fn take<'a>(row: &mut Row<'a>, journal: &'a Journal, chosen: Option<&Chosen>, began: Timestamp) {
+    let case = journal.plan().cases.iter().find(|case| case.site == *row.site);
+    let (Some(case), Some(state)) = (case, journal.state().case(row.site)) else { return };
     row.at = Some(case.at);
-    // The newest point may be known to be the site of a later moment: nothing has changed since.
-    let is_newest =
-        case.aim == CaseAim::Rehearsal(PointInTime::Snapshot(case.snapshot)) && chosen.latest == Some(case.snapshot);
-    let till = chosen.good_till.filter(|_| is_newest).map_or(case.at, |till| till.max(case.at));
-    row.data_age = began.map(|began| began.since(till));
+    // The newest point may be known to be the site of a later moment, and the log may reach further.
+    let till = chosen.and_then(|chosen| chosen.reaches_till).map_or(case.at, |till| till.max(case.at));
+    row.data_age = Some(began.since(till));
     row.end = match &state.stage {
         CaseStage::Restored(signed) if signed.receipt.all_passed() => End::Proven(&signed.receipt),
         CaseStage::Restored(signed) => End::NotProven(&signed.receipt),
@@ -195,7 +196,7 @@ fn take<'a>(row: &mut Row<'a>, journal: &'a Journal, chosen: &Chosen, began: Opt
     };
     if let CaseStage::Restored(signed) = &state.stage {
         row.took = Some(signed.receipt.duration);
-        row.back_after = state.ended_at.zip(began).map(|(ended, began)| ended.since(began));
+        row.back_after = state.ended_at.map(|ended| ended.since(began));
     }
 }
 
@@ -217,7 +218,7 @@ fn table(rows: &[Row<'_>], output: &Output) {
             row.site.to_string(),
             row.at.map_or_else(|| "-".to_owned(), |at| ago(at, now)),
             row.data_age.map_or_else(|| "-".to_owned(), duration),
-            duration(row.rpo),
+            row.rpo.map_or_else(|| "-".to_owned(), duration),
             or_dash(row.rto_took),
             duration(row.rto),
             row.word().to_owned(),
@@ -226,21 +227,28 @@ fn table(rows: &[Row<'_>], output: &Output) {
     table.lines().iter().for_each(|line| output.line(line));
 }
 
-/// What has failed is told with the others at the end; what was rebuilt and is not the snapshot, here.
+/// What was rebuilt and is not the site is told check by check.
 fn failure(row: &Row<'_>, output: &Output) -> Option<Failed> {
     match &row.end {
         End::Failed(failed) => Some(failed.clone()),
         End::NotProven(receipt) => {
-            for check in receipt.checks.iter().filter(|check| !check.passed).take(SHOWN_MAX) {
+            let failed: Vec<&Check> = receipt.checks.iter().filter(|check| !check.passed).collect();
+            for check in failed.iter().take(SHOWN_MAX) {
                 output.line(format!("  NOT PROVEN  {}: {}: {}", row.site, check.name, check.detail));
             }
-            None
+            let is_whole = receipt.parts.iter().all(|part| part.digest_ok);
+            Some(Failed {
+                site: Some(row.site.to_string()),
+                message: format!("it was rebuilt, and {} of its checks failed", failed.len()),
+                hint: Some("`lifeboat restore SITE --dry-run` tells what a restore would ask about".into()),
+                exit_code: if is_whole { exit::PARTLY } else { exit::DAMAGE },
+            })
         }
         End::Proven(_) | End::NotRun => None,
     }
 }
 
-fn summary(rows: &[Row<'_>], proven: usize, rate: Option<f64>) -> String {
+fn summary(rows: &[Row<'_>], proven: usize, (rate, is_cleared): (Option<f64>, bool)) -> String {
     let mut took: Vec<Duration> = rows.iter().filter_map(|row| row.rto_took).collect();
     took.sort();
     let of = count(rows.len() as u64);
@@ -251,7 +259,7 @@ fn summary(rows: &[Row<'_>], proven: usize, rate: Option<f64>) -> String {
     if let Some(rate) = rate {
         line += &format!("; {} sites an hour", count(rate.round() as u64));
     }
-    line + ". What was rebuilt is taken away."
+    line + if is_cleared { ". What was rebuilt is taken away." } else { ". NOT all that was rebuilt is taken away." }
 }
 
 /// A rebuilt site is a matter of seconds, or less.

@@ -10,61 +10,79 @@
 //!
 //! What is not here: which sites are rehearsed when, and what their owners were promised (`cli`).
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lifeboat_model::{
-    CasePlan, CommitEvent, PointState, Proven, Receipt, RecoveryId, RecoveryRules, SiteId, Timestamp,
+    CasePlan, Check, CommitEvent, Fault, Faulty, ObjectId, PointState, Proven, Receipt, RecoveryId, RecoveryRules,
+    SiteId, SourceName, Timestamp,
 };
-use lifeboat_source::postgres::target::drop_scratch_copies;
+use lifeboat_source::postgres::PostgresSource;
+use lifeboat_source::postgres::target::{DatabasePlace, DrillDatabase};
 use lifeboat_source::{SCRATCH_PREFIX, ScratchDirectory};
 use sha2::{Digest, Sha256};
 
 use super::case::request;
+use crate::restore::LOOK_AT_IT;
 use crate::{
-    AnySource, Approval, Engine, Error, Fleet, RestoreRequest, RestoreTarget, plan_restore, restore, this_process,
+    AnySource, Approval, Engine, Error, Fleet, RestorePlan, RestoreRequest, RestoreTarget, plan_restore, restore,
+    this_process,
 };
 
-/// Where drills rebuild sites.
+/// Where drills rebuild sites: this process has it to itself.
 #[derive(Debug)]
 pub struct Scratch {
     directory: ScratchDirectory,
-    /// Rows are loaded into databases; else they are written as files.
-    has_databases: bool,
+    /// Rows are loaded into these; none: they are written as files.
+    databases: Vec<DrillDatabase>,
+    /// What the names of all that it makes begin with.
+    prefix: String,
 }
 
 impl Scratch {
-    /// Takes the directory, and takes away what a drill that was killed has left there, and in the databases of `fleet`.
+    /// Takes the directory and the databases, and takes away what a drill that was killed has left there.
     ///
-    /// `has_databases`: each PostgreSQL of `fleet` is one that was made for drills.
-    pub fn claim(directory: &std::path::Path, fleet: &Fleet, has_databases: bool) -> Result<Self, Error> {
-        let scratch = Self { directory: ScratchDirectory::claim(directory)?, has_databases };
-        scratch.directory.sweep()?;
-        if has_databases {
-            drop_copies(fleet, None)?;
+    /// `databases`: where each PostgreSQL of `fleet` is, in order, when those were made for drills, else none; `live`: the
+    /// servers that live ones are on.
+    pub fn claim(
+        (directory, repository): (&Path, ObjectId),
+        fleet: &Fleet,
+        databases: &[DatabasePlace],
+        live: &BTreeSet<String>,
+    ) -> Result<Self, Error> {
+        let directory = ScratchDirectory::claim(directory)?;
+        directory.sweep()?;
+        // Drills of another repository, or through another database of the same server, give other names.
+        let mut digest = Sha256::new_with_prefix(b"lifeboat drill 1\0");
+        digest.update(repository.0);
+        for place in databases {
+            digest.update(format!("{}/{}\n", place.system_identifier, place.database));
         }
-        Ok(scratch)
+        let prefix = format!("{SCRATCH_PREFIX}{}_", hex(&digest.finalize()[..4]));
+        let sources = fleet.sources().iter().filter_map(|source| match source {
+            AnySource::Postgres(source) => Some(source.as_ref()),
+            _ => None,
+        });
+        let claim = |(source, place): (&PostgresSource, &DatabasePlace)| {
+            DrillDatabase::claim(source, &prefix, !live.contains(&place.system_identifier))
+        };
+        let databases = sources.zip(databases).map(claim).collect::<Result<_, _>>()?;
+        Ok(Self { directory, databases, prefix })
     }
 
     /// What a site is called there; the same in every drill, so that a plan's hash is.
-    fn name_of(site: &SiteId) -> String {
-        let mut digest = Sha256::new_with_prefix(b"lifeboat drill 1\0");
-        digest.update(site.as_str());
-        let hex: String = digest.finalize().iter().take(8).map(|byte| format!("{byte:02x}")).collect();
-        format!("{SCRATCH_PREFIX}{hex}")
+    fn name_of(&self, site: &SiteId) -> String {
+        format!("{}{}", self.prefix, hex(&Sha256::digest(site.as_str())[..8]))
     }
 
     pub(super) fn target(&self, site: &SiteId) -> Result<RestoreTarget, Error> {
-        let name = Self::name_of(site);
-        if !self.has_databases {
-            return Ok(RestoreTarget::Export(self.place(&name)));
+        let name = self.name_of(site);
+        if self.databases.is_empty() {
+            return Ok(RestoreTarget::Export(self.directory.path().join(name)));
         }
         let name = SiteId::new(name).map_err(|error| Error::Bug(format!("a drill's name: {error}")))?;
         Ok(RestoreTarget::Beside(name))
-    }
-
-    fn place(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
     }
 
     fn check_room(&self, case: &CasePlan) -> Result<(), Error> {
@@ -83,28 +101,25 @@ impl Scratch {
     }
 
     /// Takes away everything that was rebuilt of the site.
-    fn clear(&self, site: &SiteId, fleet: &Fleet) -> Result<(), Error> {
-        let name = Self::name_of(site);
-        if self.has_databases {
-            drop_copies(fleet, Some(&name))?;
-        }
+    fn clear(&self, site: &SiteId) -> Result<(), Error> {
+        let name = self.name_of(site);
+        self.databases.iter().try_for_each(|database| database.drop_copy(&name))?;
         Ok(self.directory.remove(&name)?)
     }
+
+    /// Takes away whatever is left there of any site, such as of a case that broke off.
+    pub fn sweep(&self) -> Result<(), Error> {
+        self.databases.iter().try_for_each(DrillDatabase::sweep)?;
+        Ok(self.directory.sweep()?)
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// A file system needs a tenth more than what is written into it.
 const MORE: u64 = 10;
-/// Of a copy that is gone there is nothing left to look at.
-const NOTE: &str = ": note";
-
-fn drop_copies(fleet: &Fleet, name: Option<&str>) -> Result<(), Error> {
-    for source in fleet.sources() {
-        if let AnySource::Postgres(source) = source {
-            drop_scratch_copies(source.server(), name)?;
-        }
-    }
-    Ok(())
-}
 
 /// Rebuilds one site, proves it, and takes it away. Its receipt's duration is that of plan, restore and checks.
 pub(super) async fn rehearse(
@@ -114,25 +129,52 @@ pub(super) async fn rehearse(
     drill: RecoveryId,
 ) -> Result<Receipt, Error> {
     let scratch = engine.scratch()?;
+    let clear = || tokio::task::block_in_place(|| scratch.clear(&case.site));
+    clear()?; // what is there would be taken for rebuilt
     scratch.check_room(case)?;
     let request = request(engine, &case.site, &case.aim, rules)?;
     let rebuilt = rebuild(engine, case, &request).await;
     // Customers' data does not stay where a drill has failed, either.
-    let cleared = tokio::task::block_in_place(|| scratch.clear(&case.site, &engine.fleet));
-    let mut receipt = rebuilt?;
-    cleared?;
-    receipt.checks.retain(|check| !check.name.ends_with(NOTE));
+    let receipt = match (rebuilt, clear()) {
+        (Ok(receipt), Ok(())) => receipt,
+        (Err(error), Ok(())) | (Ok(_), Err(error)) => return Err(error),
+        (Err(failed), Err(left)) => return Err(both(&case.site, &failed, &left)),
+    };
     if receipt.all_passed() {
         note_proven(engine, case, receipt.duration, drill).await?;
     }
     Ok(receipt)
 }
 
+fn both(site: &SiteId, failed: &Error, left: &Error) -> Error {
+    let detail = format!("{failed}; and what was rebuilt of it is left: {left}");
+    match failed.fault() {
+        Fault::Damage => Error::Damaged { site: site.clone(), detail },
+        _ => Error::Conflict { detail, hint: left.hint().unwrap_or_default() },
+    }
+}
+
 async fn rebuild(engine: &Engine, case: &CasePlan, request: &RestoreRequest) -> Result<Receipt, Error> {
     let began = Instant::now();
     let planned = plan_restore(engine, request).await?;
-    let receipt = restore(engine, request, planned, &Approval::Hash(case.hash.clone())).await?;
+    let lacking = lacking(&planned.plan);
+    let mut receipt = restore(engine, request, planned, &Approval::Hash(case.hash.clone())).await?;
+    // What a copy tells whoever is to look at it is of no use: it is gone.
+    receipt.checks.retain(|check| !check.name.ends_with(LOOK_AT_IT));
+    receipt.checks.extend(lacking);
     Ok(Receipt { duration: began.elapsed(), ..receipt })
+}
+
+/// What the site is not, however well it was rebuilt: a restore would ask a person about it.
+fn lacking(plan: &RestorePlan) -> Vec<Check> {
+    let lacks = |source: &SourceName, what: &str, detail: String| Check {
+        name: format!("{source}: {what}"),
+        passed: false,
+        detail,
+    };
+    let left_out = plan.left_out.iter().map(|(source, why)| lacks(source, "part left out", why.clone()));
+    let conflicts = plan.conflicts.iter().map(|conflict| lacks(&conflict.source, "conflict", conflict.to_string()));
+    left_out.chain(conflicts).collect()
 }
 
 /// A snapshot that was rebuilt is proven itself; with changes on it, the site is.

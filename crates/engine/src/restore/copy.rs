@@ -22,6 +22,9 @@ use super::{RestoreRequest, RestoreTarget};
 use crate::fleet::AnySource;
 use crate::{Engine, Error};
 
+/// What the check is called that tells whoever is to look at a copy how.
+pub(crate) const LOOK_AT_IT: &str = "how to look at it";
+
 pub(super) struct CopyWork {
     site: SiteId,
     source: SourceName,
@@ -29,6 +32,8 @@ pub(super) struct CopyWork {
     tables: Vec<WantedTable>,
     /// Of an export: a copy beside refers to the live ones.
     objects: Vec<WantedLargeObject>,
+    /// Those that a copy beside does not have.
+    objects_left: usize,
     /// What the tables and behind them the objects come from, and those that are damaged in the repository and left out.
     entries: Vec<Entry>,
     left_out: Vec<(usize, String)>,
@@ -50,11 +55,13 @@ enum Copy {
 impl CopyWork {
     pub(super) fn new(engine: &Engine, facts: &Facts, part: &PartFacts, target: &RestoreTarget) -> Result<Self, Error> {
         let (mut wanted, mut entries) = wanted_rows(facts, part)?;
+        let mut objects_left = 0;
         let copy = match target {
             RestoreTarget::Beside(name) => {
                 let copy = beside(engine, facts, part, (name, &wanted))?;
                 if matches!(copy, Copy::Beside(_)) {
                     // In the same database: rows refer to the live objects.
+                    objects_left = wanted.objects.len();
                     wanted.objects.clear();
                     entries.truncate(wanted.tables.len());
                 }
@@ -71,6 +78,7 @@ impl CopyWork {
             copy,
             tables: wanted.tables,
             objects: wanted.objects,
+            objects_left,
             entries,
             left_out: Vec::new(),
             writing: Vec::new(),
@@ -190,7 +198,11 @@ impl CopyWork {
                 Check { name: name("rows equal the snapshot"), passed: true, detail }
             }
         }];
-        checks.extend(self.note().map(|detail| Check { name: name("note"), passed: true, detail }));
+        checks.extend(self.note().map(|detail| Check { name: name(LOOK_AT_IT), passed: true, detail }));
+        if self.objects_left > 0 {
+            let detail = format!("{} are not in a copy beside: its rows refer to the live ones", self.objects_left);
+            checks.push(Check { name: name("large objects"), passed: true, detail });
+        }
         for (at, detail) in &self.left_out {
             let detail = format!("entry=`{}`: {detail}", self.entries[*at].path);
             checks.push(Check { name: name("damaged table left out"), passed: false, detail });

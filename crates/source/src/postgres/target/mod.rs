@@ -62,7 +62,7 @@ pub use keys::KeyRange;
 pub use large_objects::OBJECTS;
 pub use later::LeftTable;
 pub use narrow::Narrow;
-pub use scratch::drop_scratch_copies;
+pub use scratch::{DatabasePlace, DrillDatabase, database_place};
 pub use sequences::RaisedSequence;
 
 /// How long a lock is waited for.
