@@ -139,6 +139,7 @@ pub fn summary(state: &SiteState) -> SiteSummary {
         holds: state.holds.len() as u64,
         has_intent: state.intent.is_some(),
         proven: state.proven,
+        drill_failed: state.drill_failed,
     }
 }
 

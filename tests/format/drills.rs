@@ -26,12 +26,8 @@ pub fn all() -> Vec<Vector> {
                 Ok(format!("{plan:?} {}", recovery_plan_hash(&plan)))
             },
         ),
-        Vector::new(
-            Folder::Drills,
-            "commit-proven.bin",
-            || encode_commit(&site_keys(), &commit()),
-            |bytes| Ok(format!("{:?}", decode_commit(&site_keys(), Generation(7), bytes)?)),
-        ),
+        commit("commit-proven.bin", DrillEnd::Proven(proven())),
+        commit("commit-drill-failed.bin", DrillEnd::Failed(failed())),
     ]
 }
 
@@ -46,17 +42,29 @@ fn proven() -> Proven {
     Proven { at: NOON, moment: Timestamp(NOON.0 - 3_600_000_000), took: Duration::from_millis(1_234), drill: DRILL }
 }
 
-fn commit() -> Commit {
+fn failed() -> DrillFailed {
+    DrillFailed { at: Timestamp(NOON.0 + 3_600_000_000), drill: DRILL }
+}
+
+fn commit(name: &'static str, end: DrillEnd) -> Vector {
     let snapshot = sample::state().snapshots[0].id;
-    let event = CommitEvent::StateChanged { snapshot, state: PointState::Proven, proven: Some(proven()) };
-    let usual = sample::commit(event);
-    Commit { state: SiteState { proven: Some(proven()), ..usual.state.clone() }, ..usual }
+    let usual = sample::commit(CommitEvent::StateChanged { snapshot, state: PointState::Proven, drill: Some(end) });
+    let drill_failed = matches!(end, DrillEnd::Failed(_)).then(failed);
+    let commit = Commit { state: SiteState { proven: Some(proven()), drill_failed, ..usual.state.clone() }, ..usual };
+    Vector::new(
+        Folder::Drills,
+        name,
+        move || encode_commit(&site_keys(), &commit),
+        |bytes| Ok(format!("{:?}", decode_commit(&site_keys(), Generation(7), bytes)?)),
+    )
 }
 
 #[test]
 fn the_vectors_of_drills_hold_what_is_new() {
     let said = |vector: &Vector| (vector.read)(&vector.stored()).unwrap();
-    let [plan, commit] = [&all()[0], &all()[1]].map(said);
+    let [plan, well, ill] = [&all()[0], &all()[1], &all()[2]].map(said);
     assert!(plan.contains("Rehearsal(Snapshot("), "{plan}");
-    assert_eq!(commit.matches(&format!("{:?}", proven())).count(), 2, "in the event and in the state: {commit}");
+    let count = |text: &str, what: String| text.matches(&what).count();
+    assert_eq!(count(&well, format!("{:?}", proven())), 2, "in the event and in the state: {well}");
+    assert_eq!((count(&ill, format!("{:?}", proven())), count(&ill, format!("{:?}", failed()))), (1, 2), "{ill}");
 }

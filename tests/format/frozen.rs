@@ -14,7 +14,7 @@ use crate::vectors::{self, Folder};
 const FROZEN: [(Folder, &str, usize); 3] = [
     (Folder::V1, "a6ad85b66b8bacd299976d13f9d13d5a1f1dfb3c9d0cf2d2175297eed736a037", 27),
     (Folder::Recoveries, "64bd8cd0824cf7e7bf31b357a95249667ff8cdf1cfaa0c5c9b9bab7056e1caf7", 4),
-    (Folder::Drills, "5d2b803d0b01065f25a2bb622b40a97f12d9a21e7fb10d7b488071c78b1bc6be", 2),
+    (Folder::Drills, "c470e827a34fe94cc163614af57122e4dd12104acaae0995f89c91a59c419f8c", 3),
 ];
 
 #[test]

@@ -103,6 +103,13 @@ fn hold() -> impl Strategy<Value = Hold> {
     })
 }
 
+fn drill_end() -> impl Strategy<Value = DrillEnd> {
+    (proven(), any::<bool>()).prop_map(|(proven, is_well)| match is_well {
+        true => DrillEnd::Proven(proven),
+        false => DrillEnd::Failed(DrillFailed { at: proven.at, drill: proven.drill }),
+    })
+}
+
 fn proven() -> impl Strategy<Value = Proven> {
     (time(), time(), any::<u32>(), any::<[u8; 8]>()).prop_map(|(at, moment, micros, drill)| Proven {
         at,
@@ -142,10 +149,10 @@ fn event() -> impl Strategy<Value = CommitEvent> {
     prop_oneof![
         (snapshot(), option::of(index_ref()))
             .prop_map(|(snapshot, index)| CommitEvent::Published { snapshot: Box::new(snapshot), index }),
-        (id(), point_state(), option::of(proven())).prop_map(|(id, state, proven)| CommitEvent::StateChanged {
+        (id(), point_state(), option::of(drill_end())).prop_map(|(id, state, drill)| CommitEvent::StateChanged {
             snapshot: SnapshotId(id),
             state,
-            proven,
+            drill,
         }),
         (id(), mark(), text()).prop_map(|(id, mark, reason)| CommitEvent::Marked {
             snapshot: SnapshotId(id),
@@ -171,6 +178,7 @@ fn state() -> impl Strategy<Value = SiteState> {
         intent,
         indexes,
         proven,
+        drill_failed: proven.map(|proven| DrillFailed { at: proven.moment, drill: proven.drill }),
     })
 }
 

@@ -328,8 +328,11 @@ def drills(repo, site):
     assert [case[3][0] for case in plan[6]] == [2], "a rehearsal"
     commit = Object.whole(site, COMMIT, (folder / "commit-proven.bin").read_bytes())
     event, state = (commit.body(BODY, *commit.trailer()[:2])[key] for key in (4, 5))
-    assert event[0] == 1 and event[3] == state[6] and state[6][3] == plan[0]
+    assert event[0] == 1 and event[3] == [0, state[6]] and state[6][3] == plan[0]
     print("commit-proven.bin", state[6])
+    commit = Object.whole(site, COMMIT, (folder / "commit-drill-failed.bin").read_bytes())
+    event, state = (commit.body(BODY, *commit.trailer()[:2])[key] for key in (4, 5))
+    assert event[3] == [1, state[7]] and state[7][1] == plan[0]
 
 
 def site(root_folder, key_file, name):

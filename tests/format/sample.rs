@@ -125,6 +125,7 @@ pub fn state() -> SiteState {
         intent: Some(intent()),
         indexes: vec![index_ref()],
         proven: None,
+        drill_failed: None,
     }
 }
 
@@ -134,7 +135,7 @@ pub fn events() -> Vec<(&'static str, CommitEvent)> {
     vec![
         ("published", CommitEvent::Published { snapshot: Box::new(snapshot()), index: Some(index_ref()) }),
         ("published-undo", CommitEvent::Published { snapshot: Box::new(undo()), index: None }),
-        ("state-changed", CommitEvent::StateChanged { snapshot: snapshot_id, state: PointState::Proven, proven: None }),
+        ("state-changed", CommitEvent::StateChanged { snapshot: snapshot_id, state: PointState::Proven, drill: None }),
         (
             "marked",
             CommitEvent::Marked { snapshot: snapshot_id, mark: Mark::Suspect, reason: "asked by a person".to_owned() },

@@ -159,6 +159,12 @@ fn damage_of_one_site_is_found_and_told_of_that_one_alone() {
     assert!(told["failed"][0]["message"].as_str().unwrap().contains("object=`"), "{told}");
     assert_eq!(proven_at(shop).values().filter(|at| at.is_none()).count(), 1);
     assert_eq!(left(shop), Vec::<String>::new(), "nor does anything stay of what failed");
+    // Whoever looks later is told, and the next sample does not begin with what cannot be proven.
+    let told = shop.run(&["status"]);
+    assert!(told.code == 4 && told.out.contains("its drill failed"), "{told:?}");
+    assert!(shop.ok(&["sites"]).out.contains("FAILED"));
+    let next = sites(&shop.run(&["--json", "drill", "--sample", "2"]));
+    assert!(!next.contains_key("site-00003"), "{next:?}");
     // Not even its state can be read: the others are proven all the same.
     let commit = crate::faults::newest_commit_of(shop, "site-00004");
     let mut bytes = std::fs::read(&commit).unwrap();
@@ -232,6 +238,8 @@ fn a_drill_that_cannot_be_meant_is_refused_in_its_own_words() {
     shop.refused(&["drill", "site-00002"], 2, &["one directory is meant", "drill.directory"]);
     std::fs::write(&config, usual).unwrap();
     let drill = shop.ok(&["--json", "drill", &site_name(2)]).field("drill_id");
-    shop.refused(&["recover", "run", &drill], 2, &["that is a drill", "lifeboat drill"]);
+    for verb in ["run", "retry", "undo", "pause"] {
+        shop.refused(&["recover", verb, &drill], 2, &["that is a drill", "lifeboat drill"]);
+    }
     assert_eq!(shop.picture(), incident.damaged);
 }

@@ -11,7 +11,7 @@ pub struct DrillArgs {
     /// The sites, one after the other
     #[arg(value_name = "SITE", value_parser = site_id)]
     pub sites: Vec<SiteId>,
-    /// The N sites that were proven longest ago, or never, one after the other
+    /// The N sites that were in no drill for longest, or never, one after the other
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub sample: Option<u32>,
     /// N sites by chance, as if an incident had taken them: as many at once as `recover run` restores

@@ -15,7 +15,7 @@ use std::collections::{BTreeSet, HashSet};
 use std::sync::{Mutex, PoisonError};
 
 use lifeboat_control::recovery::{CaseSteps, EngineSteps, RecoveryEngine, RunOptions, Watch};
-use lifeboat_engine::{CaseAsked, Engine, Journal, this_process};
+use lifeboat_engine::{CaseAsked, Engine, Journal, note_drill_failed, tells_of_the_site, this_process};
 use lifeboat_model::{CaseAim, RecoveryId, RecoveryPlan, RecoveryRules, SiteId, Timestamp};
 
 use self::choose::Chosen;
@@ -62,6 +62,11 @@ pub fn run(args: &DrillArgs, context: &Context) -> Result<Outcome, CliError> {
         };
         // Whoever rehearses has read nothing yet, as on the day.
         let journal = if plan.cases.is_empty() { None } else { Some(rehearse(plan, crew()?, &open, context)?) };
+        for (site, _) in refused.iter().filter(|(_, error)| tells_of_the_site(error)) {
+            // It is told here; who looks at the site later is told, too, where that can be written.
+            let noted = note_drill_failed(&open.engine, site, id).await;
+            noted.unwrap_or_else(|error| tracing::warn!(%error, %site, "a failed drill was not recorded"));
+        }
         let left = tokio::task::block_in_place(|| place.scratch.sweep());
         let refused = refused.into_iter().map(|(site, error)| (site, CliError::of(&error))).chain(damaged).collect();
         let drill = tell::Drill {

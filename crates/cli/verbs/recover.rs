@@ -21,7 +21,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use lifeboat_control::recovery::{CaseSteps, Control, DatabaseLoad, EngineSteps, Ledger, RecoveryEngine};
-use lifeboat_engine::{Engine, Recoveries, server_loads};
+use lifeboat_engine::{Engine, Journal, Recoveries, server_loads};
 use lifeboat_model::{HandOver, RecoveryId, SiteId};
 use lifeboat_repo::ReadOnce;
 use lifeboat_store::{Pace, Remembered, Store};
@@ -69,10 +69,22 @@ fn each(
     tell_all(recovery, &controls, context)
 }
 
+/// What a drill has found stays as it is told, and nothing of it comes back.
+fn refuse_drill(journal: &Journal) -> Result<(), CliError> {
+    match journal.plan().is_drill() {
+        false => Ok(()),
+        true => Err(CliError::usage(format!("that is a drill, and no recovery: recovery=`{}`", journal.plan().id))
+            .with_hint(
+                "nothing of it comes back; look with `lifeboat recover report`, rehearse again with `lifeboat drill`",
+            )),
+    }
+}
+
 /// Writes into the journal, all of it or none, and shows how the recovery stands then.
 fn tell_all(recovery: RecoveryId, controls: &[Control], context: &Context) -> Result<Outcome, CliError> {
     context.block_on(async {
         let open = context.open().await?;
+        refuse_drill(&on_thread(|ledger| ledger.status(recovery), &open.engine)?)?;
         let journal = on_thread(
             |ledger| {
                 ledger.controls(recovery, controls)?;

@@ -145,6 +145,8 @@ impl Line {
             "proven_moment": summary.proven.map(|proven| proven.moment.to_string()),
             "proven_took_ms": summary.proven.map(|proven| proven.took.as_millis() as u64),
             "proven_by": summary.proven.map(|proven| proven.drill.to_string()),
+            "drill_failed_at": summary.drill_failed.map(|failed| failed.at.to_string()),
+            "drill_failed_in": summary.drill_failed.map(|failed| failed.drill.to_string()),
         })
     }
 }
@@ -214,7 +216,10 @@ async fn all(known: &Known, open: &Open, context: &Context) -> Result<Outcome, C
             count(summary.entries),
             bytes(summary.logical_bytes),
             count(points),
-            summary.proven.map_or_else(|| "never".to_owned(), |proven| ago(proven.at, now)),
+            match summary.drill_failed {
+                Some(failed) => format!("FAILED {}", ago(failed.at, now)),
+                None => summary.proven.map_or_else(|| "never".to_owned(), |proven| ago(proven.at, now)),
+            },
             line.state(now),
         ]);
     }
@@ -248,6 +253,10 @@ async fn one(site: &SiteId, known: &Known, open: &Open, context: &Context) -> Re
             }
             None => format!("proven       never: lifeboat drill {site}"),
         });
+        if let Some(failed) = state.drill_failed {
+            let (drill, at) = (failed.drill, ago(failed.at, now));
+            output.line(format!("drill failed {at}: lifeboat recover report {drill}"));
+        }
         if let Some(till) = line.good_till {
             output.line(format!("good till    {till} ({})", ago(till, now)));
         }

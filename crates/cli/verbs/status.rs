@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt};
 use lifeboat_control::SiteSummary;
 use lifeboat_engine::{has_base, is_loss_accepted};
-use lifeboat_model::{Fault, RunOutcome, SourceName, Timestamp, worst_exit_code};
+use lifeboat_model::{DrillFailed, Fault, RunOutcome, SourceName, Timestamp, worst_exit_code};
 use serde_json::json;
 
 use super::sites::{Known, Line, line_of};
@@ -160,7 +160,15 @@ impl SiteStatus {
     }
 
     fn is_breached(&self, now: Timestamp) -> bool {
-        self.gone == Some(Gone::Alarm) || self.is_beyond_rpo(now) || !self.without_base.is_empty()
+        self.gone == Some(Gone::Alarm)
+            || self.is_beyond_rpo(now)
+            || !self.without_base.is_empty()
+            || self.drill_failed().is_some()
+    }
+
+    /// It could not be rebuilt when that was tried last.
+    fn drill_failed(&self) -> Option<DrillFailed> {
+        self.line.summary.as_ref().and_then(|summary| summary.drill_failed)
     }
 
     /// Of a site that no source lists there is nothing newer to be had.
@@ -180,6 +188,9 @@ impl SiteStatus {
         };
         if summary.has_intent || self.line.is_unlisted() {
             return self.line.state(now);
+        }
+        if let Some(failed) = self.drill_failed() {
+            return format!("its drill failed {}", ago(failed.at, now));
         }
         if self.is_late(now) {
             let source = self.oldest.as_ref().map_or_else(String::new, |source| format!(" ({source})"));

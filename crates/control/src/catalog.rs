@@ -29,7 +29,8 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 use lifeboat_model::{
-    Generation, Proven, RunNumber, RunOutcome, RunSite, SiteHandle, SiteId, SnapshotId, SnapshotRecord, Timestamp,
+    DrillFailed, Generation, Proven, RunNumber, RunOutcome, RunSite, SiteHandle, SiteId, SnapshotId, SnapshotRecord,
+    Timestamp,
 };
 use rusqlite::Connection;
 
@@ -90,6 +91,8 @@ pub struct SiteSummary {
     pub has_intent: bool,
     /// The newest drill in which it came back whole.
     pub proven: Option<Proven>,
+    /// The drill since then in which it did not.
+    pub drill_failed: Option<DrillFailed>,
 }
 
 /// A site as its newest commit says.

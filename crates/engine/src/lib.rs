@@ -53,8 +53,8 @@ pub use points::{Point, choose_point, points};
 pub use process::{is_gone, this_process};
 pub use recovery::{
     Around, Ask, BystanderRequest, CaseAsked, CaseAttempt, Journal, OwnCheck, ProofRequest, Recoveries, RestoreWrote,
-    Scratch, ServerLoad, SigningKey, databases, look_again, look_at_bystanders, plan_case, prove_bystanders, run_case,
-    server_loads,
+    Scratch, ServerLoad, SigningKey, databases, look_again, look_at_bystanders, note_drill_failed, plan_case,
+    prove_bystanders, run_case, server_loads, tells_of_the_site,
 };
 pub use restore::{
     Approval, Change, Conflict, Only, PartPlan, Planned, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget,

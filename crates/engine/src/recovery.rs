@@ -16,7 +16,7 @@ pub use bystanders::{
     BystanderRequest, ProofRequest, RestoreWrote, databases, look_again, look_at_bystanders, prove_bystanders,
 };
 pub use case::{CaseAsked, CaseAttempt, plan_case, run_case};
-pub use drill::Scratch;
+pub use drill::{Scratch, note_drill_failed, tells_of_the_site};
 pub use journal::{Journal, Recoveries};
 pub use lifeboat_repo::SigningKey;
 pub use load::{ServerLoad, server_loads};

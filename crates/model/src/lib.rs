@@ -49,8 +49,8 @@ pub use recovery::{
     Touched, case_turn,
 };
 pub use site_state::{
-    CommitEvent, Hold, HoldReason, IndexRef, ManifestRef, Proven, RestoreIntent, RestoreOutcome, SiteState, StateError,
-    WriterIdentity,
+    CommitEvent, DrillEnd, DrillFailed, Hold, HoldReason, IndexRef, ManifestRef, Proven, RestoreIntent, RestoreOutcome,
+    SiteState, StateError, WriterIdentity,
 };
 pub use snapshot::{PartIdentity, PartProblem, PartRecord, PartStatus, Position, SnapshotRecord, SourceKind};
 pub use spill::{SpillFacts, SpillItem, SpillMark};

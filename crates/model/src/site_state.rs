@@ -26,6 +26,22 @@ pub struct SiteState {
     pub indexes: Vec<IndexRef>,
     /// The newest drill in which the site came back whole. A writer of before there were drills loses it, and nothing else.
     pub proven: Option<Proven>,
+    /// The drill since then in which it did not.
+    pub drill_failed: Option<DrillFailed>,
+}
+
+/// How a drill of a site ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DrillEnd {
+    Proven(Proven),
+    Failed(DrillFailed),
+}
+
+/// A drill in which a site did not come back whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DrillFailed {
+    pub at: Timestamp,
+    pub drill: RecoveryId,
 }
 
 /// A drill in which a site was rebuilt whole from the repository.
@@ -51,8 +67,8 @@ pub enum CommitEvent {
     StateChanged {
         snapshot: SnapshotId,
         state: PointState,
-        /// The drill that proved it.
-        proven: Option<Proven>,
+        /// How the drill ended that says so.
+        drill: Option<DrillEnd>,
     },
     /// A person or a check thinks otherwise of a snapshot.
     Marked {
@@ -179,7 +195,16 @@ pub enum StateError {
 
 impl SiteState {
     pub fn new(site: SiteId, key: KeyNumber) -> Self {
-        Self { site, key, snapshots: Vec::new(), holds: Vec::new(), intent: None, indexes: Vec::new(), proven: None }
+        Self {
+            site,
+            key,
+            snapshots: Vec::new(),
+            holds: Vec::new(),
+            intent: None,
+            indexes: Vec::new(),
+            proven: None,
+            drill_failed: None,
+        }
     }
 
     /// The state after `event`, which the commit `generation` records.
@@ -187,10 +212,14 @@ impl SiteState {
         let mut next = self.clone();
         match event {
             CommitEvent::Published { snapshot, index } => next.publish(snapshot, *index, generation)?,
-            CommitEvent::StateChanged { snapshot, state, proven } => {
+            CommitEvent::StateChanged { snapshot, state, drill } => {
                 let record = next.snapshot_mut(*snapshot)?;
                 record.state = record.state.max(*state);
-                next.proven = proven.or(next.proven);
+                match drill {
+                    Some(DrillEnd::Proven(proven)) => (next.proven, next.drill_failed) = (Some(*proven), None),
+                    Some(DrillEnd::Failed(failed)) => next.drill_failed = Some(*failed),
+                    None => {}
+                }
             }
             CommitEvent::Marked { snapshot, mark, reason } => {
                 let record = next.snapshot_mut(*snapshot)?;

@@ -82,7 +82,7 @@ impl Site {
     /// Remembers in the site's sequence that a snapshot was read back whole.
     pub async fn mark_read_back(&mut self, snapshot: SnapshotId, writer: &WriterIdentity) -> Result<(), Error> {
         if self.state().snapshot(snapshot).is_some_and(|record| record.state < PointState::ReadBack) {
-            let event = CommitEvent::StateChanged { snapshot, state: PointState::ReadBack, proven: None };
+            let event = CommitEvent::StateChanged { snapshot, state: PointState::ReadBack, drill: None };
             self.commit(writer, |_, _| Ok(event.clone())).await?;
         }
         Ok(())
@@ -350,11 +350,11 @@ fn follows(before: Option<&(SiteState, [u8; 32])>, commit: &Commit, site: &Site)
     }
     match state.apply(&commit.event, commit.generation) {
         Ok(next) if next == commit.state => None,
-        // A writer that knows of no drills has lost what they proved: it is no part of what a restore needs.
+        // A writer that knows of no drills has lost how they ended: it is no part of what a restore needs.
         Ok(next) => {
-            let tells_proof = matches!(commit.event, CommitEvent::StateChanged { proven: Some(_), .. });
-            let is_same = SiteState { proven: None, ..next } == commit.state;
-            (tells_proof || !is_same).then(|| "its state is not what its event leads to".into())
+            let tells_drill = matches!(commit.event, CommitEvent::StateChanged { drill: Some(_), .. });
+            let is_same = SiteState { proven: None, drill_failed: None, ..next } == commit.state;
+            (tells_drill || !is_same).then(|| "its state is not what its event leads to".into())
         }
         Err(error) => Some(format!("its event cannot have happened: {error}")),
     }

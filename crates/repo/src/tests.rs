@@ -161,7 +161,7 @@ async fn of_two_writers_both_commits_stand_and_the_second_saw_the_first() {
     let mut one = repository.site(&id, None).await.unwrap().unwrap();
     let mut two = repository.site(&id, None).await.unwrap().unwrap();
     let snapshot = one.state().snapshots[0].id;
-    let event = |state| CommitEvent::StateChanged { snapshot, state, proven: None };
+    let event = |state| CommitEvent::StateChanged { snapshot, state, drill: None };
     one.commit(&writer(), |_, _| Ok(event(lifeboat_model::PointState::ReadBack))).await.unwrap();
     let (mut asked, writer) = (Vec::new(), writer());
     let outcome = two.commit(&writer, |_, seen| {

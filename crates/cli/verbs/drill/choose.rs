@@ -18,14 +18,17 @@ pub(super) struct Chosen {
     pub site: SiteId,
     /// The newest moment that all of it can be put back to; `None`: nobody asks, for no source lists it any more.
     pub reaches_till: Option<Timestamp>,
-    /// When a drill proved it last.
+    /// When a drill proved it last, and when it was last in one.
     pub proven_at: Option<Timestamp>,
+    drilled_at: Option<Timestamp>,
 }
 
 impl Chosen {
     fn of(Reach { line, till, is_gone }: Reach) -> Self {
         let proven_at = line.summary.as_ref().and_then(|summary| summary.proven).map(|proven| proven.at);
-        Self { site: line.site, reaches_till: till.filter(|_| !is_gone), proven_at }
+        let failed_at = line.summary.as_ref().and_then(|summary| summary.drill_failed).map(|failed| failed.at);
+        let reaches_till = till.filter(|_| !is_gone);
+        Self { site: line.site, reaches_till, proven_at, drilled_at: proven_at.max(failed_at) }
     }
 }
 
@@ -84,9 +87,10 @@ fn twice(sites: &[SiteId]) -> Option<&SiteId> {
     sites.iter().find(|site| !seen.insert(*site))
 }
 
-/// Those that were never proven first; of equals any, another time others.
+/// Those that were never in a drill first, however it ended: what cannot be proven must not keep the others waiting. Of
+/// equals any, another time others.
 fn longest_ago(mut all: Vec<Chosen>, count: usize, drill: RecoveryId) -> Vec<Chosen> {
-    all.sort_by_cached_key(|chosen| (chosen.proven_at, lot(&chosen.site, drill)));
+    all.sort_by_cached_key(|chosen| (chosen.drilled_at, lot(&chosen.site, drill)));
     all.truncate(count);
     all
 }
@@ -108,12 +112,17 @@ fn lot(site: &SiteId, drill: RecoveryId) -> u64 {
 mod tests {
     use super::*;
 
-    fn chosen(site: &str, proven_at: Option<i64>) -> Chosen {
-        Chosen { site: SiteId::new(site).unwrap(), reaches_till: None, proven_at: proven_at.map(Timestamp) }
+    fn chosen(site: &str, drilled_at: Option<i64>) -> Chosen {
+        Chosen {
+            site: SiteId::new(site).unwrap(),
+            reaches_till: None,
+            proven_at: None,
+            drilled_at: drilled_at.map(Timestamp),
+        }
     }
 
     #[test]
-    fn a_sample_is_of_those_that_were_proven_longest_ago_and_never() {
+    fn a_sample_is_of_those_that_were_drilled_longest_ago_and_never() {
         let all =
             vec![chosen("new", Some(30)), chosen("old", Some(10)), chosen("never", None), chosen("mid", Some(20))];
         let names = |count| -> Vec<String> {

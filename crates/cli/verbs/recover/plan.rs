@@ -14,7 +14,7 @@ use lifeboat_model::{
 };
 
 use self::file::PlanFile;
-use super::{caps, on_thread, select, tell};
+use super::{caps, on_thread, refuse_drill, select, tell};
 use crate::args::{RecoverPlanArgs, RecoverUndoArgs};
 use crate::open::Open;
 use crate::output::{Failed, Outcome};
@@ -51,6 +51,7 @@ pub fn undo(args: &RecoverUndoArgs, context: &Context) -> Result<Outcome, CliErr
     context.block_on(async {
         let open = context.open().await?;
         let journal = on_thread(|ledger| ledger.status(args.recovery), &open.engine)?;
+        refuse_drill(&journal)?;
         let cases = undone(&journal)?;
         let rules = RecoveryRules { keeps_later: false, skips_damaged: false, ..journal.plan().rules };
         let words = format!("undo of recovery {}", args.recovery);

@@ -6,7 +6,7 @@ use lifeboat_model::{RecoveryId, worst_exit_code};
 
 use super::bar::Bar;
 use super::report::LivePage;
-use super::{bystanders, caps, on_thread, tell};
+use super::{bystanders, caps, on_thread, refuse_drill, tell};
 use crate::args::{ApprovalArgs, RecoverRunArgs};
 use crate::confirm::{Approvable, Decision, Left, decide};
 use crate::open::Open;
@@ -18,10 +18,7 @@ pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError
     context.block_on(async {
         let open = context.open().await?;
         let journal = on_thread(|ledger| ledger.status(id), &open.engine)?;
-        if journal.plan().is_drill() {
-            return Err(CliError::usage(format!("that is a drill, and no recovery: recovery=`{id}`"))
-                .with_hint("nothing of it comes back; rehearse again with `lifeboat drill`"));
-        }
+        refuse_drill(&journal)?;
         if let Some(hash) = hash.filter(|hash| hash != journal.hash()) {
             return Err(CliError::operator(format!(
                 "the file is not of the plan that is stored: file=`{hash}`, stored=`{}`",

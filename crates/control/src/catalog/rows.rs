@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lifeboat_model::{
-    Generation, Proven, RecoveryId, RunNumber, RunOutcome, SiteHandle, SiteId, SnapshotId, Timestamp,
+    DrillFailed, Generation, Proven, RecoveryId, RunNumber, RunOutcome, SiteHandle, SiteId, SnapshotId, Timestamp,
 };
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
@@ -95,15 +95,25 @@ pub(super) fn write_head(connection: &Connection, site: &SiteHead) -> rusqlite::
         summary.holds.cast_signed(),
         summary.has_intent,
     ])?;
-    match &summary.proven {
-        None => connection.prepare_cached("DELETE FROM proven WHERE handle = ?1")?.execute([handle.0])?,
-        Some(Proven { at, moment, took, drill }) => {
-            let took = i64::try_from(took.as_micros()).unwrap_or(i64::MAX);
+    let (proven, failed) = (summary.proven, summary.drill_failed);
+    match proven.is_some() || failed.is_some() {
+        false => connection.prepare_cached("DELETE FROM proven WHERE handle = ?1")?.execute([handle.0])?,
+        true => {
+            let took = proven.map(|proven| i64::try_from(proven.took.as_micros()).unwrap_or(i64::MAX));
             connection
                 .prepare_cached(
-                    "INSERT OR REPLACE INTO proven (handle, proven_at, moment, took_micros, drill) VALUES (?1, ?2, ?3, ?4, ?5)",
+                    "INSERT OR REPLACE INTO proven (handle, proven_at, moment, took_micros, drill, failed_at, failed_drill)
+                     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
                 )?
-                .execute(params![handle.0, at.0, moment.0, took, drill.0])?
+                .execute(params![
+                    handle.0,
+                    proven.map(|proven| proven.at.0),
+                    proven.map(|proven| proven.moment.0),
+                    took,
+                    proven.map(|proven| proven.drill.0),
+                    failed.map(|failed| failed.at.0),
+                    failed.map(|failed| failed.drill.0),
+                ])?
         }
     };
     Ok(())
@@ -141,7 +151,7 @@ pub(super) fn write_run(connection: &Connection, run: &RunSeen) -> rusqlite::Res
 
 const SELECT_SITES: &str = "SELECT site.handle, site.site, generation, hash, latest, latest_at, logical_bytes, entries,
     good, incomplete, suspect, undo, holds, has_intent, run, seen_at, site_run.snapshot, outcome, reason,
-    proven_at, moment, took_micros, drill
+    proven_at, moment, took_micros, drill, failed_at, failed_drill
   FROM site LEFT JOIN site_run ON site_run.handle = site.handle LEFT JOIN proven ON proven.handle = site.handle";
 
 fn head_of(row: &Row<'_>, first: usize) -> rusqlite::Result<Head> {
@@ -163,6 +173,7 @@ fn row_of(row: &Row<'_>) -> rusqlite::Result<SiteRow> {
         holds: number(12)?,
         has_intent: row.get(13)?,
         proven: row.get::<_, Option<i64>>(19)?.map(|at| proven_of(row, at)).transpose()?,
+        drill_failed: row.get::<_, Option<i64>>(23)?.map(|at| failed_of(row, at)).transpose()?,
     };
     Ok(SiteRow {
         site: SiteId::new(site).map_err(|error| unreadable(1, error))?,
@@ -176,6 +187,10 @@ fn row_of(row: &Row<'_>) -> rusqlite::Result<SiteRow> {
 fn proven_of(row: &Row<'_>, at: i64) -> rusqlite::Result<Proven> {
     let took = Duration::from_micros(row.get::<_, i64>(21)?.cast_unsigned());
     Ok(Proven { at: Timestamp(at), moment: Timestamp(row.get(20)?), took, drill: RecoveryId(row.get(22)?) })
+}
+
+fn failed_of(row: &Row<'_>, at: i64) -> rusqlite::Result<DrillFailed> {
+    Ok(DrillFailed { at: Timestamp(at), drill: RecoveryId(row.get(24)?) })
 }
 
 fn run_of(row: &Row<'_>, run: i64) -> rusqlite::Result<SiteRun> {

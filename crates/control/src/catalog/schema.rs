@@ -20,7 +20,8 @@ const FOOTER: &str = "CREATE TABLE IF NOT EXISTS footer (
   number INTEGER PRIMARY KEY, object TEXT NOT NULL UNIQUE, bytes BLOB NOT NULL
 ) STRICT";
 const PROVEN: &str = "CREATE TABLE IF NOT EXISTS proven (
-  handle BLOB PRIMARY KEY, proven_at INTEGER NOT NULL, moment INTEGER NOT NULL, took_micros INTEGER NOT NULL, drill BLOB NOT NULL
+  handle BLOB PRIMARY KEY, proven_at INTEGER, moment INTEGER, took_micros INTEGER, drill BLOB,
+  failed_at INTEGER, failed_drill BLOB
 ) WITHOUT ROWID, STRICT";
 /// Tables that came later: a catalog of before gets them when it is opened.
 const YOUNGER: [&str; 3] = [WHOLE, FOOTER, PROVEN];

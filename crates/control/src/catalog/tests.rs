@@ -3,7 +3,8 @@
 use std::os::unix::fs::MetadataExt;
 
 use lifeboat_model::{
-    ManifestRef, Mark, ObjectId, PartRecord, PartStatus, PointState, RecoveryId, RestoreId, SourceKind, SourceName,
+    DrillFailed, ManifestRef, Mark, ObjectId, PartRecord, PartStatus, PointState, RecoveryId, RestoreId, SourceKind,
+    SourceName,
 };
 
 use super::*;
@@ -44,6 +45,7 @@ fn summary() -> SiteSummary {
             took: std::time::Duration::from_millis(70),
             drill: RecoveryId([8; 8]),
         }),
+        drill_failed: Some(DrillFailed { at: Timestamp(12), drill: RecoveryId([9; 8]) }),
     }
 }
 

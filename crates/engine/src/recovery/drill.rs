@@ -15,9 +15,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use lifeboat_model::{
-    CasePlan, Check, CommitEvent, Fault, Faulty, ObjectId, PointState, Proven, Receipt, RecoveryId, RecoveryRules,
-    SiteId, SourceName, Timestamp,
+    CasePlan, Check, CommitEvent, DrillEnd, DrillFailed, Fault, Faulty, ObjectId, PointState, Proven, Receipt,
+    RecoveryId, RecoveryRules, SiteId, SourceName, Timestamp,
 };
+use lifeboat_repo::Site;
 use lifeboat_source::postgres::PostgresSource;
 use lifeboat_source::postgres::target::{DatabasePlace, DrillDatabase};
 use lifeboat_source::{SCRATCH_PREFIX, ScratchDirectory};
@@ -135,15 +136,27 @@ pub(super) async fn rehearse(
     let request = request(engine, &case.site, &case.aim, rules)?;
     let rebuilt = rebuild(engine, case, &request).await;
     // Customers' data does not stay where a drill has failed, either.
-    let receipt = match (rebuilt, clear()) {
-        (Ok(receipt), Ok(())) => receipt,
-        (Err(error), Ok(())) | (Ok(_), Err(error)) => return Err(error),
-        (Err(failed), Err(left)) => return Err(both(&case.site, &failed, &left)),
+    let ended = match (rebuilt, clear()) {
+        (Ok(receipt), Ok(())) => Ok(receipt),
+        (Err(error), Ok(())) | (Ok(_), Err(error)) => Err(error),
+        (Err(failed), Err(left)) => Err(both(&case.site, &failed, &left)),
     };
-    if receipt.all_passed() {
-        note_proven(engine, case, receipt.duration, drill).await?;
+    match &ended {
+        Ok(receipt) if receipt.all_passed() => note_proven(engine, case, receipt.duration, drill).await?,
+        Ok(_) => note_drill_failed(engine, &case.site, drill).await?,
+        Err(error) if tells_of_the_site(error) => {
+            let noted = note_drill_failed(engine, &case.site, drill).await;
+            // What has failed is told; that this could not be written down is the lesser news.
+            noted.unwrap_or_else(|error| tracing::warn!(%error, site = %case.site, "a failed drill was not recorded"));
+        }
+        Err(_) => {}
     }
-    Ok(receipt)
+    ended
+}
+
+/// Whether a failure says something of the site, and not of a store that is busy or a person who stopped it.
+pub fn tells_of_the_site(error: &Error) -> bool {
+    matches!(error.fault(), Fault::Damage | Fault::Operator | Fault::Bug)
 }
 
 fn both(site: &SiteId, failed: &Error, left: &Error) -> Error {
@@ -184,9 +197,23 @@ async fn note_proven(engine: &Engine, case: &CasePlan, took: Duration, drill: Re
     let event = CommitEvent::StateChanged {
         snapshot: case.snapshot,
         state: if is_itself { PointState::Proven } else { PointState::Written },
-        proven: Some(Proven { at: Timestamp::now(), moment: case.at, took, drill }),
+        drill: Some(DrillEnd::Proven(Proven { at: Timestamp::now(), moment: case.at, took, drill })),
     };
+    commit(engine, &mut site, event).await
+}
+
+/// Remembers in the site's sequence that it did not come back, until a drill proves it. Of a site without any point nothing
+/// can be said.
+pub async fn note_drill_failed(engine: &Engine, site: &SiteId, drill: RecoveryId) -> Result<(), Error> {
+    let mut site = engine.site(site).await?;
+    let Some(newest) = site.state().snapshots.last().map(|record| record.id) else { return Ok(()) };
+    let failed = DrillEnd::Failed(DrillFailed { at: Timestamp::now(), drill });
+    let event = CommitEvent::StateChanged { snapshot: newest, state: PointState::Written, drill: Some(failed) };
+    commit(engine, &mut site, event).await
+}
+
+async fn commit(engine: &Engine, site: &mut Site, event: CommitEvent) -> Result<(), Error> {
     site.commit(&this_process(), |_, _| Ok(event.clone())).await?;
-    engine.memory.note_site(&site);
+    engine.memory.note_site(site);
     Ok(())
 }

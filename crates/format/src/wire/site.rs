@@ -1,8 +1,8 @@
 //! The state of a site, the events that change it, commits and runs.
 
 use lifeboat_model::{
-    CommitEvent, Hold, HoldReason, IndexRef, Proven, RestoreIntent, RestoreOutcome, RunOutcome, RunSite, RunSource,
-    SiteState, SourceName,
+    CommitEvent, DrillEnd, DrillFailed, Hold, HoldReason, IndexRef, Proven, RestoreIntent, RestoreOutcome, RunOutcome,
+    RunSite, RunSource, SiteState, SourceName,
 };
 
 use super::variant::{Put, Variant, put_variant};
@@ -12,7 +12,8 @@ use crate::cbor::{self, In, Out, Wire, WireResult, wire_lists, wire_map};
 wire_codes!(HoldReason, "hold reason" { 0: Shrank, 1: Vanished, 2: Asked });
 wire_codes!(RestoreOutcome, "restore outcome" { 0: Completed, 1: Abandoned, 2: Partial });
 
-wire_map!(SiteState { 0: site, 1: key, 2: snapshots, 3: holds, 4: intent, 5: indexes, 6: proven });
+wire_map!(SiteState { 0: site, 1: key, 2: snapshots, 3: holds, 4: intent, 5: indexes, 6: proven, 7: drill_failed });
+wire_map!(DrillFailed { 0: at, 1: drill });
 wire_map!(Proven { 0: at, 1: moment, 2: took, 3: drill });
 wire_map!(Hold { 0: id, 1: reason, 2: note, 3: placed_at });
 wire_map!(RestoreIntent {
@@ -35,8 +36,8 @@ impl Wire for CommitEvent {
     fn put(&self, out: &mut Out<'_>) {
         let (code, fields): (u32, &[&dyn Put]) = match self {
             Self::Published { snapshot, index } => (0, &[snapshot, index]),
-            Self::StateChanged { snapshot, state, proven: None } => (1, &[snapshot, state]),
-            Self::StateChanged { snapshot, state, proven: Some(proven) } => (1, &[snapshot, state, proven]),
+            Self::StateChanged { snapshot, state, drill: None } => (1, &[snapshot, state]),
+            Self::StateChanged { snapshot, state, drill: Some(drill) } => (1, &[snapshot, state, drill]),
             Self::Marked { snapshot, mark, reason } => (2, &[snapshot, mark, reason]),
             Self::HoldPlaced(hold) => (3, &[hold]),
             Self::HoldReleased { hold } => (4, &[hold]),
@@ -54,7 +55,7 @@ impl Wire for CommitEvent {
             1 => Self::StateChanged {
                 snapshot: variant.field(input)?,
                 state: variant.field(input)?,
-                proven: variant.field_if_there(input)?,
+                drill: variant.field_if_there(input)?,
             },
             2 => Self::Marked {
                 snapshot: variant.field(input)?,
@@ -70,6 +71,27 @@ impl Wire for CommitEvent {
         };
         variant.end(input)?;
         Ok(event)
+    }
+}
+
+/// `[0, proven]` or `[1, failed]`.
+impl Wire for DrillEnd {
+    fn put(&self, out: &mut Out<'_>) {
+        match self {
+            Self::Proven(proven) => put_variant(out, 0, &[proven]),
+            Self::Failed(failed) => put_variant(out, 1, &[failed]),
+        }
+    }
+
+    fn take(input: &mut In<'_>) -> WireResult<Self> {
+        let mut variant = Variant::begin(input)?;
+        let end = match variant.code {
+            0 => Self::Proven(variant.field(input)?),
+            1 => Self::Failed(variant.field(input)?),
+            other => return cbor::unknown("end of a drill", other.into()),
+        };
+        variant.end(input)?;
+        Ok(end)
     }
 }
 

@@ -106,8 +106,8 @@ fn a_scan_is_never_good_whatever_anybody_thinks_of_it() {
 fn a_point_state_only_rises() {
     let state = apply_all(&[
         snapshot(1, Mark::Good, 10),
-        CommitEvent::StateChanged { snapshot: SnapshotId([1; 8]), state: PointState::Proven, proven: None },
-        CommitEvent::StateChanged { snapshot: SnapshotId([1; 8]), state: PointState::ReadBack, proven: None },
+        CommitEvent::StateChanged { snapshot: SnapshotId([1; 8]), state: PointState::Proven, drill: None },
+        CommitEvent::StateChanged { snapshot: SnapshotId([1; 8]), state: PointState::ReadBack, drill: None },
     ]);
     assert_eq!(state.map(|s| s.snapshots[0].state), Ok(PointState::Proven));
 }
