@@ -64,6 +64,7 @@ impl<K: Clone + Eq + Hash, V> Shelf<K, V> {
         }
     }
 
+    #[cfg(test)]
     pub fn len(&self) -> usize {
         self.by_key.len()
     }

@@ -209,8 +209,9 @@ async fn a_block_that_was_spoiled_among_others_is_read_alone_and_nothing_of_it_i
     let mut appender = log.begin_epoch(facts(100), &writer()).await.unwrap();
     let mut large = SegmentDraft::new();
     let head = super::super::tests::head(101);
-    for sequence in 0..40 {
-        let row = super::super::tests::insert(sequence, 20_000);
+    // Three frames, of which the second is spoiled.
+    for sequence in 0..60 {
+        let row = super::super::tests::insert(sequence, 40_000);
         large.push(&site("acme"), (&head, sequence), &super::super::tests::table(), &row).unwrap();
     }
     let row = super::super::tests::insert(9, 100);
@@ -218,7 +219,7 @@ async fn a_block_that_was_spoiled_among_others_is_read_alone_and_nothing_of_it_i
     appender.append(large, Lsn(101)).await.unwrap();
     let spoiling = Arc::new(Spoiling { store, what: AtomicU8::new(RUN) });
     let repository = Repository::open(Arc::clone(&spoiling) as Arc<dyn Store>, &master).await.unwrap();
-    let once = Arc::new(ReadOnce::new(["acme", "beta"].map(site).into(), 4 << 20));
+    let once = Arc::new(ReadOnce::new(["acme", "beta"].map(site).into(), 16 << 20));
     let log = ChangeLog::open(&repository, &source()).await.unwrap().with_once(Some(once));
     let (mut sequences, segments) = (Vec::new(), all_segments(&log).await);
     let visit = |_: &lifeboat_model::TransactionHead, change: lifeboat_model::SiteChange| {
@@ -227,8 +228,8 @@ async fn a_block_that_was_spoiled_among_others_is_read_alone_and_nothing_of_it_i
     };
     let stats = log.read_site(&site("acme"), segments, visit).await.unwrap().unwrap();
     assert_eq!(spoiling.what.load(Ordering::SeqCst), 0, "nothing was spoiled");
-    assert_eq!(sequences, (0..40).collect::<Vec<u64>>());
-    assert_eq!((stats.changes, stats.blocks), (40, 1));
+    assert_eq!(sequences, (0..60).collect::<Vec<u64>>());
+    assert_eq!((stats.changes, stats.blocks), (60, 1));
     assert_eq!(commits_of(&log, "beta").await.unwrap(), [101]);
 }
 
