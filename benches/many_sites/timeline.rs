@@ -78,6 +78,10 @@ impl Store for Timeline {
         self.timed(format!("delete {name}"), self.store.delete(name), |()| 0).await
     }
 
+    fn forget(&self, prefix: &str) -> bool {
+        self.store.forget(prefix)
+    }
+
     fn describe(&self) -> String {
         self.store.describe()
     }

@@ -48,6 +48,10 @@ impl<S: Store> Store for Far<S> {
         self.store.delete(name).await
     }
 
+    fn forget(&self, prefix: &str) -> bool {
+        self.store.forget(prefix)
+    }
+
     fn describe(&self) -> String {
         self.store.describe()
     }

@@ -184,6 +184,10 @@ impl Store for MayBeAway {
         self.store.delete(name).await
     }
 
+    fn forget(&self, prefix: &str) -> bool {
+        self.store.forget(prefix)
+    }
+
     fn describe(&self) -> String {
         self.store.describe()
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use lifeboat_store::{
-    Cache, CacheOptions, Error, Limit, Limits, MemoryStore, Meter, Operation, Pace, Remember, Remembered, Retry,
+    Cache, CacheOptions, Error, Hedge, Limit, Limits, MemoryStore, Meter, Operation, Pace, Remember, Remembered, Retry,
     RetryPolicy, Store,
 };
 use lifeboat_testkit::conformance::{self, Order, name};
@@ -25,6 +25,17 @@ async fn wrappers_keep_every_promise() {
     let paced = Pace::new(store, 1 << 40, Arc::default());
     let remembering = Remember::new(paced, Arc::new(Remembered::new("", 1 << 20)));
     conformance::run(Arc::new(Cache::new(remembering, dir.path(), options)), Order::Bytes).await;
+}
+
+#[test]
+fn whatever_stands_around_a_memory_passes_on_that_it_is_to_forget() {
+    let dir = tempfile::tempdir().unwrap();
+    let inner = Remember::new(MemoryStore::new(), Arc::new(Remembered::new("log/", 1 << 20)));
+    let inner = Meter::new(FaultStore::new(inner));
+    let store = Retry::new(Limit::new(Hedge::new(inner), Limits::default()), RetryPolicy::default());
+    let options = CacheOptions { namespace: "test".into(), bytes_max: 64 << 20, accept: Arc::new(|_| true) };
+    let store = Cache::new(Pace::new(store, 1 << 40, Arc::default()), dir.path(), options);
+    assert!(Arc::new(store).forget("log/app/"));
 }
 
 fn body() -> Bytes {

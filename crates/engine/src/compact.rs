@@ -15,7 +15,8 @@ const AT_ONCE_MAX: usize = 8;
 ///
 /// Must run on a multi-threaded runtime.
 pub async fn compact_due(engine: &Engine, source: &SourceName) -> Result<Vec<Compacted>, Error> {
-    let log: ChangeLog = engine.change_log(source).await?;
+    // Of all sites, whomever this engine reads for.
+    let log: ChangeLog = engine.change_log(source).await?.with_once(None);
     let mut done = Vec::new();
     while done.len() < AT_ONCE_MAX {
         engine.check_cancelled()?;

@@ -11,6 +11,7 @@
 //! (`lifeboat-engine`). Nothing is deleted: segments stay beside the long one that stands for them.
 
 mod append;
+mod blocks;
 mod check;
 mod commits;
 mod compact;
@@ -32,12 +33,12 @@ use crate::{Error, Repository};
 use share::FooterShare;
 
 pub use append::Appender;
+pub use blocks::{LogReadStats, SegmentBlock};
 pub use check::{LogCheckReport, LogFinding};
 pub use compact::Compacted;
 pub use draft::{SegmentDraft, Unrouted};
 pub use facts::SegmentFacts;
 pub use once::ReadOnce;
-pub use read::{LogReadStats, SegmentBlock};
 
 /// The change log of one source; cheap to clone.
 #[derive(Clone)]
@@ -202,8 +203,11 @@ impl ChangeLog {
     /// What an epoch follows and where it begins.
     pub async fn epoch(&self, id: EpochId) -> Result<Epoch, Error> {
         let name = object_name(names::epoch(&self.source, id))?;
-        let body = self.repository.store().get(&name).await?;
-        decode_epoch(self.repository.keys().object_keys(), &self.source, id, &body).map_err(Error::of_object(&name))
+        let read = || async {
+            let body = self.repository.store().get(&name).await?;
+            decode_epoch(self.repository.keys().object_keys(), &self.source, id, &body).map_err(Error::of_object(&name))
+        };
+        self.read_afresh(name.as_str(), read).await
     }
 
     /// The object of a segment.
@@ -241,8 +245,11 @@ impl ChangeLog {
     /// The newest segment of an epoch, by one listing of one name.
     pub async fn newest_segment(&self, epoch: EpochId) -> Result<Option<ListedSegment>, Error> {
         let prefix = names::segments_prefix(&self.source, epoch);
-        let listed = self.repository.store().list(&prefix, None, 1).await?;
-        listed.iter().map(listed_segment).next().transpose()
+        let read = || async {
+            let listed = self.repository.store().list(&prefix, None, 1).await?;
+            listed.iter().map(listed_segment).next().transpose()
+        };
+        self.read_afresh(&prefix, read).await
     }
 }
 

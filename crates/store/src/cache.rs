@@ -126,6 +126,10 @@ impl<S: Store> Store for Cache<S> {
         self.store.delete(name).await
     }
 
+    fn forget(&self, prefix: &str) -> bool {
+        self.store.forget(prefix)
+    }
+
     fn describe(&self) -> String {
         self.store.describe()
     }

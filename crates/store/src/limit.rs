@@ -150,6 +150,10 @@ impl<S: Store> Store for Limit<S> {
         self.leave(slot, self.store.delete(name).await)
     }
 
+    fn forget(&self, prefix: &str) -> bool {
+        self.store.forget(prefix)
+    }
+
     fn describe(&self) -> String {
         self.store.describe()
     }

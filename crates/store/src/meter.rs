@@ -197,6 +197,10 @@ impl<S: Store> Store for Meter<S> {
         self.meters.end(self.store.delete(name).await)
     }
 
+    fn forget(&self, prefix: &str) -> bool {
+        self.store.forget(prefix)
+    }
+
     fn describe(&self) -> String {
         self.store.describe()
     }

@@ -94,6 +94,12 @@ pub trait Store: Send + Sync + fmt::Debug {
     /// Removes an object; one that is already gone is no error.
     async fn delete(&self, name: &ObjectName) -> Result<(), Error>;
 
+    /// Lets go of what is remembered of names and listings that begin with `prefix`; `false`: nothing ever is, and asking
+    /// again gives the same. Whoever wraps a store passes it on.
+    fn forget(&self, _prefix: &str) -> bool {
+        false
+    }
+
     /// The store as a person would name it, without secrets: for messages.
     fn describe(&self) -> String;
 }
@@ -122,6 +128,10 @@ impl<S: Store + ?Sized> Store for std::sync::Arc<S> {
 
     async fn delete(&self, name: &ObjectName) -> Result<(), Error> {
         (**self).delete(name).await
+    }
+
+    fn forget(&self, prefix: &str) -> bool {
+        (**self).forget(prefix)
     }
 
     fn describe(&self) -> String {

@@ -95,6 +95,10 @@ impl<S: Store> Store for Pace<S> {
         self.store.delete(name).await
     }
 
+    fn forget(&self, prefix: &str) -> bool {
+        self.store.forget(prefix)
+    }
+
     fn describe(&self) -> String {
         self.store.describe()
     }

@@ -2,12 +2,15 @@
 //!
 //! Objects are written once: what was read of one stays true. A listing stays as it was when somebody asked first, until
 //! something is created or deleted this way; so what several readers see of a sequence that grows is one moment of it.
-//! Of several who ask the same at one time one asks, and the others wait for it. Errors are not remembered.
+//! Of several who ask the same at one time one asks, and the others wait for it. Errors are not remembered. Which name
+//! is the first of a folder right below the prefix is asked each time: once it is another, its listings are forgotten.
+//! Whoever finds that an answer cannot be true has it forgotten ([`Store::forget`]).
 //!
 //! Memory is bounded: what has no room is asked of the store again. What is not here: copies that outlive the process
 //! ([`crate::Cache`]), and ranges, which hardly two readers share.
 
 use std::collections::HashMap;
+use std::hash::Hash;
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -24,23 +27,78 @@ const ANSWER_BYTES: usize = 256;
 #[derive(Debug)]
 pub struct Remembered {
     prefix: String,
-    bytes_max: usize,
     held: Mutex<Held>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Held {
-    bytes: usize,
-    bodies: HashMap<ObjectName, Arc<OnceCell<Bytes>>>,
-    listings: HashMap<Question, Arc<OnceCell<Vec<Listed>>>>,
+    bodies: Answers<ObjectName, Bytes>,
+    listings: Answers<Question, Vec<Listed>>,
+    room: Room,
+    /// The first name of each folder that was asked for, as it was last.
+    firsts: HashMap<String, Option<ObjectName>>,
 }
 
 /// Prefix, after, limit.
 type Question = (String, Option<ObjectName>, usize);
 
+type Answers<Q, T> = HashMap<Q, Answer<T>>;
+
+#[derive(Debug)]
+struct Answer<T> {
+    cell: Arc<OnceCell<T>>,
+    /// That are counted for it.
+    bytes: usize,
+}
+
+#[derive(Debug)]
+struct Room {
+    bytes: usize,
+    bytes_max: usize,
+}
+
+impl Room {
+    /// Where the answer is or will be; `None`: there is no room for it.
+    fn cell<Q: Eq + Hash, T>(&mut self, answers: &mut Answers<Q, T>, question: Q) -> Option<Arc<OnceCell<T>>> {
+        if let Some(answer) = answers.get(&question) {
+            return Some(Arc::clone(&answer.cell));
+        }
+        if self.bytes >= self.bytes_max {
+            return None;
+        }
+        self.bytes += ANSWER_BYTES;
+        let cell = Arc::default();
+        answers.insert(question, Answer { cell: Arc::clone(&cell), bytes: ANSWER_BYTES });
+        Some(cell)
+    }
+
+    /// Counts an answer that came, unless it was forgotten before it came.
+    fn took<Q: Eq + Hash, T>(
+        &mut self,
+        answers: &mut Answers<Q, T>,
+        question: &Q,
+        (cell, bytes): (&Arc<OnceCell<T>>, usize),
+    ) {
+        if let Some(answer) = answers.get_mut(question).filter(|answer| Arc::ptr_eq(&answer.cell, cell)) {
+            answer.bytes += bytes;
+            self.bytes += bytes;
+        }
+    }
+
+    fn forget<Q: Eq + Hash, T>(&mut self, answers: &mut Answers<Q, T>, is_meant: impl Fn(&Q) -> bool) {
+        answers.retain(|question, answer| {
+            let stays = !is_meant(question);
+            self.bytes -= if stays { 0 } else { answer.bytes };
+            stays
+        });
+    }
+}
+
 impl Remembered {
     pub fn new(prefix: impl Into<String>, bytes_max: usize) -> Self {
-        Self { prefix: prefix.into(), bytes_max, held: Mutex::default() }
+        let room = Room { bytes: 0, bytes_max };
+        let held = Held { bodies: HashMap::new(), listings: HashMap::new(), room, firsts: HashMap::new() };
+        Self { prefix: prefix.into(), held: Mutex::new(held) }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
@@ -48,39 +106,54 @@ impl Remembered {
     }
 
     fn body(&self, name: &ObjectName) -> Option<Arc<OnceCell<Bytes>>> {
-        if !name.as_str().starts_with(&self.prefix) {
-            return None;
-        }
-        let mut held = self.held();
-        let has_room = held.bytes < self.bytes_max;
-        match held.bodies.get(name) {
-            Some(cell) => Some(Arc::clone(cell)),
-            None => has_room.then(|| Arc::clone(held.bodies.entry(name.clone()).or_default())),
-        }
+        let Held { bodies, room, .. } = &mut *self.held();
+        name.as_str().starts_with(&self.prefix).then(|| room.cell(bodies, name.clone()))?
     }
 
-    fn listing(&self, prefix: &str, after: Option<&ObjectName>, limit: usize) -> Option<Arc<OnceCell<Vec<Listed>>>> {
-        if !prefix.starts_with(&self.prefix) {
-            return None;
-        }
-        let mut held = self.held();
-        let (has_room, question) = (held.bytes < self.bytes_max, (prefix.to_owned(), after.cloned(), limit));
-        match held.listings.get(&question) {
-            Some(cell) => Some(Arc::clone(cell)),
-            None => has_room.then(|| Arc::clone(held.listings.entry(question).or_default())),
-        }
+    fn took_body(&self, name: &ObjectName, answer: (&Arc<OnceCell<Bytes>>, usize)) {
+        let Held { bodies, room, .. } = &mut *self.held();
+        room.took(bodies, name, answer);
     }
 
-    fn took(&self, bytes: usize) {
-        self.held().bytes += ANSWER_BYTES + bytes;
+    fn listing(&self, question: &Question) -> Option<Arc<OnceCell<Vec<Listed>>>> {
+        let Held { listings, room, .. } = &mut *self.held();
+        question.0.starts_with(&self.prefix).then(|| room.cell(listings, question.clone()))?
+    }
+
+    fn took_listing(&self, question: &Question, answer: (&Arc<OnceCell<Vec<Listed>>>, usize)) {
+        let Held { listings, room, .. } = &mut *self.held();
+        room.took(listings, question, answer);
+    }
+
+    /// Whether it is asked which name is the first of a folder right below the prefix.
+    fn asks_for_first(&self, (prefix, after, limit): &Question) -> bool {
+        let folder = prefix.strip_prefix(&self.prefix).and_then(|rest| rest.strip_suffix('/'));
+        *limit == 1 && after.is_none() && folder.is_some_and(|folder| !folder.is_empty() && !folder.contains('/'))
+    }
+
+    /// What was listed of a folder of which another name is the first by now is of another moment.
+    fn saw_first(&self, folder: &str, first: Option<ObjectName>) {
+        let Held { listings, room, firsts, .. } = &mut *self.held();
+        let before = firsts.insert(folder.to_owned(), first.clone());
+        if before.is_some_and(|before| before != first) {
+            room.forget(listings, |(prefix, ..)| prefix.starts_with(folder));
+        }
     }
 
     fn changed(&self, name: &ObjectName) {
         if name.as_str().starts_with(&self.prefix) {
-            let mut held = self.held();
-            held.listings.clear();
-            held.bodies.remove(name);
+            let Held { bodies, listings, room, .. } = &mut *self.held();
+            room.forget(listings, |_| true);
+            room.forget(bodies, |body| body == name);
         }
+    }
+
+    /// `false`: of such names nothing is ever remembered.
+    fn forget(&self, begin: &str) -> bool {
+        let Held { bodies, listings, room, .. } = &mut *self.held();
+        room.forget(listings, |(prefix, ..)| prefix.starts_with(begin));
+        room.forget(bodies, |name| name.as_str().starts_with(begin));
+        begin.starts_with(&self.prefix) || self.prefix.starts_with(begin)
     }
 }
 
@@ -109,7 +182,7 @@ impl<S: Store> Store for Remember<S> {
         let Some(cell) = self.remembered.body(name) else { return self.store.get(name).await };
         let ask = || async {
             let body = self.store.get(name).await?;
-            self.remembered.took(body.len());
+            self.remembered.took_body(name, (&cell, body.len()));
             Ok::<_, Error>(body)
         };
         cell.get_or_try_init(ask).await.cloned()
@@ -125,12 +198,18 @@ impl<S: Store> Store for Remember<S> {
     }
 
     async fn list(&self, prefix: &str, after: Option<&ObjectName>, limit: usize) -> Result<Vec<Listed>, Error> {
-        let Some(cell) = self.remembered.listing(prefix, after, limit) else {
+        let question = (prefix.to_owned(), after.cloned(), limit);
+        if self.remembered.asks_for_first(&question) {
+            let listed = self.store.list(prefix, after, limit).await?;
+            self.remembered.saw_first(prefix, listed.first().map(|first| first.name.clone()));
+            return Ok(listed);
+        }
+        let Some(cell) = self.remembered.listing(&question) else {
             return self.store.list(prefix, after, limit).await;
         };
         let ask = || async {
             let listed = self.store.list(prefix, after, limit).await?;
-            self.remembered.took(listed.len() * ANSWER_BYTES);
+            self.remembered.took_listing(&question, (&cell, listed.len() * ANSWER_BYTES));
             Ok::<_, Error>(listed)
         };
         cell.get_or_try_init(ask).await.cloned()
@@ -140,6 +219,11 @@ impl<S: Store> Store for Remember<S> {
         let deleted = self.store.delete(name).await;
         self.remembered.changed(name);
         deleted
+    }
+
+    fn forget(&self, prefix: &str) -> bool {
+        let within = self.store.forget(prefix);
+        self.remembered.forget(prefix) || within
     }
 
     fn describe(&self) -> String {
@@ -201,5 +285,67 @@ mod tests {
             assert_eq!(reader.get(&name("log/a")).await.unwrap(), "log/a");
         }
         assert_eq!(meters.snapshot().gets, 3);
+    }
+
+    #[tokio::test]
+    async fn what_was_forgotten_is_asked_again_and_nothing_else_is() {
+        let store = Arc::new(MemoryStore::new());
+        for text in ["log/a/1", "log/b/1"] {
+            create(&store, text).await;
+        }
+        let meter = Arc::new(Meter::new(Arc::clone(&store)));
+        let reader = Remember::new(Arc::clone(&meter), Arc::new(Remembered::new("log/", 1 << 20)));
+        let used = async || {
+            let before = meter.meters().snapshot();
+            for folder in ["log/a/", "log/b/"] {
+                reader.get(&name(&format!("{folder}1"))).await.unwrap();
+                reader.list(folder, None, 9).await.unwrap();
+            }
+            let used = meter.meters().snapshot().since(&before);
+            (used.gets, used.lists)
+        };
+        assert_eq!([used().await, used().await], [(2, 2), (0, 0)]);
+        assert!(reader.forget("log/a/"));
+        assert_eq!([used().await, used().await], [(1, 1), (0, 0)]);
+        assert!(reader.forget("log/a/1"));
+        assert_eq!(used().await, (1, 0));
+        assert!(!reader.forget("sites/"), "asking again would be for nothing");
+        assert_eq!(used().await, (0, 0));
+    }
+
+    #[tokio::test]
+    async fn which_name_is_the_first_is_asked_each_time_and_a_new_one_ends_the_moment() {
+        let store = Arc::new(MemoryStore::new());
+        for text in ["log/a/5", "log/b/5"] {
+            create(&store, text).await;
+        }
+        let reader = Remember::new(Arc::clone(&store), Arc::new(Remembered::new("log/", 1 << 20)));
+        let listed = async |folder| reader.list(folder, None, 9).await.unwrap().len();
+        let first = async || reader.list("log/a/", None, 1).await.unwrap()[0].name.to_string();
+        assert_eq!((first().await, listed("log/a/").await, listed("log/b/").await), ("log/a/5".into(), 1, 1));
+        for text in ["log/a/6", "log/b/6"] {
+            create(&store, text).await;
+        }
+        assert_eq!((first().await, listed("log/a/").await), ("log/a/5".into(), 1), "one moment");
+        create(&store, "log/a/4").await;
+        assert_eq!((first().await, listed("log/a/").await, listed("log/b/").await), ("log/a/4".into(), 3, 1));
+    }
+
+    #[tokio::test]
+    async fn bytes_are_counted_from_the_question_on_and_given_back() {
+        let store = Arc::new(MemoryStore::new());
+        create(&store, "log/a").await;
+        let remembered = Arc::new(Remembered::new("log/", 1 << 20));
+        let reader = Remember::new(Arc::clone(&store), Arc::clone(&remembered));
+        let bytes = || remembered.held().room.bytes;
+        reader.get(&name("log/none")).await.unwrap_err();
+        assert_eq!(bytes(), ANSWER_BYTES, "the question is kept, though it had no answer");
+        reader.get(&name("log/a")).await.unwrap();
+        reader.list("log/", None, 9).await.unwrap();
+        assert_eq!(bytes(), 3 * ANSWER_BYTES + 5 + ANSWER_BYTES);
+        create(&reader, "log/none").await;
+        assert_eq!(bytes(), ANSWER_BYTES + 5);
+        reader.delete(&name("log/a")).await.unwrap();
+        assert_eq!(bytes(), 0);
     }
 }

@@ -125,6 +125,10 @@ impl<S: Store> Store for Retry<S> {
         self.again("delete", name.as_str(), || self.store.delete(name)).await
     }
 
+    fn forget(&self, prefix: &str) -> bool {
+        self.store.forget(prefix)
+    }
+
     fn describe(&self) -> String {
         self.store.describe()
     }

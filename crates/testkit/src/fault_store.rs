@@ -240,6 +240,10 @@ impl<S: Store> Store for FaultStore<S> {
         self.attempt(Operation::Delete, name.as_str(), self.store.delete(name), None).await
     }
 
+    fn forget(&self, prefix: &str) -> bool {
+        self.store.forget(prefix)
+    }
+
     fn describe(&self) -> String {
         self.store.describe()
     }

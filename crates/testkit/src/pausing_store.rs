@@ -85,6 +85,10 @@ impl<S: Store> Store for PausingStore<S> {
         self.attempt(self.store.delete(name)).await
     }
 
+    fn forget(&self, prefix: &str) -> bool {
+        self.store.forget(prefix)
+    }
+
     fn describe(&self) -> String {
         self.store.describe()
     }

@@ -119,6 +119,7 @@ impl Window {
             Moment::Time(time) => Limit::Time(time),
             Moment::Position(lsn) => Limit::Position(lsn),
         };
+        log.check_asked(id)?;
         let mut epoch = log.epoch(newest).await?;
         while epoch.id.0 > 1 && !till.is_in(&epoch) {
             epoch = log.epoch(EpochId(epoch.id.0 - 1)).await?;

@@ -86,6 +86,7 @@ pub(super) struct Search<'s> {
 impl Search<'_> {
     /// Reads the footers of an epoch from a base on, and shared blocks where they are needed, until the moment is found.
     pub async fn run(&self, engine: &Engine, epoch: lifeboat_model::EpochId) -> Result<Scanned, Error> {
+        self.log.log.check_asked(self.site)?;
         let last = self.log.last_number(epoch).await?;
         if last == 0 {
             return Ok(Scanned::AfterEnd(AfterEnd(None)));

@@ -57,6 +57,7 @@ type Before = (SegmentNumber, ObjectId, Lsn);
 impl ChangeLog {
     /// Checks all of the log; with `sites`, of the blocks only theirs.
     pub async fn check(&self, depth: CheckDepth, sites: &[SiteId]) -> Result<LogCheckReport, Error> {
+        self.check_whole()?;
         let mut check = Check { log: self, depth, sites, report: LogCheckReport::default() };
         let newest = self.newest.map_or(0, |newest| newest.epoch.0);
         for number in 1..=newest {

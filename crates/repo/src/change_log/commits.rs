@@ -43,7 +43,11 @@ impl ChangeLog {
 
     pub(super) async fn log_head(&self, epoch: EpochId) -> Result<LogHead, Error> {
         let prefix = names::log_commits_prefix(&self.source, epoch);
-        let Some(listed) = self.repository.store().list(&prefix, None, 1).await?.into_iter().next() else {
+        self.read_afresh(&prefix, || self.read_log_head(epoch, &prefix)).await
+    }
+
+    async fn read_log_head(&self, epoch: EpochId, prefix: &str) -> Result<LogHead, Error> {
+        let Some(listed) = self.repository.store().list(prefix, None, 1).await?.into_iter().next() else {
             return Ok(LogHead::first(&self.source, epoch));
         };
         match names::parse_object_name(listed.name.as_str()) {

@@ -57,6 +57,7 @@ impl ChangeLog {
     ///
     /// Must run on a multi-threaded runtime.
     pub async fn compact_due(&self, now: Timestamp, writer: &WriterIdentity) -> Result<Option<Compacted>, Error> {
+        self.check_whole()?;
         // Of an epoch that has ended something may be left; of older ones nothing.
         let newest = self.newest_epoch().await?.map_or(0, |epoch| epoch.0);
         for epoch in (newest.saturating_sub(1).max(1)..=newest).map(EpochId) {
@@ -96,6 +97,7 @@ impl ChangeLog {
         range: RangeInclusive<SegmentNumber>,
         writer: &WriterIdentity,
     ) -> Result<Option<Compacted>, Error> {
+        self.check_whole()?;
         let (first, mut last) = (*range.start(), *range.end());
         loop {
             let wanted = LongSegment { id: ObjectId([0; ObjectId::LEN]), len: 0, first, last };

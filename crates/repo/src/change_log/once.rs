@@ -2,14 +2,15 @@
 //!
 //!   footer, decoded once ─▶ the blocks of these sites ─▶ those that lie close together ─▶ one request for all of them
 //!
-//! A run of blocks is kept until each of its sites had its own. Memory is bounded: what does not fit any more, each reads for
-//! itself.
+//! A run of blocks is kept until each of its sites had its own. Memory is bounded, half of it for footers and half for
+//! runs: the oldest goes first. Who still waits for a run that went reads its block alone, and nobody reads that run
+//! again: so no byte is read for all of them twice. A footer that went is read again, and until then blocks are read alone.
 //!
 //! Invariant (asked-sites): no block of a site that is not asked for is handed to anybody, nor asked for but in a gap.
 //!
-//! What is not here: which sites are wanted (`engine`), opening a block, which proves whose it is (`read`).
+//! What is not here: which sites are wanted (`engine`), opening a block, which proves whose it is (`blocks`).
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashSet};
 use std::ops::Range;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -17,38 +18,45 @@ use bytes::Bytes;
 use lifeboat_model::{BlockRef, SegmentFooter, SiteId};
 use tokio::sync::OnceCell;
 
+mod shelf;
+
+use shelf::Shelf;
+
 /// So far apart two blocks are still cheaper in one request than in two.
 const GAP_BYTES_MAX: u64 = 16 << 10;
 /// So much is asked for in one request.
 const RUN_BYTES_MAX: u64 = 4 << 20;
-/// About what a footer takes, and each block in it.
-const FOOTER_BYTES: usize = 512;
+/// About what a footer or a run takes, and each block in it.
+const ENTRY_BYTES: usize = 512;
 const BLOCK_BYTES: usize = 160;
+/// Runs of which is known that they went.
+const GONE_MAX: usize = 1 << 14;
 
 /// Of the logs of one repository, by whoever restores several sites; shared by all of its readers.
 pub struct ReadOnce {
     sites: BTreeSet<SiteId>,
-    bytes_max: usize,
     held: Mutex<Held>,
 }
 
-#[derive(Default)]
+/// The segment's object, and where in it the run begins.
+type RunKey = (String, u64);
+
 struct Held {
-    bytes: usize,
-    footers: HashMap<String, Arc<SegmentFooter>>,
-    runs: HashMap<(String, u64), Run>,
+    footers: Shelf<String, Arc<SegmentFooter>>,
+    runs: Shelf<RunKey, Run>,
+    /// Runs that went while somebody waited for them.
+    gone: HashSet<RunKey>,
 }
 
 struct Run {
     bytes: Arc<OnceCell<Bytes>>,
-    len: usize,
     /// Sites that did not have theirs yet.
-    waiting: usize,
+    waiting: BTreeSet<SiteId>,
 }
 
 /// Bytes of a segment that hold blocks of several of the sites.
 pub(super) struct Claim {
-    key: (String, u64),
+    key: RunKey,
     pub range: Range<u64>,
     pub bytes: Arc<OnceCell<Bytes>>,
 }
@@ -56,44 +64,56 @@ pub(super) struct Claim {
 impl ReadOnce {
     /// For these sites; never holds more than about `bytes_max`.
     pub fn new(sites: BTreeSet<SiteId>, bytes_max: usize) -> Self {
-        Self { sites, bytes_max, held: Mutex::default() }
+        let (footers, runs) = (Shelf::new(bytes_max / 2), Shelf::new(bytes_max / 2));
+        Self { sites, held: Mutex::new(Held { footers, runs, gone: HashSet::new() }) }
     }
 
     fn held(&self) -> MutexGuard<'_, Held> {
         self.held.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn footer(&self, object: &str) -> Option<SegmentFooter> {
-        let found = self.held().footers.get(object).cloned();
-        found.map(|footer| SegmentFooter::clone(&footer))
+    pub(super) fn is_asked(&self, site: &SiteId) -> bool {
+        self.sites.contains(site)
+    }
+
+    pub(super) fn footer(&self, object: &str) -> Option<Arc<SegmentFooter>> {
+        self.held().footers.get(&object.to_owned()).cloned()
     }
 
     /// Keeps of a footer what is of these sites, and gives it.
-    pub(super) fn keep(&self, object: String, mut footer: SegmentFooter) -> SegmentFooter {
+    pub(super) fn keep(&self, object: String, mut footer: SegmentFooter) -> Arc<SegmentFooter> {
         footer.blocks.retain(|block| self.sites.contains(&block.site));
-        let bytes = FOOTER_BYTES + footer.blocks.len() * BLOCK_BYTES;
-        let mut held = self.held();
-        if held.bytes + bytes <= self.bytes_max && !held.footers.contains_key(&object) {
-            held.bytes += bytes;
-            held.footers.insert(object, Arc::new(footer.clone()));
-        }
+        let bytes = ENTRY_BYTES + footer.blocks.len() * BLOCK_BYTES;
+        let footer = Arc::new(footer);
+        let _ = self.held().footers.insert(object, (Arc::clone(&footer), bytes), |_| true);
         footer
     }
 
-    /// The run that a block lies in; `None`: it lies alone, or there is no room.
+    /// Of a footer that turned out wrong.
+    pub(super) fn forget(&self, object: &str) {
+        self.held().footers.remove(&object.to_owned());
+    }
+
+    /// The run that a block lies in; `None`: it is read alone.
     pub(super) fn claim(&self, object: &str, footer: &SegmentFooter, block: &BlockRef) -> Option<Claim> {
-        let (range, sites) = run_of(&footer.blocks, block)?;
-        let (key, len) = ((object.to_owned(), range.start), usize::try_from(range.end - range.start).ok()?);
+        let (range, waiting) = run_of(&footer.blocks, block)?;
+        let key = (object.to_owned(), range.start);
         let mut held = self.held();
         if let Some(run) = held.runs.get(&key) {
             return Some(Claim { key, range, bytes: Arc::clone(&run.bytes) });
         }
-        if held.bytes + len > self.bytes_max {
+        if held.gone.contains(&key) {
             return None;
         }
-        held.bytes += len;
+        let len = usize::try_from(range.end - range.start).ok()? + ENTRY_BYTES + waiting.len() * BLOCK_BYTES;
         let bytes = Arc::new(OnceCell::new());
-        held.runs.insert(key.clone(), Run { bytes: Arc::clone(&bytes), len, waiting: sites });
+        let run = Run { bytes: Arc::clone(&bytes), waiting };
+        // One that is on its way just now is wanted.
+        let gone = held.runs.insert(key.clone(), (run, len), |run| run.bytes.initialized())?;
+        if held.gone.len() + gone.len() > GONE_MAX {
+            held.gone.clear();
+        }
+        held.gone.extend(gone);
         Some(Claim { key, range, bytes })
     }
 
@@ -103,34 +123,37 @@ impl ReadOnce {
     }
 
     /// A site had its block.
-    pub(super) fn release(&self, claim: &Claim) {
+    pub(super) fn release(&self, claim: &Claim, site: &SiteId) {
         let mut held = self.held();
         let Some(run) = held.runs.get_mut(&claim.key) else { return };
-        run.waiting = run.waiting.saturating_sub(1);
-        if run.waiting == 0 {
-            let len = run.len;
+        run.waiting.remove(site);
+        if run.waiting.is_empty() {
             held.runs.remove(&claim.key);
-            held.bytes -= len;
         }
     }
 }
 
-/// The blocks that are read with this one: their range, and how many they are. `None`: it is read alone.
-fn run_of(blocks: &[BlockRef], wanted: &BlockRef) -> Option<(Range<u64>, usize)> {
-    let mut places: Vec<Range<u64>> =
-        blocks.iter().map(|block| block.place.offset..block.place.offset.saturating_add(block.place.len)).collect();
-    places.sort_unstable_by_key(|place| place.start);
-    let (mut range, mut count) = (0..0, 0);
-    for place in places {
-        let joins = count > 0
+/// The blocks that are read with this one: their range, and whose they are. `None`: it is read alone.
+fn run_of(blocks: &[BlockRef], wanted: &BlockRef) -> Option<(Range<u64>, BTreeSet<SiteId>)> {
+    let mut ordered: Vec<&BlockRef> = blocks.iter().collect();
+    ordered.sort_unstable_by_key(|block| block.place.offset);
+    let (mut range, mut first, mut till) = (0..0, 0, 0);
+    for (at, block) in ordered.iter().enumerate() {
+        let place = block.place.offset..block.place.offset.saturating_add(block.place.len);
+        let joins = at > 0
             && place.start.saturating_sub(range.end) <= GAP_BYTES_MAX
             && place.end.saturating_sub(range.start) <= RUN_BYTES_MAX;
         match joins {
-            true => (range.end, count) = (range.end.max(place.end), count + 1),
+            true => range.end = range.end.max(place.end),
             // The run that has the wanted one has ended.
             false if place.start > wanted.place.offset => break,
-            false => (range, count) = (place, 1),
+            false => (range, first) = (place, at),
         }
+        till = at + 1;
     }
-    (count > 1 && range.contains(&wanted.place.offset)).then_some((range, count))
+    let sites = || ordered[first..till].iter().map(|block| block.site.clone()).collect();
+    (till - first > 1 && range.contains(&wanted.place.offset)).then(|| (range, sites()))
 }
+
+#[cfg(test)]
+mod tests;

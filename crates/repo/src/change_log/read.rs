@@ -1,20 +1,19 @@
-//! Reading a change log: which segments there are, what each says of itself, and one site's changes.
+//! Reading a change log: which segments there are, and what each says of itself.
 //!
-//!   LIST ─▶ segments ─▶ footers, some at once ─▶ this site's blocks, a few ahead ─▶ changes in order
+//!   LIST ─▶ segments ─▶ footers, some at once
 //!
-//! Memory is [`RANGES_MAX`] blocks of one site, and the changes of one frame. Nothing of another site's
-//! blocks is requested.
+//! A store may remember what it answered. What cannot be true of that is forgotten, and read once more.
+//! What is not here: one site's changes (`blocks`).
 
+use std::future::Future;
 use std::ops::RangeInclusive;
+use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
-use futures_util::stream::{self, Stream, StreamExt, TryStreamExt};
-use lifeboat_format::{
-    BlockReader, ObjectHeader, SegmentTail, SiteKeys, decode_footer, decode_long_footer, decode_unrouted, names,
-};
+use futures_util::stream::{self, Stream, StreamExt};
+use lifeboat_format::{SegmentTail, decode_footer, decode_long_footer, decode_unrouted, names};
 use lifeboat_model::{
-    BlockRef, ChangePlace, EpochId, Fault, Faulty, LongSegment, Lsn, ObjectId, ObjectPlace, SegmentFooter,
-    SegmentNumber, SiteChange, SiteId, TransactionHead, UnroutedChanges,
+    EpochId, Fault, Faulty, LongSegment, Lsn, ObjectId, ObjectPlace, SegmentFooter, SegmentNumber, UnroutedChanges,
 };
 
 use super::{ChangeLog, ListedSegment, listed_segment};
@@ -26,8 +25,6 @@ const LIST_NAMES_MAX: usize = 1_000;
 /// Read of a segment's end in the hope that footer and shared block are in it.
 pub(super) const FACTS_BYTES_GUESS: u64 = 64 << 10;
 pub(super) const FOOTERS_MAX: usize = 16;
-/// Blocks of one site fetched ahead.
-const RANGES_MAX: usize = 4;
 
 /// A footer, and the bytes that were read with it.
 pub(super) struct ReadFooter {
@@ -39,21 +36,31 @@ pub(super) struct ReadFooter {
     pub read: Bytes,
 }
 
-/// One site's block in one segment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SegmentBlock {
-    pub segment: ListedSegment,
-    pub block: BlockRef,
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct LogReadStats {
-    pub blocks: u64,
-    pub bytes_read: u64,
-    pub changes: u64,
-}
-
 impl ChangeLog {
+    /// Reads; where that finds damage, what the store remembers of names that begin so is forgotten, and it is read once
+    /// more: an answer that was spoiled on its way, or lacked a name, is not to stay for as long as others remember it.
+    pub(super) async fn read_afresh<T, R>(&self, prefix: &str, read: impl Fn() -> R + Send) -> Result<T, Error>
+    where
+        T: Send,
+        R: Future<Output = Result<T, Error>> + Send,
+    {
+        match read().await {
+            Err(error) if error.fault() == Fault::Damage && self.repository.store().forget(prefix) => {
+                tracing::warn!(%error, source = %self.source, "what is damaged of a log is read once more");
+                read().await
+            }
+            other => other,
+        }
+    }
+
+    /// What is remembered of a segment's epoch, and of itself, may be why it is damaged.
+    fn forget(&self, segment: &ListedSegment) {
+        self.repository.store().forget(&names::epoch_prefix(&self.source, segment.epoch));
+        if let Some(once) = &self.once {
+            once.forget(&self.object_of(segment));
+        }
+    }
+
     /// The segments of a range, oldest first: long ones where they lie within it, plain ones elsewhere. One that is
     /// missing is damage.
     pub async fn segments(
@@ -101,6 +108,11 @@ impl ChangeLog {
         last: u64,
     ) -> Result<Vec<ListedSegment>, Error> {
         let prefix = names::segments_prefix(&self.source, epoch);
+        self.read_afresh(&prefix, || self.list_segments(epoch, first, last)).await
+    }
+
+    async fn list_segments(&self, epoch: EpochId, first: u64, last: u64) -> Result<Vec<ListedSegment>, Error> {
+        let prefix = names::segments_prefix(&self.source, epoch);
         let object =
             |number| self.object_of(&ListedSegment { epoch, number: SegmentNumber(number), len: 0, long: None });
         // Names are inverted: the listing goes down from the newest.
@@ -141,12 +153,13 @@ impl ChangeLog {
     /// A footer that was read already: by others who want blocks of it, or in a memory of the host's.
     pub(super) fn known_footer(&self, segment: &ListedSegment) -> Option<SegmentFooter> {
         let read = self.once.as_ref().and_then(|once| once.footer(&self.object_of(segment)));
-        read.or_else(|| self.recall_footer(segment).map(|footer| self.keep_footer(segment, footer)))
+        read.map(Arc::unwrap_or_clone)
+            .or_else(|| self.recall_footer(segment).map(|footer| self.keep_footer(segment, footer)))
     }
 
     pub(super) fn keep_footer(&self, segment: &ListedSegment, footer: SegmentFooter) -> SegmentFooter {
         match &self.once {
-            Some(once) => once.keep(self.object_of(segment), footer),
+            Some(once) => Arc::unwrap_or_clone(once.keep(self.object_of(segment), footer)),
             None => footer,
         }
     }
@@ -160,6 +173,16 @@ impl ChangeLog {
     /// A footer from the store, which is remembered. `guess`: bytes of the segment's end that are read at first; what its
     /// footer has beyond them is read then.
     pub(super) async fn read_footer(&self, segment: &ListedSegment, guess: u64) -> Result<ReadFooter, Error> {
+        let read = self.read_end(segment, guess).await;
+        // Where the segment ends was listed.
+        read.inspect_err(|error| {
+            if error.fault() == Fault::Damage {
+                self.forget(segment);
+            }
+        })
+    }
+
+    async fn read_end(&self, segment: &ListedSegment, guess: u64) -> Result<ReadFooter, Error> {
         let name = self.object_name(segment)?;
         let store = self.repository.store();
         let from = segment.len - guess.min(segment.len);
@@ -231,6 +254,7 @@ impl ChangeLog {
         let Some((number, id, complete_till)) = before else { return Ok(()) };
         let is_next = number.0.checked_add(1) == Some(segment.first().0);
         if is_next && (footer.previous, footer.span.from) != (id, complete_till) {
+            self.forget(segment);
             let detail = "it does not follow from the segment before it".to_owned();
             return Err(Error::Damaged { object: self.object_of(segment), detail });
         }
@@ -244,94 +268,6 @@ impl ChangeLog {
         let own = self.repository.keys().object_keys();
         decode_unrouted(own, unrouted, &bytes)
             .map_err(|error| self.damaged(segment, &unrouted.place, "unrouted", error))
-    }
-
-    /// One site's changes in `segments`, in order. An error of `visit` ends it, and is the inner result.
-    ///
-    /// Must run on a multi-threaded runtime.
-    pub async fn read_site<E>(
-        &self,
-        site: &SiteId,
-        segments: Vec<ListedSegment>,
-        visit: impl FnMut(&TransactionHead, SiteChange) -> Result<(), E>,
-    ) -> Result<Result<LogReadStats, E>, Error> {
-        let footers = self.footers(segments).await?;
-        let blocks = footers.try_filter_map(|(segment, footer)| {
-            std::future::ready(Ok(footer.block(site).cloned().map(|block| SegmentBlock { segment, block })))
-        });
-        self.visit_blocks(blocks, visit).await
-    }
-
-    /// The same from blocks that the caller knows from footers, oldest first.
-    pub async fn read_blocks<E>(
-        &self,
-        blocks: Vec<SegmentBlock>,
-        visit: impl FnMut(&TransactionHead, SiteChange) -> Result<(), E>,
-    ) -> Result<Result<LogReadStats, E>, Error> {
-        self.visit_blocks(stream::iter(blocks.into_iter().map(Ok)), visit).await
-    }
-
-    async fn visit_blocks<E>(
-        &self,
-        blocks: impl Stream<Item = Result<SegmentBlock, Error>>,
-        mut visit: impl FnMut(&TransactionHead, SiteChange) -> Result<(), E>,
-    ) -> Result<Result<LogReadStats, E>, Error> {
-        let mut visitor = Visitor { log: self, stats: LogReadStats::default(), last: None };
-        let mut fetched = std::pin::pin!(blocks.map_ok(|block| self.fetch_block(block)).try_buffered(RANGES_MAX));
-        while let Some((found, keys, bytes)) = fetched.try_next().await? {
-            if let Err(error) = tokio::task::block_in_place(|| visitor.visit(&found, &keys, bytes, &mut visit))? {
-                return Ok(Err(error));
-            }
-        }
-        Ok(Ok(visitor.stats))
-    }
-
-    /// A block's bytes, and the key its header names.
-    async fn fetch_block(&self, found: SegmentBlock) -> Result<(SegmentBlock, SiteKeys, BytesMut), Error> {
-        let SegmentBlock { segment, block } = &found;
-        let bytes = self.read_block(segment, block).await.map_err(|error| match error.fault() {
-            Fault::Damage => self.damaged(segment, &block.place, block.site.as_str(), error),
-            _ => error,
-        })?;
-        let keys = self.keys_of_block(segment, block, &bytes).await?;
-        Ok((found, keys, bytes))
-    }
-
-    /// The key that a block's header names.
-    pub(super) async fn keys_of_block(
-        &self,
-        segment: &ListedSegment,
-        block: &BlockRef,
-        bytes: &[u8],
-    ) -> Result<SiteKeys, Error> {
-        let header = ObjectHeader::parse(bytes)
-            .map_err(|error| self.damaged(segment, &block.place, block.site.as_str(), error))?;
-        let handle = self.repository.handle_of(&block.site);
-        self.repository.site_keys(handle, header.key).await.map_err(|error| match error.fault() {
-            // Either the key is lost, or the number is what is damaged: both are named.
-            Fault::Damage => self.damaged(segment, &block.place, block.site.as_str(), error),
-            _ => error,
-        })
-    }
-
-    /// A block's bytes: out of what is read for several sites at once, where it lies close to one of theirs.
-    async fn read_block(&self, segment: &ListedSegment, block: &BlockRef) -> Result<BytesMut, Error> {
-        let Some(once) = &self.once else { return self.read_place(segment, &block.place).await };
-        let footer = self.footer(segment).await?;
-        let name = self.object_name(segment)?;
-        let Some(claim) = once.claim(name.as_str(), &footer, block) else {
-            return self.read_place(segment, &block.place).await;
-        };
-        let read = || self.repository.store().get_range(&name, claim.range.clone());
-        let read = claim.bytes.get_or_try_init(read).await.cloned();
-        once.release(&claim);
-        let from = usize::try_from(block.place.offset - claim.range.start).unwrap_or(usize::MAX);
-        let till = from.saturating_add(usize::try_from(block.place.len).unwrap_or(usize::MAX));
-        match read.ok().and_then(|read| read.get(from..till).map(BytesMut::from)) {
-            Some(own) => Ok(own),
-            // What befalls the others is no matter of this site's.
-            None => self.read_place(segment, &block.place).await,
-        }
     }
 
     pub(super) async fn read_place(&self, segment: &ListedSegment, place: &ObjectPlace) -> Result<BytesMut, Error> {
@@ -354,44 +290,5 @@ impl ChangeLog {
         }
         let detail = format!("block of site=`{site}`, offset=`{}`: {error}", place.offset);
         Error::Damaged { object: self.object_of(segment), detail }
-    }
-}
-
-/// Hands on the changes of one block after another.
-struct Visitor<'l> {
-    log: &'l ChangeLog,
-    stats: LogReadStats,
-    last: Option<ChangePlace>,
-}
-
-impl Visitor<'_> {
-    fn visit<E>(
-        &mut self,
-        found: &SegmentBlock,
-        keys: &SiteKeys,
-        mut bytes: BytesMut,
-        visit: &mut impl FnMut(&TransactionHead, SiteChange) -> Result<(), E>,
-    ) -> Result<Result<(), E>, Error> {
-        let SegmentBlock { segment, block } = found;
-        let damaged = |error| self.log.damaged(segment, &block.place, block.site.as_str(), error);
-        if self.last.is_some_and(|last| last >= block.first) {
-            let detail = format!("block of site=`{}` repeats changes that were before it", block.site);
-            return Err(Error::Damaged { object: self.log.object_of(segment), detail });
-        }
-        self.last = Some(block.last);
-        self.stats.blocks += 1;
-        self.stats.bytes_read += bytes.len() as u64;
-        let mut reader = BlockReader::new(keys, block, &mut bytes).map_err(damaged)?;
-        while let Some(frame) = reader.next_frame().map_err(damaged)? {
-            for transaction in frame {
-                for change in transaction.changes {
-                    self.stats.changes += 1;
-                    if let Err(error) = visit(&transaction.head, change) {
-                        return Ok(Err(error));
-                    }
-                }
-            }
-        }
-        Ok(Ok(()))
     }
 }

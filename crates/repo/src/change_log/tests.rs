@@ -15,15 +15,15 @@ use lifeboat_store::{MemoryStore, Meter, ObjectName, Store};
 use super::*;
 use crate::tests::{new_repository, writer};
 
-fn source() -> SourceName {
+pub(super) fn source() -> SourceName {
     SourceName::new("app").unwrap()
 }
 
-fn site(name: &str) -> SiteId {
+pub(super) fn site(name: &str) -> SiteId {
     SiteId::new(name).unwrap()
 }
 
-fn facts(begins: u64) -> EpochFacts {
+pub(super) fn facts(begins: u64) -> EpochFacts {
     EpochFacts {
         source: source(),
         kind: SourceKind::Postgres,
@@ -41,16 +41,16 @@ fn facts(begins: u64) -> EpochFacts {
     }
 }
 
-fn table() -> Arc<ChangedTable> {
+pub(super) fn table() -> Arc<ChangedTable> {
     let column = |name: &str| ChangedColumn { name: name.into(), type_name: "text".into() };
     Arc::new(ChangedTable { name: "issues".into(), columns: vec![column("id"), column("body")], key: vec![0] })
 }
 
-fn head(commit: u64) -> TransactionHead {
+pub(super) fn head(commit: u64) -> TransactionHead {
     TransactionHead { id: TransactionId(commit), commit: Lsn(commit), committed_at: Timestamp(commit as i64) }
 }
 
-fn insert(id: u64, body_len: usize) -> RowChange {
+pub(super) fn insert(id: u64, body_len: usize) -> RowChange {
     // Not compressible, so that lengths in the store are lengths here.
     let mut state = id;
     let body = std::iter::repeat_with(|| {
@@ -62,7 +62,7 @@ fn insert(id: u64, body_len: usize) -> RowChange {
 }
 
 /// One transaction that inserts a row for each of these sites.
-fn draft(commit: u64, sites: &[&str], body_len: usize) -> SegmentDraft {
+pub(super) fn draft(commit: u64, sites: &[&str], body_len: usize) -> SegmentDraft {
     let mut draft = SegmentDraft::new();
     for (sequence, name) in sites.iter().enumerate() {
         let place = (&head(commit), sequence as u64);
@@ -72,7 +72,7 @@ fn draft(commit: u64, sites: &[&str], body_len: usize) -> SegmentDraft {
 }
 
 /// A log of `count` segments, each of one transaction of these sites.
-async fn new_log(repository: &Repository, count: u64, sites: &[&str], body_len: usize) -> ChangeLog {
+pub(super) async fn new_log(repository: &Repository, count: u64, sites: &[&str], body_len: usize) -> ChangeLog {
     let log = ChangeLog::open(repository, &source()).await.unwrap();
     let mut appender = log.begin_epoch(facts(100), &writer()).await.unwrap();
     for number in 1..=count {
@@ -81,13 +81,13 @@ async fn new_log(repository: &Repository, count: u64, sites: &[&str], body_len: 
     ChangeLog::open(repository, &source()).await.unwrap()
 }
 
-async fn all_segments(log: &ChangeLog) -> Vec<ListedSegment> {
+pub(super) async fn all_segments(log: &ChangeLog) -> Vec<ListedSegment> {
     let newest = log.newest().unwrap();
     log.segments(newest.epoch, SegmentNumber(1)..=newest.segment.unwrap().number).await.unwrap()
 }
 
 /// The commits at which a site's rows were inserted.
-async fn commits_of(log: &ChangeLog, name: &str) -> Result<Vec<u64>, Error> {
+pub(super) async fn commits_of(log: &ChangeLog, name: &str) -> Result<Vec<u64>, Error> {
     let mut commits = Vec::new();
     let segments = all_segments(log).await;
     let site = site(name);
@@ -184,50 +184,6 @@ async fn the_newest_segment_is_found_by_two_listings_of_one_name_however_long_th
     assert_eq!(meters.snapshot().since(&before).requests(), 3, "a small footer is one read");
 }
 
-// Explains invariant: asked-sites
-#[tokio::test(flavor = "multi_thread")]
-async fn what_several_sites_want_of_a_segment_is_read_once_and_nothing_of_the_others_is_given() {
-    let (store, master, repository) = new_repository().await;
-    let names = ["acme", "beta", "gamma", "zeta"];
-    new_log(&repository, 6, &names, 3_000).await;
-    let meter = Meter::new(store);
-    let meters = meter.meters();
-    let repository = Repository::open(Arc::new(meter), &master).await.unwrap();
-    let asked: std::collections::BTreeSet<SiteId> = ["acme", "beta", "zeta"].map(site).into();
-    let gets = async |once: Option<Arc<ReadOnce>>| {
-        let before = meters.snapshot();
-        for name in ["acme", "beta", "zeta"] {
-            let log = ChangeLog::open(&repository, &source()).await.unwrap().with_once(once.clone());
-            assert_eq!(commits_of(&log, name).await.unwrap(), [101, 102, 103, 104, 105, 106], "{name}");
-        }
-        let used = meters.snapshot().since(&before);
-        used.requests() - used.lists
-    };
-    let alone = gets(None).await;
-    let once = Arc::new(ReadOnce::new(asked.clone(), 1 << 20));
-    let together = gets(Some(Arc::clone(&once))).await;
-    // Six footers and six runs, and three times the epoch; the keys are known by now.
-    assert_eq!(together, 6 + 6 + 3, "alone: {alone}");
-    assert!(alone >= 3 * (6 + 6), "{alone}");
-    let log = ChangeLog::open(&repository, &source()).await.unwrap().with_once(Some(once));
-    assert_eq!(commits_of(&log, "gamma").await.unwrap(), [0u64; 0], "nobody has asked for it");
-    // Where there is no room each reads for itself, and all is the same.
-    let small = Arc::new(ReadOnce::new(asked, 100));
-    assert!(gets(Some(small)).await > together);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_read_together_is_let_go_when_each_had_its_own() {
-    let (_, _, repository) = new_repository().await;
-    new_log(&repository, 3, &["acme", "beta"], 3_000).await;
-    let once = Arc::new(ReadOnce::new(["acme", "beta"].map(site).into(), 1 << 20));
-    let log = ChangeLog::open(&repository, &source()).await.unwrap().with_once(Some(Arc::clone(&once)));
-    commits_of(&log, "acme").await.unwrap();
-    assert_eq!(once.runs_held(), 3);
-    commits_of(&log, "beta").await.unwrap();
-    assert_eq!(once.runs_held(), 0);
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restore_of_one_site_reads_footers_and_its_own_ranges_and_nothing_else() {
     let (store, master, repository) = new_repository().await;
@@ -322,7 +278,7 @@ async fn facts_of_a_segment_take_one_request_and_what_is_remembered_none() {
 }
 
 /// Takes an object away or puts another in its place, as nothing of Lifeboat does.
-async fn replace(store: &Arc<dyn Store>, name: &str, body: Option<Bytes>) {
+pub(super) async fn replace(store: &Arc<dyn Store>, name: &str, body: Option<Bytes>) {
     let name = ObjectName::new(name).unwrap();
     store.delete(&name).await.unwrap();
     if let Some(body) = body {
