@@ -48,3 +48,33 @@ fn each_site_comes_back_to_before_its_own_damage_and_what_they_share_of_the_log_
     assert_eq!(incident.shop.picture(), incident.whole, "with all that no snapshot has");
     assert_eq!(done(&incident.shop.ok(&["--json", "sites"]))["sites"], 16);
 }
+
+#[test]
+fn a_moment_in_a_gap_of_the_log_is_refused_with_the_gap_and_the_nearest_moments() {
+    let Some(server) = Postgres::shared_or_skip("a_moment_in_a_gap_of_the_log_is_refused") else { return };
+    let incident = Incident::unharmed(server, 3);
+    let shop = &incident.shop;
+    shop.configure("\n[policies.all]\nsites = [\"*\"]\ncapture = true\n");
+    shop.ok(&["capture", "--until-caught-up"]);
+    shop.ok(&["backup", "--all"]);
+    shop.ok(&["capture", "--until-caught-up"]);
+    // Nobody captures, the server gives the slot up, and the work of the meantime is in no log.
+    shop.sql(
+        "SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots WHERE database = current_database()",
+    );
+    shop.sql("UPDATE users SET name = name || ' lost'");
+    std::thread::sleep(std::time::Duration::from_millis(1_500));
+    let within = shop.text("SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')");
+    std::thread::sleep(std::time::Duration::from_millis(1_500));
+    let _ = shop.run(&["capture", "--until-caught-up"]);
+    shop.ok(&["backup", "--all"]);
+    let args = ["recover", "plan", "--at", &within, "--expect", "2", "site-00001", "site-00002"];
+    let said = shop.run(&args);
+    said.check(
+        10,
+        &[
+            "no plan was made: 2 of 2 sites",
+            "the change log of `app` has a gap there; the nearest restorable times are",
+        ],
+    );
+}
