@@ -163,6 +163,7 @@ fn damage_of_one_site_is_found_and_told_of_that_one_alone() {
     let told = shop.run(&["status"]);
     assert!(told.code == 4 && told.out.contains("its drill failed"), "{told:?}");
     assert!(shop.ok(&["sites"]).out.contains("FAILED"));
+    assert_eq!(shop.run(&["drill", "site-00003"]).code, 20);
     let next = sites(&shop.run(&["--json", "drill", "--sample", "2"]));
     assert!(!next.contains_key("site-00003"), "{next:?}");
     // Not even its state can be read: the others are proven all the same.
