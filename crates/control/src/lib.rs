@@ -1,6 +1,6 @@
 //! What, when and in which order. In this version: the catalog, what is kept of databases that are captured (the routing
 //! index of a server, the hashes of files' pages), when files were scanned, the captures that go on for
-//! ever, and recoveries of many sites.
+//! ever, recoveries of many sites, and which points are kept.
 //!
 //! What is not here: bytes, buckets, tenants' data.
 
@@ -9,6 +9,7 @@ pub mod catalog;
 mod error;
 pub mod pages;
 pub mod recovery;
+pub mod retention;
 pub mod routing;
 mod scans;
 
