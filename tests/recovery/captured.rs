@@ -1,15 +1,20 @@
 //! Many sites of a database that is captured come back to the moment before what removed them, and the log is read once.
 
-use lifeboat_testkit::postgres::Postgres;
+use lifeboat_testkit::postgres::{ClusterOptions, Postgres};
 
 use crate::incident::{Incident, Planned, done, events};
 
 const LOST: u32 = 12;
 
+/// A slot is called after its source, once on a server: two of these tests at once need two.
+fn own_server(test: &str) -> Option<Postgres> {
+    Postgres::start_or_skip(test, &ClusterOptions::default())
+}
+
 #[test]
 fn each_site_comes_back_to_before_its_own_damage_and_what_they_share_of_the_log_is_read_once() {
-    let Some(server) = Postgres::shared_or_skip("each_site_comes_back_to_before_its_own_damage") else { return };
-    let mut incident = Incident::unharmed(server, 16);
+    let Some(server) = own_server("each_site_comes_back_to_before_its_own_damage") else { return };
+    let mut incident = Incident::unharmed(&server, 16);
     let shop = &incident.shop;
     shop.configure("\n[policies.all]\nsites = [\"*\"]\ncapture = true\n");
     let capture = || shop.ok(&["capture", "--until-caught-up"]);
@@ -51,8 +56,8 @@ fn each_site_comes_back_to_before_its_own_damage_and_what_they_share_of_the_log_
 
 #[test]
 fn a_moment_in_a_gap_of_the_log_is_refused_with_the_gap_and_the_nearest_moments() {
-    let Some(server) = Postgres::shared_or_skip("a_moment_in_a_gap_of_the_log_is_refused") else { return };
-    let incident = Incident::unharmed(server, 3);
+    let Some(server) = own_server("a_moment_in_a_gap_of_the_log_is_refused") else { return };
+    let incident = Incident::unharmed(&server, 3);
     let shop = &incident.shop;
     shop.configure("\n[policies.all]\nsites = [\"*\"]\ncapture = true\n");
     shop.ok(&["capture", "--until-caught-up"]);
