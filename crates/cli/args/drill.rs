@@ -19,7 +19,7 @@ pub struct DrillArgs {
     pub recovery: Option<u32>,
     #[arg(long, value_name = "T", help = super::site::AT_HELP)]
     pub at: Option<String>,
-    /// Sites at once [default: 1; with --recovery `parallel` in [recovery]]
+    /// Sites at once; when it is not given 1, and with --recovery the configuration's `recovery.parallel`
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
     pub parallel: Option<u32>,
 }
