@@ -67,6 +67,12 @@ async fn known_site(open: &Open, id: &SiteId) -> Result<Site, CliError> {
     of_known_site(open, id, open.engine.site(id).await).await
 }
 
+/// Of a site that a source lists.
+fn never_backed_up(id: &SiteId) -> CliError {
+    CliError::usage(format!("the site was never backed up: site=`{id}`"))
+        .with_hint(format!("make its first point with `lifeboat backup {id}`"))
+}
+
 /// What came of a verb that looked for the site itself: where there is none, the nearest names are offered.
 async fn of_known_site<T>(open: &Open, id: &SiteId, came: Result<T, lifeboat_engine::Error>) -> Result<T, CliError> {
     match came {
@@ -76,8 +82,7 @@ async fn of_known_site<T>(open: &Open, id: &SiteId, came: Result<T, lifeboat_eng
     let health = tokio::task::block_in_place(|| open.engine.fleet.look(&Default::default(), true));
     let listed: Vec<SiteId> = health.into_iter().flat_map(|source| source.sites).collect();
     if listed.contains(id) {
-        return Err(CliError::usage(format!("the site was never backed up: site=`{id}`"))
-            .with_hint(format!("make its first point with `lifeboat backup {id}`")));
+        return Err(never_backed_up(id));
     }
     let run = open.engine.repository.newest_runs(1).await?.pop();
     let mut known: Vec<SiteId> = run.into_iter().flat_map(|run| run.sites).map(|site| site.site).collect();

@@ -61,13 +61,18 @@ pub fn run(args: &DrillArgs, context: &Context) -> Result<Outcome, CliError> {
             cases: in_order(cases, &chosen),
         };
         // Whoever rehearses has read nothing yet, as on the day.
-        let journal = if plan.cases.is_empty() { None } else { Some(rehearse(plan, crew()?, &open, context)?) };
+        let rehearsed = match plan.cases.is_empty() {
+            true => Ok(None),
+            false => crew().and_then(|crew| rehearse(plan, crew, &open, context)).map(Some),
+        };
+        // However it ended, customers' data does not stay.
+        let left = tokio::task::block_in_place(|| place.scratch.sweep());
+        let journal = rehearsed?;
         for (site, _) in refused.iter().filter(|(_, error)| tells_of_the_site(error)) {
             // It is told here; who looks at the site later is told, too, where that can be written.
             let noted = note_drill_failed(&open.engine, site, id).await;
             noted.unwrap_or_else(|error| tracing::warn!(%error, %site, "a failed drill was not recorded"));
         }
-        let left = tokio::task::block_in_place(|| place.scratch.sweep());
         let refused = refused.into_iter().map(|(site, error)| (site, CliError::of(&error))).chain(damaged).collect();
         let drill = tell::Drill {
             journal: journal.as_ref(),
@@ -79,7 +84,7 @@ pub fn run(args: &DrillArgs, context: &Context) -> Result<Outcome, CliError> {
             is_cleared: left.is_ok(),
         };
         let outcome = tell::told(drill, &open, &context.output);
-        left?; // customers' data lies there: that is told last
+        left?; // told last, for somebody has to go there
         context.cancel.check()?;
         Ok(outcome)
     })
@@ -145,7 +150,7 @@ impl Watch for Rehearsing {
         for case in journal.state().cases.iter().filter(|case| case.ended_at.is_some()) {
             if told.insert(case.site.clone()) {
                 self.output
-                    .event("rebuilt", serde_json::json!({ "site": case.site.as_str(), "state": case.stage.name() }));
+                    .event("case", serde_json::json!({ "site": case.site.as_str(), "state": case.stage.name() }));
             }
         }
     }

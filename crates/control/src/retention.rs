@@ -9,7 +9,7 @@
 //! Invariant (retention-only-drops-the-unneeded): the newest good point, all points of the window, what the window stands on,
 //! all points of a site that is held, and what an open restore needs are kept, whatever the rules say.
 //!
-//! What is not here: forgetting, which is a mark (`engine`), and what the clock is trusted for (`clock`).
+//! What is not here: forgetting, which is a mark (`engine`), and whether the clock can be trusted.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;

@@ -82,15 +82,24 @@ impl ScratchDirectory {
         if !name.starts_with(SCRATCH_PREFIX) || name.contains('/') {
             return Err(self.failed("no drill gives such a name", Errno::INVAL));
         }
-        let kept = remove_tree(&self.directory, name.as_bytes());
-        let kept = kept.map_err(|errno| self.failed("cannot take away what a drill made", errno))?;
-        match kept.first() {
-            None => Ok(()),
-            Some(problem) => Err(Error::Conflict {
-                path: shown(self.path.join(name).as_os_str().as_bytes()),
-                detail: format!("what a drill made does not go: entry=`{}`, {}", problem.entry, problem.reason),
-                hint: "remove it by hand: customers' data is in it".into(),
-            }),
+        let stays = |detail: String, hint: &str| Error::Conflict {
+            path: shown(self.path.join(name).as_os_str().as_bytes()),
+            detail,
+            hint: hint.into(),
+        };
+        match remove_tree(&self.directory, name.as_bytes()) {
+            Ok(kept) => match kept.first() {
+                None => Ok(()),
+                Some(problem) => Err(stays(
+                    format!("what a drill made does not go: entry=`{}`, {}", problem.entry, problem.reason),
+                    "remove it by hand: customers' data is in it",
+                )),
+            },
+            Err(Errno::NOTDIR | Errno::LOOP) => Err(stays(
+                "it has a name that drills give, and is no directory".into(),
+                "no drill has made it: look at it, and move it away",
+            )),
+            Err(errno) => Err(self.failed("cannot take away what a drill made", errno)),
         }
     }
 

@@ -8,6 +8,7 @@ use lifeboat_model::{Fault, RecoveryId, SiteId, Timestamp};
 
 use crate::args::DrillArgs;
 use crate::open::Open;
+use crate::verbs::never_backed_up;
 use crate::verbs::sites::{Known, PARALLEL, line_of};
 use crate::verbs::status::{self, Reach};
 use crate::{CliError, Context, suggest};
@@ -55,8 +56,7 @@ pub(super) async fn sites(
             true => Ok(Some(Chosen::of(status::reach(line, (&sources, &known), open).await?))),
             false if args.sites.is_empty() => Ok(None),
             false if line.sources.is_empty() => Err(suggest::unknown_site(&site, known.sites())),
-            false => Err(CliError::usage(format!("the site was never backed up: site=`{site}`"))
-                .with_hint(format!("make its first point with `lifeboat backup {site}`"))),
+            false => Err(never_backed_up(&site)),
         }
     };
     let asked = stream::iter(wanted.into_iter().map(async |site| (site.clone(), ask(site).await))).buffered(PARALLEL);

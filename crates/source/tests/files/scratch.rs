@@ -29,6 +29,21 @@ fn only_what_drills_have_made_is_taken_away() {
 }
 
 #[test]
+fn what_only_has_a_drills_name_is_told_by_its_own_and_stays() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("drills");
+    let scratch = ScratchDirectory::claim(&path).unwrap();
+    let (file, link) = (format!("{SCRATCH_PREFIX}file"), format!("{SCRATCH_PREFIX}link"));
+    std::fs::write(path.join(&file), "x").unwrap();
+    std::os::unix::fs::symlink(dir.path(), path.join(&link)).unwrap();
+    for name in [file, link] {
+        let error = scratch.remove(&name).unwrap_err().to_string();
+        assert!(error.contains(&name) && error.contains("is no directory"), "{error}");
+        assert!(path.join(name).symlink_metadata().is_ok());
+    }
+}
+
+#[test]
 fn a_directory_is_one_drills_at_a_time_and_closed_to_others() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("drills");
