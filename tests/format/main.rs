@@ -14,6 +14,7 @@ mod damage;
 mod drills;
 mod frozen;
 mod golden;
+mod lifecycle;
 mod properties;
 mod recoveries;
 mod sample;

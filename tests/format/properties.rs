@@ -88,6 +88,7 @@ fn snapshot() -> impl Strategy<Value = SnapshotRecord> {
                 is_scan: numbers[0] % 2 == 1,
                 moment: restore.map(|id| format!("lsn:0/{}", id[0])),
                 restore: restore.map(RestoreId),
+                forgotten: None,
             }
         },
     )
@@ -164,21 +165,69 @@ fn event() -> impl Strategy<Value = CommitEvent> {
         intent().prop_map(CommitEvent::RestoreOpened),
         (id(), outcome).prop_map(|(id, outcome)| CommitEvent::RestoreClosed { restore: RestoreId(id), outcome }),
         index_ref().prop_map(|index| CommitEvent::IndexCompacted { index }),
+        (vec(id(), 0..3), forgotten(), text()).prop_map(|(ids, forgotten, reason)| CommitEvent::Forgot {
+            snapshots: ids.into_iter().map(SnapshotId).collect(),
+            forgotten,
+            reason,
+        }),
+        vec(id(), 0..3).prop_map(|ids| CommitEvent::Undeleted { snapshots: ids.into_iter().map(SnapshotId).collect() }),
+        (vec(id(), 0..3), objects(), vec(index_ref(), 0..3), time(), any::<u64>()).prop_map(
+            |(ids, objects, indexes, at, run)| {
+                let snapshots = ids.into_iter().map(SnapshotId).collect();
+                CommitEvent::Condemned(Box::new(Condemnation { snapshots, objects, indexes, at, run: RunNumber(run) }))
+            }
+        ),
+        any::<u64>().prop_map(|till| CommitEvent::Deleted { till: Generation(till) }),
+        (any::<u32>(), objects(), time(), any::<u64>(), text()).prop_map(|(key, objects, at, run, reason)| {
+            let (key, run) = (KeyNumber(key), RunNumber(run));
+            CommitEvent::Shredded(Box::new(Shred { key, objects, at, run, reason }))
+        }),
     ]
 }
 
+fn forgotten() -> impl Strategy<Value = Forgotten> {
+    (time(), time()).prop_map(|(at, till)| Forgotten { at, till })
+}
+
+fn objects() -> impl Strategy<Value = SiteObjects> {
+    let ids = || vec(any::<[u8; 16]>().prop_map(ObjectId), 0..3);
+    (ids(), ids(), ids()).prop_map(|(manifests, indexes, packs)| SiteObjects { manifests, indexes, packs })
+}
+
+fn condemned() -> impl Strategy<Value = Condemned> {
+    (any::<u64>(), time(), any::<u64>(), objects()).prop_map(|(generation, at, run, objects)| Condemned {
+        generation: Generation(generation),
+        at,
+        run: RunNumber(run),
+        objects,
+    })
+}
+
+/// Forgotten snapshots lie among the others, by their generation.
+fn split(mut all: Vec<(SnapshotRecord, Option<Forgotten>)>) -> (Vec<SnapshotRecord>, Vec<SnapshotRecord>) {
+    all.sort_by_key(|(record, _)| record.generation);
+    let marked = all.into_iter().map(|(record, forgotten)| SnapshotRecord { forgotten, ..record });
+    marked.partition(|record| record.forgotten.is_none())
+}
+
 fn state() -> impl Strategy<Value = SiteState> {
-    let lists = (vec(snapshot(), 0..4), vec(hold(), 0..3), option::of(intent()), vec(index_ref(), 0..3));
+    let snapshots = vec((snapshot(), option::of(forgotten())), 0..4).prop_map(split);
+    let lists = (snapshots, vec(hold(), 0..3), option::of(intent()), vec(index_ref(), 0..3), vec(condemned(), 0..3));
     let numbers = (any::<u32>(), option::of(proven()));
-    (site(), numbers, lists).prop_map(|(site, (key, proven), (snapshots, holds, intent, indexes))| SiteState {
-        site,
-        key: KeyNumber(key),
-        snapshots,
-        holds,
-        intent,
-        indexes,
-        proven,
-        drill_failed: proven.map(|proven| DrillFailed { at: proven.moment, drill: proven.drill }),
+    (site(), numbers, lists).prop_map(|(site, (key, proven), (snapshots, holds, intent, indexes, condemned))| {
+        SiteState {
+            site,
+            key: KeyNumber(key),
+            snapshots: snapshots.0,
+            forgotten: snapshots.1,
+            condemned,
+            shredded: proven.map(|proven| Shredded { generation: Generation(7), at: proven.at }),
+            holds,
+            intent,
+            indexes,
+            proven,
+            drill_failed: proven.map(|proven| DrillFailed { at: proven.moment, drill: proven.drill }),
+        }
     })
 }
 

@@ -295,6 +295,7 @@ def vectors():
     change_log(data, repo, counting(0x60))
     recoveries(repo, signing)
     drills(repo, site)
+    lifecycle(site, Site(counting(0x60), repo.handle("acme"), 2))
 
 
 def recoveries(repo, signing):
@@ -333,6 +334,25 @@ def drills(repo, site):
     commit = Object.whole(site, COMMIT, (folder / "commit-drill-failed.bin").read_bytes())
     event, state = (commit.body(BODY, *commit.trailer()[:2])[key] for key in (4, 5))
     assert event[3] == [1, state[7]] and state[7][1] == plan[0]
+
+
+def lifecycle(site, erased):
+    """Points that end: each event with the state after it, and a site that goes on under its second key."""
+    folder = Path(__file__).parent / "vectors" / "v1-lifecycle"
+    said = {}
+    for name, keys in [("forgot", site), ("undeleted", site), ("condemned", site), ("deleted", site), ("shredded", erased)]:
+        commit = Object.whole(keys, COMMIT, (folder / f"commit-{name}.bin").read_bytes())
+        said[name] = [commit.body(BODY, *commit.trailer()[:2])[key] for key in (4, 5)]
+    event, state = said["forgot"]
+    assert event[0] == 8 and [one[0] for one in state[2] if one.get(16) == event[2]] == event[1], "marked as forgotten"
+    event, state = said["undeleted"]
+    assert event[0] == 9 and not any(16 in one for one in state[2])
+    event, state = said["condemned"]
+    assert event[0] == 10 and state[8][-1] == {0: 7, 1: event[1][3], 2: event[1][4], 3: event[1][1]}
+    assert said["deleted"][0] == [11, 6]
+    event, state = said["shredded"]
+    assert event[0] == 12 and state[1] == event[1][0] == 2 and state[2] == [] and state[9] == {0: 7, 1: event[1][2]}
+    print("v1-lifecycle", sorted(said))
 
 
 def site(root_folder, key_file, name):

@@ -69,6 +69,7 @@ pub fn snapshot() -> SnapshotRecord {
         restore: None,
         moment: Some("2022-04-05T07:38:00Z".to_owned()),
         is_scan: false,
+        forgotten: None,
     }
 }
 
@@ -117,6 +118,7 @@ pub fn state() -> SiteState {
         site: site(),
         key: KeyNumber(1),
         snapshots: vec![snapshot(), undo()],
+        forgotten: Vec::new(),
         holds: vec![
             hold(),
             Hold { reason: HoldReason::Vanished, ..hold() },
@@ -126,6 +128,8 @@ pub fn state() -> SiteState {
         indexes: vec![index_ref()],
         proven: None,
         drill_failed: None,
+        condemned: Vec::new(),
+        shredded: None,
     }
 }
 
@@ -173,6 +177,12 @@ pub fn vector_of(event: &CommitEvent) -> &'static str {
         CommitEvent::RestoreClosed { outcome: RestoreOutcome::Abandoned, .. } => "restore-abandoned",
         CommitEvent::RestoreClosed { outcome: RestoreOutcome::Partial, .. } => "restore-partial",
         CommitEvent::IndexCompacted { .. } => "index-compacted",
+        // Those that came later lie in a folder of their own.
+        CommitEvent::Forgot { .. } => "forgot",
+        CommitEvent::Undeleted { .. } => "undeleted",
+        CommitEvent::Condemned(_) => "condemned",
+        CommitEvent::Deleted { .. } => "deleted",
+        CommitEvent::Shredded(_) => "shredded",
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use lifeboat_format::*;
 use lifeboat_model::*;
 
-use crate::{drills, recoveries, sample};
+use crate::{drills, lifecycle, recoveries, sample};
 
 pub const REPOSITORY: ObjectId = ObjectId([0xa0; 16]);
 pub const PACK: ObjectId = ObjectId([0xb0; 16]);
@@ -26,16 +26,19 @@ pub enum Folder {
     Recoveries,
     /// What drills have added since.
     Drills,
+    /// What forgetting, pruning and erasing have added since.
+    Lifecycle,
 }
 
 impl Folder {
-    pub const ALL: [Self; 3] = [Self::V1, Self::Recoveries, Self::Drills];
+    pub const ALL: [Self; 4] = [Self::V1, Self::Recoveries, Self::Drills, Self::Lifecycle];
 
     pub fn path(self) -> PathBuf {
         let name = match self {
             Self::V1 => "v1",
             Self::Recoveries => "v1-recoveries",
             Self::Drills => "v1-drills",
+            Self::Lifecycle => "v1-lifecycle",
         };
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/format/vectors").join(name)
     }
@@ -160,6 +163,7 @@ pub fn all() -> Vec<Vector> {
     vectors.extend(events.map(|(name, event)| commit(&format!("commit-{name}.bin"), sample::commit(event))));
     vectors.extend(recoveries::all());
     vectors.extend(drills::all());
+    vectors.extend(lifecycle::all());
     vectors
 }
 

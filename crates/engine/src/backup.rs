@@ -90,6 +90,12 @@ impl SiteBackup {
     fn is_cancelled(&self) -> bool {
         matches!(&self.outcome, SiteOutcome::Failed(error) if error.fault() == Fault::Cancelled)
     }
+
+    fn is_to_be_repeated(&self) -> bool {
+        let lost_to_a_prune =
+            matches!(&self.outcome, SiteOutcome::Failed(Error::Repo(lifeboat_repo::Error::CondemnedMeanwhile { .. })));
+        self.met_a_migration() || lost_to_a_prune
+    }
 }
 
 /// Backs up the asked sites and records the run.
@@ -141,8 +147,9 @@ fn back_up_sites(
     };
     let mut done = all(sites);
     let again: Vec<SiteId> =
-        done.iter().filter(|(_, backup)| backup.met_a_migration()).map(|(_, backup)| backup.site.clone()).collect();
-    if !again.is_empty() && wait(engine, MIGRATION_PAUSE) {
+        done.iter().filter(|(_, backup)| backup.is_to_be_repeated()).map(|(_, backup)| backup.site.clone()).collect();
+    let waits = done.iter().any(|(_, backup)| backup.met_a_migration());
+    if !again.is_empty() && (!waits || wait(engine, MIGRATION_PAUSE)) {
         if !engine.hooks.can_freeze() {
             engine.fleet.expect(&again);
         }

@@ -6,6 +6,7 @@
 mod change;
 mod change_log;
 mod entry;
+mod lifecycle;
 mod recovery;
 mod site;
 mod snapshot;

@@ -10,6 +10,7 @@ mod commit;
 mod entry;
 mod fault;
 mod id;
+mod lifecycle;
 mod pages;
 mod path;
 mod point;
@@ -37,6 +38,7 @@ pub use id::{
     ChunkId, EpochId, Generation, HoldId, IdError, KeyNumber, LogCommitNumber, ObjectId, RecoveryId, RestoreId,
     RowKeyHash, RunNumber, SegmentNumber, SiteHandle, SiteId, SnapshotId, SourceName,
 };
+pub use lifecycle::{Condemnation, Condemned, Forgotten, Shred, Shredded, SiteObjects};
 pub use pages::{ChangedPage, FileState, FileStep, PageHash, PageSum, PagesChange};
 pub use path::{EntryPath, PathError};
 pub use point::{Mark, PointInTime, PointParseError, PointState};

@@ -7,8 +7,8 @@
 use std::time::Duration;
 
 use crate::{
-    Generation, HoldId, KeyNumber, Mark, ObjectId, PointState, RecoveryId, RestoreId, SiteId, SnapshotId,
-    SnapshotRecord, SourceName, Timestamp,
+    Condemnation, Condemned, Forgotten, Generation, HoldId, KeyNumber, Mark, ObjectId, PointState, RecoveryId,
+    RestoreId, Shred, Shredded, SiteId, SnapshotId, SnapshotRecord, SourceName, Timestamp,
 };
 
 /// Everything that must not be lost about one site.
@@ -17,8 +17,11 @@ pub struct SiteState {
     pub site: SiteId,
     /// The key that seals new objects.
     pub key: KeyNumber,
-    /// Oldest first, undo snapshots among them.
+    /// Oldest first, undo snapshots among them; none that is forgotten.
     pub snapshots: Vec<SnapshotRecord>,
+    /// Oldest first: nothing chooses them, and they can come back until they are condemned. A writer of before there was
+    /// forgetting brings them back.
+    pub forgotten: Vec<SnapshotRecord>,
     pub holds: Vec<Hold>,
     /// The restore that is open on this site, if one is.
     pub intent: Option<RestoreIntent>,
@@ -28,6 +31,11 @@ pub struct SiteState {
     pub proven: Option<Proven>,
     /// The drill since then in which it did not.
     pub drill_failed: Option<DrillFailed>,
+    /// Objects that wait to be deleted. A writer of before there was pruning loses them: they are then objects that no
+    /// commit names, and found again as such.
+    pub condemned: Vec<Condemned>,
+    /// When it was erased last.
+    pub shredded: Option<Shredded>,
 }
 
 /// How a drill of a site ended.
@@ -89,6 +97,22 @@ pub enum CommitEvent {
     IndexCompacted {
         index: IndexRef,
     },
+    /// Nobody needs these any more, or so a person or a rule says.
+    Forgot {
+        snapshots: Vec<SnapshotId>,
+        forgotten: Forgotten,
+        reason: String,
+    },
+    Undeleted {
+        snapshots: Vec<SnapshotId>,
+    },
+    Condemned(Box<Condemnation>),
+    /// Everything that was condemned up to this commit is deleted.
+    Deleted {
+        till: Generation,
+    },
+    /// The site is erased.
+    Shredded(Box<Shred>),
 }
 
 /// Keeps a site's points from being forgotten until it is released.
@@ -191,6 +215,16 @@ pub enum StateError {
     SnapshotExists(SnapshotId),
     #[error("no such hold: hold=`{0}`")]
     NoSuchHold(HoldId),
+    #[error("the site is held: hold=`{}`, since=`{}`, note=`{}`", .0.id, .0.placed_at, .0.note)]
+    Held(Box<Hold>),
+    #[error("the snapshot is not forgotten: snapshot=`{0}`")]
+    NotForgotten(SnapshotId),
+    #[error("the object is condemned, and nothing may name it again: object=`{0}`")]
+    Condemned(ObjectId),
+    #[error("an erased site goes on with a new key: key=`{0}`")]
+    OldKey(KeyNumber),
+    #[error("nothing names the object any more, and it is not condemned: object=`{0}`")]
+    LeftBehind(ObjectId),
 }
 
 impl SiteState {
@@ -199,11 +233,14 @@ impl SiteState {
             site,
             key,
             snapshots: Vec::new(),
+            forgotten: Vec::new(),
             holds: Vec::new(),
             intent: None,
             indexes: Vec::new(),
             proven: None,
             drill_failed: None,
+            condemned: Vec::new(),
+            shredded: None,
         }
     }
 
@@ -237,6 +274,11 @@ impl SiteState {
             CommitEvent::RestoreOpened(intent) => next.open_restore(intent)?,
             CommitEvent::RestoreClosed { restore, outcome } => next.close_restore(*restore, *outcome)?,
             CommitEvent::IndexCompacted { index } => next.indexes = vec![*index],
+            CommitEvent::Forgot { snapshots, forgotten, .. } => next.forget(snapshots, *forgotten)?,
+            CommitEvent::Undeleted { snapshots } => next.undelete(snapshots)?,
+            CommitEvent::Condemned(what) => next.condemn(what, generation)?,
+            CommitEvent::Deleted { till } => next.deleted(*till)?,
+            CommitEvent::Shredded(what) => return self.shred(what, generation),
         }
         Ok(next)
     }
@@ -271,7 +313,7 @@ impl SiteState {
         index: Option<IndexRef>,
         generation: Generation,
     ) -> Result<(), StateError> {
-        if self.snapshot(snapshot.id).is_some() {
+        if self.snapshot_or_forgotten(snapshot.id).is_some() {
             return Err(StateError::SnapshotExists(snapshot.id));
         }
         if self.intent.is_some() && snapshot.mark == Mark::Good {
@@ -280,6 +322,10 @@ impl SiteState {
         // A reader that does not know of scans must not take one for a whole site.
         if snapshot.is_scan && snapshot.mark != Mark::Incomplete {
             return Err(StateError::GoodScan(snapshot.id));
+        }
+        let named = [Some(snapshot.manifest.id), index.map(|index| index.id)];
+        if let Some(id) = named.into_iter().flatten().find(|id| self.is_condemned(id)) {
+            return Err(StateError::Condemned(id));
         }
         self.snapshots.push(SnapshotRecord { generation, ..snapshot.clone() });
         self.indexes.extend(index);
@@ -300,6 +346,9 @@ impl SiteState {
         match &self.intent {
             Some(open) if intent.takes_over != Some(open.restore) && intent.restore != open.restore => {
                 Err(StateError::RestoreOpen(Box::new(open.clone())))
+            }
+            _ if self.snapshot_or_forgotten(intent.snapshot).is_none() => {
+                Err(StateError::NoSuchSnapshot(intent.snapshot))
             }
             _ => {
                 self.intent = Some(intent.clone());

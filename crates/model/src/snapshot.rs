@@ -1,6 +1,6 @@
 //! A whole site at one moment, as the commit sequence remembers it.
 
-use crate::{Generation, ManifestRef, Mark, PointState, RestoreId, SnapshotId, SourceName, Timestamp};
+use crate::{Forgotten, Generation, ManifestRef, Mark, PointState, RestoreId, SnapshotId, SourceName, Timestamp};
 
 /// One snapshot of one site: what `points` lists and a restore starts from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +32,8 @@ pub struct SnapshotRecord {
     pub moment: Option<String>,
     /// Of files alone, as they were between two snapshots: its other parts were not looked at. Never good.
     pub is_scan: bool,
+    /// Of a snapshot in [`SiteState::forgotten`](crate::SiteState::forgotten), and of no other.
+    pub forgotten: Option<Forgotten>,
 }
 
 /// One part of a snapshot.

@@ -159,7 +159,8 @@ impl Check<'_> {
     }
 
     async fn manifests(&mut self) -> Result<(), Error> {
-        for record in self.site.state().snapshots.clone() {
+        let SiteState { snapshots, forgotten, .. } = self.site.state().clone();
+        for record in snapshots.into_iter().chain(forgotten) {
             self.report.snapshots += 1;
             let name = names::manifest(&self.site.handle(), &record.manifest.id);
             self.named.objects.insert(name.clone());
@@ -247,8 +248,15 @@ impl Check<'_> {
             self.report.findings.push(finding);
         }
         let key = names::site_key_copies_prefix(&handle);
+        let waits_to_be_deleted = |name: &str| match names::parse_object_name(name) {
+            Some(names::ParsedName::Object(_, _, id)) => self.site.state().is_condemned(&id),
+            _ => false,
+        };
         let unnamed = lens.keys().filter(|name| {
-            !names.contains_key(*name) && !self.named.objects.contains(*name) && !name.starts_with(&key)
+            !names.contains_key(*name)
+                && !self.named.objects.contains(*name)
+                && !name.starts_with(&key)
+                && !waits_to_be_deleted(name)
         });
         self.report.unnamed_objects = unnamed.count() as u64;
         Ok(())
@@ -350,14 +358,33 @@ fn follows(before: Option<&(SiteState, [u8; 32])>, commit: &Commit, site: &Site)
     }
     match state.apply(&commit.event, commit.generation) {
         Ok(next) if next == commit.state => None,
-        // A writer that knows of no drills has lost how they ended: it is no part of what a restore needs.
         Ok(next) => {
-            let tells_drill = matches!(commit.event, CommitEvent::StateChanged { drill: Some(_), .. });
-            let is_same = SiteState { proven: None, drill_failed: None, ..next } == commit.state;
-            (tells_drill || !is_same).then(|| "its state is not what its event leads to".into())
+            let is_same = tells_nothing_newer(&commit.event) && as_before_drills_and_pruning(next) == commit.state;
+            (!is_same).then(|| "its state is not what its event leads to".into())
         }
         Err(error) => Some(format!("its event cannot have happened: {error}")),
     }
+}
+
+/// Whether a writer can have written it that knows of no drills, and nothing of forgetting.
+fn tells_nothing_newer(event: &CommitEvent) -> bool {
+    !matches!(
+        event,
+        CommitEvent::StateChanged { drill: Some(_), .. }
+            | CommitEvent::Forgot { .. }
+            | CommitEvent::Undeleted { .. }
+            | CommitEvent::Condemned(_)
+            | CommitEvent::Deleted { .. }
+    )
+}
+
+/// What such a writer makes of a state. It loses how drills ended and what waits to be deleted, and brings back what was
+/// forgotten: nothing that a restore needs.
+fn as_before_drills_and_pruning(state: SiteState) -> SiteState {
+    let back = state.forgotten.iter().cloned().map(|record| SnapshotRecord { forgotten: None, ..record });
+    let mut snapshots: Vec<SnapshotRecord> = state.snapshots.iter().cloned().chain(back).collect();
+    snapshots.sort_by_key(|record| record.generation);
+    SiteState { snapshots, forgotten: Vec::new(), condemned: Vec::new(), proven: None, drill_failed: None, ..state }
 }
 
 async fn read_pack(site: &Site, named: &NamedPack, name: &str) -> Result<(u64, Vec<Finding>), Error> {

@@ -1,6 +1,6 @@
 //! What can go wrong with a repository.
 
-use lifeboat_model::{EpochId, Fault, Faulty, Generation, SegmentNumber, SiteId, SourceName, StateError};
+use lifeboat_model::{EpochId, Fault, Faulty, Generation, ObjectId, SegmentNumber, SiteId, SourceName, StateError};
 
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -34,6 +34,10 @@ pub enum Error {
     LogFenced { log: SourceName, epoch: EpochId, number: SegmentNumber },
     #[error("the store gave back other bytes than it was given: object=`{object}`")]
     NotReadBack { object: String },
+    #[error("content that this backup builds on was condemned meanwhile: site=`{site}`, object=`{object}`")]
+    CondemnedMeanwhile { site: SiteId, object: ObjectId },
+    #[error("no clock can be trusted: {detail}")]
+    Clock { detail: String },
     /// Of a file without a name that holds what is on its way.
     #[error("cannot keep content on its way: {source}")]
     LocalFile { source: std::io::Error },
@@ -69,7 +73,12 @@ impl Faulty for Error {
             Error::Store(error) => error.fault(),
             Error::Object { source, .. } | Error::Format(source) => source.fault(),
             Error::State(StateError::RestoreOpen(_) | StateError::NotTheOpenRestore(_)) => Fault::Fenced,
+            Error::State(StateError::Held(_) | StateError::NoSuchSnapshot(_) | StateError::NotForgotten(_)) => {
+                Fault::Operator
+            }
             Error::State(_) | Error::Bug(_) => Fault::Bug,
+            Error::CondemnedMeanwhile { .. } => Fault::Retry,
+            Error::Clock { .. } => Fault::Operator,
             Error::NoRepository { .. } | Error::RepositoryExists { .. } | Error::NotEmpty { .. } => Fault::Operator,
             Error::WrongKey { .. } | Error::LocalFile { .. } => Fault::Operator,
             // Never `Damage`: that is said of the repository only.
@@ -91,6 +100,11 @@ impl Faulty for Error {
                 "wait for it, or, when its process is surely dead, run again with --take-over (restore {} on {})",
                 open.restore, open.owner.host
             )),
+            Error::State(StateError::Held(_)) => Some("somebody, or an alarm, wants its points kept: release the hold first".into()),
+            Error::CondemnedMeanwhile { .. } => Some("run it again: the content is stored anew".into()),
+            Error::Clock { .. } => Some(
+                "nothing was changed; set the clocks, or, when no backup ran for long, run `lifeboat backup --all` first".into(),
+            ),
             Error::NoRepository { .. } => Some("is the right disk mounted, and repository.url right? `lifeboat init` makes a repository where there never was one".into()),
             Error::RepositoryExists { .. } => Some("nothing was changed; point repository.url elsewhere, or use the repository as it is".into()),
             Error::NotEmpty { .. } => Some("choose an empty place or another prefix; nothing was changed".into()),

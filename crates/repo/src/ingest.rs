@@ -8,12 +8,16 @@
 //!
 //! What is not here: reading content and cutting it (`lifeboat-engine`), the commit (`site`).
 
+use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use crossbeam_channel::{Receiver, Sender};
 use lifeboat_format::{ManifestHead, ManifestPart};
-use lifeboat_model::{ChunkId, Entry, Extent, IndexRef, Mark, RestoreId, SnapshotId, SnapshotRecord, Timestamp};
+use lifeboat_model::{
+    ChunkId, Commit, CommitEvent, Entry, Extent, IndexRef, Mark, ObjectId, RestoreId, SiteObjects, SiteState,
+    SnapshotId, SnapshotRecord, Timestamp,
+};
 
 use crate::index::KnownChunks;
 use crate::{Error, Site};
@@ -99,6 +103,38 @@ pub struct NewSnapshot {
 pub struct Prepared {
     pub record: SnapshotRecord,
     pub index: Option<IndexRef>,
+    /// Every pack that the manifest or the index names.
+    pub(crate) packs: BTreeSet<ObjectId>,
+}
+
+impl Prepared {
+    /// Publishes it as `judge` has it, unless something it names was condemned.
+    pub(crate) fn decide(
+        &self,
+        mut judge: impl FnMut(&SiteState, &[Commit]) -> Result<SnapshotRecord, Error>,
+    ) -> impl FnMut(&SiteState, &[Commit]) -> Result<CommitEvent, Error> {
+        move |state, seen| {
+            self.refuse_condemned(state, seen)?;
+            Ok(CommitEvent::Published { snapshot: Box::new(judge(state, seen)?), index: self.index })
+        }
+    }
+
+    fn refuse_condemned(&self, state: &SiteState, seen: &[Commit]) -> Result<(), Error> {
+        let now = state.condemned.iter().map(|condemned| &condemned.objects);
+        // What was condemned and deleted meanwhile is in no state any more.
+        let meanwhile = seen.iter().filter_map(|commit| match &commit.event {
+            CommitEvent::Condemned(what) => Some(&what.objects),
+            _ => None,
+        });
+        let is_named = |id: &ObjectId| {
+            self.packs.contains(id) || self.record.manifest.id == *id || self.index.is_some_and(|index| index.id == *id)
+        };
+        let ids = now.chain(meanwhile).flat_map(SiteObjects::ids);
+        match ids.copied().find(|id| is_named(id)) {
+            Some(object) => Err(Error::CondemnedMeanwhile { site: state.site.clone(), object }),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A running ingest. Dropping it without `finish` leaves only objects that no commit names.

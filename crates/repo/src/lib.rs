@@ -11,6 +11,7 @@
 mod change_log;
 mod check;
 mod chunker;
+mod clock;
 mod error;
 mod fetch;
 mod index;
@@ -18,6 +19,7 @@ mod ingest;
 mod keyring;
 mod local_pack;
 mod manifest;
+mod prune;
 mod recovery;
 mod repository;
 mod run;
@@ -31,6 +33,7 @@ pub use change_log::{
 };
 pub use check::{CheckDepth, CheckReport, Finding};
 pub use chunker::Chunker;
+pub use clock::TrustedNow;
 pub use error::Error;
 pub use fetch::{ChunkDamage, Delivery, FetchControl, FetchLimits, FetchStats, Wanted};
 #[doc(hidden)] // for benches: which reads a restore makes
@@ -40,6 +43,7 @@ pub use keyring::{Credential, NewKeys};
 pub use lifeboat_format::{ManifestHead, ManifestPart, SigningKey, SiteKeys, recovery_plan_hash};
 pub use local_pack::{LocalPack, LocalPackWriter};
 pub use manifest::Manifest;
+pub use prune::{FoundObject, PruneBlock, PruneFacts, PruneRules, Pruned, SitePrune, plan_prune};
 pub use recovery::{is_signed, sign_receipt};
 pub use repository::{KnownHead, Repository};
 pub use site::{CommitOutcome, ReadingBack, Site};

@@ -11,13 +11,13 @@ use std::ops::ControlFlow;
 use bytes::Bytes;
 use lifeboat_format::{ObjectHeader, SiteKeys, commit_hash, decode_commit, encode_commit, names};
 use lifeboat_model::{
-    Commit, CommitEvent, Fault, Faulty, Generation, KeyNumber, ObjectId, SiteHandle, SiteId, SiteState, Timestamp,
-    WriterIdentity,
+    Commit, CommitEvent, Fault, Faulty, Generation, KeyNumber, ObjectId, SiteHandle, SiteId, SiteState, SnapshotRecord,
+    Timestamp, WriterIdentity,
 };
 use lifeboat_store::ObjectName;
 
 use crate::upload::{object_name, read_back};
-use crate::{Error, KnownHead, Repository, random_id};
+use crate::{Error, KnownHead, Prepared, Repository, random_id};
 
 /// One site, as its newest commit says.
 pub struct Site {
@@ -152,7 +152,34 @@ impl Site {
         KnownHead { generation: self.generation, hash: self.hash }
     }
 
-    /// Extends the sequence by one commit.
+    /// Publishes what an ingest has made durable: from this commit on the snapshot exists.
+    ///
+    /// `judge` sees what [`Self::commit`]'s `decide` sees, and says what the snapshot is worth. Where something that the
+    /// snapshot names was condemned meanwhile there is none: [`Error::CondemnedMeanwhile`], and the content is to be stored
+    /// anew, under other names.
+    pub async fn publish(
+        &mut self,
+        writer: &WriterIdentity,
+        prepared: &Prepared,
+        judge: impl FnMut(&SiteState, &[Commit]) -> Result<SnapshotRecord, Error>,
+    ) -> Result<CommitOutcome, Error> {
+        let (outcome, name, body) = self.create_commit(writer, prepared.decide(judge)).await?;
+        read_back(self.repository.store().as_ref(), &name, &body).await?;
+        Ok(outcome)
+    }
+
+    /// The same, without waiting until it is read back: nothing may rely on it before that is done.
+    pub async fn publish_unread(
+        &mut self,
+        writer: &WriterIdentity,
+        prepared: &Prepared,
+    ) -> Result<(CommitOutcome, ReadingBack), Error> {
+        let decide = prepared.decide(|_, _| Ok(prepared.record.clone()));
+        let (outcome, name, body) = self.create_commit(writer, decide).await?;
+        Ok((outcome, self.begin_read_back(name, body)))
+    }
+
+    /// Extends the sequence by one commit; a snapshot comes by [`Self::publish`].
     ///
     /// `decide` sees the newest state and every commit that others made since the site was opened,
     /// and says what is to happen; it is asked again whenever another writer was first.
@@ -161,7 +188,7 @@ impl Site {
         writer: &WriterIdentity,
         decide: impl FnMut(&SiteState, &[Commit]) -> Result<CommitEvent, Error>,
     ) -> Result<CommitOutcome, Error> {
-        let (outcome, name, body) = self.create_commit(writer, decide).await?;
+        let (outcome, name, body) = self.create_commit(writer, no_snapshot(decide)).await?;
         read_back(self.repository.store().as_ref(), &name, &body).await?;
         Ok(outcome)
     }
@@ -172,10 +199,13 @@ impl Site {
         writer: &WriterIdentity,
         decide: impl FnMut(&SiteState, &[Commit]) -> Result<CommitEvent, Error>,
     ) -> Result<(CommitOutcome, ReadingBack), Error> {
-        let (outcome, name, body) = self.create_commit(writer, decide).await?;
+        let (outcome, name, body) = self.create_commit(writer, no_snapshot(decide)).await?;
+        Ok((outcome, self.begin_read_back(name, body)))
+    }
+
+    fn begin_read_back(&self, name: ObjectName, body: Bytes) -> ReadingBack {
         let store = self.repository.store().clone();
-        let reading = tokio::spawn(async move { read_back(store.as_ref(), &name, &body).await });
-        Ok((outcome, ReadingBack(reading)))
+        ReadingBack(tokio::spawn(async move { read_back(store.as_ref(), &name, &body).await }))
     }
 
     async fn create_commit(
@@ -259,6 +289,16 @@ impl Site {
             }
         }
         Ok(None)
+    }
+}
+
+/// Only `publish` knows what a snapshot names.
+fn no_snapshot(
+    mut decide: impl FnMut(&SiteState, &[Commit]) -> Result<CommitEvent, Error>,
+) -> impl FnMut(&SiteState, &[Commit]) -> Result<CommitEvent, Error> {
+    move |state, seen| match decide(state, seen)? {
+        CommitEvent::Published { .. } => Err(Error::Bug("a snapshot is published by `publish`".into())),
+        other => Ok(other),
     }
 }
 

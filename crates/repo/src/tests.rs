@@ -26,7 +26,7 @@ pub(crate) async fn new_repository() -> (Arc<dyn Store>, SecretKey, Repository) 
     (store, master, repository)
 }
 
-fn content(seed: u64, len: usize) -> Vec<u8> {
+pub(crate) fn content(seed: u64, len: usize) -> Vec<u8> {
     let mut state = seed;
     (0..len)
         .map(|_| {
@@ -40,6 +40,16 @@ fn content(seed: u64, len: usize) -> Vec<u8> {
 pub(crate) async fn publish(repository: &Repository, site: &str, files: &[(&str, Vec<u8>)]) -> SnapshotId {
     let mut site = repository.site_for_backup(&SiteId::new(site).unwrap(), None).await.unwrap();
     let ingest = Ingest::start(&site, IngestOptions::default()).await.unwrap();
+    let new = new_snapshot(&ingest, files);
+    let id = new.id;
+    let prepared = ingest.finish(&site, new).await.unwrap();
+    site.publish(&writer(), &prepared, |_, _| Ok(prepared.record.clone())).await.unwrap();
+    site.compact_index(&writer()).await.unwrap();
+    id
+}
+
+/// One part with these files, submitted.
+pub(crate) fn new_snapshot(ingest: &Ingest, files: &[(&str, Vec<u8>)]) -> NewSnapshot {
     let entries = files.iter().map(|(path, bytes)| {
         let chunks = bytes.chunks(1 << 20).map(|chunk| FreshExtent::Chunk(ingest.submit(chunk).unwrap()));
         let entry = Entry {
@@ -62,9 +72,8 @@ pub(crate) async fn publish(repository: &Repository, site: &str, files: &[(&str,
     let identity = PartIdentity { machine: "m".into(), filesystem: "f".into(), path: "p".into() };
     let part = ManifestPart { record, identity, position: Position("1".into()), problems: vec![], left_out: vec![] };
     let entries = entries.collect();
-    let id = SnapshotId(random_id().unwrap());
-    let new = NewSnapshot {
-        id,
+    NewSnapshot {
+        id: SnapshotId(random_id().unwrap()),
         mark: Mark::Good,
         mark_reason: None,
         cut_from: Timestamp(1),
@@ -74,15 +83,10 @@ pub(crate) async fn publish(repository: &Repository, site: &str, files: &[(&str,
         moment: None,
         is_scan: false,
         parts: vec![NewPart { part, entries }],
-    };
-    let prepared = ingest.finish(&site, new).await.unwrap();
-    let event = CommitEvent::Published { snapshot: Box::new(prepared.record), index: prepared.index };
-    site.commit(&writer(), |_, _| Ok(event.clone())).await.unwrap();
-    site.compact_index(&writer()).await.unwrap();
-    id
+    }
 }
 
-async fn read_all(repository: &Repository, site: &str, snapshot: SnapshotId) -> Vec<(String, Vec<u8>)> {
+pub(crate) async fn read_all(repository: &Repository, site: &str, snapshot: SnapshotId) -> Vec<(String, Vec<u8>)> {
     let site = repository.site(&SiteId::new(site).unwrap(), None).await.unwrap().unwrap();
     let record = site.state().snapshot(snapshot).unwrap().clone();
     let manifest = site.manifest(&record.manifest).await.unwrap();

@@ -5,6 +5,7 @@ use std::ops::Range;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use lifeboat_model::Timestamp;
 
 use crate::Error;
 
@@ -56,6 +57,8 @@ pub struct Listed {
     pub name: ObjectName,
     /// Bytes.
     pub len: u64,
+    /// When it was created, by the store's clock, to the second at best; `None`: the store does not say.
+    pub modified: Option<Timestamp>,
 }
 
 /// A bucket of write-once objects.

@@ -98,6 +98,7 @@ pub(super) fn from_text(text: &str) -> Option<SnapshotRecord> {
         restore: row.restore.map(RestoreId),
         moment: row.moment,
         is_scan: row.is_scan,
+        forgotten: None, // what is remembered is what a site is now
     })
 }
 

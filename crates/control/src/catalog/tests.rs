@@ -159,6 +159,7 @@ fn a_fingerprint_comes_back_as_it_was_or_not_at_all() {
         restore: Some(RestoreId([3; 8])),
         moment: None,
         is_scan: true,
+        forgotten: None,
     };
     let fingerprint = SiteFingerprint { head: head(5, 1), digest: [4; 32], snapshot };
     assert_eq!(catalog.fingerprint(handle(1)).unwrap(), None);

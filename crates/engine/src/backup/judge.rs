@@ -115,6 +115,7 @@ mod tests {
             restore: None,
             moment: None,
             is_scan: false,
+            forgotten: None,
         }
     }
 

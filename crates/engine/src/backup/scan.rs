@@ -13,8 +13,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use lifeboat_model::{
-    CommitEvent, Entry, Fault, Faulty, Mark, PartRecord, PartStatus, SiteId, SiteState, SnapshotId, SnapshotRecord,
-    Timestamp,
+    Entry, Fault, Faulty, Mark, PartRecord, PartStatus, SiteId, SiteState, SnapshotId, SnapshotRecord, Timestamp,
 };
 use lifeboat_repo::{Ingest, Manifest, NewPart, NewSnapshot, Site};
 use lifeboat_source::Source;
@@ -152,13 +151,12 @@ impl SiteScan<'_> {
         let prepared = ingest.finish(site, new).await?;
         let mut overlaps = false;
         let committed = site
-            .commit(&this_process(), |state, seen| {
+            .publish(&this_process(), &prepared, |state, seen| {
                 if overlapped(state, seen).is_some() {
                     overlaps = true;
                     return Err(lifeboat_repo::Error::Cancelled);
                 }
-                let snapshot = Box::new(prepared.record.clone());
-                Ok(CommitEvent::Published { snapshot, index: prepared.index })
+                Ok(prepared.record.clone())
             })
             .await;
         if overlaps {
@@ -302,6 +300,7 @@ mod tests {
             restore: None,
             moment: None,
             is_scan: true,
+            forgotten: None,
         };
         let check = |scans: usize, minutes: i64, want: bool| {
             let mut state = SiteState::new(SiteId::new("acme").unwrap(), KeyNumber(1));

@@ -220,14 +220,14 @@ async fn publish(
     let prepared = ingest.finish(site, new).await?;
     let limit = (!request.accept_loss).then(|| (engine.policy)(site.id()).shrink_limit);
     let outcome = site
-        .commit(&this_process(), |state, seen| {
-            let mut snapshot = Box::new(prepared.record.clone());
+        .publish(&this_process(), &prepared, |state, seen| {
+            let mut snapshot = prepared.record.clone();
             (snapshot.mark, snapshot.mark_reason) = judge(&NewSizes::of(&prepared.record), state.latest(), limit);
             if let Some(reason) = overlapped(state, seen) {
                 (snapshot.mark, snapshot.mark_reason) = (Mark::Incomplete, Some(reason));
             }
             debug_assert_eq!(snapshot.state, PointState::ReadBack);
-            Ok(CommitEvent::Published { snapshot, index: prepared.index })
+            Ok(snapshot)
         })
         .await?;
     let record = site.state().snapshot(prepared.record.id).cloned();

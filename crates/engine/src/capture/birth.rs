@@ -4,7 +4,7 @@
 //! was nothing of it when the epoch began. An empty snapshot of that moment says so, and the changes go on top of it.
 //! It is suspect, so that it never is `latest`.
 
-use lifeboat_model::{CommitEvent, Epoch, Generation, Mark, PartRecord, PartStatus, Position, SiteId, SnapshotId};
+use lifeboat_model::{Epoch, Generation, Mark, PartRecord, PartStatus, Position, SiteId, SnapshotId};
 use lifeboat_repo::{Ingest, ManifestPart, NewPart, NewSnapshot};
 use lifeboat_source::Source;
 use lifeboat_source::postgres::PostgresSource;
@@ -45,7 +45,6 @@ pub(super) async fn publish(engine: &Engine, source: &PostgresSource, epoch: &Ep
         parts: vec![NewPart { part, entries: Vec::new() }],
     };
     let prepared = Ingest::start(&site, engine.ingest).await?.finish(&site, new).await?;
-    let event = CommitEvent::Published { snapshot: Box::new(prepared.record), index: prepared.index };
-    site.commit(&this_process(), |_, _| Ok(event.clone())).await?;
+    site.publish(&this_process(), &prepared, |_, _| Ok(prepared.record.clone())).await?;
     Ok(())
 }

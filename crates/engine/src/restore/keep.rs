@@ -4,8 +4,8 @@
 use std::collections::HashSet;
 
 use lifeboat_model::{
-    CommitEvent, Entry, EntryKind, EntryPath, Fault, Faulty, Mark, PartIdentity, PartRecord, PartStatus, Position,
-    SnapshotId, SourceKind, SourceName, Timestamp,
+    Entry, EntryKind, EntryPath, Fault, Faulty, Mark, PartIdentity, PartRecord, PartStatus, Position, SnapshotId,
+    SourceKind, SourceName, Timestamp,
 };
 use lifeboat_repo::ManifestPart;
 use lifeboat_repo::{Ingest, IngestOptions, NewPart, NewSnapshot, StoredContent};
@@ -83,12 +83,10 @@ pub(super) async fn keep_undo(
         parts: kept,
     };
     let prepared = ingest.finish(&facts.site, new).await?;
-    let id = prepared.record.id;
-    let event = CommitEvent::Published { snapshot: Box::new(prepared.record), index: prepared.index };
-    let (_, reading) = facts.site.commit_unread(&this_process(), |_, _| Ok(event.clone())).await?;
+    let (_, reading) = facts.site.publish_unread(&this_process(), &prepared).await?;
     intent.unread.push(reading);
     engine.memory.note_site(&facts.site);
-    Ok(Some(id))
+    Ok(Some(prepared.record.id))
 }
 
 /// Whether rows are neither those that a killed attempt has kept nor those that it was to open: somebody

@@ -2,7 +2,7 @@
 
 use lifeboat_model::{
     CommitEvent, DrillEnd, DrillFailed, Hold, HoldReason, IndexRef, Proven, RestoreIntent, RestoreOutcome, RunOutcome,
-    RunSite, RunSource, SiteState, SourceName,
+    RunSite, RunSource, SourceName,
 };
 
 use super::variant::{Put, Variant, put_variant};
@@ -12,7 +12,6 @@ use crate::cbor::{self, In, Out, Wire, WireResult, wire_lists, wire_map};
 wire_codes!(HoldReason, "hold reason" { 0: Shrank, 1: Vanished, 2: Asked });
 wire_codes!(RestoreOutcome, "restore outcome" { 0: Completed, 1: Abandoned, 2: Partial });
 
-wire_map!(SiteState { 0: site, 1: key, 2: snapshots, 3: holds, 4: intent, 5: indexes, 6: proven, 7: drill_failed });
 wire_map!(DrillFailed { 0: at, 1: drill });
 wire_map!(Proven { 0: at, 1: moment, 2: took, 3: drill });
 wire_map!(Hold { 0: id, 1: reason, 2: note, 3: placed_at });
@@ -44,6 +43,11 @@ impl Wire for CommitEvent {
             Self::RestoreOpened(intent) => (5, &[intent]),
             Self::RestoreClosed { restore, outcome } => (6, &[restore, outcome]),
             Self::IndexCompacted { index } => (7, &[index]),
+            Self::Forgot { snapshots, forgotten, reason } => (8, &[snapshots, forgotten, reason]),
+            Self::Undeleted { snapshots } => (9, &[snapshots]),
+            Self::Condemned(what) => (10, &[what.as_ref()]),
+            Self::Deleted { till } => (11, &[till]),
+            Self::Shredded(what) => (12, &[what.as_ref()]),
         };
         put_variant(out, code, fields);
     }
@@ -67,6 +71,15 @@ impl Wire for CommitEvent {
             5 => Self::RestoreOpened(variant.field(input)?),
             6 => Self::RestoreClosed { restore: variant.field(input)?, outcome: variant.field(input)? },
             7 => Self::IndexCompacted { index: variant.field(input)? },
+            8 => Self::Forgot {
+                snapshots: variant.field(input)?,
+                forgotten: variant.field(input)?,
+                reason: variant.field(input)?,
+            },
+            9 => Self::Undeleted { snapshots: variant.field(input)? },
+            10 => Self::Condemned(Box::new(variant.field(input)?)),
+            11 => Self::Deleted { till: variant.field(input)? },
+            12 => Self::Shredded(Box::new(variant.field(input)?)),
             other => return cbor::unknown("commit event", other.into()),
         };
         variant.end(input)?;

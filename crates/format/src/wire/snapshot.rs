@@ -1,8 +1,8 @@
 //! Snapshots and their parts.
 
 use lifeboat_model::{
-    ManifestRef, Mark, PartIdentity, PartProblem, PartRecord, PartStatus, PointState, Position, SnapshotRecord,
-    SourceKind,
+    Forgotten, ManifestRef, Mark, PartIdentity, PartProblem, PartRecord, PartStatus, PointState, Position, SnapshotId,
+    SnapshotRecord, SourceKind,
 };
 
 use super::variant::{Variant, put_variant};
@@ -31,12 +31,14 @@ wire_map!(SnapshotRecord {
     13: restore,
     14: moment,
     15: is_scan,
+    16: forgotten,
 });
+wire_map!(Forgotten { 0: at, 1: till });
 wire_map!(ManifestRef { 0: id, 1: len, 2: head_offset, 3: head_len });
 wire_map!(PartRecord { 0: source, 1: kind, 2: status, 3: entries, 4: logical_bytes, 5: cut_from, 6: cut_till });
 wire_map!(PartIdentity { 0: machine, 1: filesystem, 2: path });
 wire_map!(PartProblem { 0: entry, 1: reason });
-wire_lists!(SnapshotRecord, PartRecord, PartProblem);
+wire_lists!(SnapshotId, SnapshotRecord, PartRecord, PartProblem);
 
 /// `[0]` complete, `[1]` absent, `[2, problems]` incomplete, `[3, reason]` failed.
 impl Wire for PartStatus {

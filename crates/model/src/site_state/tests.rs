@@ -22,6 +22,7 @@ fn snapshot(number: u8, mark: Mark, cut_till: i64) -> CommitEvent {
         restore: None,
         moment: None,
         is_scan: false,
+        forgotten: None,
     };
     CommitEvent::Published { snapshot: Box::new(record), index: None }
 }
@@ -62,7 +63,8 @@ fn latest_is_the_newest_good_point_only() {
 
 #[test]
 fn a_second_restore_is_refused_unless_it_takes_over() {
-    let opened = |second| apply_all(&[CommitEvent::RestoreOpened(intent(1, None)), CommitEvent::RestoreOpened(second)]);
+    let first = || [snapshot(1, Mark::Good, 10), CommitEvent::RestoreOpened(intent(1, None))];
+    let opened = |second| apply_all(&[&first()[..], &[CommitEvent::RestoreOpened(second)]].concat());
     assert!(matches!(opened(intent(2, None)), Err(StateError::RestoreOpen(open)) if open.restore == RestoreId([1; 8])));
     assert!(opened(intent(2, Some(3))).is_err());
     assert_eq!(opened(intent(2, Some(1))).map(|s| s.intent.map(|i| i.restore)), Ok(Some(RestoreId([2; 8]))));
@@ -70,7 +72,7 @@ fn a_second_restore_is_refused_unless_it_takes_over() {
     let closed = opened(intent(2, Some(1))).and_then(|s| {
         s.apply(
             &CommitEvent::RestoreClosed { restore: RestoreId([1; 8]), outcome: RestoreOutcome::Completed },
-            Generation(3),
+            Generation(4),
         )
     });
     assert_eq!(closed, Err(StateError::NotTheOpenRestore(RestoreId([1; 8]))), "the one taken over cannot close");
@@ -78,8 +80,9 @@ fn a_second_restore_is_refused_unless_it_takes_over() {
 
 #[test]
 fn a_snapshot_during_a_restore_is_never_good() {
-    let during = |mark| apply_all(&[CommitEvent::RestoreOpened(intent(1, None)), snapshot(1, mark, 10)]);
-    assert_eq!(during(Mark::Good), Err(StateError::GoodDuringRestore(SnapshotId([1; 8]))));
+    let opened = || CommitEvent::RestoreOpened(intent(1, None));
+    let during = |mark| apply_all(&[snapshot(1, Mark::Good, 5), opened(), snapshot(2, mark, 10)]);
+    assert_eq!(during(Mark::Good), Err(StateError::GoodDuringRestore(SnapshotId([2; 8]))));
     assert!(during(Mark::Incomplete).is_ok());
     assert!(during(Mark::Undo).is_ok());
 }

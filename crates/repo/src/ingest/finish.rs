@@ -1,8 +1,8 @@
 //! The end of an ingest: last packs, index segment, manifest - each durable before the next.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
-use lifeboat_format::{Compressor, ManifestPart, ManifestSummary, ManifestWriter, names};
+use lifeboat_format::{Compressor, ManifestPart, ManifestSummary, ManifestWriter, PackRow, names};
 use lifeboat_model::{ChunkId, Entry, Extent, Generation, ObjectId, PointState, SnapshotRecord};
 
 use super::pack::Packer;
@@ -41,7 +41,9 @@ impl Ingest {
         let fresh = shared.fresh();
         let index = if fresh.is_empty() { None } else { Some(site.write_index(&fresh, &shared.packs()).await?) };
         shared.count_added(index.map_or(0, |index| index.len));
-        write_manifest(&shared, site, manifest, new, &ids).await.map(|record| Prepared { record, index })
+        let (record, mut packs) = write_manifest(&shared, site, manifest, new, &ids).await?;
+        packs.extend(fresh.iter().map(|chunk| chunk.pack));
+        Ok(Prepared { record, index, packs })
     }
 }
 
@@ -71,7 +73,7 @@ async fn write_manifest(
     mut manifest: ManifestWriter,
     new: NewSnapshot,
     ids: &HashMap<u64, ChunkId>,
-) -> Result<SnapshotRecord, Error> {
+) -> Result<(SnapshotRecord, BTreeSet<ObjectId>), Error> {
     let packs = shared.packs();
     let mut parts = Vec::with_capacity(new.parts.len());
     let mut compressor = Compressor::new()?;
@@ -81,13 +83,14 @@ async fn write_manifest(
         entries.iter().try_for_each(|entry| manifest.push_entry(number, entry, &mut compressor))?;
     }
     let records: Vec<_> = parts.iter().map(|part| part.record.clone()).collect();
-    let packs = manifest.packs().iter().filter_map(|pack| packs.get(pack)).copied().collect();
+    let packs: Vec<PackRow> = manifest.packs().iter().filter_map(|pack| packs.get(pack)).copied().collect();
+    let named = packs.iter().map(|row| row.id).collect();
     let summary = ManifestSummary { site: site.id().clone(), snapshot: new.id, parts, packs };
     let (body, reference) = manifest.finish(summary, &mut compressor)?;
     shared.count_added(body.len() as u64);
     let name = object_name(names::manifest(&site.handle(), &reference.id))?;
     create_and_read_back(site.repository.store().as_ref(), &name, body.into()).await?;
-    Ok(SnapshotRecord {
+    let record = SnapshotRecord {
         id: new.id,
         generation: Generation(0), // set by the commit that publishes it
         manifest: reference,
@@ -104,7 +107,9 @@ async fn write_manifest(
         restore: new.restore,
         moment: new.moment,
         is_scan: new.is_scan,
-    })
+        forgotten: None,
+    };
+    Ok((record, named))
 }
 
 /// Gives every entry its extents.

@@ -62,7 +62,9 @@ impl Listing<'_> {
         // What is not an object name was put there by somebody else.
         let Ok(name) = ObjectName::new(full) else { return Ok(()) };
         match self.disk.stat(name.as_str()) {
-            Ok(stat) if stat.kind == EntryKind::File => self.found.push(Listed { name, len: stat.len }),
+            Ok(stat) if stat.kind == EntryKind::File => {
+                self.found.push(Listed { name, len: stat.len, modified: Some(stat.modified.into()) });
+            }
             Ok(_) => {}
             // Deleted since the directory was read.
             Err(io) if io.kind() == io::ErrorKind::NotFound => {}

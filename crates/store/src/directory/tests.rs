@@ -165,7 +165,7 @@ async fn foreign_files_are_not_listed() {
     rustix::fs::mknodat(rustix::fs::CWD, root.join("a/fifo"), rustix::fs::FileType::Fifo, rustix::fs::Mode::RUSR, 0)
         .unwrap();
     let found = store.list("", None, 10).await.unwrap();
-    assert_eq!(found, [Listed { name: name("a/b"), len: 5 }]);
+    assert_eq!(found.iter().map(|one| (one.name.as_str(), one.len)).collect::<Vec<_>>(), [("a/b", 5)]);
     // Opening a FIFO must not wait for a writer.
     check_refused(store.get(&name("a/fifo")).await, "mixed up", "move it away");
 }

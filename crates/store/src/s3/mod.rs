@@ -17,9 +17,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
-use aws_sdk_s3::primitives::ByteStream;
+use aws_sdk_s3::primitives::{ByteStream, DateTime};
 use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use bytes::{Bytes, BytesMut};
+use lifeboat_model::Timestamp;
 
 pub use client::{S3Credentials, S3Options};
 
@@ -121,7 +122,9 @@ impl S3Store {
     fn listed(&self, object: aws_sdk_s3::types::Object) -> Option<Listed> {
         let name = object.key.as_deref()?.strip_prefix(&self.address.prefix)?;
         let len = object.size.and_then(|size| u64::try_from(size).ok()).unwrap_or(0);
-        Some(Listed { name: ObjectName::new(name).ok()?, len })
+        let micros = |at: &DateTime| i64::try_from(at.as_nanos() / 1_000).unwrap_or(i64::MAX);
+        let modified = object.last_modified.as_ref().map(|at| Timestamp(micros(at)));
+        Some(Listed { name: ObjectName::new(name).ok()?, len, modified })
     }
 
     /// Bytes of an object.

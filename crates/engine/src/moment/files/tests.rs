@@ -91,6 +91,7 @@ fn record(number: u8, from: i64, is_scan: bool, is_whole: bool) -> SnapshotRecor
         restore: None,
         moment: None,
         is_scan,
+        forgotten: None,
     }
 }
 

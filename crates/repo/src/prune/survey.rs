@@ -1,0 +1,124 @@
+//! What there is of a site, and what its points need.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures_util::{StreamExt, TryStreamExt};
+use lifeboat_format::ObjectKind;
+use lifeboat_format::names::{self, ParsedName};
+use lifeboat_model::{ObjectId, SiteState, SnapshotRecord, Timestamp};
+
+use crate::{Error, Site, TrustedNow};
+
+/// Manifests read at once.
+const READS_MAX: usize = 8;
+
+/// What a plan is made from.
+#[derive(Debug, Clone)]
+pub struct PruneFacts {
+    pub state: SiteState,
+    /// Forgotten points whose time to undelete has passed.
+    pub expired: Vec<SnapshotRecord>,
+    /// What their manifests name.
+    pub expired_packs: BTreeSet<ObjectId>,
+    /// What the manifests of all others name; read only where something has expired.
+    pub needed_packs: BTreeSet<ObjectId>,
+    /// What the index segments name.
+    pub indexed: Vec<ObjectId>,
+    /// Objects that no commit names and none condemned.
+    pub unnamed: Vec<FoundObject>,
+    /// Names below the site's prefix that no repository makes: never touched.
+    pub foreign: Vec<String>,
+    lens: BTreeMap<ObjectId, u64>,
+}
+
+/// A manifest, an index segment or a pack that is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct FoundObject {
+    pub kind: ObjectKind,
+    pub id: ObjectId,
+    pub len: u64,
+    /// By the store's clock.
+    pub modified: Option<Timestamp>,
+}
+
+impl PruneFacts {
+    /// Bytes of an object; 0: it is not there.
+    pub fn len_of(&self, id: &ObjectId) -> u64 {
+        self.lens.get(id).copied().unwrap_or(0)
+    }
+}
+
+impl Site {
+    /// Looks at everything of the site. Damage of what stays is an error: nothing is deleted while it is open.
+    pub async fn prune_facts(&mut self, clock: &TrustedNow) -> Result<PruneFacts, Error> {
+        // What is listed afterwards and named by no commit of before may be under way; its age tells.
+        self.refresh().await?;
+        let state = self.state().clone();
+        let (found, foreign) = self.found_objects().await?;
+        let has_expired = |record: &&SnapshotRecord| record.forgotten.is_some_and(|mark| clock.now >= mark.till);
+        let (expired, stays): (Vec<_>, Vec<_>) =
+            state.forgotten.iter().cloned().partition(|record| has_expired(&record));
+        let (mut expired_packs, mut needed_packs) = (BTreeSet::new(), BTreeSet::new());
+        if !expired.is_empty() {
+            needed_packs = self.packs_named(state.snapshots.iter().chain(&stays)).await?;
+            expired_packs = self.packs_named(&expired).await?;
+        }
+        let mut indexed = Vec::new();
+        for index in &state.indexes {
+            indexed.extend(self.read_index(index).await?.packs.iter().map(|row| row.id));
+        }
+        let lens: BTreeMap<ObjectId, u64> = found.iter().map(|found| (found.id, found.len)).collect();
+        if let Some(missing) = needed_packs.iter().find(|id| !lens.contains_key(id)) {
+            let object = names::pack(&self.handle(), missing);
+            return Err(Error::Damaged { object, detail: "it is missing, and points need it".into() });
+        }
+        let named = named_objects(&state, &indexed);
+        let unnamed = found.into_iter().filter(|found| !named.contains(&found.id)).collect();
+        Ok(PruneFacts { state, expired, expired_packs, needed_packs, indexed, unnamed, foreign, lens })
+    }
+
+    async fn packs_named(
+        &self,
+        records: impl IntoIterator<Item = &SnapshotRecord>,
+    ) -> Result<BTreeSet<ObjectId>, Error> {
+        let reads = records.into_iter().map(async |record| {
+            let manifest = self.manifest(&record.manifest).await?;
+            Ok::<_, Error>(manifest.head().packs.iter().map(|row| row.id).collect::<Vec<_>>())
+        });
+        let mut reads = futures_util::stream::iter(reads).buffer_unordered(READS_MAX);
+        let mut packs = BTreeSet::new();
+        while let Some(some) = reads.try_next().await? {
+            packs.extend(some);
+        }
+        Ok(packs)
+    }
+
+    async fn found_objects(&self) -> Result<(Vec<FoundObject>, Vec<String>), Error> {
+        let prefix = names::site_prefix(&self.handle());
+        let (mut found, mut foreign, mut after) = (Vec::new(), Vec::new(), None);
+        loop {
+            let page = self.repository.store().list(&prefix, after.as_ref(), 1000).await?;
+            let Some(last) = page.last() else { return Ok((found, foreign)) };
+            after = Some(last.name.clone());
+            for listed in page {
+                match names::parse_object_name(listed.name.as_str()) {
+                    Some(ParsedName::Object(_, kind, id)) => {
+                        found.push(FoundObject { kind, id, len: listed.len, modified: listed.modified });
+                    }
+                    Some(_) => {}
+                    None => foreign.push(listed.name.to_string()),
+                }
+            }
+        }
+    }
+}
+
+/// Everything that a commit names or has condemned.
+fn named_objects(state: &SiteState, indexed: &[ObjectId]) -> BTreeSet<ObjectId> {
+    let records = state.snapshots.iter().chain(&state.forgotten);
+    let mut named: BTreeSet<ObjectId> = indexed.iter().copied().collect();
+    named.extend(records.map(|record| record.manifest.id));
+    named.extend(state.indexes.iter().map(|index| index.id));
+    named.extend(state.condemned.iter().flat_map(|condemned| condemned.objects.ids()));
+    named
+}

@@ -1,0 +1,167 @@
+use std::time::Duration;
+
+use lifeboat_model::{CommitEvent, Forgotten, Hold, HoldId, HoldReason, RunNumber, SiteId, SnapshotId, Timestamp};
+use lifeboat_store::{MemoryStore, Store};
+
+use super::*;
+use crate::tests::{content, new_repository, publish, read_all, writer};
+use crate::{Ingest, IngestOptions, Repository};
+
+const DAY: i64 = 86_400_000_000;
+const RULES: PruneRules = PruneRules { grace: Duration::from_secs(86_400), unnamed: Duration::from_secs(86_400) };
+
+/// Day 0 is today: what a test stores is created today.
+fn clock(day: i64, run: u64) -> TrustedNow {
+    let now = Timestamp(Timestamp::now().0 + day * DAY);
+    TrustedNow { now, later: now, run: RunNumber(run) }
+}
+
+async fn open(repository: &Repository) -> Site {
+    repository.site(&SiteId::new("acme").unwrap(), None).await.unwrap().unwrap()
+}
+
+/// Forgets points, with no time left to undelete them.
+async fn forget(repository: &Repository, snapshots: &[SnapshotId]) {
+    let at = Timestamp::now();
+    let (snapshots, forgotten) = (snapshots.to_vec(), Forgotten { at, till: at });
+    let event = CommitEvent::Forgot { snapshots, forgotten, reason: "a test".into() };
+    open(repository).await.commit(&writer(), |_, _| Ok(event.clone())).await.unwrap();
+}
+
+async fn prune(repository: &Repository, day: i64, run: u64) -> Pruned {
+    open(repository).await.prune(&RULES, &clock(day, run), &writer()).await.unwrap()
+}
+
+/// Two points that share one file; each has one of its own beside it.
+async fn two_points() -> (std::sync::Arc<dyn lifeboat_store::Store>, Repository, [SnapshotId; 2]) {
+    let (store, _, repository) = new_repository().await;
+    let shared = content(1, 600_000);
+    let first = publish(&repository, "acme", &[("own", content(2, 700_000)), ("shared", shared.clone())]).await;
+    let second = publish(&repository, "acme", &[("other", content(3, 800_000)), ("shared", shared)]).await;
+    (store, repository, [first, second])
+}
+
+// Explains invariant: only-the-condemned
+#[tokio::test(flavor = "multi_thread")]
+async fn a_forgotten_point_goes_after_its_time_and_takes_only_what_no_other_needs() {
+    let (store, repository, [first, second]) = two_points().await;
+    // A third one that nothing shares with.
+    let third = publish(&repository, "acme", &[("alone", content(4, 900_000))]).await;
+    assert!(prune(&repository, 40, 9).await.plan.is_nothing(), "nothing is forgotten");
+    forget(&repository, &[first, third]).await;
+    let objects = store.list("sites/", None, 1000).await.unwrap().len();
+
+    let condemned = prune(&repository, 1, 9).await;
+    // Two manifests, the pack of the third point, and the three segments in whose place there is one now. The pack of the
+    // first has the shared file in it.
+    let what = &condemned.plan.condemn;
+    assert_eq!((what.manifests.len(), what.packs.len(), condemned.deleted), (2, 1, 0), "{what:?}");
+    let state = open(&repository).await.state().clone();
+    assert_eq!((state.indexes.len(), state.forgotten.len(), state.snapshots.len()), (1, 0, 1));
+    assert_eq!(state.condemned[0].objects.indexes.len(), 3);
+
+    // Neither time alone nor a run alone deletes anything.
+    assert_eq!(prune(&repository, 30, 9).await.deleted, 0);
+    assert_eq!(prune(&repository, 1, 10).await.deleted, 0);
+    assert_eq!(prune(&repository, 3, 10).await.deleted, 6);
+    assert!(prune(&repository, 30, 11).await.plan.is_nothing());
+    let left = store.list("sites/", None, 1000).await.unwrap();
+    // Two commits more since (condemned, deleted), and the new segment; six objects less.
+    assert_eq!(left.len(), objects + 2 + 1 - 6);
+    assert_eq!(read_all(&repository, "acme", second).await.len(), 2);
+    let report = open(&repository).await.check(crate::CheckDepth::ReadData { percent: 100, turn: 0 }).await.unwrap();
+    assert_eq!((report.findings.len(), report.unnamed_objects), (0, 0), "{:?}", report.findings);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_would_use_what_was_condemned_is_told_so_and_stores_it_anew() {
+    for deletes in [false, true] {
+        let (_, repository, [first, second]) = two_points().await;
+        let third = publish(&repository, "acme", &[("alone", content(4, 900_000))]).await;
+        // It knows of the third point's pack, and has not committed yet.
+        let mut late = open(&repository).await;
+        let ingest = Ingest::start(&late, IngestOptions::default()).await.unwrap();
+        let new = crate::tests::new_snapshot(&ingest, &[("again", content(4, 900_000))]);
+        let prepared = ingest.finish(&late, new).await.unwrap();
+        forget(&repository, &[third]).await;
+        assert!(prune(&repository, 1, 9).await.condemned > 0);
+        if deletes {
+            assert!(prune(&repository, 3, 10).await.deleted > 0);
+        }
+        let outcome = late.publish(&writer(), &prepared, |_, _| Ok(prepared.record.clone())).await;
+        assert!(matches!(outcome, Err(Error::CondemnedMeanwhile { .. })), "{deletes}: {outcome:?}");
+        let again = publish(&repository, "acme", &[("again", content(4, 900_000))]).await;
+        prune(&repository, 30, 20).await;
+        prune(&repository, 60, 30).await;
+        for snapshot in [first, second, again] {
+            read_all(&repository, "acme", snapshot).await;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_that_no_commit_names_goes_in_the_end_and_never_under_its_writers_feet() {
+    let (_, repository, [first, _]) = two_points().await;
+    let mut late = open(&repository).await;
+    let ingest = Ingest::start(&late, IngestOptions::default()).await.unwrap();
+    let new = crate::tests::new_snapshot(&ingest, &[("late", content(5, 900_000))]);
+    let prepared = ingest.finish(&late, new).await.unwrap();
+    assert!(prune(&repository, 0, 9).await.plan.is_nothing(), "it may be under way still");
+    let condemned = prune(&repository, 2, 9).await;
+    let what = &condemned.plan.condemn;
+    assert_eq!((what.manifests.len(), what.indexes.len(), what.packs.len()), (1, 1, 1));
+    let outcome = late.publish(&writer(), &prepared, |_, _| Ok(prepared.record.clone())).await;
+    assert!(matches!(outcome, Err(Error::CondemnedMeanwhile { .. })), "{outcome:?}");
+    assert_eq!(prune(&repository, 4, 10).await.deleted, 3);
+    read_all(&repository, "acme", first).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_held_site_and_one_with_damage_are_left_alone_and_foreign_names_always() {
+    let (store, repository, [first, _]) = two_points().await;
+    forget(&repository, &[first]).await;
+    let hold =
+        Hold { id: HoldId([1; 8]), reason: HoldReason::Asked, note: "legal".into(), placed_at: Timestamp::now() };
+    let mut site = open(&repository).await;
+    site.commit(&writer(), |_, _| Ok(CommitEvent::HoldPlaced(hold.clone()))).await.unwrap();
+    let held = prune(&repository, 30, 9).await;
+    assert!(matches!(&held.plan.block, Some(PruneBlock::Held(by)) if *by == hold), "{held:?}");
+    site.commit(&writer(), |_, _| Ok(CommitEvent::HoldReleased { hold: hold.id })).await.unwrap();
+
+    let prefix = names::site_prefix(&site.handle());
+    let foreign = object_name(format!("{prefix}pack/notes.txt")).unwrap();
+    store.create(&foreign, "mine".into()).await.unwrap();
+    let facts = open(&repository).await.prune_facts(&clock(30, 9)).await.unwrap();
+    assert_eq!(facts.foreign, [foreign.to_string()]);
+
+    // A pack that points need is missing: nothing is condemned while that is so.
+    let needed = *facts.needed_packs.iter().next().unwrap();
+    store.delete(&object_name(names::pack(&site.handle(), &needed)).unwrap()).await.unwrap();
+    let outcome = open(&repository).await.prune(&RULES, &clock(30, 9), &writer()).await;
+    assert!(matches!(&outcome, Err(Error::Damaged { object, .. }) if object.contains("/pack/")), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_stores_clock_is_asked_and_nothing_is_left_of_the_question() {
+    let (_, _, repository) = new_repository().await;
+    let asked = repository.trusted_now(Timestamp::now()).await;
+    assert!(matches!(asked, Err(Error::Clock { .. })), "no run yet: {asked:?}");
+    let (store, master) = (std::sync::Arc::new(MemoryStore::new()), lifeboat_format::SecretKey::generate().unwrap());
+    let (repository, _) = Repository::init(store.clone(), &master).await.unwrap();
+    let noon = Timestamp(1_700_000_000_000_000);
+    store.set_clock(Timestamp(noon.0 + DAY / 2));
+    let run = lifeboat_model::Run {
+        number: RunNumber(1),
+        nonce: lifeboat_model::ObjectId([0; 16]),
+        started_at: noon,
+        finished_at: noon,
+        writer: writer(),
+        sources: Vec::new(),
+        sites: Vec::new(),
+    };
+    repository.record_run(run, None).await.unwrap();
+    let trusted = repository.trusted_now(Timestamp(noon.0 + DAY)).await.unwrap();
+    let want = TrustedNow { now: Timestamp(noon.0 + DAY / 2), later: Timestamp(noon.0 + DAY), run: RunNumber(1) };
+    assert_eq!(trusted, want);
+    assert!(store.list("probe/", None, 10).await.unwrap().is_empty());
+}
