@@ -127,7 +127,9 @@ impl Check<'_> {
     async fn commits(&mut self) -> Result<(), Error> {
         let newest = self.site.head();
         let mut before: Option<(SiteState, [u8; 32])> = None;
-        for number in 1..=newest.generation.0 {
+        // The commits before an erasure can be read no more.
+        let first = self.site.state().shredded.map_or(1, |shredded| shredded.generation.0);
+        for number in first..=newest.generation.0 {
             let generation = Generation(number);
             let name = object_name(names::commit(&self.site.handle(), generation))?;
             self.named.objects.insert(name.to_string());
@@ -250,6 +252,9 @@ impl Check<'_> {
         let key = names::site_key_copies_prefix(&handle);
         let waits_to_be_deleted = |name: &str| match names::parse_object_name(name) {
             Some(names::ParsedName::Object(_, _, id)) => self.site.state().is_condemned(&id),
+            Some(names::ParsedName::Commit(_, generation)) => {
+                self.site.state().shredded.is_some_and(|shredded| generation < shredded.generation)
+            }
             _ => false,
         };
         let unnamed = lens.keys().filter(|name| {
@@ -375,6 +380,7 @@ fn tells_nothing_newer(event: &CommitEvent) -> bool {
             | CommitEvent::Undeleted { .. }
             | CommitEvent::Condemned(_)
             | CommitEvent::Deleted { .. }
+            | CommitEvent::Shredded(_)
     )
 }
 

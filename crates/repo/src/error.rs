@@ -36,6 +36,12 @@ pub enum Error {
     NotReadBack { object: String },
     #[error("content that this backup builds on was condemned meanwhile: site=`{site}`, object=`{object}`")]
     CondemnedMeanwhile { site: SiteId, object: ObjectId },
+    #[error("the site was erased: site=`{site}`, object=`{object}`")]
+    Erased { site: SiteId, object: String },
+    #[error("a key of the site could not be destroyed: site=`{site}`, object=`{object}`")]
+    NotErased { site: SiteId, object: String },
+    #[error("somebody else changed the site meanwhile: site=`{site}`")]
+    ChangedMeanwhile { site: SiteId },
     #[error("no clock can be trusted: {detail}")]
     Clock { detail: String },
     /// Of a file without a name that holds what is on its way.
@@ -77,7 +83,9 @@ impl Faulty for Error {
                 Fault::Operator
             }
             Error::State(_) | Error::Bug(_) => Fault::Bug,
-            Error::CondemnedMeanwhile { .. } => Fault::Retry,
+            Error::CondemnedMeanwhile { .. } | Error::ChangedMeanwhile { .. } => Fault::Retry,
+            Error::NotErased { .. } => Fault::Operator,
+            Error::Erased { .. } => Fault::Fenced,
             Error::Clock { .. } => Fault::Operator,
             Error::NoRepository { .. } | Error::RepositoryExists { .. } | Error::NotEmpty { .. } => Fault::Operator,
             Error::WrongKey { .. } | Error::LocalFile { .. } => Fault::Operator,
@@ -101,6 +109,11 @@ impl Faulty for Error {
                 open.restore, open.owner.host
             )),
             Error::State(StateError::Held(_)) => Some("somebody, or an alarm, wants its points kept: release the hold first".into()),
+            Error::Erased { .. } => Some("what it had till then cannot be brought back by anybody; run it again for what came since".into()),
+            Error::NotErased { .. } => Some(
+                "the site is not erased before that object is gone: let this credential delete below keys/ and sites/, and run it again".into(),
+            ),
+            Error::ChangedMeanwhile { .. } => Some("nothing was changed; run it again".into()),
             Error::CondemnedMeanwhile { .. } => Some("run it again: the content is stored anew".into()),
             Error::Clock { .. } => Some(
                 "nothing was changed; set the clocks, or, when no backup ran for long, run `lifeboat backup --all` first".into(),

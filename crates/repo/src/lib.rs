@@ -12,6 +12,7 @@ mod change_log;
 mod check;
 mod chunker;
 mod clock;
+mod erase;
 mod error;
 mod fetch;
 mod index;
@@ -34,6 +35,7 @@ pub use change_log::{
 pub use check::{CheckDepth, CheckReport, Finding};
 pub use chunker::Chunker;
 pub use clock::TrustedNow;
+pub use erase::{ErasePlan, Erased};
 pub use error::Error;
 pub use fetch::{ChunkDamage, Delivery, FetchControl, FetchLimits, FetchStats, Wanted};
 #[doc(hidden)] // for benches: which reads a restore makes

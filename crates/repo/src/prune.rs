@@ -52,6 +52,7 @@ impl Site {
         writer: &WriterIdentity,
     ) -> Result<Pruned, Error> {
         let mut pruned = Pruned::default();
+        self.destroy_old_keys().await?;
         for _ in 0..TRIES_MAX {
             let facts = self.prune_facts(clock).await?;
             pruned.plan = plan_prune(&facts, rules, clock);

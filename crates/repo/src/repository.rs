@@ -175,18 +175,27 @@ impl Repository {
         Ok(keys)
     }
 
-    /// The first key of a site, made if it has none yet: for what is written of a site without its
-    /// sequence.
-    pub(crate) async fn first_site_keys(&self, handle: SiteHandle) -> Result<SiteKeys, Error> {
-        match self.site_keys(handle, KeyNumber(1)).await {
-            Err(Error::Store(lifeboat_store::Error::NotFound { .. })) => {
-                self.make_site_keys(handle, KeyNumber(1)).await
-            }
-            other => other,
+    /// The newest key of a site, made if it has none yet: for what is written of a site without its sequence.
+    ///
+    /// It is asked for once: a process that goes on for ever learns of an erasure only when it begins anew.
+    pub(crate) async fn newest_site_keys(&self, handle: SiteHandle) -> Result<SiteKeys, Error> {
+        let cached =
+            self.cached_keys().iter().filter(|((site, _), _)| *site == handle).map(|((_, number), _)| *number).max();
+        if let Some(number) = cached {
+            return self.site_keys(handle, number).await;
+        }
+        match self.newest_key(handle).await? {
+            Some(number) => self.site_keys(handle, number).await,
+            None => self.make_site_keys(handle, KeyNumber(1)).await,
         }
     }
 
-    /// Makes the first key of a site, or takes the one that another process made just now.
+    /// Lets go of a site's keys.
+    pub(crate) fn forget_keys(&self, handle: SiteHandle) {
+        self.cached_keys().retain(|(site, _), _| *site != handle);
+    }
+
+    /// Makes a key of a site, or takes the one that another process made just now.
     pub(crate) async fn make_site_keys(&self, handle: SiteHandle, number: KeyNumber) -> Result<SiteKeys, Error> {
         let name = object_name(names::site_key(&handle, number))?;
         let body: bytes::Bytes = self.inner.keys.new_site_key(handle, number)?.0.into();

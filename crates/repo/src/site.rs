@@ -16,7 +16,7 @@ use lifeboat_model::{
 };
 use lifeboat_store::ObjectName;
 
-use crate::upload::{object_name, read_back};
+use crate::upload::{create_and_read_back, object_name, read_back};
 use crate::{Error, KnownHead, Prepared, Repository, random_id};
 
 /// One site, as its newest commit says.
@@ -208,6 +208,52 @@ impl Site {
         ReadingBack(tokio::spawn(async move { read_back(store.as_ref(), &name, &body).await }))
     }
 
+    /// Extends the sequence by this commit, if nobody has extended it since `newest`. False: somebody has.
+    pub(crate) async fn commit_if_newest(
+        &mut self,
+        newest: Generation,
+        writer: &WriterIdentity,
+        event: CommitEvent,
+    ) -> Result<bool, Error> {
+        let (body, commit) = self.next_commit(writer, event)?;
+        if commit.generation != newest.next() {
+            return Ok(false);
+        }
+        let name = object_name(names::commit(&self.handle(), commit.generation))?;
+        match create_and_read_back(self.repository.store().as_ref(), &name, body.clone()).await {
+            Ok(()) => {
+                self.accept(&body, commit);
+                Ok(true)
+            }
+            Err(Error::Store(lifeboat_store::Error::AlreadyExists { .. })) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// The commit that comes next, and its bytes.
+    fn next_commit(&self, writer: &WriterIdentity, event: CommitEvent) -> Result<(Bytes, Commit), Error> {
+        let generation = self.generation.next();
+        let state = self.state.apply(&event, generation)?;
+        let commit = Commit {
+            generation,
+            previous: self.hash,
+            nonce: ObjectId(random_id()?),
+            written_at: Timestamp::now(),
+            writer: writer.clone(),
+            event,
+            state,
+        };
+        Ok((encode_commit(&self.keys, &commit)?.into(), commit))
+    }
+
+    /// From now on this commit is the newest.
+    fn accept(&mut self, body: &[u8], commit: Commit) {
+        self.hash = commit_hash(body);
+        self.generation = commit.generation;
+        self.written_at = Some(commit.written_at);
+        self.state = commit.state;
+    }
+
     async fn create_commit(
         &mut self,
         writer: &WriterIdentity,
@@ -215,26 +261,13 @@ impl Site {
     ) -> Result<(CommitOutcome, ObjectName, Bytes), Error> {
         loop {
             let event = decide(&self.state, &self.seen)?;
-            let generation = self.generation.next();
-            let state = self.state.apply(&event, generation)?;
-            let commit = Commit {
-                generation,
-                previous: self.hash,
-                nonce: ObjectId(random_id()?),
-                written_at: Timestamp::now(),
-                writer: writer.clone(),
-                event,
-                state,
-            };
-            let body: Bytes = encode_commit(&self.keys, &commit)?.into();
+            let (body, commit) = self.next_commit(writer, event.clone())?;
+            let generation = commit.generation;
             let name = object_name(names::commit(&self.handle(), generation))?;
             match self.repository.store().create(&name, body.clone()).await {
                 Ok(()) => {
-                    self.hash = commit_hash(&body);
-                    self.generation = generation;
-                    self.written_at = Some(commit.written_at);
-                    self.state = commit.state;
-                    return Ok((CommitOutcome { generation, event: commit.event }, name, body));
+                    self.accept(&body, commit);
+                    return Ok((CommitOutcome { generation, event }, name, body));
                 }
                 Err(lifeboat_store::Error::AlreadyExists { .. }) => self.refresh().await?,
                 Err(error) => return Err(error.into()),
@@ -252,6 +285,11 @@ impl Site {
             let generation = self.generation.next();
             let name = object_name(names::commit(&self.handle(), generation))?;
             let body = self.repository.store().get(&name).await?;
+            let key = ObjectHeader::parse(&body).map_err(Error::of_object(&name))?.key;
+            if key > self.keys.number() {
+                // Its commits from here on are sealed by a key that this was not opened with.
+                return Err(Error::Erased { site: self.id().clone(), object: name.to_string() });
+            }
             let commit = decode_commit(&self.keys, generation, &body).map_err(Error::of_object(&name))?;
             if commit.previous != self.hash {
                 let detail = "it does not follow from the commit before it".to_owned();
@@ -274,7 +312,9 @@ impl Site {
         mut look: impl FnMut(Commit) -> ControlFlow<T>,
     ) -> Result<Option<T>, Error> {
         let mut hash = self.hash;
-        let oldest = self.generation.0.saturating_sub(max);
+        // Those before an erasure can be read no more.
+        let first = self.state.shredded.map_or(0, |shredded| shredded.generation.0.saturating_sub(1));
+        let oldest = self.generation.0.saturating_sub(max).max(first);
         for generation in (oldest + 1..=self.generation.0).rev().map(Generation) {
             let name = object_name(names::commit(&self.handle(), generation))?;
             let body = self.repository.store().get(&name).await?;

@@ -191,7 +191,7 @@ impl Appender {
         let handles: Vec<SiteHandle> = blocks.iter().map(|(site, _)| repository.handle_of(site)).collect();
         let keys = handles.into_iter().map(|handle| {
             let repository = repository.clone();
-            async move { repository.first_site_keys(handle).await }
+            async move { repository.newest_site_keys(handle).await }
         });
         futures_util::stream::iter(keys).buffered(KEY_REQUESTS_MAX).try_collect().await
     }

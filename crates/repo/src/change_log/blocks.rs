@@ -137,11 +137,16 @@ impl ChangeLog {
         let header = ObjectHeader::parse(bytes)
             .map_err(|error| self.damaged(segment, &block.place, block.site.as_str(), error))?;
         let handle = self.repository.handle_of(&block.site);
-        self.repository.site_keys(handle, header.key).await.map_err(|error| match error.fault() {
+        match self.repository.site_keys(handle, header.key).await {
+            Err(error) if self.repository.is_erased(handle, header.key, &error).await? => {
+                Err(Error::Erased { site: block.site.clone(), object: self.object_of(segment) })
+            }
             // Either the key is lost, or the number is what is damaged: both are named.
-            Fault::Damage => self.damaged(segment, &block.place, block.site.as_str(), error),
-            _ => error,
-        })
+            Err(error) if error.fault() == Fault::Damage => {
+                Err(self.damaged(segment, &block.place, block.site.as_str(), error))
+            }
+            other => other,
+        }
     }
 
     /// What is read together is of some sites alone: of another one it would look as if nothing had changed.

@@ -171,7 +171,7 @@ impl ChangeLog {
             loaded.iter().flat_map(|one| &one.footer.blocks).map(|block| &block.site).collect();
         let mut compressor = Compressor::new()?;
         for site in sites {
-            let keys = self.repository.first_site_keys(self.repository.handle_of(site)).await?;
+            let keys = self.repository.newest_site_keys(self.repository.handle_of(site)).await?;
             if let Some(block) = self.join_blocks(site, loaded, (&keys, &mut compressor)).await? {
                 writer.push_block(site, block)?;
             }
@@ -192,7 +192,11 @@ impl ChangeLog {
         for one in loaded {
             let Some(block) = one.footer.block(site) else { continue };
             let mut bytes = BytesMut::from(one.slice(&block.place));
-            let opened_by = self.keys_of_block(&one.segment, block, &bytes).await?;
+            let opened_by = match self.keys_of_block(&one.segment, block, &bytes).await {
+                // Nobody can read it any more: it need not be kept.
+                Err(Error::Erased { .. }) => continue,
+                other => other?,
+            };
             let damaged = |error| self.damaged(&one.segment, &block.place, site.as_str(), error);
             tokio::task::block_in_place(|| {
                 let mut reader = BlockReader::new(&opened_by, block, &mut bytes).map_err(damaged)?;

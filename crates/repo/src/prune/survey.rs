@@ -93,7 +93,7 @@ impl Site {
         Ok(packs)
     }
 
-    async fn found_objects(&self) -> Result<(Vec<FoundObject>, Vec<String>), Error> {
+    pub(crate) async fn found_objects(&self) -> Result<(Vec<FoundObject>, Vec<String>), Error> {
         let prefix = names::site_prefix(&self.handle());
         let (mut found, mut foreign, mut after) = (Vec::new(), Vec::new(), None);
         loop {
