@@ -10,6 +10,7 @@ mod bench;
 mod capture;
 mod drill;
 mod later;
+mod lifecycle;
 mod recover;
 mod restore;
 mod site;
@@ -25,6 +26,7 @@ pub use bench::{
 pub use capture::{CaptureArgs, StatusArgs};
 pub use drill::DrillArgs;
 pub use later::LaterVerb;
+pub use lifecycle::{ForgetArgs, HoldArgs, PruneArgs, ShredArgs, UndeleteArgs};
 pub use recover::{
     RecoverAcceptArgs, RecoverCommand, RecoverIdArgs, RecoverPageArgs, RecoverPlanArgs, RecoverPriorityArgs,
     RecoverReportArgs, RecoverRetryArgs, RecoverRunArgs, RecoverSkipArgs, RecoverStatusArgs, RecoverUndoArgs,
@@ -55,7 +57,7 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Not in this version: forget, undelete, prune, hold, shred, audit, run.
+Not in this version: audit, run.
 
 Data goes to stdout, talk and progress bars to stderr. With --json, stdout has one JSON object a line; \
 the last one is {\"event\":\"done\",…} or {\"event\":\"error\",…}.
@@ -137,6 +139,16 @@ pub enum Command {
     FindDamage(FindDamageArgs),
     /// Verify what is stored
     Check(CheckArgs),
+    /// Mark points that no rule keeps, and say why each of the others is kept; nothing is deleted
+    Forget(ForgetArgs),
+    /// Bring forgotten points back
+    Undelete(UndeleteArgs),
+    /// Keep all points of sites, whatever the rules say, or release what keeps them
+    Hold(HoldArgs),
+    /// Condemn what no point needs any more, and delete what was condemned long ago
+    Prune(PruneArgs),
+    /// Erase a site for good, by destroying its keys
+    Shred(ShredArgs),
     /// The local cache of what the bucket says
     #[command(subcommand)]
     Catalog(CatalogCommand),

@@ -15,6 +15,7 @@ mod limits;
 mod overlap;
 mod policy;
 mod postgres;
+mod prune;
 mod reader;
 mod recovery;
 mod repository;
@@ -33,8 +34,9 @@ pub use drill::DrillConfig;
 pub use error::ConfigError;
 pub use hooks::HooksConfig;
 pub use limits::LimitsConfig;
-pub use policy::{KeepCounts, NamedPolicy, Policy};
+pub use policy::{NamedPolicy, Policy};
 pub use postgres::PostgresSettings;
+pub use prune::PruneConfig;
 pub use recovery::RecoveryConfig;
 pub(crate) use repository::directory_of;
 pub(crate) use repository::parse_key;
@@ -59,6 +61,7 @@ pub struct Config {
     pub limits: LimitsConfig,
     pub recovery: RecoveryConfig,
     pub drill: DrillConfig,
+    pub prune: PruneConfig,
     /// What holds for a site that no named policy matches.
     pub policy: Policy,
     /// In the order of the file; the first that matches a site is the site's policy.
@@ -92,6 +95,7 @@ impl Config {
         let limits = limits::read(&mut root)?;
         let recovery = recovery::read(&mut root, &sources)?;
         let drill = drill::read(&mut root, &sources, directory)?;
+        let prune = prune::read(&mut root)?;
         let policy = policy::read_base(&mut root)?;
         let policies = policy::read_named(&mut root, &policy)?;
         root.finish()?;
@@ -105,6 +109,7 @@ impl Config {
             limits,
             recovery,
             drill,
+            prune,
             policy,
             policies,
             notes,

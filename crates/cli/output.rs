@@ -17,7 +17,7 @@ use serde_json::{Map, Value};
 
 use crate::{CliError, exit};
 
-pub use human::{ago, and_more, bytes, count, duration, rate, share};
+pub use human::{ago, and_more, bytes, count, duration, plural, rate, share};
 pub use table::{Align, Table};
 
 /// Where a process reads and writes, and which of it is a terminal.

@@ -9,17 +9,23 @@ mod completions;
 mod demo;
 mod drill;
 mod find_damage;
+mod forget;
+mod hold;
 mod init;
 mod key;
+mod lifecycle;
 mod look;
 mod plan;
 mod points;
+mod prune;
 mod recover;
 mod remembered;
 mod restore;
+mod shred;
 mod sites;
 mod sources;
 mod status;
+mod undelete;
 
 use lifeboat_model::{PointInTime, SiteId, Timestamp};
 use lifeboat_repo::Site;
@@ -54,6 +60,11 @@ pub fn run(command: Command, context: &Context) -> Result<Outcome, CliError> {
         Command::Demo(args) => demo::run(&args, context),
         Command::FindDamage(args) => find_damage::run(&args, context),
         Command::Check(args) => check::run(&args, context),
+        Command::Forget(args) => forget::run(&args, context),
+        Command::Undelete(args) => undelete::run(&args, context),
+        Command::Hold(args) => hold::run(&args, context),
+        Command::Prune(args) => prune::run(&args, context),
+        Command::Shred(args) => shred::run(&args, context),
     }
 }
 

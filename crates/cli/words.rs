@@ -96,6 +96,8 @@ pub fn snapshot(record: &SnapshotRecord) -> Value {
         "bytes": record.logical_bytes,
         "added_bytes": record.added_bytes,
         "restore_id": record.restore.map(|id| id.to_string()),
+        "forgotten_at": record.forgotten.map(|mark| mark.at.to_string()),
+        "undelete_till": record.forgotten.map(|mark| mark.till.to_string()),
         "parts": record.parts.iter().map(part).collect::<Vec<_>>(),
     })
 }

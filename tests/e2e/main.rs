@@ -10,6 +10,7 @@ mod find_damage;
 mod inspect_postgres;
 mod place;
 mod recover_report;
+mod retention;
 mod there_and_back;
 mod trouble;
 mod two_captures;

@@ -18,16 +18,6 @@ pub struct AnyArgs {
 #[derive(Debug, Subcommand)]
 pub enum LaterVerb {
     #[command(hide = true)]
-    Forget(AnyArgs),
-    #[command(hide = true)]
-    Undelete(AnyArgs),
-    #[command(hide = true)]
-    Prune(AnyArgs),
-    #[command(hide = true)]
-    Hold(AnyArgs),
-    #[command(hide = true)]
-    Shred(AnyArgs),
-    #[command(hide = true)]
     Audit(AnyArgs),
     #[command(hide = true)]
     Run(AnyArgs),
@@ -37,11 +27,6 @@ impl LaterVerb {
     /// The refusal, with what to do instead today.
     pub fn refuse(&self) -> CliError {
         let (verb, instead) = match self {
-            Self::Forget(_) => ("forget", "nothing is forgotten in this version: every point stays restorable"),
-            Self::Undelete(_) => ("undelete", "nothing is forgotten in this version: every point stays restorable"),
-            Self::Prune(_) => ("prune", "nothing is deleted in this version: every point stays restorable"),
-            Self::Hold(_) => ("hold", "nothing is forgotten in this version: every point stays restorable"),
-            Self::Shred(_) => ("shred", "nothing is erased in this version"),
             Self::Audit(_) => ("audit", "see `lifeboat points SITE` for what happened to a site"),
             Self::Run(_) => ("run", "use the systemd timer in config/systemd for a nightly `lifeboat backup --all`"),
         };

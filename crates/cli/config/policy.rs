@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use lifeboat_control::retention::KeepRules;
 use lifeboat_model::SiteId;
 
 use super::ConfigError;
@@ -25,23 +26,12 @@ pub struct Policy {
     pub rto: Duration,
     /// Changes are followed, for a restore to any moment.
     pub capture: bool,
-    /// How far back every point is kept.
-    pub window: Duration,
-    pub keep: KeepCounts,
-    /// How long a restore can be undone.
-    pub undo: Duration,
+    /// Which points are kept.
+    pub keep: KeepRules,
+    /// How long a forgotten point can be brought back.
+    pub undelete: Duration,
     /// A snapshot smaller than the one before by more than this is suspect. Percent, 1 to 100.
     pub shrink_limit: u8,
-}
-
-/// How many points are kept beyond the window, one for each period.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct KeepCounts {
-    pub hourly: u32,
-    pub daily: u32,
-    pub weekly: u32,
-    pub monthly: u32,
-    pub yearly: u32,
 }
 
 /// A policy for some sites.
@@ -62,9 +52,15 @@ impl Default for Policy {
             rpo: DAY,
             rto: Duration::from_secs(900),
             capture: false,
-            window: DAY * 14,
-            keep: KeepCounts { hourly: 0, daily: 14, weekly: 8, monthly: 12, yearly: 0 },
-            undo: DAY * 14,
+            keep: KeepRules {
+                daily: 14,
+                weekly: 8,
+                monthly: 12,
+                window: DAY * 14,
+                undo: DAY * 14,
+                ..KeepRules::default()
+            },
+            undelete: DAY * 7,
             shrink_limit: 30,
         }
     }
@@ -126,11 +122,12 @@ fn read_keys(table: &mut Table<'_, '_>, base: Policy) -> Result<Policy, ConfigEr
     if let Some(field) = table.take("timezone") {
         policy.timezone = timezone(&field)?;
     }
-    let durations: [(&'static str, &mut Duration, &str); 4] = [
+    let durations: [(&'static str, &mut Duration, &str); 5] = [
         ("rpo", &mut policy.rpo, "24h"),
         ("rto", &mut policy.rto, "15m"),
-        ("window", &mut policy.window, "14d"),
-        ("undo", &mut policy.undo, "14d"),
+        ("window", &mut policy.keep.window, "14d"),
+        ("undo", &mut policy.keep.undo, "14d"),
+        ("undelete", &mut policy.undelete, "7d"),
     ];
     for (key, value, example) in durations {
         if let Some(field) = table.take(key) {
@@ -141,7 +138,7 @@ fn read_keys(table: &mut Table<'_, '_>, base: Policy) -> Result<Policy, ConfigEr
         policy.capture = field.flag()?;
     }
     if let Some(keep) = table.take_table("keep")? {
-        policy.keep = read_keep(keep)?;
+        policy.keep = read_keep(keep, &policy.keep)?;
     }
     if let Some(field) = table.take("shrink_limit") {
         policy.shrink_limit = values::percent(&field, "30%")?;
@@ -149,9 +146,13 @@ fn read_keys(table: &mut Table<'_, '_>, base: Policy) -> Result<Policy, ConfigEr
     Ok(policy)
 }
 
-fn read_keep(mut table: Table<'_, '_>) -> Result<KeepCounts, ConfigError> {
-    let mut keep = KeepCounts { hourly: 0, daily: 0, weekly: 0, monthly: 0, yearly: 0 };
-    let counts: [(&'static str, &mut u32); 5] = [
+fn read_keep(mut table: Table<'_, '_>, base: &KeepRules) -> Result<KeepRules, ConfigError> {
+    let mut keep = KeepRules { window: base.window, undo: base.undo, ..KeepRules::default() };
+    if let Some(field) = table.take("within") {
+        keep.within = Some(values::duration(&field, "30d")?);
+    }
+    let counts: [(&'static str, &mut u32); 6] = [
+        ("last", &mut keep.last),
         ("hourly", &mut keep.hourly),
         ("daily", &mut keep.daily),
         ("weekly", &mut keep.weekly),

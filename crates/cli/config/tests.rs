@@ -272,7 +272,7 @@ fn wrong_hooks_and_policies_are_told() {
         "[policy]\nretention = \"1d\"\n",
         2,
         "unknown key: key=`policy.retention`",
-        "known keys in [policy]: schedule, timezone, rpo, rto, window, undo, capture, keep, shrink_limit",
+        "known keys in [policy]: schedule, timezone, rpo, rto, window, undo, undelete, capture, keep, shrink_limit",
     );
     check(
         "[policies.gold]\nrpo = \"1h\"\n",
@@ -336,8 +336,8 @@ fn a_whole_file_means_what_it_says() {
     assert_eq!(config.notes, notes);
     let policy = |site: &str| config.policy_of(&SiteId::new(site).unwrap());
     assert_eq!((policy("acme").rpo.as_secs(), policy("acme").shrink_limit), (3600, 50));
-    assert_eq!((policy("tier-1-x").rpo.as_secs(), policy("tier-1-x").undo.as_secs()), (3600, 14 * 86_400));
-    assert_eq!((policy("globex").rpo.as_secs(), policy("globex").undo.as_secs()), (12 * 3600, 86_400));
+    assert_eq!((policy("tier-1-x").rpo.as_secs(), policy("tier-1-x").keep.undo.as_secs()), (3600, 14 * 86_400));
+    assert_eq!((policy("globex").rpo.as_secs(), policy("globex").keep.undo.as_secs()), (12 * 3600, 86_400));
     let config = with_repository("").unwrap();
     assert_eq!((config.policy, config.hooks, config.sources.len()), (Policy::default(), None, 0));
     assert_eq!(config.repository.catalog, Path::new("/etc/lifeboat.catalog"));

@@ -38,6 +38,15 @@ pub fn and_more(all: usize, shown: usize) -> Option<String> {
     all.checked_sub(shown).filter(|more| *more > 0).map(|more| format!("and {} more", count(more as u64)))
 }
 
+/// How many of what, in words: `1 point`, `2 points`, `3 rows or files`.
+pub fn plural(number: u64, what: &str) -> String {
+    let end = if number == 1 { "" } else { "s" };
+    match what.split_once(" or ") {
+        Some((one, other)) => format!("{} {one}{end} or {other}{end}", count(number)),
+        None => format!("{} {what}{end}", count(number)),
+    }
+}
+
 /// The two largest units: `850 ms`, `4.2 s`, `3 min 5 s`, `2 h 5 min`, `3 d 4 h`.
 pub fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();

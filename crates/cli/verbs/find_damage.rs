@@ -8,7 +8,7 @@ use lifeboat_model::{PointInTime, Timestamp, worst_exit_code};
 use serde_json::{Value, json};
 
 use crate::args::FindDamageArgs;
-use crate::output::{Align, Failed, Outcome, Output, Table, and_more, count, duration};
+use crate::output::{Align, Failed, Outcome, Output, Table, and_more, count, duration, plural};
 use crate::{CliError, Context, bad_point};
 
 /// Incidents, sites of each, and tables of each that people are shown; JSON has all that were found.
@@ -315,14 +315,6 @@ fn tell_runs(report: &DamageReport, (output, shows_all): (&Output, bool)) {
     table.lines().into_iter().for_each(|line| output.line(clip(line)));
     if let Some(more) = and_more(report.runs.len(), shown) {
         output.line(format!("{more} sites: -v shows all, --json too."));
-    }
-}
-
-fn plural(number: u64, what: &str) -> String {
-    let end = if number == 1 { "" } else { "s" };
-    match what.split_once(" or ") {
-        Some((one, other)) => format!("{} {one}{end} or {other}{end}", count(number)),
-        None => format!("{} {what}{end}", count(number)),
     }
 }
 

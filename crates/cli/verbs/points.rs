@@ -2,7 +2,7 @@
 //! parts can be put back to any moment.
 
 use lifeboat_engine::{CapturedPart, Certainty, Point, Window, points, windows};
-use lifeboat_model::{Mark, RunOutcome, SourceName, Timestamp};
+use lifeboat_model::{Mark, RunOutcome, SiteState, SourceName, Timestamp};
 use serde_json::json;
 
 use crate::args::PointsArgs;
@@ -24,39 +24,7 @@ pub fn run(args: &PointsArgs, context: &Context) -> Result<Outcome, CliError> {
         let found = points(site.state(), &seen);
 
         let (now, output) = (Timestamp::now(), &context.output);
-        let mut table = Table::new(&[
-            ("SNAPSHOT", Align::Left),
-            ("TIME", Align::Left),
-            ("AGE", Align::Left),
-            ("MARK", Align::Left),
-            ("STATE", Align::Left),
-            ("SIZE", Align::Right),
-            ("NOTE", Align::Left),
-        ]);
-        for point in &found {
-            let mut object = words::snapshot(&point.snapshot);
-            object["unchanged_till"] = point.unchanged_till.map(|till| till.to_string()).into();
-            output.event("point", object);
-        }
-        let tells_all = context.global.verbose > 0;
-        for run in found.chunk_by(|a, b| !tells_all && a.snapshot.is_scan && b.snapshot.is_scan) {
-            let Some(point) = run.last() else { continue };
-            let record = &point.snapshot;
-            table.row([
-                record.id.to_string(),
-                record.cut_till.to_string(),
-                ago(record.cut_till, now),
-                if record.is_scan { "scan".into() } else { words::mark(record.mark).to_owned() },
-                words::state(record.state).to_owned(),
-                bytes(record.logical_bytes),
-                note(point, run),
-            ]);
-        }
-        if found.is_empty() {
-            output.say(format!("{} has no point yet.", args.site));
-        } else {
-            table.lines().iter().for_each(|line| output.line(line));
-        }
+        tell_points(&found, args, context);
         let names: Vec<SourceName> = open.config.sources.iter().map(|source| source.name.clone()).collect();
         let parts = windows(&open.engine, &site, &names, Certainty::Whole).await?;
         for part in &parts {
@@ -64,9 +32,7 @@ pub fn run(args: &PointsArgs, context: &Context) -> Result<Outcome, CliError> {
             tell_only_here(part, &open, output);
         }
         let restorable = parts.iter().flat_map(|part| &part.windows).map(|window| window.till).max();
-        for hold in &site.state().holds {
-            output.line(format!("held since {}: {}: {}", hold.placed_at, words::hold(hold.reason), hold.note));
-        }
+        tell_ends(site.state(), output);
         let scans = found.iter().filter(|point| point.snapshot.is_scan).count();
         let good = found.iter().filter(|point| point.snapshot.mark == Mark::Good);
         let oldest = good.clone().map(|point| point.snapshot.cut_till).min();
@@ -76,10 +42,69 @@ pub fn run(args: &PointsArgs, context: &Context) -> Result<Outcome, CliError> {
             .with("site", args.site.as_str())
             .with("points", found.len() - scans)
             .with("scans", scans)
+            .with("forgotten", site.state().forgotten.len())
             .with("oldest", text(oldest))
             .with("newest", text(newest))
             .with("captured_till", text(restorable)))
     })
+}
+
+fn tell_points(found: &[Point], args: &PointsArgs, context: &Context) {
+    let (now, output) = (Timestamp::now(), &context.output);
+    let mut table = Table::new(&[
+        ("SNAPSHOT", Align::Left),
+        ("TIME", Align::Left),
+        ("AGE", Align::Left),
+        ("MARK", Align::Left),
+        ("STATE", Align::Left),
+        ("SIZE", Align::Right),
+        ("NOTE", Align::Left),
+    ]);
+    for point in found {
+        let mut object = words::snapshot(&point.snapshot);
+        object["unchanged_till"] = point.unchanged_till.map(|till| till.to_string()).into();
+        output.event("point", object);
+    }
+    let tells_all = context.global.verbose > 0;
+    for run in found.chunk_by(|a, b| !tells_all && a.snapshot.is_scan && b.snapshot.is_scan) {
+        let Some(point) = run.last() else { continue };
+        let record = &point.snapshot;
+        table.row([
+            record.id.to_string(),
+            record.cut_till.to_string(),
+            ago(record.cut_till, now),
+            if record.is_scan { "scan".into() } else { words::mark(record.mark).to_owned() },
+            words::state(record.state).to_owned(),
+            bytes(record.logical_bytes),
+            note(point, run),
+        ]);
+    }
+    if found.is_empty() {
+        output.say(format!("{} has no point yet.", args.site));
+    } else {
+        table.lines().iter().for_each(|line| output.line(line));
+    }
+}
+
+/// What is forgotten, held or erased of the site.
+fn tell_ends(state: &SiteState, output: &Output) {
+    for record in &state.forgotten {
+        output.event("forgotten", words::snapshot(record));
+        let till = record.forgotten.map_or_else(String::new, |mark| format!(", can be undeleted till {}", mark.till));
+        output.line(format!("forgotten: {} of {}{till}", record.id, record.cut_till));
+    }
+    for hold in &state.holds {
+        output.line(format!(
+            "held since {}: {}: {} (hold {})",
+            hold.placed_at,
+            words::hold(hold.reason),
+            hold.note,
+            hold.id
+        ));
+    }
+    if let Some(shredded) = state.shredded {
+        output.line(format!("erased at {}: nothing of before can be brought back", shredded.at));
+    }
 }
 
 /// What else there is to say of a point; a run of scans is told by its last one.

@@ -48,7 +48,7 @@ pub(super) struct Known {
 
 /// A catalog that was begun anew knows some sites at the most: the bucket knows every one that was ever
 /// backed up.
-async fn remember_all(open: &Open, context: &Context) -> Result<(), CliError> {
+pub(super) async fn remember_all(open: &Open, context: &Context) -> Result<(), CliError> {
     match open.engine.repository.sites().await {
         Ok(sites) => {
             sites.iter().for_each(|site| open.engine.memory.note_site(site));

@@ -9,10 +9,14 @@
 //! Invariant (retention-only-drops-the-unneeded): the newest good point, all points of the window, what the window stands on,
 //! all points of a site that is held, and what an open restore needs are kept, whatever the rules say.
 //!
-//! What is not here: forgetting, which is a mark (`engine`), and whether the clock can be trusted.
+//! What is not here: forgetting, which is a commit (`engine`), and whether the clock can be trusted (`repo`).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
+
+mod facts;
+
+pub use facts::{Epochs, facts};
 
 use jiff::tz::TimeZone;
 use lifeboat_model::{Mark, RestoreId, SnapshotId, Timestamp};
@@ -46,7 +50,7 @@ pub struct PointFacts {
     pub is_scan: bool,
     /// Of an undo, the restore that it undoes.
     pub restore: Option<RestoreId>,
-    /// The logs, by source and epoch, that it is a base of.
+    /// What moments are made from it with: logs, by source and epoch, and later looks at files.
     pub bases: BTreeSet<String>,
 }
 
@@ -133,10 +137,13 @@ pub fn decide(
         }
     }
     // Of no log, and of each: the newest that the window's first moment can be made from.
-    let before: Vec<&PointFacts> = good.iter().copied().filter(|point| point.at <= window_begins).collect();
-    before.first().into_iter().for_each(|base| keep(base, Reason::BaseOfWindow));
+    let first = good.iter().copied().find(|point| point.at <= window_begins);
+    first.into_iter().for_each(|base| keep(base, Reason::BaseOfWindow));
+    let mut before: Vec<&PointFacts> =
+        points.iter().filter(|point| point.mark != Mark::Undo && point.at <= window_begins).collect();
+    before.sort_by_key(|point| std::cmp::Reverse((point.at, point.id)));
     let mut based: BTreeSet<&str> = BTreeSet::new();
-    for point in &before {
+    for point in before {
         for log in &point.bases {
             if based.insert(log) {
                 keep(point, Reason::BaseOfWindow);

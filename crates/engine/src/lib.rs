@@ -17,6 +17,7 @@ mod damage;
 mod error;
 mod fleet;
 mod hooks;
+pub mod lifecycle;
 mod look;
 mod moment;
 mod parallel;

@@ -108,7 +108,7 @@ impl Faulty for Error {
                 "wait for it, or, when its process is surely dead, run again with --take-over (restore {} on {})",
                 open.restore, open.owner.host
             )),
-            Error::State(StateError::Held(_)) => Some("somebody, or an alarm, wants its points kept: release the hold first".into()),
+            Error::State(StateError::Held(_)) => Some("somebody, or an alarm, wants its points kept; `lifeboat hold SITE --release` ends that".into()),
             Error::Erased { .. } => Some("what it had till then cannot be brought back by anybody; run it again for what came since".into()),
             Error::NotErased { .. } => Some(
                 "the site is not erased before that object is gone: let this credential delete below keys/ and sites/, and run it again".into(),

@@ -154,3 +154,81 @@ fn what_is_kept_once_more_each_night_is_what_was_kept_all_along() {
     let once: Vec<SnapshotId> = once.iter().filter(|one| one.is_kept()).map(|one| one.id).collect();
     assert_eq!(left.iter().map(|point| point.id).collect::<Vec<_>>(), once);
 }
+
+#[test]
+fn a_snapshot_is_a_base_of_the_epoch_it_was_taken_in_and_near_a_border_of_that_doubt() {
+    use lifeboat_engine::EpochSeen;
+    use lifeboat_model::{
+        Epoch, EpochFacts, EpochId, EpochReason, Generation, KeyNumber, Lsn, ManifestRef, ObjectId, PartRecord,
+        PartStatus, PointState, SiteId, SiteState, SnapshotRecord, SourceKind, SourceName, WriterIdentity,
+    };
+
+    let source = || SourceName::new("app").unwrap();
+    let writer = WriterIdentity { host: "h".into(), machine: "m".into(), boot: "b".into(), pid: 1, started: 1 };
+    let epoch = |number: u32, begun: &str| EpochSeen {
+        epoch: Epoch {
+            id: EpochId(number),
+            nonce: ObjectId([0; 16]),
+            writer: writer.clone(),
+            facts: EpochFacts {
+                source: source(),
+                kind: SourceKind::Postgres,
+                system_identifier: "1".into(),
+                timeline: 1,
+                slot: "s".into(),
+                database: "d".into(),
+                begins: Lsn(1),
+                snapshot: "1:1:".into(),
+                begun_at: time(begun),
+                why: EpochReason::First,
+                note: String::new(),
+                sound_till: None,
+                partly: Vec::new(),
+            },
+        },
+        till: None,
+        has_ended: false,
+    };
+    let epochs = Epochs::from([(source(), vec![epoch(1, "2026-03-01T00:00:00Z"), epoch(2, "2026-03-10T00:00:00Z")])]);
+    let record = |at: &str, mark: Mark, is_scan: bool| SnapshotRecord {
+        id: SnapshotId([1; 8]),
+        generation: Generation(1),
+        manifest: ManifestRef { id: ObjectId([1; 16]), len: 1, head_offset: 0, head_len: 1 },
+        mark,
+        mark_reason: None,
+        state: PointState::ReadBack,
+        cut_from: time(at),
+        cut_till: time(at),
+        parent: None,
+        entries: 1,
+        logical_bytes: 1,
+        added_bytes: 1,
+        parts: vec![PartRecord {
+            source: source(),
+            kind: SourceKind::Postgres,
+            status: PartStatus::Complete,
+            entries: 1,
+            logical_bytes: 1,
+            cut_from: time(at),
+            cut_till: time(at),
+        }],
+        restore: None,
+        moment: None,
+        is_scan,
+        forgotten: None,
+    };
+    let check = |at: &str, mark: Mark, is_scan: bool, want: &[&str]| {
+        let site = SiteId::new("acme").unwrap();
+        let state = SiteState { snapshots: vec![record(at, mark, is_scan)], ..SiteState::new(site, KeyNumber(1)) };
+        let (points, _) = facts(&state, &epochs);
+        assert_eq!(points[0].bases.iter().map(String::as_str).collect::<Vec<_>>(), want, "{at}");
+    };
+    check("2026-03-05T00:00:00Z", Mark::Good, false, &["app, epoch 1", "app, perhaps epoch 2"]);
+    check("2026-03-05T00:00:00Z", Mark::Suspect, false, &["app, epoch 1", "app, perhaps epoch 2"]);
+    check("2026-03-05T00:00:00Z", Mark::Incomplete, false, &[]);
+    check("2026-03-05T00:00:00Z", Mark::Undo, false, &[]);
+    check("2026-03-05T00:00:00Z", Mark::Incomplete, true, &["scans of app"]);
+    check("2026-02-20T00:00:00Z", Mark::Good, false, &["app, perhaps epoch 1", "app, perhaps epoch 2"]);
+    check("2026-03-10T00:30:00Z", Mark::Good, false, &["app, perhaps epoch 1", "app, perhaps epoch 2"]);
+    check("2026-03-10T03:00:00Z", Mark::Good, false, &["app, epoch 2"]);
+}

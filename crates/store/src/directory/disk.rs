@@ -225,10 +225,11 @@ impl Disk for RootDir {
         let (dir, name) = self.parent(path)?;
         let stat = rustix::fs::statat(&dir, name, AtFlags::SYMLINK_NOFOLLOW)?;
         let seconds = u64::try_from(stat.st_mtime).unwrap_or(0);
+        let nanoseconds = u32::try_from(stat.st_mtime_nsec).unwrap_or(0);
         Ok(Stat {
             kind: entry_kind(FileType::from_raw_mode(stat.st_mode)),
             len: u64::try_from(stat.st_size).unwrap_or(0),
-            modified: SystemTime::UNIX_EPOCH + Duration::from_secs(seconds),
+            modified: SystemTime::UNIX_EPOCH + Duration::new(seconds, nanoseconds),
         })
     }
 }

@@ -1,0 +1,77 @@
+//! What the verbs at the end of a point's life begin with: which sites, what time it is, and whether the bucket is whole.
+//!
+//! Nothing is marked, condemned or erased in a bucket that has lost commits: it would be decided by what is not true any more.
+
+use futures_util::stream::{self, StreamExt};
+use lifeboat_model::{Generation, SiteId, Timestamp};
+use lifeboat_repo::TrustedNow;
+use sha2::{Digest, Sha256};
+
+use super::remembered::Remembered;
+use super::sites::{PARALLEL, remember_all};
+use crate::open::Open;
+use crate::{CliError, Context};
+
+/// The sites that were asked for, or all that the bucket has, and a time to go by.
+pub(super) struct Begun {
+    pub sites: Vec<SiteId>,
+    pub clock: TrustedNow,
+}
+
+pub(super) async fn begin(open: &Open, asked: &[SiteId], context: &Context) -> Result<Begun, CliError> {
+    if !open.memory.is_whole() {
+        remember_all(open, context).await?;
+    }
+    let known = Remembered::gather(open).await?;
+    let all: Vec<SiteId> = known.sites().into_iter().cloned().collect();
+    let mut sites = Vec::new();
+    // All of them, whoever was asked for: a store loses commits of many sites at once.
+    for (site, newest) in newest_commits(open, &known, &all).await? {
+        if newest > Generation(0) {
+            sites.push(site);
+        }
+    }
+    for id in asked {
+        super::known_site(open, id).await?;
+    }
+    if !asked.is_empty() {
+        sites = asked.to_vec();
+        sites.sort();
+        sites.dedup();
+    }
+    let clock = open.engine.repository.trusted_now(Timestamp::now()).await?;
+    Ok(Begun { sites, clock })
+}
+
+/// The newest commit of each site; fewer than this host or the newest run has seen is damage.
+async fn newest_commits(
+    open: &Open,
+    known: &Remembered,
+    sites: &[SiteId],
+) -> Result<Vec<(SiteId, Generation)>, CliError> {
+    let asked = sites.iter().map(async |id| (id, open.engine.repository.newest_generation(id).await));
+    let mut asked = stream::iter(asked).buffered(PARALLEL);
+    let mut found = Vec::new();
+    while let Some((id, newest)) = asked.next().await {
+        let newest = newest?;
+        let by_run = known.seen.get(id).map(|seen| seen.generation);
+        let by_host = known.rows.get(id).map(|row| row.head.generation);
+        let seen = by_run.max(by_host).unwrap_or(Generation(0));
+        if newest < seen {
+            let lost = lifeboat_repo::Error::RolledBack { site: id.clone(), found: newest.0, known: seen };
+            return Err(lost.into());
+        }
+        found.push((id.clone(), newest));
+    }
+    Ok(found)
+}
+
+/// The hash of what a plan consists of, as it is shown and approved.
+pub(super) fn plan_hash(lines: impl IntoIterator<Item = String>) -> String {
+    let mut hash = Sha256::new();
+    for line in lines {
+        hash.update(line.as_bytes());
+        hash.update(b"\n");
+    }
+    hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
+}

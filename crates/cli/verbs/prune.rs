@@ -1,0 +1,135 @@
+//! `lifeboat prune`: what no point needs any more is condemned, and what was condemned long ago is deleted. Only shown, unless
+//! `--yes` says otherwise.
+//!
+//!   the bucket is whole, the clocks agree ─▶ of each site: delete what is ripe ▸ condemn what nothing names
+
+use lifeboat_engine::lifecycle as ends;
+use lifeboat_model::{Fault, Faulty, SiteId, worst_exit_code};
+use lifeboat_repo::{PruneBlock, SitePrune, plan_prune};
+use serde_json::{Value, json};
+
+use super::lifecycle::{Begun, begin};
+use crate::args::PruneArgs;
+use crate::open::Open;
+use crate::output::{Align, Failed, Outcome, Table, bytes, count, plural};
+use crate::{CliError, Context, exit};
+
+/// What became of one site.
+struct SitePruned {
+    site: SiteId,
+    plan: SitePrune,
+    deleted: u64,
+    condemned: u64,
+    gave_way: bool,
+    foreign: Vec<String>,
+}
+
+pub fn run(args: &PruneArgs, context: &Context) -> Result<Outcome, CliError> {
+    context.block_on(async {
+        let open = context.open().await?;
+        let begun = begin(&open, &args.sites, context).await?;
+        let (mut all, mut failed) = (Vec::new(), Vec::new());
+        for id in &begun.sites {
+            match prune_site(&open, id, args.yes, &begun).await {
+                Ok(site) => all.push(site),
+                Err(error) if error.fault() == Fault::Cancelled => return Err(error.into()),
+                // Damage of one site is no reason to keep another's garbage; it is named, and nothing of its own is touched.
+                Err(error) => failed.push(Failed::of_site(id, &error.into())),
+            }
+        }
+        Ok(tell(&all, failed, args, context))
+    })
+}
+
+async fn prune_site(open: &Open, id: &SiteId, acts: bool, begun: &Begun) -> Result<SitePruned, lifeboat_engine::Error> {
+    let mut site = open.engine.site(id).await?;
+    let rules = open.config.prune.rules;
+    if !acts {
+        let facts = ends::look_to_prune(&mut site, &begun.clock).await?;
+        let plan = plan_prune(&facts, &rules, &begun.clock);
+        let (deleted, condemned, gave_way) = (0, 0, false);
+        return Ok(SitePruned { site: id.clone(), plan, deleted, condemned, gave_way, foreign: facts.foreign });
+    }
+    let pruned = ends::prune(&open.engine, &mut site, &rules, &begun.clock).await?;
+    let lifeboat_repo::Pruned { plan, deleted, condemned, gave_way } = pruned;
+    Ok(SitePruned { site: id.clone(), plan, deleted, condemned, gave_way, foreign: Vec::new() })
+}
+
+fn tell(all: &[SitePruned], failed: Vec<Failed>, args: &PruneArgs, context: &Context) -> Outcome {
+    let output = &context.output;
+    let mut table = Table::new(&[
+        ("SITE", Align::Left),
+        ("DELETE", Align::Right),
+        ("SIZE", Align::Right),
+        ("CONDEMN", Align::Right),
+        ("SIZE", Align::Right),
+        ("WAITING", Align::Right),
+        ("POINTS THAT END", Align::Right),
+        ("", Align::Left),
+    ]);
+    for one in all {
+        let SitePruned { site, plan, .. } = one;
+        let note = note(one);
+        output.event("site", to_json(one, &note));
+        if plan.is_nothing() && plan.waiting == 0 && note.is_empty() && context.global.verbose == 0 {
+            continue;
+        }
+        table.row([
+            site.to_string(),
+            count(plan.delete.iter().map(|condemned| condemned.objects.len() as u64).sum()),
+            bytes(plan.delete_bytes),
+            count(plan.condemn.len() as u64),
+            bytes(plan.condemn_bytes),
+            count(plan.waiting),
+            count(plan.expired.len() as u64),
+            note,
+        ]);
+    }
+    table.lines().iter().for_each(|line| output.line(line));
+    let sum = |of: fn(&SitePruned) -> u64| all.iter().map(of).sum::<u64>();
+    let (deleted, condemned) = (sum(|one| one.deleted), sum(|one| one.condemned));
+    let sites = plural(all.len() as u64, "site");
+    output.line(match args.yes {
+        true => format!("{sites}: {} deleted, {} condemned.", plural(deleted, "object"), count(condemned)),
+        false => format!(
+            "{sites}: {} would be deleted, {} condemned. Nothing was changed: `lifeboat prune --yes` does it.",
+            bytes(sum(|one| one.plan.delete_bytes)),
+            bytes(sum(|one| one.plan.condemn_bytes)),
+        ),
+    });
+    let codes = failed.iter().map(|failed| failed.exit_code).chain((!failed.is_empty()).then_some(exit::PARTLY));
+    Outcome { exit_code: worst_exit_code(codes), failed, ..Outcome::ok() }
+        .with("sites", all.len())
+        .with("deleted", deleted)
+        .with("condemned", condemned)
+        .with("dry_run", !args.yes)
+}
+
+/// Why a site was left alone, in whole or in part.
+fn note(one: &SitePruned) -> String {
+    match (&one.plan.block, one.gave_way, one.foreign.first()) {
+        (Some(PruneBlock::Held(hold)), ..) => format!("held: {}", hold.note),
+        (Some(PruneBlock::RestoreOpen(open)), ..) => format!("restore {} is open", open.restore),
+        (None, true, _) => "others commit all the time: next time".to_owned(),
+        (None, false, Some(first)) => format!("not of a repository, and not touched: {first}"),
+        (None, false, None) => String::new(),
+    }
+}
+
+fn to_json(one: &SitePruned, note: &str) -> Value {
+    let plan = &one.plan;
+    json!({
+        "site": one.site.as_str(),
+        "to_delete": plan.delete.iter().map(|condemned| condemned.objects.len()).sum::<usize>(),
+        "to_delete_bytes": plan.delete_bytes,
+        "to_condemn": plan.condemn.len(),
+        "to_condemn_bytes": plan.condemn_bytes,
+        "waiting": plan.waiting,
+        "waiting_bytes": plan.waiting_bytes,
+        "points_that_end": plan.expired.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "deleted": one.deleted,
+        "condemned": one.condemned,
+        "left_alone": note,
+        "foreign": one.foreign,
+    })
+}
