@@ -6,12 +6,14 @@
 
 use std::collections::BTreeSet;
 
+use futures_util::stream::{self, StreamExt};
 use jiff::tz::TimeZone;
 use lifeboat_control::retention::{self, Decision, Epochs};
 use lifeboat_engine::{epochs, lifecycle as ends};
 use lifeboat_model::{Fault, Faulty, Mark, SiteId, SiteState, SnapshotId, worst_exit_code};
 
 use super::lifecycle::{Begun, begin, plan_hash};
+use super::sites::PARALLEL;
 use crate::args::ForgetArgs;
 use crate::confirm::{self, Approvable, Decision as Approval};
 use crate::open::Open;
@@ -42,8 +44,10 @@ pub fn run(args: &ForgetArgs, context: &Context) -> Result<Outcome, CliError> {
         let begun = begin(&open, &args.sites, context).await?;
         let epochs = epochs_of(&open).await?;
         let (mut plan, mut failed, mut points) = (Vec::new(), Vec::new(), 0);
-        for id in &begun.sites {
-            match plan_site(&open, id, args, &epochs, &begun).await {
+        let asked = begun.sites.iter().map(async |id| (id, plan_site(&open, id, args, &epochs, &begun).await));
+        let mut asked = stream::iter(asked).buffered(PARALLEL);
+        while let Some((id, planned)) = asked.next().await {
+            match planned {
                 Ok((site, of_site)) => {
                     points += of_site;
                     plan.push(site);
@@ -52,6 +56,7 @@ pub fn run(args: &ForgetArgs, context: &Context) -> Result<Outcome, CliError> {
                 Err(error) => return Err(error),
             }
         }
+        drop(asked);
         let dropped: u64 = plan.iter().map(|site| site.drop.len() as u64).sum();
         let hash = plan_hash(plan.iter().flat_map(|site| site.drop.iter().map(|id| format!("{} {id}", site.site))));
         tell::plan(&plan, &open, (dropped, &hash), context);
@@ -155,14 +160,18 @@ async fn act(
         (false, false) => "somebody named it",
         (false, true) => "no rule keeps it",
     };
-    let mut done = 0;
-    for one in plan.iter().filter(|site| !site.drop.is_empty()) {
+    let forgets = plan.iter().filter(|site| !site.drop.is_empty()).map(async |one| {
         let undelete = open.config.policy_of(&one.site).undelete;
         let forgotten = async {
             let mut site = open.engine.site(&one.site).await?;
             ends::forget(&open.engine, &mut site, one.drop.clone(), (reason, undelete), &begun.clock).await
         };
-        match forgotten.await {
+        (one, forgotten.await)
+    });
+    let mut forgets = stream::iter(forgets).buffered(PARALLEL);
+    let mut done = 0;
+    while let Some((one, forgotten)) = forgets.next().await {
+        match forgotten {
             Ok(_) => done += one.drop.len() as u64,
             Err(error) if error.fault() == Fault::Cancelled => return Err(error.into()),
             Err(error) => failed.push(Failed::of_site(&one.site, &error.into())),

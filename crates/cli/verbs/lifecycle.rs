@@ -19,26 +19,21 @@ pub(super) struct Begun {
 }
 
 pub(super) async fn begin(open: &Open, asked: &[SiteId], context: &Context) -> Result<Begun, CliError> {
-    if !open.memory.is_whole() {
-        remember_all(open, context).await?;
-    }
-    let known = Remembered::gather(open).await?;
-    let all: Vec<SiteId> = known.sites().into_iter().cloned().collect();
-    let mut sites = Vec::new();
-    // All of them, whoever was asked for: a store loses commits of many sites at once.
-    for (site, newest) in newest_commits(open, &known, &all).await? {
-        if newest > Generation(0) {
-            sites.push(site);
-        }
-    }
     for id in asked {
         super::known_site(open, id).await?;
     }
-    if !asked.is_empty() {
-        sites = asked.to_vec();
-        sites.sort();
-        sites.dedup();
+    if asked.is_empty() && !open.memory.is_whole() {
+        remember_all(open, context).await?;
     }
+    let known = Remembered::gather(open).await?;
+    let mut sites: Vec<SiteId> = match asked {
+        [] => known.sites().into_iter().cloned().collect(),
+        asked => asked.to_vec(),
+    };
+    sites.sort();
+    sites.dedup();
+    let newest = newest_commits(open, &known, &sites).await?;
+    let sites = newest.into_iter().filter(|(_, newest)| *newest > Generation(0)).map(|(site, _)| site).collect();
     let clock = open.engine.repository.trusted_now(Timestamp::now()).await?;
     Ok(Begun { sites, clock })
 }

@@ -3,16 +3,23 @@
 //!
 //!   the bucket is whole, the clocks agree ─▶ of each site: delete what is ripe ▸ condemn what nothing names
 
+use futures_util::stream::{self, StreamExt};
 use lifeboat_engine::lifecycle as ends;
 use lifeboat_model::{Fault, Faulty, SiteId, worst_exit_code};
 use lifeboat_repo::{PruneBlock, SitePrune, plan_prune};
 use serde_json::{Value, json};
+use tokio::sync::Semaphore;
 
 use super::lifecycle::{Begun, begin};
 use crate::args::PruneArgs;
 use crate::open::Open;
 use crate::output::{Align, Failed, Outcome, Table, bytes, count, plural};
 use crate::{CliError, Context, exit};
+
+/// Sites looked at side by side.
+const SITES_MAX: usize = 4;
+/// Of so many chunks more, a site takes the place of one more.
+const CHUNKS_PER_PLACE: u64 = 100_000;
 
 /// What became of one site.
 struct SitePruned {
@@ -29,20 +36,33 @@ pub fn run(args: &PruneArgs, context: &Context) -> Result<Outcome, CliError> {
         let open = context.open().await?;
         let begun = begin(&open, &args.sites, context).await?;
         let (mut all, mut failed) = (Vec::new(), Vec::new());
-        for id in &begun.sites {
-            match prune_site(&open, id, args.yes, &begun).await {
+        let room = Semaphore::new(SITES_MAX);
+        let pruned = begun.sites.iter().map(async |id| (id, prune_site(&open, id, args.yes, (&begun, &room)).await));
+        let mut pruned = stream::iter(pruned).buffered(SITES_MAX);
+        while let Some((id, pruned)) = pruned.next().await {
+            match pruned {
                 Ok(site) => all.push(site),
                 Err(error) if error.fault() == Fault::Cancelled => return Err(error.into()),
                 // Damage of one site is no reason to keep another's garbage; it is named, and nothing of its own is touched.
                 Err(error) => failed.push(Failed::of_site(id, &error.into())),
             }
         }
+        drop(pruned);
         Ok(tell(&all, failed, args, context))
     })
 }
 
-async fn prune_site(open: &Open, id: &SiteId, acts: bool, begun: &Begun) -> Result<SitePruned, lifeboat_engine::Error> {
+async fn prune_site(
+    open: &Open,
+    id: &SiteId,
+    acts: bool,
+    (begun, room): (&Begun, &Semaphore),
+) -> Result<SitePruned, lifeboat_engine::Error> {
     let mut site = open.engine.site(id).await?;
+    // A site's index is in memory while it is looked at: of a large one there is no other beside it.
+    let chunks: u64 = site.state().indexes.iter().map(|index| index.chunks).sum();
+    let share = (chunks / CHUNKS_PER_PLACE).saturating_add(1).min(SITES_MAX as u64);
+    let _place = room.acquire_many(u32::try_from(share).unwrap_or(1)).await;
     let rules = open.config.prune.rules;
     if !acts {
         let facts = ends::look_to_prune(&mut site, &begun.clock).await?;
