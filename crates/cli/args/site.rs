@@ -111,6 +111,10 @@ pub struct CheckArgs {
     #[arg(long, value_name = "PERCENT", num_args = 0..=1, default_missing_value = "100",
           value_parser = clap::value_parser!(u8).range(1..=100))]
     pub read_data: Option<u8>,
+    /// Nothing can bring back what is damaged: mark the points that need it as incomplete, and let the next backup store it
+    /// anew; nothing is deleted
+    #[arg(long, requires = "site")]
+    pub set_aside: bool,
     /// Compare the newest good point of each site with the live data; of what is captured, base and change log with the
     /// live rows of the same moment
     #[arg(long)]

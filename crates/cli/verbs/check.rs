@@ -22,7 +22,7 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<Outcome, CliError> {
         if let Some(site) = &args.site {
             super::known_site(&open, site).await?;
         }
-        let depth = match args.read_data {
+        let depth = match args.read_data.or(args.set_aside.then_some(100)) {
             Some(percent) => CheckDepth::ReadData { percent, turn: turn(Timestamp::now()) },
             None => CheckDepth::Structure,
         };
@@ -32,6 +32,9 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<Outcome, CliError> {
         let checks = checks?;
         let logs = check_logs(&open.engine, &request).await?;
         let mut outcome = tell(&checks, &logs, context);
+        if args.set_aside {
+            outcome = set_aside(&open, &checks, outcome, context).await?;
+        }
         if args.against_source {
             let failed = prove(&open, checks.iter().map(|check| &check.site), context).await?;
             outcome.failed.extend(failed);
@@ -40,6 +43,31 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<Outcome, CliError> {
         }
         Ok(outcome)
     })
+}
+
+/// Lets nothing use what is lost; the damage is told all the same.
+async fn set_aside(
+    open: &Open,
+    checks: &[SiteCheck],
+    outcome: Outcome,
+    context: &Context,
+) -> Result<Outcome, CliError> {
+    let (mut snapshots, mut objects) = (Vec::new(), 0);
+    for check in checks {
+        let Ok(report) = &check.outcome else { continue };
+        let done = lifeboat_engine::set_aside(&open.engine, &check.site, report).await?;
+        objects += done.objects;
+        for id in &done.snapshots {
+            context.output.line(format!("{}: {id} is incomplete now", check.site));
+        }
+        snapshots.extend(done.snapshots.iter().map(ToString::to_string));
+        if objects > 0 {
+            context
+                .output
+                .say(format!("Back it up now, so that its newest point is whole: `lifeboat backup {}`.", check.site));
+        }
+    }
+    Ok(outcome.with("set_aside", objects).with("incomplete", snapshots))
 }
 
 /// Which share of the packs is due: the next one every day.
@@ -194,8 +222,9 @@ fn damage(site: &SiteId, finding: &Finding) -> Failed {
         site: Some(site.to_string()),
         message: format!("{}: object=`{}`{offset}{entries}", finding.detail, finding.object),
         hint: Some(format!(
-            "bring the object back from the store's own versions or copies; `lifeboat points {site}` lists older points, \
-             and --skip-damaged restores what is whole"
+            "bring the object back from the store's own versions or copies; where there are none, `lifeboat check {site} \
+             --set-aside` and a backup make the next point whole. `lifeboat points {site}` lists older points, and \
+             --skip-damaged restores what is whole"
         )),
         exit_code: exit::DAMAGE,
     }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{Fault, Faulty, Generation, ProgressEvent, ProgressPhase, SiteId, SourceName};
-use lifeboat_repo::{ChangeLog, CheckDepth, CheckReport, LogCheckReport};
+use lifeboat_repo::{ChangeLog, CheckDepth, CheckReport, LogCheckReport, SetAside};
 
 use crate::{Engine, Error, this_process};
 
@@ -104,6 +104,14 @@ async fn check_site(
     }
     engine.memory.note_site(&site);
     Ok(report)
+}
+
+/// Lets nothing use any more what a check of the site has found damaged.
+pub async fn set_aside(engine: &Engine, id: &SiteId, report: &CheckReport) -> Result<SetAside, Error> {
+    let mut site = engine.site(id).await?;
+    let done = site.set_aside(&report.findings, &this_process()).await?;
+    engine.memory.note_site(&site);
+    Ok(done)
 }
 
 /// How far each site's sequence had come by the newest run.

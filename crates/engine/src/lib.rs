@@ -38,7 +38,7 @@ pub use capture::{
 pub use capture_pages::{
     FileUpdate, HASHES_PER_CHUNK, KnownFile, PageIndex, PagesPlace, PagesReport, PagesRequest, capture_pages,
 };
-pub use check::{CheckRequest, LogCheck, SiteCheck, check, check_logs};
+pub use check::{CheckRequest, LogCheck, SiteCheck, check, check_logs, set_aside};
 pub use compact::compact_due;
 pub use context::{Engine, Fingerprint, HeadMemory, NoMemory, Policy, Usage};
 pub use damage::{

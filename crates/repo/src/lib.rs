@@ -24,6 +24,7 @@ mod prune;
 mod recovery;
 mod repository;
 mod run;
+mod set_aside;
 mod site;
 mod spill;
 mod upload;
@@ -48,6 +49,7 @@ pub use manifest::Manifest;
 pub use prune::{FoundObject, PruneBlock, PruneFacts, PruneRules, Pruned, SitePrune, plan_prune};
 pub use recovery::{is_signed, sign_receipt};
 pub use repository::{KnownHead, Repository};
+pub use set_aside::SetAside;
 pub use site::{CommitOutcome, ReadingBack, Site};
 pub use spill::{Spill, SpillReader, SpillSeen, SpillWriter};
 

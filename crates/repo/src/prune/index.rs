@@ -11,20 +11,32 @@ use crate::{Error, Site, random_id};
 impl Site {
     /// Writes one segment in place of all, without these packs; `None`: nothing is left to name.
     pub(super) async fn index_without(&self, dead: &BTreeSet<ObjectId>) -> Result<Option<IndexRef>, Error> {
-        let mut merged = Merged::default();
-        // Of two places of a chunk the later one counts, and encoding keeps the first.
-        for index in self.state().indexes.iter().rev() {
-            merged.add(self.read_index(index).await?, dead)?;
-        }
+        let merged = self.merged_index((dead, &BTreeSet::new())).await?;
         if merged.chunks.is_empty() {
             return Ok(None);
         }
+        self.write_segment(merged).await.map(Some)
+    }
+
+    /// What all segments name together, without these packs, and without what these segments name.
+    pub(crate) async fn merged_index(
+        &self,
+        (packs, segments): (&BTreeSet<ObjectId>, &BTreeSet<ObjectId>),
+    ) -> Result<IndexSegment, Error> {
+        let mut merged = Merged::default();
+        // Of two places of a chunk the later one counts, and encoding keeps the first.
+        for index in self.state().indexes.iter().rev().filter(|index| !segments.contains(&index.id)) {
+            merged.add(self.read_index(index).await?, packs)?;
+        }
+        Ok(IndexSegment { packs: merged.packs, chunks: merged.chunks })
+    }
+
+    pub(crate) async fn write_segment(&self, segment: IndexSegment) -> Result<IndexRef, Error> {
         let id = ObjectId(random_id()?);
-        let segment = IndexSegment { packs: merged.packs, chunks: merged.chunks };
         let (body, reference) = segment.encode(&self.keys, id, &mut Compressor::new()?)?;
         let name = object_name(names::index(&self.handle(), &id))?;
         create_and_read_back(self.repository.store().as_ref(), &name, body.into()).await?;
-        Ok(Some(reference))
+        Ok(reference)
     }
 }
 

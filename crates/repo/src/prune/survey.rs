@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::{StreamExt, TryStreamExt};
 use lifeboat_format::ObjectKind;
 use lifeboat_format::names::{self, ParsedName};
-use lifeboat_model::{ObjectId, SiteState, SnapshotRecord, Timestamp};
+use lifeboat_model::{Fault, Faulty, Mark, ObjectId, SiteState, SnapshotRecord, Timestamp};
 
 use crate::{Error, Site, TrustedNow};
 
@@ -41,6 +41,13 @@ pub struct FoundObject {
     pub modified: Option<Timestamp>,
 }
 
+/// What a manifest that cannot be read means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Unreadable {
+    Stops,
+    NamesNothing,
+}
+
 impl PruneFacts {
     /// Bytes of an object; 0: it is not there.
     pub fn len_of(&self, id: &ObjectId) -> u64 {
@@ -60,15 +67,22 @@ impl Site {
             state.forgotten.iter().cloned().partition(|record| has_expired(&record));
         let (mut expired_packs, mut needed_packs) = (BTreeSet::new(), BTreeSet::new());
         if !expired.is_empty() {
-            needed_packs = self.packs_named(state.snapshots.iter().chain(&stays)).await?;
-            expired_packs = self.packs_named(&expired).await?;
+            needed_packs = self.packs_named(state.snapshots.iter().chain(&stays), Unreadable::Stops).await?;
+            // What a manifest named that is lost, nobody can say: the index does, and what no commit names is found as such.
+            expired_packs = self.packs_named(&expired, Unreadable::NamesNothing).await?;
         }
         let mut indexed = Vec::new();
         for index in &state.indexes {
             indexed.extend(self.read_index(index).await?.packs.iter().map(|row| row.id));
         }
         let lens: BTreeMap<ObjectId, u64> = found.iter().map(|found| (found.id, found.len)).collect();
-        if let Some(missing) = needed_packs.iter().find(|id| !lens.contains_key(id)) {
+        // Of points that are incomplete it is known.
+        let whole = state.snapshots.iter().filter(|record| record.mark != Mark::Incomplete);
+        let whole_packs = match needed_packs.iter().all(|id| lens.contains_key(id)) {
+            true => BTreeSet::new(),
+            false => self.packs_named(whole, Unreadable::Stops).await?,
+        };
+        if let Some(missing) = whole_packs.iter().find(|id| !lens.contains_key(id)) {
             let object = names::pack(&self.handle(), missing);
             return Err(Error::Damaged { object, detail: "it is missing, and points need it".into() });
         }
@@ -80,10 +94,12 @@ impl Site {
     async fn packs_named(
         &self,
         records: impl IntoIterator<Item = &SnapshotRecord>,
+        unreadable: Unreadable,
     ) -> Result<BTreeSet<ObjectId>, Error> {
-        let reads = records.into_iter().map(async |record| {
-            let manifest = self.manifest(&record.manifest).await?;
-            Ok::<_, Error>(manifest.head().packs.iter().map(|row| row.id).collect::<Vec<_>>())
+        let reads = records.into_iter().map(async |record| match self.manifest(&record.manifest).await {
+            Ok(manifest) => Ok(manifest.head().packs.iter().map(|row| row.id).collect::<Vec<_>>()),
+            Err(error) if error.fault() == Fault::Damage && unreadable == Unreadable::NamesNothing => Ok(Vec::new()),
+            Err(error) => Err(error),
         });
         let mut reads = futures_util::stream::iter(reads).buffer_unordered(READS_MAX);
         let mut packs = BTreeSet::new();
