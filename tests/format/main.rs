@@ -10,6 +10,7 @@
 
 #![allow(clippy::unwrap_used)] // every function here is part of a test
 
+mod audits;
 mod damage;
 mod drills;
 mod frozen;

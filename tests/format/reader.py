@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 PACK, MANIFEST, INDEX, COMMIT, RUN, BLOCK, SHARED, UNROUTED, FOOTER, EPOCH, LOG_COMMIT = range(1, 12)
-RECOVERY_PLAN, RECOVERY_ENTRY = 13, 14
+RECOVERY_PLAN, RECOVERY_ENTRY, AUDIT_ENTRY = 13, 14, 15
 CHUNK, PAGE, HEAD, TABLE, BODY, CHANGES = range(1, 7)
 
 
@@ -296,6 +296,7 @@ def vectors():
     recoveries(repo, signing)
     drills(repo, site)
     lifecycle(site, Site(counting(0x60), repo.handle("acme"), 2))
+    audit(repo)
 
 
 def recoveries(repo, signing):
@@ -353,6 +354,21 @@ def lifecycle(site, erased):
     event, state = said["shredded"]
     assert event[0] == 12 and state[1] == event[1][0] == 2 and state[2] == [] and state[9] == {0: 7, 1: event[1][2]}
     print("v1-lifecycle", sorted(said))
+
+
+def audit(repo):
+    """Three entries of the audit log, each of which names the one before; the last is of a version to come."""
+    folder, previous = Path(__file__).parent / "vectors" / "v1-audit", bytes(32)
+    for number, name in enumerate(["audit-first.bin", "audit-full.bin", "audit-later.bin"], 1):
+        data = (folder / name).read_bytes()
+        entry = Object.whole(repo.own, AUDIT_ENTRY, data)
+        entry = entry.body(BODY, *entry.trailer()[:2])
+        assert (entry[0], entry[1]) == (number, previous), "it does not follow from the one before"
+        previous = hashlib.sha256(data).digest()
+        sites = [f"site-{site:03}".encode() for site in range(entry[9][1])] if 2 in entry[9] else []
+        every = hashlib.sha256(b"".join(struct.pack("<I", len(site)) + site for site in sites)).digest()
+        assert not sites or (len(entry[9][0]), every) == (100, entry[9][2]), "other sites"
+        print(name, entry[5], entry[6], entry[7], [target[0] for target in entry[10]])
 
 
 def site(root_folder, key_file, name):

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use lifeboat_format::*;
 use lifeboat_model::*;
 
-use crate::{drills, lifecycle, recoveries, sample};
+use crate::{audits, drills, lifecycle, recoveries, sample};
 
 pub const REPOSITORY: ObjectId = ObjectId([0xa0; 16]);
 pub const PACK: ObjectId = ObjectId([0xb0; 16]);
@@ -28,10 +28,12 @@ pub enum Folder {
     Drills,
     /// What forgetting, pruning and erasing have added since.
     Lifecycle,
+    /// Who did what.
+    Audit,
 }
 
 impl Folder {
-    pub const ALL: [Self; 4] = [Self::V1, Self::Recoveries, Self::Drills, Self::Lifecycle];
+    pub const ALL: [Self; 5] = [Self::V1, Self::Recoveries, Self::Drills, Self::Lifecycle, Self::Audit];
 
     pub fn path(self) -> PathBuf {
         let name = match self {
@@ -39,6 +41,7 @@ impl Folder {
             Self::Recoveries => "v1-recoveries",
             Self::Drills => "v1-drills",
             Self::Lifecycle => "v1-lifecycle",
+            Self::Audit => "v1-audit",
         };
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/format/vectors").join(name)
     }
@@ -164,6 +167,7 @@ pub fn all() -> Vec<Vector> {
     vectors.extend(recoveries::all());
     vectors.extend(drills::all());
     vectors.extend(lifecycle::all());
+    vectors.extend(audits::all());
     vectors
 }
 

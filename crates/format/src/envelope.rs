@@ -71,10 +71,12 @@ pub enum ObjectKind {
     RecoveryPlan,
     /// What happened to it.
     RecoveryEntry,
+    /// Who did what.
+    AuditEntry,
 }
 
 impl ObjectKind {
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::Pack,
         Self::Manifest,
         Self::Index,
@@ -89,6 +91,7 @@ impl ObjectKind {
         Self::Spill,
         Self::RecoveryPlan,
         Self::RecoveryEntry,
+        Self::AuditEntry,
     ];
 
     /// For messages.
@@ -108,6 +111,7 @@ impl ObjectKind {
             Self::Spill => "spill",
             Self::RecoveryPlan => "recovery plan",
             Self::RecoveryEntry => "recovery entry",
+            Self::AuditEntry => "audit entry",
         }
     }
 
@@ -127,6 +131,7 @@ impl ObjectKind {
             Self::Spill => 12,
             Self::RecoveryPlan => 13,
             Self::RecoveryEntry => 14,
+            Self::AuditEntry => 15,
         }
     }
 

@@ -4,7 +4,7 @@
 //! names      ◀▶ object names                      secret, keys, site_keys   the tree of keys
 //! config     ◀▶ lifeboat.json                     key_object                a wrapped key
 //! envelope      header | frame* | trailer         writer, opener, compress  frames, sealed and opened in place
-//! table, manifest, index, commit, change_log, recovery   what the frames of each kind of object hold (cbor, wire)
+//! table, manifest, index, commit, change_log, recovery, audit   what the frames of each kind of object hold (cbor, wire)
 //! scan          an object without its keys
 //! ```
 //!
@@ -15,6 +15,7 @@
 //! allocation that they do not pay for.
 //! What is not here: stores and requests (`store`), what to write when (`repo`).
 
+mod audit;
 mod cbor;
 mod change_log;
 mod commit;
@@ -42,6 +43,7 @@ mod table;
 mod wire;
 mod writer;
 
+pub use audit::{audit_sites, decode_audit_entry, encode_audit_entry};
 pub use change_log::{
     BlockReader, BlockWriter, SEGMENT_LEN_MAX, SealedBlock, SealingBlock, SegmentHead, SegmentName, SegmentTail,
     SegmentWriter, TransactionChanges, decode_epoch, decode_footer, decode_log_commit, decode_long_footer,

@@ -16,6 +16,7 @@
 //! log/<source>/<inverted epoch>/long/<id>
 //! recoveries/<id>/plan                     what a recovery of many sites does
 //! recoveries/<id>/entry/<n>                what happened to it, oldest first in a listing
+//! audit/<inverted n>                       who did what, newest first in a listing
 //! probe/<id>                               written and removed by `init`
 //! ```
 //!
@@ -24,7 +25,8 @@
 //! digits of the handle: it spreads sites over directories and over the store's partitions.
 
 use lifeboat_model::{
-    EpochId, Generation, KeyNumber, LogCommitNumber, ObjectId, RecoveryId, RunNumber, SiteHandle, SourceName,
+    AuditNumber, EpochId, Generation, KeyNumber, LogCommitNumber, ObjectId, RecoveryId, RunNumber, SiteHandle,
+    SourceName,
 };
 
 use crate::{KeyId, ObjectKind, SegmentName};
@@ -43,6 +45,7 @@ pub const KEYS_PREFIX: &str = "keys/";
 pub const SITES_PREFIX: &str = "sites/";
 pub const RUNS_PREFIX: &str = "runs/";
 pub const RECOVERIES_PREFIX: &str = "recoveries/";
+pub const AUDIT_PREFIX: &str = "audit/";
 pub const PROBE_PREFIX: &str = "probe/";
 
 pub fn root_key(key: &KeyId) -> String {
@@ -127,6 +130,10 @@ pub fn recovery_entry(recovery: RecoveryId, number: u64) -> String {
     format!("{}{number:020}", recovery_entries_prefix(recovery))
 }
 
+pub fn audit_entry(number: AuditNumber) -> String {
+    format!("{AUDIT_PREFIX}{:020}", u64::MAX - number.0)
+}
+
 pub fn probe(id: &ObjectId) -> String {
     format!("{PROBE_PREFIX}{id}")
 }
@@ -150,6 +157,7 @@ pub enum ParsedName {
     LongSegment(SourceName, EpochId, ObjectId),
     RecoveryPlan(RecoveryId),
     RecoveryEntry(RecoveryId, u64),
+    AuditEntry(AuditNumber),
     Probe(ObjectId),
 }
 
@@ -167,6 +175,7 @@ pub fn parse_object_name(name: &str) -> Option<ParsedName> {
         "runs" => parse_run(name).map(ParsedName::Run),
         "log" => change_log::parse(rest),
         "recoveries" => parse_recovery_name(rest),
+        "audit" => parse_audit_entry(name).map(ParsedName::AuditEntry),
         "probe" => ObjectId::parse(rest).ok().map(ParsedName::Probe),
         _ => None,
     }
@@ -182,6 +191,11 @@ pub fn parse_commit(name: &str) -> Option<(SiteHandle, Generation)> {
 
 pub fn parse_run(name: &str) -> Option<RunNumber> {
     parse_inverted(name.strip_prefix(RUNS_PREFIX)?).map(RunNumber)
+}
+
+/// The number of an entry of the audit log; the first is 1.
+pub fn parse_audit_entry(name: &str) -> Option<AuditNumber> {
+    parse_inverted(name.strip_prefix(AUDIT_PREFIX)?).filter(|number| *number > 0).map(AuditNumber)
 }
 
 /// The number of a site key, from either of its two names.

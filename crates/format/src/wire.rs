@@ -3,6 +3,7 @@
 //! The keys are the format: they are listed in `docs/format.md`, and a number once given is never
 //! given again. The model's own types know nothing of this.
 
+mod audit;
 mod change;
 mod change_log;
 mod entry;
@@ -13,8 +14,9 @@ mod snapshot;
 mod variant;
 
 use lifeboat_model::{
-    ChunkId, EpochId, Generation, HoldId, KeyNumber, LogCommitNumber, Lsn, ObjectId, RecoveryId, RestoreId, RowKeyHash,
-    RunNumber, SegmentNumber, SiteHandle, SiteId, SnapshotId, SourceName, Timestamp, TransactionId, WriterIdentity,
+    AuditNumber, ChunkId, EpochId, Generation, HoldId, KeyNumber, LogCommitNumber, Lsn, ObjectId, RecoveryId,
+    RestoreId, RowKeyHash, RunNumber, SegmentNumber, SiteHandle, SiteId, SnapshotId, SourceName, Timestamp,
+    TransactionId, WriterIdentity,
 };
 
 use crate::cbor::{In, Out, Wire, WireResult, emit, malformed, wire_map, wire_newtypes};
@@ -24,6 +26,7 @@ pub(crate) use change::{check_change, check_table, row_key_bytes};
 pub(crate) use entry::{Refs, check_entry, put_entry, take_entry};
 
 wire_newtypes!(
+    AuditNumber,
     ChunkId,
     EpochId,
     Generation,

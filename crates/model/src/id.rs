@@ -200,6 +200,9 @@ number_id!(
     /// One recorded execution of a backup; the first is 1.
     RunNumber, u64);
 number_id!(
+    /// An entry's place in the audit log; the first is 1, and there are no gaps.
+    AuditNumber, u64);
+number_id!(
     /// A stretch of a source's history without a gap; the first is 1.
     EpochId, u32);
 number_id!(

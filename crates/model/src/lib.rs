@@ -4,6 +4,7 @@
 //! each word. Everything is a typed id or plain data, because the incident Lifeboat exists for
 //! began when one kind of id was taken for another.
 
+mod audit;
 mod change;
 mod change_log;
 mod commit;
@@ -22,6 +23,7 @@ mod snapshot;
 mod spill;
 mod time;
 
+pub use audit::{AuditAccount, AuditAction, AuditEntry, AuditRecord, AuditSites, AuditTarget};
 pub use change::{
     ChangePlace, ChangedColumn, ChangedTable, ChangedValue, Lsn, NotAnLsn, RowChange, TransactionHead, TransactionId,
     Visibility,
@@ -35,8 +37,8 @@ pub use commit::{Commit, Run, RunOutcome, RunSite, RunSource};
 pub use entry::{ChunkRef, Entry, EntryKind, EntryMetadata, Extent, FileTime, RowsDigest, RowsDigests, Xattr};
 pub use fault::{Fault, Faulty, worst_exit_code};
 pub use id::{
-    ChunkId, EpochId, Generation, HoldId, IdError, KeyNumber, LogCommitNumber, ObjectId, RecoveryId, RestoreId,
-    RowKeyHash, RunNumber, SegmentNumber, SiteHandle, SiteId, SnapshotId, SourceName,
+    AuditNumber, ChunkId, EpochId, Generation, HoldId, IdError, KeyNumber, LogCommitNumber, ObjectId, RecoveryId,
+    RestoreId, RowKeyHash, RunNumber, SegmentNumber, SiteHandle, SiteId, SnapshotId, SourceName,
 };
 pub use lifecycle::{Condemnation, Condemned, Forgotten, Shred, Shredded, SiteObjects};
 pub use pages::{ChangedPage, FileState, FileStep, PageHash, PageSum, PagesChange};
