@@ -5,6 +5,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
+mod audit;
 mod change_log;
 mod child;
 mod compaction;

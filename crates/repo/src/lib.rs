@@ -8,6 +8,7 @@
 //! What is not here: where bytes come from and go to (`lifeboat-source`), what to do and in which
 //! order (`lifeboat-engine`), the bytes of the format (`lifeboat-format`).
 
+mod audit;
 mod change_log;
 mod check;
 mod chunker;
@@ -29,6 +30,7 @@ mod site;
 mod spill;
 mod upload;
 
+pub use audit::{Appended, AuditFinding, AuditHead, AuditReader, AuditReport, SeenAudit};
 pub use change_log::{
     Appender, ChangeLog, Compacted, FooterMemory, KnownLog, ListedSegment, LogCheckReport, LogFinding, LogReadStats,
     NewestEpoch, NoFooterMemory, ReadOnce, SegmentBlock, SegmentDraft, SegmentFacts, Unrouted,
@@ -43,7 +45,7 @@ pub use fetch::{ChunkDamage, Delivery, FetchControl, FetchLimits, FetchStats, Wa
 pub use fetch::{Fetch, plan_fetches};
 pub use ingest::{ChunkNumber, FreshExtent, Ingest, IngestOptions, NewPart, NewSnapshot, Prepared, StoredContent};
 pub use keyring::{Credential, NewKeys};
-pub use lifeboat_format::{ManifestHead, ManifestPart, SigningKey, SiteKeys, recovery_plan_hash};
+pub use lifeboat_format::{ManifestHead, ManifestPart, SigningKey, SiteKeys, audit_sites, recovery_plan_hash};
 pub use local_pack::{LocalPack, LocalPackWriter};
 pub use manifest::Manifest;
 pub use prune::{FoundObject, PruneBlock, PruneFacts, PruneRules, Pruned, SitePrune, plan_prune};

@@ -204,8 +204,7 @@ impl Site {
     }
 
     fn begin_read_back(&self, name: ObjectName, body: Bytes) -> ReadingBack {
-        let store = self.repository.store().clone();
-        ReadingBack(tokio::spawn(async move { read_back(store.as_ref(), &name, &body).await }))
+        ReadingBack::begin(&self.repository, name, body)
     }
 
     /// Extends the sequence by this commit, if nobody has extended it since `newest`. False: somebody has.
@@ -348,11 +347,16 @@ async fn early_commit(repository: &Repository, handle: SiteHandle, expected: Opt
     repository.store().get(&name).await.ok()
 }
 
-/// A commit that is being read back.
-#[must_use = "a commit that was not read back may be relied on by nothing"]
+/// An object that is being read back.
+#[must_use = "what was not read back may be relied on by nothing"]
 pub struct ReadingBack(tokio::task::JoinHandle<Result<(), Error>>);
 
 impl ReadingBack {
+    pub(crate) fn begin(repository: &Repository, name: ObjectName, body: Bytes) -> Self {
+        let store = repository.store().clone();
+        Self(tokio::spawn(async move { read_back(store.as_ref(), &name, &body).await }))
+    }
+
     /// Waits until the store has given exactly what it was given.
     pub async fn done(self) -> Result<(), Error> {
         self.0.await.map_err(|_| Error::Cancelled)?
