@@ -6,6 +6,7 @@
 //!
 //! What is not here: what a verb does (`verbs`), and how a wrong argument is told (`usage`).
 
+mod audit;
 mod bench;
 mod capture;
 mod drill;
@@ -19,6 +20,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, ArgGroup, Args, Parser, Subcommand, ValueEnum};
 
+pub use audit::{AuditCommand, AuditListArgs};
 pub use bench::{
     BenchArgs, BenchBackupArgs, BenchCaptureArgs, BenchCommand, BenchRecoverArgs, BenchRestoreArgs, DataArg, FleetArgs,
     SkewArg, SweepArgs,
@@ -57,7 +59,7 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Not in this version: audit, run.
+Not in this version: run.
 
 Data goes to stdout, talk and progress bars to stderr. With --json, stdout has one JSON object a line; \
 the last one is {\"event\":\"done\",…} or {\"event\":\"error\",…}.
@@ -149,6 +151,9 @@ pub enum Command {
     Prune(PruneArgs),
     /// Erase a site for good, by destroying its keys
     Shred(ShredArgs),
+    /// Who did what to which sites, and whether that record is whole
+    #[command(subcommand)]
+    Audit(AuditCommand),
     /// The local cache of what the bucket says
     #[command(subcommand)]
     Catalog(CatalogCommand),

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use lifeboat_format::SecretKey;
 
 use crate::args::GlobalArgs;
+use crate::audit::Asked;
 use crate::config::{Config, DEFAULT_FILE, KeyRef};
 use crate::output::{Output, Streams};
 use crate::signal::{self, CancelFlag};
@@ -54,16 +55,25 @@ pub struct Context {
     pub cancel: CancelFlag,
     /// The arguments as they can be typed again.
     pub typed: String,
+    /// The same without values.
+    pub asked: Asked,
     surroundings: Surroundings,
 }
 
 impl Context {
     pub(crate) fn new(global: GlobalArgs, output: Output, surroundings: Surroundings) -> Self {
-        Self { global, output, cancel: CancelFlag::default(), typed: String::new(), surroundings }
+        Self {
+            global,
+            output,
+            cancel: CancelFlag::default(),
+            typed: String::new(),
+            asked: Asked::default(),
+            surroundings,
+        }
     }
 
-    pub(crate) fn with_typed(self, typed: String) -> Self {
-        Self { typed, ..self }
+    pub(crate) fn with_typed(self, typed: String, asked: Asked) -> Self {
+        Self { typed, asked, ..self }
     }
 
     /// A path from the arguments.

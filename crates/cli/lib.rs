@@ -9,6 +9,7 @@
 //! What is not here: anything that another program would want to call (`lifeboat-engine`).
 
 pub mod args;
+mod audit;
 pub mod config;
 pub mod confirm;
 mod context;
@@ -71,7 +72,8 @@ pub fn run(args: &[OsString], process: Process) -> u8 {
     let Cli { global, command } = *cli;
     let output = Output::new(streams, Manner { json: json || global.json, quiet: global.quiet });
     log::start(&global, &output);
-    let context = Context::new(global, output.clone(), surroundings).with_typed(typed::typed(args));
+    let context =
+        Context::new(global, output.clone(), surroundings).with_typed(typed::typed(args), audit::Asked::of(args));
     match catch_unwind(AssertUnwindSafe(|| verbs::run(command, &context))) {
         Ok(Ok(outcome)) => output.done(&outcome),
         Ok(Err(error)) if error.fault == Fault::Bug => output.error(&with_place(error)),

@@ -7,10 +7,10 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lifeboat_control::{Catalog, Head, Noted, RunSeen, SiteFingerprint, SiteHead, SiteRow, SiteSummary};
+use lifeboat_control::{AuditMark, Catalog, Head, Noted, RunSeen, SiteFingerprint, SiteHead, SiteRow, SiteSummary};
 use lifeboat_engine::{Fingerprint, HeadMemory};
 use lifeboat_model::{Faulty, Mark, Run, RunNumber, SiteId, SiteState};
-use lifeboat_repo::{FooterMemory, KnownHead, Repository, Site};
+use lifeboat_repo::{AuditHead, FooterMemory, KnownHead, Repository, Site};
 
 use crate::CliError;
 use crate::output::Output;
@@ -86,6 +86,17 @@ impl CatalogMemory {
         self.or_warn(self.lock().sites()).unwrap_or_default()
     }
 
+    /// The newest entry of the audit log that was ever seen.
+    pub fn audit_head(&self) -> Option<AuditHead> {
+        let mark = self.lock().audit_mark();
+        self.or_warn(mark).flatten().map(|AuditMark { number, hash }| AuditHead { number, hash })
+    }
+
+    pub fn note_audit(&self, head: AuditHead) {
+        let noted = self.lock().note_audit(&audit_mark(head));
+        self.or_warn(noted);
+    }
+
     /// The value, or one warning in the life of the process.
     fn or_warn<T>(&self, result: Result<T, lifeboat_control::Error>) -> Option<T> {
         result
@@ -141,6 +152,11 @@ pub fn summary(state: &SiteState) -> SiteSummary {
         proven: state.proven,
         drill_failed: state.drill_failed,
     }
+}
+
+/// An entry of the audit log as the catalog remembers it.
+pub fn audit_mark(AuditHead { number, hash }: AuditHead) -> AuditMark {
+    AuditMark { number, hash }
 }
 
 fn known(head: Head) -> KnownHead {

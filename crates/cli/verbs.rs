@@ -1,5 +1,6 @@
 //! One file a verb: arguments in, an [`Outcome`] out.
 
+mod audit;
 mod backup;
 mod bench;
 mod capture;
@@ -65,6 +66,7 @@ pub fn run(command: Command, context: &Context) -> Result<Outcome, CliError> {
         Command::Hold(args) => hold::run(&args, context),
         Command::Prune(args) => prune::run(&args, context),
         Command::Shred(args) => shred::run(&args, context),
+        Command::Audit(command) => audit::run(&command, context),
     }
 }
 

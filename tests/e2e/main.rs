@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
 mod attachments;
+mod audited;
 mod bad_input;
 mod bench;
 mod demo_postgres;

@@ -54,6 +54,13 @@ impl Place {
         command
     }
 
+    /// A shell in the place.
+    pub fn shell(&self, script: &str) -> Command {
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).current_dir(self.dir.path());
+        command
+    }
+
     pub fn run(&self, args: &[&str]) -> Said {
         Said::of(self.command(args).output().expect("the binary runs"))
     }
@@ -84,7 +91,7 @@ impl Place {
 }
 
 impl Said {
-    fn of(output: Output) -> Self {
+    pub fn of(output: Output) -> Self {
         use std::os::unix::process::ExitStatusExt;
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         let code = output.status.code().unwrap_or_else(|| -output.status.signal().unwrap_or(0));

@@ -18,8 +18,6 @@ pub struct AnyArgs {
 #[derive(Debug, Subcommand)]
 pub enum LaterVerb {
     #[command(hide = true)]
-    Audit(AnyArgs),
-    #[command(hide = true)]
     Run(AnyArgs),
 }
 
@@ -27,7 +25,6 @@ impl LaterVerb {
     /// The refusal, with what to do instead today.
     pub fn refuse(&self) -> CliError {
         let (verb, instead) = match self {
-            Self::Audit(_) => ("audit", "see `lifeboat points SITE` for what happened to a site"),
             Self::Run(_) => ("run", "use the systemd timer in config/systemd for a nightly `lifeboat backup --all`"),
         };
         CliError::not_in_this_version("verb", verb).with_hint(instead)

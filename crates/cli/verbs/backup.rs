@@ -1,10 +1,11 @@
 //! `lifeboat backup SITE… | --all`: snapshots; what failed is data, and the exit code says so.
 
 use lifeboat_engine::{BackupReport, BackupRequest, SiteBackup, SiteOutcome, SourceHealth, backup};
-use lifeboat_model::{Mark, SnapshotRecord, worst_exit_code};
+use lifeboat_model::{AuditAction, Mark, SnapshotRecord, worst_exit_code};
 use serde_json::{Value, json};
 
 use crate::args::BackupArgs;
+use crate::audit::Audited;
 use crate::output::{Align, Failed, Outcome, Table, bytes, count};
 use crate::{CliError, Context, exit, words};
 
@@ -22,10 +23,20 @@ pub fn run(args: &BackupArgs, context: &Context) -> Result<Outcome, CliError> {
         super::key::warn_unproven(&open.engine.repository, &context.output).await;
         let request = BackupRequest { sites: args.sites.clone(), accept_loss: args.accept_loss, anew: false };
         let before = (open.engine.usage)().requests;
+        // A run is its own record. That a loss was taken for meant is somebody's word, and has theirs.
+        let mut audited = Audited::new(&open, context).sites(&args.sites);
+        if args.accept_loss {
+            audited.begin().await?;
+        }
         let report = backup(&open.engine, &request).await;
         open.bars.clear();
+        if let Ok(report) = &report {
+            let gone = report.sites.iter().filter(is_accepted).map(|site| &site.site);
+            audited = audited.sites(args.sites.iter().chain(gone));
+        }
         let requests = (open.engine.usage)().requests.saturating_sub(before);
-        Ok(tell(&report?, args, context).with("requests", requests))
+        let told = report.map_err(CliError::from).map(|report| tell(&report, args, context).with("requests", requests));
+        audited.end(AuditAction::LossAccepted, told).await
     })
 }
 
@@ -66,7 +77,6 @@ fn tell(report: &BackupReport, args: &BackupArgs, context: &Context) -> Outcome 
     }
     let of = |wanted: &str| report.sites.iter().filter(|site| name(site) == wanted).count() as u64;
     let added: u64 = report.sites.iter().filter_map(published).map(|record| record.added_bytes).sum();
-    let is_accepted = |site: &&SiteBackup| matches!(site.outcome, SiteOutcome::Vanished { is_accepted: true });
     let accepted = report.sites.iter().filter(is_accepted).count() as u64;
     let meant = if accepted > 0 { format!(" ({} accepted)", count(accepted)) } else { String::new() };
     output.line(format!(
@@ -86,6 +96,11 @@ fn tell(report: &BackupReport, args: &BackupArgs, context: &Context) -> Outcome 
         .with("vanished", of("vanished"))
         .with("accepted", accepted)
         .with("added_bytes", added)
+}
+
+/// Of a site that is gone, and is meant to be.
+fn is_accepted(site: &&SiteBackup) -> bool {
+    matches!(site.outcome, SiteOutcome::Vanished { is_accepted: true })
 }
 
 /// Customers of whom nothing can be backed up: they have no point, and nobody may believe that they do.

@@ -19,9 +19,11 @@ pub fn rebuild(context: &Context) -> Result<Outcome, CliError> {
         let marks = open.memory.lock().marks()?;
         let sites = repository.sites().await?;
         let runs = repository.newest_runs(RUNS).await?;
+        let audit = repository.audit_head().await?;
         let content = Content {
             sites: sites.iter().map(memory::site_head).collect(),
             runs: runs.iter().rev().map(|run| memory::run_seen(run, repository)).collect(),
+            audit: audit.map(memory::audit_mark),
         };
         if let Some(lost) = marks.lost(&content).first() {
             return Err(told(lost));
@@ -42,6 +44,10 @@ fn told(lost: &Lost) -> CliError {
             row.site,
             row.head.generation,
             found.map_or_else(|| "none".to_owned(), |head| head.generation.to_string())
+        ),
+        Lost::Audit { known, found } => format!(
+            "the store has lost the newest entries of the audit log: seen before=`{known}`, newest there=`{}`",
+            found.map_or_else(|| "none".to_owned(), |entry| entry.to_string())
         ),
         Lost::Run { known, found } => format!(
             "the store has lost its newest run: seen before=`{known}`, newest there=`{}`",

@@ -16,12 +16,15 @@ use std::sync::{Mutex, PoisonError};
 
 use lifeboat_control::recovery::{CaseSteps, EngineSteps, RecoveryEngine, RunOptions, Watch};
 use lifeboat_engine::{CaseAsked, Engine, Journal, note_drill_failed, tells_of_the_site, this_process};
-use lifeboat_model::{CaseAim, RecoveryId, RecoveryPlan, RecoveryRules, SiteId, Timestamp};
+use lifeboat_model::{
+    AuditAction, AuditTarget, CaseAim, PointInTime, RecoveryId, RecoveryPlan, RecoveryRules, SiteId, Timestamp,
+};
 
 use self::choose::Chosen;
 use self::place::ScratchPlace;
 use super::recover::{on_thread, plan_all};
 use crate::args::DrillArgs;
+use crate::audit::Audited;
 use crate::open::Open;
 use crate::output::Outcome;
 use crate::progress::Steps;
@@ -44,50 +47,69 @@ pub fn run(args: &DrillArgs, context: &Context) -> Result<Outcome, CliError> {
         let id = RecoveryId(lifeboat_format::random()?);
         let (chosen, damaged) = choose::sites(args, id, &open, context).await?;
         let sites: BTreeSet<SiteId> = chosen.iter().map(|chosen| chosen.site.clone()).collect();
-        let place = ScratchPlace::claim(&open)?;
-        let crew = || place.crew(&open, workers(args, &open), sites.clone());
-        let began = Timestamp::now();
-        let aim = CaseAim::Rehearsal(point);
-        let asked: Vec<CaseAsked> = chosen.iter().map(|chosen| asked(&chosen.site, &aim)).collect();
-        let (cases, refused) = plan_all(&crew()?, &asked, RULES, context)?;
-        open.bars.clear();
-        let plan = RecoveryPlan {
-            id,
-            made_at: Timestamp::now(),
-            made_by: this_process(),
-            asked: format!("drill of {} sites", chosen.len()),
-            undoes: None,
-            rules: RULES,
-            cases: in_order(cases, &chosen),
-        };
-        // Whoever rehearses has read nothing yet, as on the day.
-        let rehearsed = match plan.cases.is_empty() {
-            true => Ok(None),
-            false => crew().and_then(|crew| rehearse(plan, crew, &open, context)).map(Some),
-        };
-        // However it ended, customers' data does not stay.
-        let left = tokio::task::block_in_place(|| place.scratch.sweep());
-        let journal = rehearsed?;
-        for (site, _) in refused.iter().filter(|(_, error)| tells_of_the_site(error)) {
-            // It is told here; who looks at the site later is told, too, where that can be written.
-            let noted = note_drill_failed(&open.engine, site, id).await;
-            noted.unwrap_or_else(|error| tracing::warn!(%error, %site, "a failed drill was not recorded"));
-        }
-        let refused = refused.into_iter().map(|(site, error)| (site, CliError::of(&error))).chain(damaged).collect();
-        let drill = tell::Drill {
-            journal: journal.as_ref(),
-            began,
-            chosen: &chosen,
-            refused,
-            is_incident: args.recovery.is_some(),
-            is_latest: args.at.is_none(),
-            is_cleared: left.is_ok(),
-        };
-        let outcome = tell::told(drill, &open, &context.output);
-        left?; // told last, for somebody has to go there
-        context.cancel.check()?;
-        Ok(outcome)
+        let mut audited = Audited::new(&open, context).sites(&sites);
+        audited.about(AuditTarget::Recovery(id));
+        audited.begin().await?;
+        let drilled = drill(Drawn { id, point, chosen, damaged }, args, &open, context).await;
+        audited.end(AuditAction::Ended, drilled).await
     })
+}
+
+/// What is rehearsed.
+struct Drawn {
+    id: RecoveryId,
+    point: PointInTime,
+    chosen: Vec<Chosen>,
+    /// Those that cannot even be looked at.
+    damaged: Vec<(SiteId, CliError)>,
+}
+
+async fn drill(drawn: Drawn, args: &DrillArgs, open: &Open, context: &Context) -> Result<Outcome, CliError> {
+    let Drawn { id, point, chosen, damaged } = drawn;
+    let sites: BTreeSet<SiteId> = chosen.iter().map(|chosen| chosen.site.clone()).collect();
+    let place = ScratchPlace::claim(open)?;
+    let crew = || place.crew(open, workers(args, open), sites.clone());
+    let began = Timestamp::now();
+    let aim = CaseAim::Rehearsal(point);
+    let asked: Vec<CaseAsked> = chosen.iter().map(|chosen| asked(&chosen.site, &aim)).collect();
+    let (cases, refused) = plan_all(&crew()?, &asked, RULES, context)?;
+    open.bars.clear();
+    let plan = RecoveryPlan {
+        id,
+        made_at: Timestamp::now(),
+        made_by: this_process(),
+        asked: format!("drill of {} sites", chosen.len()),
+        undoes: None,
+        rules: RULES,
+        cases: in_order(cases, &chosen),
+    };
+    // Whoever rehearses has read nothing yet, as on the day.
+    let rehearsed = match plan.cases.is_empty() {
+        true => Ok(None),
+        false => crew().and_then(|crew| rehearse(plan, crew, open, context)).map(Some),
+    };
+    // However it ended, customers' data does not stay.
+    let left = tokio::task::block_in_place(|| place.scratch.sweep());
+    let journal = rehearsed?;
+    for (site, _) in refused.iter().filter(|(_, error)| tells_of_the_site(error)) {
+        // It is told here; who looks at the site later is told, too, where that can be written.
+        let noted = note_drill_failed(&open.engine, site, id).await;
+        noted.unwrap_or_else(|error| tracing::warn!(%error, %site, "a failed drill was not recorded"));
+    }
+    let refused = refused.into_iter().map(|(site, error)| (site, CliError::of(&error))).chain(damaged).collect();
+    let drill = tell::Drill {
+        journal: journal.as_ref(),
+        began,
+        chosen: &chosen,
+        refused,
+        is_incident: args.recovery.is_some(),
+        is_latest: args.at.is_none(),
+        is_cleared: left.is_ok(),
+    };
+    let outcome = tell::told(drill, open, &context.output);
+    left?; // told last, for somebody has to go there
+    context.cancel.check()?;
+    Ok(outcome)
 }
 
 fn workers(args: &DrillArgs, open: &Open) -> usize {

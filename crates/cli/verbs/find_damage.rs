@@ -4,10 +4,11 @@ use lifeboat_engine::{
     DamageReport, DamageRequest, Incident, IncidentNote, LogLooked, Restorable, RunDamage, RunDamageKind, SiteDamage,
     find_damage,
 };
-use lifeboat_model::{PointInTime, Timestamp, worst_exit_code};
+use lifeboat_model::{AuditAction, PointInTime, Timestamp, worst_exit_code};
 use serde_json::{Value, json};
 
 use crate::args::FindDamageArgs;
+use crate::audit::Audited;
 use crate::output::{Align, Failed, Outcome, Output, Table, and_more, count, duration, plural};
 use crate::{CliError, Context, bad_point};
 
@@ -24,6 +25,10 @@ pub fn run(args: &FindDamageArgs, context: &Context) -> Result<Outcome, CliError
     context.block_on(async {
         let open = context.open().await?;
         let report = find_damage(&open.engine, &request).await?;
+        let sites = report.incidents.iter().flat_map(|incident| &incident.sites).map(|damage| &damage.site);
+        let sites = sites.chain(report.runs.iter().map(|damage| &damage.site));
+        let mut audited = Audited::new(&open, context).sites(sites);
+        audited.show(AuditAction::Read).await?;
         tell_events(&report, &context.output);
         tell_people(&report, &request, (&context.output, context.global.verbose > 0));
         let failed = report.failed.iter().map(|(source, error)| {
@@ -43,7 +48,7 @@ pub fn run(args: &FindDamageArgs, context: &Context) -> Result<Outcome, CliError
     })
 }
 
-fn since(text: &str, now: Timestamp) -> Result<Timestamp, CliError> {
+pub(super) fn since(text: &str, now: Timestamp) -> Result<Timestamp, CliError> {
     match PointInTime::parse(text, now).map_err(|error| bad_point(&error))? {
         PointInTime::Time(time) => Ok(time),
         _ => Err(CliError::usage(format!("not a time: since=`{text}`"))

@@ -10,14 +10,15 @@ use futures_util::stream::{self, StreamExt};
 use jiff::tz::TimeZone;
 use lifeboat_control::retention::{self, Decision, Epochs};
 use lifeboat_engine::{epochs, lifecycle as ends};
-use lifeboat_model::{Fault, Faulty, Mark, SiteId, SiteState, SnapshotId, worst_exit_code};
+use lifeboat_model::{AuditAction, AuditTarget, Fault, Faulty, Mark, SiteId, SiteState, SnapshotId, worst_exit_code};
 
 use super::lifecycle::{Begun, begin, plan_hash};
 use super::sites::PARALLEL;
 use crate::args::ForgetArgs;
+use crate::audit::Audited;
 use crate::confirm::{self, Approvable, Decision as Approval};
 use crate::open::Open;
-use crate::output::{Failed, Outcome};
+use crate::output::{Failed, Outcome, plural};
 use crate::{CliError, Context, exit};
 
 mod tell;
@@ -59,6 +60,13 @@ pub fn run(args: &ForgetArgs, context: &Context) -> Result<Outcome, CliError> {
         drop(asked);
         let dropped: u64 = plan.iter().map(|site| site.drop.len() as u64).sum();
         let hash = plan_hash(plan.iter().flat_map(|site| site.drop.iter().map(|id| format!("{} {id}", site.site))));
+        let goes = plan.iter().filter(|site| !site.drop.is_empty()).map(|site| &site.site);
+        let mut audited = Audited::new(&open, context).sites(goes);
+        audited.about(AuditTarget::Plan(hash.clone()));
+        audited.details(plural(dropped, "point"));
+        if args.approval.dry_run {
+            audited.show(AuditAction::Planned).await?;
+        }
         tell::plan(&plan, &open, (dropped, &hash), context);
         if dropped == 0 {
             return Ok(ended(Outcome { failed, ..Outcome::ok() }, 0, &plan, &hash));
@@ -83,9 +91,12 @@ pub fn run(args: &ForgetArgs, context: &Context) -> Result<Outcome, CliError> {
             Approval::Run => {}
             Approval::Leave(_) => return Ok(ended(Outcome { failed, ..Outcome::ok() }, 0, &plan, &hash)),
         }
-        let done = act(&open, &plan, args, &begun, &mut failed).await?;
-        context.output.say("Nothing was deleted. `lifeboat undelete SITE` brings points back; `lifeboat prune` deletes what is past that.");
-        Ok(ended(Outcome { failed, ..Outcome::ok() }, done, &plan, &hash))
+        audited.begin().await?;
+        let forgotten = act(&open, &plan, args, &begun, &mut failed).await.map(|done| {
+            context.output.say("Nothing was deleted. `lifeboat undelete SITE` brings points back; `lifeboat prune` deletes what is past that.");
+            ended(Outcome { failed, ..Outcome::ok() }, done, &plan, &hash)
+        });
+        audited.end(AuditAction::Forgotten, forgotten).await
     })
 }
 

@@ -1,10 +1,11 @@
 //! `lifeboat hold SITE…`: keeps all points of sites, whatever rules say, until somebody releases it.
 
 use lifeboat_engine::lifecycle as ends;
-use lifeboat_model::{Hold, HoldId, SiteId, worst_exit_code};
+use lifeboat_model::{AuditAction, Hold, HoldId, SiteId, worst_exit_code};
 use serde_json::json;
 
 use crate::args::HoldArgs;
+use crate::audit::Audited;
 use crate::open::Open;
 use crate::output::{Failed, Outcome};
 use crate::{CliError, Context, exit, words};
@@ -16,23 +17,31 @@ pub fn run(args: &HoldArgs, context: &Context) -> Result<Outcome, CliError> {
     }
     context.block_on(async {
         let open = context.open().await?;
-        let (mut failed, mut changed) = (Vec::new(), 0);
-        for id in &args.sites {
-            let done = match (&args.note, args.release) {
-                (Some(note), _) => place(&open, id, note, context).await,
-                (None, which) => release(&open, id, which.flatten(), context).await,
-            };
-            match done {
-                Ok(count) => changed += count,
-                Err(error) if args.sites.len() == 1 => return Err(error),
-                Err(error) => failed.push(Failed::of_site(id, &error)),
-            }
-        }
-        let codes = failed.iter().map(|failed: &Failed| failed.exit_code);
-        let codes = codes.chain((!failed.is_empty()).then_some(exit::PARTLY));
-        let field = if args.note.is_some() { "placed" } else { "released" };
-        Ok(Outcome { exit_code: worst_exit_code(codes), failed, ..Outcome::ok() }.with(field, changed))
+        let mut audited = Audited::new(&open, context).sites(&args.sites);
+        audited.begin().await?;
+        let held = all(args, &open, context).await;
+        let done = if args.note.is_some() { AuditAction::HoldPlaced } else { AuditAction::HoldReleased };
+        audited.end(done, held).await
     })
+}
+
+async fn all(args: &HoldArgs, open: &Open, context: &Context) -> Result<Outcome, CliError> {
+    let (mut failed, mut changed) = (Vec::new(), 0);
+    for id in &args.sites {
+        let done = match (&args.note, args.release) {
+            (Some(note), _) => place(open, id, note, context).await,
+            (None, which) => release(open, id, which.flatten(), context).await,
+        };
+        match done {
+            Ok(count) => changed += count,
+            Err(error) if args.sites.len() == 1 => return Err(error),
+            Err(error) => failed.push(Failed::of_site(id, &error)),
+        }
+    }
+    let codes = failed.iter().map(|failed: &Failed| failed.exit_code);
+    let codes = codes.chain((!failed.is_empty()).then_some(exit::PARTLY));
+    let field = if args.note.is_some() { "placed" } else { "released" };
+    Ok(Outcome { exit_code: worst_exit_code(codes), failed, ..Outcome::ok() }.with(field, changed))
 }
 
 async fn place(open: &Open, id: &SiteId, note: &str, context: &Context) -> Result<u64, CliError> {

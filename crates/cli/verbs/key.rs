@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use lifeboat_format::{CredentialKind, SecretKey};
+use lifeboat_model::{AuditAction, AuditTarget};
 use lifeboat_repo::{Credential, Repository};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
 use crate::args::KeyCommand;
+use crate::audit::Audited;
 use crate::output::{Align, Outcome, Output, Table};
 use crate::{CliError, Context, key_file};
 
@@ -54,38 +56,55 @@ async fn verify(key: &SecretKey, context: &Context) -> Result<Outcome, CliError>
     let store = context.open_store(&config.repository.url, false).await?.store;
     // Opened with the key alone: that is what it must be able to do when all else is lost.
     let repository = Repository::open(store, key).await?;
+    let mut audited = Audited::of_keys(&repository, &config, context);
+    audited.about(AuditTarget::Key(key.id().to_string()));
+    audited.begin().await?;
+    audited.end(AuditAction::KeyUsed, proven(key, &repository, context).await).await
+}
+
+async fn proven(key: &SecretKey, repository: &Repository, context: &Context) -> Result<Outcome, CliError> {
     let proven = repository.verify_key(key).await?;
-    list(&repository, &context.output).await?;
+    list(repository, &context.output).await?;
     context.output.line(format!("The {} key {} opens the repository.", kind(proven.kind), proven.id));
     Ok(Outcome::ok().with("key_id", proven.id.to_string()).with("kind", kind(proven.kind)))
 }
 
 async fn add(to: &Path, context: &Context) -> Result<Outcome, CliError> {
-    let (repository, current) = open(context).await?;
+    let Opened { repository, current, mut audited } = open(context).await?;
     let new = new_key(to)?;
     if is_known(&repository, &new).await? {
         return Err(CliError::usage(format!("the key opens the repository already: file=`{}`", to.display()))
             .with_hint("name a file that does not exist, for a new key"));
     }
-    repository.add_key(&current, &new, CredentialKind::Master).await?;
-    list(&repository, &context.output).await?;
-    context.output.line(format!("Added the master key {} in {}.", new.id(), to.display()));
-    Ok(Outcome::ok().with("key_id", new.id().to_string()).with("key", format!("file:{}", to.display())))
+    audited.about(AuditTarget::Key(new.id().to_string()));
+    audited.begin().await?;
+    let work = async {
+        repository.add_key(&current, &new, CredentialKind::Master).await?;
+        list(&repository, &context.output).await?;
+        context.output.line(format!("Added the master key {} in {}.", new.id(), to.display()));
+        Ok(Outcome::ok().with("key_id", new.id().to_string()).with("key", format!("file:{}", to.display())))
+    };
+    let added = work.await;
+    audited.end(AuditAction::KeyAdded, added).await
 }
 
 async fn add_recovery(context: &Context) -> Result<Outcome, CliError> {
-    let (repository, current) = open(context).await?;
+    let Opened { repository, current, mut audited } = open(context).await?;
     let new = SecretKey::generate()?;
-    repository.add_key(&current, &new, CredentialKind::Recovery).await?;
+    audited.about(AuditTarget::Key(new.id().to_string()));
+    audited.begin().await?;
+    let added = repository.add_key(&current, &new, CredentialKind::Recovery).await;
+    let outcome = added.map(|_| Outcome::ok().with("key_id", new.id().to_string())).map_err(CliError::from);
+    let outcome = audited.end(AuditAction::KeyAdded, outcome).await?;
     let text = new.to_recovery_text();
     show_recovery(&text, &context.output);
     context.output.event("recovery_key", json!({ "recovery_key": text.as_str() }));
     context.output.say("Prove that you can read it back with `lifeboat key verify`. Earlier recovery keys stay valid.");
-    Ok(Outcome::ok().with("key_id", new.id().to_string()))
+    Ok(outcome)
 }
 
 async fn rotate(to: &Path, context: &Context) -> Result<Outcome, CliError> {
-    let (repository, current) = open(context).await?;
+    let Opened { repository, current, mut audited } = open(context).await?;
     let in_use = repository.credentials().await?.into_iter().find(|credential| credential.id == current.id());
     if in_use.is_some_and(|credential| credential.kind == CredentialKind::Recovery) {
         return Err(CliError::usage("the key in use is the recovery key, which is not replaced")
@@ -96,7 +115,11 @@ async fn rotate(to: &Path, context: &Context) -> Result<Outcome, CliError> {
         return Err(CliError::usage(format!("that is the key in use: file=`{}`", to.display()))
             .with_hint("name a file that does not exist, for a new key"));
     }
-    repository.rotate_key(&current, &new).await?;
+    audited.about(AuditTarget::Key(new.id().to_string()));
+    audited.about(AuditTarget::Key(current.id().to_string()));
+    audited.begin().await?;
+    let rotated = repository.rotate_key(&current, &new).await.map(|_| Outcome::ok()).map_err(CliError::from);
+    audited.end(AuditAction::KeyRotated, rotated).await?;
     list(&repository, &context.output).await?;
     let output = &context.output;
     output.line(format!(
@@ -112,11 +135,20 @@ async fn rotate(to: &Path, context: &Context) -> Result<Outcome, CliError> {
         .with("removed_key_id", current.id().to_string()))
 }
 
-async fn open(context: &Context) -> Result<(Repository, SecretKey), CliError> {
+/// The repository, with the key that opened it, and what is written of it into the audit log.
+struct Opened {
+    repository: Repository,
+    current: SecretKey,
+    audited: Audited,
+}
+
+async fn open(context: &Context) -> Result<Opened, CliError> {
     let config = context.config()?;
     let key = context.master_key(&config)?;
     let store = context.open_store(&config.repository.url, false).await?.store;
-    Ok((Repository::open(store, &key).await?, key))
+    let repository = Repository::open(store, &key).await?;
+    let audited = Audited::of_keys(&repository, &config, context);
+    Ok(Opened { repository, current: key, audited })
 }
 
 /// The key in this file, made when there is none: a run that was interrupted goes on with its own.

@@ -4,11 +4,14 @@ use std::collections::BTreeMap;
 use std::io;
 
 use data_encoding::BASE64;
+use futures_util::future::join;
 use lifeboat_engine::{EntryLine, Listing, cat as read_entry, list};
-use lifeboat_model::{EntryKind, EntryPath, SourceName, Timestamp};
+use lifeboat_model::{AuditAction, AuditTarget, EntryKind, EntryPath, PointInTime, SourceName, Timestamp};
 use serde_json::{Value, json};
 
-use crate::args::{CatArgs, LsArgs};
+use crate::args::{CatArgs, EntrySpec, LsArgs};
+use crate::audit::Audited;
+use crate::open::Open;
 use crate::output::{Align, Outcome, Table, bytes};
 use crate::{CliError, Context, words};
 
@@ -19,8 +22,10 @@ pub fn ls(args: &LsArgs, context: &Context) -> Result<Outcome, CliError> {
         let what = &args.what;
         super::known_site(&open, &what.site).await?;
         let beneath = Some(&what.entry).filter(|entry| !entry.is_root());
-        let Listing { record, at, lines, .. } =
-            list(&open.engine, &what.site, &at, what.source.as_ref(), beneath).await?;
+        let listing = list(&open.engine, &what.site, &at, what.source.as_ref(), beneath);
+        let (listing, logged) = join(listing, log(what, &at, &open, context)).await;
+        let Listing { record, at, lines, .. } = listing?;
+        logged?;
         let output = &context.output;
         output.say(format!("{} at {} (snapshot {}, {})", what.site, at, record.id, words::mark(record.mark)));
         if what.source.is_none() && !args.recursive {
@@ -31,6 +36,14 @@ pub fn ls(args: &LsArgs, context: &Context) -> Result<Outcome, CliError> {
         }
         Ok(Outcome::ok().with("site", what.site.as_str()).with("snapshot_id", record.id.to_string()))
     })
+}
+
+/// Writes down who looks, and at what: the part, but nothing that is in it.
+async fn log(what: &EntrySpec, at: &PointInTime, open: &Open, context: &Context) -> Result<(), CliError> {
+    let mut audited = Audited::new(open, context).sites([&what.site]);
+    audited.about(AuditTarget::point(at));
+    what.source.iter().cloned().for_each(|source| audited.about(AuditTarget::Source(source)));
+    audited.show(AuditAction::Read).await
 }
 
 /// The entry itself, or what lies directly in it.
@@ -135,7 +148,9 @@ pub fn cat(args: &CatArgs, context: &Context) -> Result<Outcome, CliError> {
     context.block_on(async {
         let open = context.open().await?;
         super::known_site(&open, &what.site).await?;
-        let entry = entry_of(&open, source, what, &at).await?;
+        let (entry, logged) = join(entry_of(&open, source, what, &at), log(what, &at, &open, context)).await;
+        let entry = entry?;
+        logged?;
         let output = &context.output;
         let mut total = 0u64;
         let mut write = |bytes: &[u8]| {
@@ -155,12 +170,7 @@ pub fn cat(args: &CatArgs, context: &Context) -> Result<Outcome, CliError> {
 }
 
 /// The entry that was named; the database of a sqlite part needs no name.
-async fn entry_of(
-    open: &crate::open::Open,
-    source: &SourceName,
-    what: &crate::args::EntrySpec,
-    at: &lifeboat_model::PointInTime,
-) -> Result<EntryPath, CliError> {
+async fn entry_of(open: &Open, source: &SourceName, what: &EntrySpec, at: &PointInTime) -> Result<EntryPath, CliError> {
     if !what.entry.is_root() {
         return Ok(what.entry.clone());
     }

@@ -5,13 +5,14 @@
 
 use futures_util::stream::{self, StreamExt};
 use lifeboat_engine::lifecycle as ends;
-use lifeboat_model::{Fault, Faulty, SiteId, worst_exit_code};
+use lifeboat_model::{AuditAction, Fault, Faulty, SiteId, worst_exit_code};
 use lifeboat_repo::{PruneBlock, SitePrune, plan_prune};
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
 use super::lifecycle::{Begun, begin};
 use crate::args::PruneArgs;
+use crate::audit::Audited;
 use crate::open::Open;
 use crate::output::{Align, Failed, Outcome, Table, bytes, count, plural};
 use crate::{CliError, Context, exit};
@@ -35,21 +36,31 @@ pub fn run(args: &PruneArgs, context: &Context) -> Result<Outcome, CliError> {
     context.block_on(async {
         let open = context.open().await?;
         let begun = begin(&open, &args.sites, context).await?;
-        let (mut all, mut failed) = (Vec::new(), Vec::new());
-        let room = Semaphore::new(SITES_MAX);
-        let pruned = begun.sites.iter().map(async |id| (id, prune_site(&open, id, args.yes, (&begun, &room)).await));
-        let mut pruned = stream::iter(pruned).buffered(SITES_MAX);
-        while let Some((id, pruned)) = pruned.next().await {
-            match pruned {
-                Ok(site) => all.push(site),
-                Err(error) if error.fault() == Fault::Cancelled => return Err(error.into()),
-                // Damage of one site is no reason to keep another's garbage; it is named, and nothing of its own is touched.
-                Err(error) => failed.push(Failed::of_site(id, &error.into())),
-            }
+        let mut audited = Audited::new(&open, context).sites(&begun.sites);
+        match args.yes {
+            true => audited.begin().await?,
+            false => audited.show(AuditAction::Planned).await?,
         }
-        drop(pruned);
-        Ok(tell(&all, failed, args, context))
+        let pruned = sites(args, &open, &begun, context).await;
+        audited.end(AuditAction::Pruned, pruned).await
     })
+}
+
+async fn sites(args: &PruneArgs, open: &Open, begun: &Begun, context: &Context) -> Result<Outcome, CliError> {
+    let (mut all, mut failed) = (Vec::new(), Vec::new());
+    let room = Semaphore::new(SITES_MAX);
+    let pruned = begun.sites.iter().map(async |id| (id, prune_site(open, id, args.yes, (begun, &room)).await));
+    let mut pruned = stream::iter(pruned).buffered(SITES_MAX);
+    while let Some((id, pruned)) = pruned.next().await {
+        match pruned {
+            Ok(site) => all.push(site),
+            Err(error) if error.fault() == Fault::Cancelled => return Err(error.into()),
+            // Damage of one site is no reason to keep another's garbage; it is named, and nothing of its own is touched.
+            Err(error) => failed.push(Failed::of_site(id, &error.into())),
+        }
+    }
+    drop(pruned);
+    Ok(tell(&all, failed, args, context))
 }
 
 async fn prune_site(

@@ -22,11 +22,12 @@ use std::sync::Arc;
 
 use lifeboat_control::recovery::{CaseSteps, Control, DatabaseLoad, EngineSteps, Ledger, RecoveryEngine};
 use lifeboat_engine::{Engine, Journal, Recoveries, server_loads};
-use lifeboat_model::{HandOver, RecoveryId, SiteId};
+use lifeboat_model::{AuditAction, AuditTarget, HandOver, RecoveryId, SiteId};
 use lifeboat_repo::ReadOnce;
 use lifeboat_store::{Pace, Remembered, Store};
 
 use crate::args::RecoverCommand;
+use crate::audit::Audited;
 use crate::config::Config;
 use crate::open::Open;
 use crate::output::Outcome;
@@ -80,21 +81,38 @@ fn refuse_drill(journal: &Journal) -> Result<(), CliError> {
     }
 }
 
+/// The site that a word to a recovery is about.
+fn site_of(control: &Control) -> Option<&SiteId> {
+    match control {
+        Control::Skip { site, .. }
+        | Control::Retry { site }
+        | Control::Reprioritise { site, .. }
+        | Control::HandOver { site, .. } => Some(site),
+        Control::Pause | Control::Resume | Control::RetryFailed => None,
+    }
+}
+
 /// Writes into the journal, all of it or none, and shows how the recovery stands then.
 fn tell_all(recovery: RecoveryId, controls: &[Control], context: &Context) -> Result<Outcome, CliError> {
     context.block_on(async {
         let open = context.open().await?;
         refuse_drill(&on_thread(|ledger| ledger.status(recovery), &open.engine)?)?;
+        let mut audited = Audited::new(&open, context).sites(controls.iter().filter_map(site_of));
+        audited.about(AuditTarget::Recovery(recovery));
+        audited.begin().await?;
         let journal = on_thread(
             |ledger| {
                 ledger.controls(recovery, controls)?;
                 ledger.status(recovery)
             },
             &open.engine,
-        )?;
-        tell::summary(&journal, &context.output);
-        // What was told is written: how the cases stand is another matter.
-        Ok(Outcome { exit_code: 0, ..tell::outcome(&journal) })
+        );
+        let told = journal.map_err(CliError::from).map(|journal| {
+            tell::summary(&journal, &context.output);
+            // What was told is written: how the cases stand is another matter.
+            Outcome { exit_code: 0, ..tell::outcome(&journal) }
+        });
+        audited.end(AuditAction::Ended, told).await
     })
 }
 

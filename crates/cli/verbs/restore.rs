@@ -1,12 +1,14 @@
 //! `lifeboat restore`, `undo` and `diff`: a plan, an approval, a receipt.
 
+use futures_util::future::join;
 use lifeboat_engine::{
     Approval, Only, Planned, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget, find_undo, plan_restore, restore,
 };
-use lifeboat_model::{Faulty, PointInTime, Receipt, SiteId, TransactionId};
+use lifeboat_model::{AuditAction, AuditTarget, Faulty, PartReceipt, PointInTime, Receipt, SiteId, TransactionId};
 
 use super::plan::{parts_json, show_changes, show_counted, show_plan};
 use crate::args::{ApprovalArgs, DiffArgs, OnlyArg, RestoreArgs, UndoArgs};
+use crate::audit::Audited;
 use crate::confirm::{Approvable, Decision, Left, decide};
 use crate::open::Open;
 use crate::output::{Align, Failed, Outcome, Table, bytes, count, duration, rate};
@@ -98,7 +100,10 @@ pub fn diff(args: &DiffArgs, context: &Context) -> Result<Outcome, CliError> {
         let open = context.open().await?;
         let request =
             RestoreRequest { only: args.only.as_ref().map(only), exact: true, ..in_place(args.site.clone(), point) };
-        let plan = super::of_known_site(&open, &args.site, plan_restore(&open.engine, &request).await).await?.plan;
+        let mut audited = audited(&request, &open, context);
+        let (planned, logged) = join(planned(&request, &open), audited.show(AuditAction::Read)).await;
+        let plan = planned?.plan;
+        logged?;
         open.bars.clear();
         context.output.say(format!("{} now, against {} (snapshot {})", plan.site, plan.at, plan.snapshot));
         let differences = show_changes(&plan, usize::MAX, context);
@@ -150,13 +155,55 @@ fn absolute(path: &std::path::Path) -> Result<std::path::PathBuf, CliError> {
     })
 }
 
+/// What the audit log is told of a request.
+fn audited(request: &RestoreRequest, open: &Open, context: &Context) -> Audited {
+    let mut audited = Audited::new(open, context).sites([&request.site]);
+    audited.about(match &request.point {
+        RestorePoint::At(point) => AuditTarget::point(point),
+        RestorePoint::Undo(restore) => AuditTarget::Restore(*restore),
+    });
+    let part = request.only.as_ref().map(|only| only.part.clone());
+    part.into_iter().for_each(|part| audited.about(AuditTarget::Source(part)));
+    audited
+}
+
+async fn planned(request: &RestoreRequest, open: &Open) -> Result<Planned, CliError> {
+    super::of_known_site(open, &request.site, plan_restore(&open.engine, request).await).await
+}
+
 async fn plan_and_run(
     request: &RestoreRequest,
     approval: &ApprovalArgs,
     open: &Open,
     context: &Context,
 ) -> Result<Outcome, CliError> {
-    let planned = super::of_known_site(open, &request.site, plan_restore(&open.engine, request).await).await?;
+    let mut audited = audited(request, open, context);
+    // It is written while the plan is made. What is approved already has begun with that; otherwise a plan is shown.
+    let is_export = matches!(request.target, RestoreTarget::Export(_));
+    let is_approved = approval.yes || approval.plan.is_some();
+    let logging = async {
+        match (approval.dry_run, is_export) {
+            (false, true) => audited.show_early(AuditAction::Read).await,
+            (false, false) if is_approved => audited.begin().await,
+            (true, _) | (false, false) => audited.show(AuditAction::Planned).await,
+        }
+    };
+    let (planned, logged) = join(planned(request, open), logging).await;
+    let ended = match (planned, logged) {
+        (Ok(planned), Ok(())) => run_planned((request, planned), approval, open, (&mut audited, context)).await,
+        (Err(error), _) | (_, Err(error)) => Err(error),
+    };
+    audited.end(AuditAction::Ended, ended).await
+}
+
+async fn run_planned(
+    (request, planned): (&RestoreRequest, Planned),
+    approval: &ApprovalArgs,
+    open: &Open,
+    (audited, context): (&mut Audited, &Context),
+) -> Result<Outcome, CliError> {
+    audited.about(AuditTarget::Plan(planned.plan.hash.clone()));
+    audited.about(AuditTarget::Snapshot(planned.plan.snapshot));
     open.bars.clear();
     show_plan(&planned.plan, request, context);
     let plan = &planned.plan;
@@ -178,8 +225,18 @@ async fn plan_and_run(
         }
     }
     context.cancel.check()?;
+    if !matches!(request.target, RestoreTarget::Export(_)) {
+        audited.begin().await?;
+    }
     let approval = Approval::Hash(plan.hash.clone());
-    run_approved(request, planned, &approval, open, context).await
+    let receipt = restore(&open.engine, request, planned, &approval).await;
+    open.bars.clear();
+    let receipt = receipt?;
+    audited.about(AuditTarget::Restore(receipt.restore));
+    let sum = |of: fn(&PartReceipt) -> u64| count(receipt.parts.iter().map(of).sum());
+    audited.details(format!("{} written, {} removed", sum(|part| part.files + part.rows), sum(|part| part.removed)));
+    show_receipt(&receipt, request, context);
+    Ok(outcome(&receipt))
 }
 
 fn left_alone(plan: &RestorePlan, left: Left, context: &Context) -> Outcome {
@@ -201,20 +258,6 @@ fn left_alone(plan: &RestorePlan, left: Left, context: &Context) -> Outcome {
         .with("plan_hash", &plan.hash)
         .with("snapshot_id", plan.snapshot.to_string())
         .with("at", plan.at.to_string())
-}
-
-async fn run_approved(
-    request: &RestoreRequest,
-    planned: Planned,
-    approval: &Approval,
-    open: &Open,
-    context: &Context,
-) -> Result<Outcome, CliError> {
-    let receipt = restore(&open.engine, request, planned, approval).await;
-    open.bars.clear();
-    let receipt = receipt?;
-    show_receipt(&receipt, request, context);
-    Ok(outcome(&receipt))
 }
 
 /// The receipt as the last line of `--json`.

@@ -5,11 +5,12 @@
 use std::collections::BTreeMap;
 
 use lifeboat_engine::lifecycle as ends;
-use lifeboat_model::SourceName;
+use lifeboat_model::{AuditAction, AuditTarget, SourceName};
 use lifeboat_repo::Site;
 
 use super::lifecycle::{begin, plan_hash};
 use crate::args::ShredArgs;
+use crate::audit::Audited;
 use crate::confirm::{self, Approvable, Decision};
 use crate::open::Open;
 use crate::output::{Outcome, bytes, count};
@@ -55,7 +56,13 @@ pub fn run(args: &ShredArgs, context: &Context) -> Result<Outcome, CliError> {
         if let Decision::Leave(_) = confirm::decide(&args.approval, approvable, output)? {
             return Ok(Outcome::ok().with("site", args.site.as_str()).with("shredded", false).with("plan", &hash));
         }
-        let erased = ends::erase(&open.engine, &mut site, &args.reason, &begun.clock).await?;
+        let mut audited = Audited::new(&open, context).sites([&args.site]);
+        audited.about(AuditTarget::Plan(hash.clone()));
+        audited.begin().await?;
+        let erased = ends::erase(&open.engine, &mut site, &args.reason, &begun.clock).await;
+        let logged = erased.as_ref().map(|_| Outcome::ok()).map_err(CliError::of);
+        audited.end(AuditAction::Shredded, logged).await?;
+        let erased = erased?;
         output.line(format!(
             "{} is erased: {} keys destroyed, commit {}. {} are deleted by later prunes; nobody can open them.",
             args.site,

@@ -1,10 +1,11 @@
 //! `lifeboat undelete SITE`: forgotten points come back, as long as they are not condemned.
 
 use lifeboat_engine::lifecycle as ends;
-use lifeboat_model::{SnapshotId, SnapshotRecord};
+use lifeboat_model::{AuditAction, SnapshotId, SnapshotRecord};
 
 use crate::args::UndeleteArgs;
-use crate::output::Outcome;
+use crate::audit::Audited;
+use crate::output::{Outcome, plural};
 use crate::{CliError, Context, words};
 
 pub fn run(args: &UndeleteArgs, context: &Context) -> Result<Outcome, CliError> {
@@ -27,7 +28,13 @@ pub fn run(args: &UndeleteArgs, context: &Context) -> Result<Outcome, CliError> 
             return Ok(Outcome::ok().with("site", args.site.as_str()).with("undeleted", 0));
         }
         let ids: Vec<SnapshotId> = back.iter().map(|record| record.id).collect();
-        ends::undelete(&open.engine, &mut site, ids).await?;
+        let mut audited = Audited::new(&open, context).sites([&args.site]);
+        audited.details(plural(ids.len() as u64, "point"));
+        audited.begin().await?;
+        let undeleted = ends::undelete(&open.engine, &mut site, ids).await;
+        let outcome = Outcome::ok().with("site", args.site.as_str()).with("undeleted", back.len());
+        let outcome = undeleted.map(|_| outcome).map_err(CliError::from);
+        let outcome = audited.end(AuditAction::Undeleted, outcome).await?;
         for record in &back {
             context.output.event("point", words::snapshot(record));
             context.output.line(format!("{} of {} is back", record.id, record.cut_till));
@@ -36,6 +43,6 @@ pub fn run(args: &UndeleteArgs, context: &Context) -> Result<Outcome, CliError> 
             "The next `lifeboat forget` decides about them anew: to keep them, `lifeboat hold {} --note TEXT`.",
             args.site
         ));
-        Ok(Outcome::ok().with("site", args.site.as_str()).with("undeleted", back.len()))
+        Ok(outcome)
     })
 }

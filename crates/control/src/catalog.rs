@@ -7,8 +7,8 @@
 //! ```
 //!
 //! Three uses. Listings are answered without asking the bucket about every site. The newest commit
-//! seen of each site is a high-water mark: a bucket that has less has lost commits. And footers of change
-//! logs that were read are not fetched again.
+//! seen of each site, and the newest entry of the audit log, are high-water marks: a bucket that has less has lost
+//! some. And footers of change logs that were read are not fetched again.
 //!
 //! Invariants: deleting the catalog never changes an answer, it only slows one down and forgets the
 //! marks; a mark never sinks (but for [`Catalog::replace`], which says which ones would); a catalog
@@ -16,6 +16,7 @@
 //!
 //! What is not here: reading the bucket (the engine does, and tells the catalog).
 
+mod audit;
 mod footers;
 mod rebuild;
 mod record;
@@ -36,6 +37,7 @@ use rusqlite::Connection;
 
 use crate::Error;
 
+pub use audit::AuditMark;
 pub use rebuild::{Content, Lost, Marks};
 
 const FILE: &str = "catalog.sqlite";

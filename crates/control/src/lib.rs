@@ -14,8 +14,8 @@ pub mod routing;
 mod scans;
 
 pub use catalog::{
-    Catalog, Content, Head, Lost, Marks, Noted, Opened, RunSeen, SetAside, SiteFingerprint, SiteHead, SiteRow, SiteRun,
-    SiteSummary,
+    AuditMark, Catalog, Content, Head, Lost, Marks, Noted, Opened, RunSeen, SetAside, SiteFingerprint, SiteHead,
+    SiteRow, SiteRun, SiteSummary,
 };
 pub use error::Error;
 pub use pages::PagesFile;

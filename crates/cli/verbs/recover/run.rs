@@ -2,12 +2,13 @@
 
 use lifeboat_control::recovery::{Governor, RecoveryEngine, RunEnd, RunOptions};
 use lifeboat_engine::{Around, Journal};
-use lifeboat_model::{RecoveryId, worst_exit_code};
+use lifeboat_model::{AuditAction, AuditTarget, RecoveryId, worst_exit_code};
 
 use super::bar::Bar;
 use super::report::LivePage;
 use super::{bystanders, caps, on_thread, refuse_drill, tell};
 use crate::args::{ApprovalArgs, RecoverRunArgs};
+use crate::audit::Audited;
 use crate::confirm::{Approvable, Decision, Left, decide};
 use crate::open::Open;
 use crate::output::{Outcome, Output};
@@ -30,40 +31,55 @@ pub fn run(args: &RecoverRunArgs, context: &Context) -> Result<Outcome, CliError
         if !args.approval.dry_run {
             caps::refuse_to_begin(&journal, &open).await?;
         }
-        if let Decision::Leave(left) = approved(args, &journal, &open, context)? {
+        let mut audited = Audited::new(&open, context).sites(journal.plan().cases.iter().map(|case| &case.site));
+        audited.about(AuditTarget::Recovery(id));
+        audited.about(AuditTarget::Plan(journal.hash().to_owned()));
+        if let Decision::Leave(left) = approved(args, &journal, &open, (&mut audited, context)).await? {
             return Ok(left_alone(&journal, left, context));
         }
-        let page = LivePage::asked(&args.page, id, context)?;
-        bystanders::look(args, id, &open, context).await?;
-        let parallel = args.parallel.unwrap_or(open.config.recovery.parallel) as usize;
-        let sites = journal.plan().cases.iter().map(|case| case.site.clone()).collect();
-        let (workers, governor) = (open.workers(parallel, sites)?, open.governor()?);
-        let governor = governor.as_ref().map(|load| load as &dyn Governor);
-        let (stop, watch) = (context.cancel.shared(), Bar::new(&journal, page, &context.output));
-        let options = RunOptions { take_over: args.take_over, stop: &stop, watch: &watch, governor };
-        let ended = on_thread(|ledger| ledger.work(id, workers, options), &open.engine);
-        watch.bar.end();
-        let proven = match &ended {
-            Ok(RunEnd::Done | RunEnd::Halted) => bystanders::prove(id, args.bystanders_quiet, &open, context),
-            Ok(RunEnd::Stopped) | Err(_) => Ok(0), // who goes on compares with the same look
-        };
-        let journal = on_thread(|ledger| ledger.status(id), &open.engine);
-        // However it ended, those who look on are told.
-        if let (Some(page), Ok(journal)) = (&watch.page, &journal) {
-            page.finish(journal);
+        audited.begin().await?;
+        let ran = work(args, journal, &open, context).await;
+        if let Ok(outcome) = &ran {
+            let field = |key: &str| outcome.fields.get(key).cloned().unwrap_or_default();
+            audited.details(format!("{} of {} sites restored", field("restored"), field("sites")));
         }
-        let (ended, proven, journal) = (ended?, proven?, journal?);
-        tell::summary(&journal, &context.output);
-        tell::what_next(&journal, ended, &context.output);
-        let outcome = tell::outcome(&journal);
-        let exit_code = match ended {
-            RunEnd::Stopped => exit::CANCELLED,
-            RunEnd::Halted => exit::OPERATOR,
-            RunEnd::Done => outcome.exit_code,
-        };
-        let exit_code = worst_exit_code([exit_code, proven, bystanders::exit_code(&journal)]);
-        Ok(Outcome { exit_code, ..outcome })
+        audited.end(AuditAction::Ended, ran).await
     })
+}
+
+/// Runs it until every site has come to its end, or somebody stops it.
+async fn work(args: &RecoverRunArgs, journal: Journal, open: &Open, context: &Context) -> Result<Outcome, CliError> {
+    let id = journal.plan().id;
+    let page = LivePage::asked(&args.page, id, context)?;
+    bystanders::look(args, id, open, context).await?;
+    let parallel = args.parallel.unwrap_or(open.config.recovery.parallel) as usize;
+    let sites = journal.plan().cases.iter().map(|case| case.site.clone()).collect();
+    let (workers, governor) = (open.workers(parallel, sites)?, open.governor()?);
+    let governor = governor.as_ref().map(|load| load as &dyn Governor);
+    let (stop, watch) = (context.cancel.shared(), Bar::new(&journal, page, &context.output));
+    let options = RunOptions { take_over: args.take_over, stop: &stop, watch: &watch, governor };
+    let ended = on_thread(|ledger| ledger.work(id, workers, options), &open.engine);
+    watch.bar.end();
+    let proven = match &ended {
+        Ok(RunEnd::Done | RunEnd::Halted) => bystanders::prove(id, args.bystanders_quiet, open, context),
+        Ok(RunEnd::Stopped) | Err(_) => Ok(0), // who goes on compares with the same look
+    };
+    let journal = on_thread(|ledger| ledger.status(id), &open.engine);
+    // However it ended, those who look on are told.
+    if let (Some(page), Ok(journal)) = (&watch.page, &journal) {
+        page.finish(journal);
+    }
+    let (ended, proven, journal) = (ended?, proven?, journal?);
+    tell::summary(&journal, &context.output);
+    tell::what_next(&journal, ended, &context.output);
+    let outcome = tell::outcome(&journal);
+    let exit_code = match ended {
+        RunEnd::Stopped => exit::CANCELLED,
+        RunEnd::Halted => exit::OPERATOR,
+        RunEnd::Done => outcome.exit_code,
+    };
+    let exit_code = worst_exit_code([exit_code, proven, bystanders::exit_code(&journal)]);
+    Ok(Outcome { exit_code, ..outcome })
 }
 
 /// The recovery that is meant, and the hash that the file has.
@@ -100,8 +116,17 @@ fn tell_around(around: &Around, output: &Output) {
 }
 
 /// Has the plan approved, unless it was: then it is only shown, where that was asked for.
-fn approved(args: &RecoverRunArgs, journal: &Journal, open: &Open, context: &Context) -> Result<Decision, CliError> {
+async fn approved(
+    args: &RecoverRunArgs,
+    journal: &Journal,
+    open: &Open,
+    (audited, context): (&mut Audited, &Context),
+) -> Result<Decision, CliError> {
     let (id, was_approved) = (journal.plan().id, journal.state().approved.is_some());
+    let asks = !was_approved && !args.approval.yes && args.approval.plan.is_none();
+    if args.approval.dry_run || asks {
+        audited.show(AuditAction::Planned).await?;
+    }
     if !was_approved || args.approval.dry_run {
         tell::plan(journal, open.config.recovery.parallel, &context.output);
         tell_around(&open.config.recovery.around, &context.output);
@@ -111,6 +136,7 @@ fn approved(args: &RecoverRunArgs, journal: &Journal, open: &Open, context: &Con
     let plan = Approvable { subject: ("the recovery's id", &id.to_string()), hash: journal.hash(), has_conflicts };
     let decision = decide(&approval, plan, &context.output)?;
     if decision == Decision::Run && !was_approved {
+        audited.note(AuditAction::Approved).await?;
         on_thread(|ledger| ledger.approve(id, journal.hash()), &open.engine)?;
     }
     Ok(decision)

@@ -1,10 +1,11 @@
 //! Filling the catalog anew from what the bucket says.
 
-use lifeboat_model::RunNumber;
+use lifeboat_model::{AuditNumber, RunNumber};
 use rusqlite::TransactionBehavior;
 
+use super::audit::write_mark;
 use super::rows::{write_head, write_run};
-use super::{Catalog, Head, RunSeen, SiteHead, SiteRow};
+use super::{AuditMark, Catalog, Head, RunSeen, SiteHead, SiteRow};
 use crate::Error;
 
 /// Everything that was read from the bucket.
@@ -12,6 +13,8 @@ use crate::Error;
 pub struct Content {
     pub sites: Vec<SiteHead>,
     pub runs: Vec<RunSeen>,
+    /// The newest entry of the audit log.
+    pub audit: Option<AuditMark>,
 }
 
 /// A high-water mark that the bucket no longer reaches.
@@ -21,6 +24,8 @@ pub enum Lost {
     Site { row: Box<SiteRow>, found: Option<Head> },
     /// The newest run is gone.
     Run { known: RunNumber, found: Option<RunNumber> },
+    /// The newest entries of the audit log are gone.
+    Audit { known: AuditNumber, found: Option<AuditNumber> },
 }
 
 /// The high-water marks of one moment.
@@ -28,6 +33,7 @@ pub enum Lost {
 pub struct Marks {
     sites: Vec<SiteRow>,
     last_run: Option<RunNumber>,
+    audit: Option<AuditMark>,
 }
 
 impl Marks {
@@ -49,6 +55,12 @@ impl Marks {
                 lost.push(Lost::Run { known, found });
             }
         }
+        if let Some(known) = self.audit {
+            let reached = content.audit.is_some_and(|found| found.number > known.number || found == known);
+            if !reached {
+                lost.push(Lost::Audit { known: known.number, found: content.audit.map(|found| found.number) });
+            }
+        }
         lost
     }
 }
@@ -56,7 +68,7 @@ impl Marks {
 impl Catalog {
     /// What the bucket was seen to hold, to be taken before it is read anew.
     pub fn marks(&self) -> Result<Marks, Error> {
-        Ok(Marks { sites: self.sites()?, last_run: self.last_run()? })
+        Ok(Marks { sites: self.sites()?, last_run: self.last_run()?, audit: self.audit_mark()? })
     }
 
     /// Puts `content` in the place of everything, in one transaction.
@@ -74,13 +86,16 @@ impl Catalog {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(
             "DELETE FROM site; DELETE FROM run; DELETE FROM site_run; DELETE FROM fingerprint; DELETE FROM whole; \
-             DELETE FROM footer",
+             DELETE FROM footer; DELETE FROM audit",
         )?;
         for site in &content.sites {
             write_head(&transaction, site)?;
         }
         for run in &content.runs {
             write_run(&transaction, run)?;
+        }
+        if let Some(mark) = &content.audit {
+            write_mark(&transaction, mark)?;
         }
         transaction.commit()?;
         self.footer_bytes = None;

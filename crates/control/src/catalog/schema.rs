@@ -23,8 +23,11 @@ const PROVEN: &str = "CREATE TABLE IF NOT EXISTS proven (
   handle BLOB PRIMARY KEY, proven_at INTEGER, moment INTEGER, took_micros INTEGER, drill BLOB,
   failed_at INTEGER, failed_drill BLOB
 ) WITHOUT ROWID, STRICT";
+const AUDIT: &str = "CREATE TABLE IF NOT EXISTS audit (
+  only_one INTEGER PRIMARY KEY CHECK (only_one = 1), number INTEGER NOT NULL, hash BLOB NOT NULL
+) STRICT";
 /// Tables that came later: a catalog of before gets them when it is opened.
-const YOUNGER: [&str; 3] = [WHOLE, FOOTER, PROVEN];
+const YOUNGER: [&str; 4] = [WHOLE, FOOTER, PROVEN, AUDIT];
 const TABLES: &str = "
 CREATE TABLE repository (identity TEXT NOT NULL);
 CREATE TABLE site (

@@ -49,6 +49,23 @@ fn summary() -> SiteSummary {
     }
 }
 
+fn audit_mark(number: u64, byte: u8) -> AuditMark {
+    AuditMark { number: lifeboat_model::AuditNumber(number), hash: [byte; 32] }
+}
+
+#[test]
+fn the_mark_of_the_audit_log_never_sinks_and_is_there_after_a_reopen() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut catalog = open(dir.path()).catalog;
+    assert_eq!(catalog.audit_mark().unwrap(), None);
+    for (number, byte, want) in [(3, 1, (3, 1)), (2, 2, (3, 1)), (3, 2, (3, 1)), (4, 3, (4, 3))] {
+        catalog.note_audit(&audit_mark(number, byte)).unwrap();
+        assert_eq!(catalog.audit_mark().unwrap(), Some(audit_mark(want.0, want.1)));
+    }
+    drop(catalog);
+    assert_eq!(open(dir.path()).catalog.audit_mark().unwrap(), Some(audit_mark(4, 3)));
+}
+
 fn site_head(name: &str, number: u8, head: Head) -> SiteHead {
     SiteHead { site: site(name), handle: handle(number), head, summary: summary() }
 }
@@ -326,9 +343,11 @@ fn a_rebuild_names_the_marks_that_the_bucket_no_longer_reaches() {
         catalog.note_head(&site_head(name, number as u8, head(5, 1))).unwrap();
     }
     catalog.note_run(&run_seen(3, vec![])).unwrap();
+    catalog.note_audit(&audit_mark(5, 1)).unwrap();
     let content = Content {
         sites: vec![site_head("a", 0, head(6, 2)), site_head("b", 1, head(4, 1)), site_head("c", 2, head(5, 9))],
         runs: vec![run_seen(2, vec![(handle(0), run_site("a", RunOutcome::Published))])],
+        audit: Some(audit_mark(4, 1)),
     };
     let lost: Vec<String> = catalog
         .marks()
@@ -338,9 +357,10 @@ fn a_rebuild_names_the_marks_that_the_bucket_no_longer_reaches() {
         .map(|lost| match lost {
             Lost::Site { row, found } => format!("{} {:?}", row.site, found.map(|found| found.generation.0)),
             Lost::Run { known, found } => format!("run {known} {:?}", found.map(|found| found.0)),
+            Lost::Audit { known, found } => format!("audit {known} {:?}", found.map(|found| found.0)),
         })
         .collect();
-    assert_eq!(lost, ["b Some(4)", "c Some(5)", "d None", "run 3 Some(2)"]);
+    assert_eq!(lost, ["b Some(4)", "c Some(5)", "d None", "run 3 Some(2)", "audit 5 Some(4)"]);
     catalog.replace(&content).unwrap();
     let marks = catalog.marks().unwrap();
     // Another process goes on while the bucket is read.
@@ -348,8 +368,10 @@ fn a_rebuild_names_the_marks_that_the_bucket_no_longer_reaches() {
     assert_eq!(marks.lost(&content), []);
     assert_eq!(catalog.sites().unwrap().len(), 3);
     assert!(catalog.sites().unwrap()[0].last_run.is_some());
+    assert_eq!(catalog.audit_mark().unwrap(), Some(audit_mark(4, 1)));
     catalog.clear().unwrap();
     assert_eq!((catalog.sites().unwrap().len(), catalog.last_run().unwrap()), (0, None));
+    assert_eq!(catalog.audit_mark().unwrap(), None);
 }
 
 #[test]
