@@ -1,8 +1,6 @@
 //! The arguments: the whole contract of the command line, as clap reads it.
 //!
-//! Names, flags and exit codes are a contract (`docs/cli.md` is made from what is here). Verbs that
-//! a later version brings are known by name, so that asking for one says "not in this version"
-//! and not "no such command".
+//! Names, flags and exit codes are a contract (`docs/cli.md` is made from what is here).
 //!
 //! What is not here: what a verb does (`verbs`), and how a wrong argument is told (`usage`).
 
@@ -10,7 +8,6 @@ mod audit;
 mod bench;
 mod capture;
 mod drill;
-mod later;
 mod lifecycle;
 mod recover;
 mod restore;
@@ -27,7 +24,6 @@ pub use bench::{
 };
 pub use capture::{CaptureArgs, StatusArgs};
 pub use drill::DrillArgs;
-pub use later::LaterVerb;
 pub use lifecycle::{ForgetArgs, HoldArgs, PruneArgs, ShredArgs, UndeleteArgs};
 pub use recover::{
     RecoverAcceptArgs, RecoverCommand, RecoverIdArgs, RecoverPageArgs, RecoverPlanArgs, RecoverPriorityArgs,
@@ -59,8 +55,6 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Not in this version: run.
-
 Data goes to stdout, talk and progress bars to stderr. With --json, stdout has one JSON object a line; \
 the last one is {\"event\":\"done\",…} or {\"event\":\"error\",…}.
 
@@ -68,6 +62,14 @@ Exit codes: 0 ok · 1 bug · 2 usage · 3 partly done · 4 objective breached ·
 11 try again · 12 fenced by another owner · 20 damage · 130 cancelled.
 
 Start with `lifeboat demo`, then `lifeboat init`.";
+
+const RUN_ABOUT: &str = "\
+Each site is backed up as its policy's `schedule` says, all stored data is read back within `check.every`, drills are held \
+every `drill.every`, and changes are followed where a policy has `capture = true`. What is passing is waited for.
+
+SIGTERM and Ctrl-C: ends what is under way within `daemon.grace`, and exits with 0; a second one ends it at once. SIGHUP: reads \
+the configuration again; one with a mistake is refused, and the old one stays in force. One daemon of a repository runs on a host \
+(exit 12).";
 
 /// Under which the help lists what every command takes.
 const GLOBAL: &str = "Global options";
@@ -154,6 +156,9 @@ pub enum Command {
     /// Who did what to which sites, and whether that record is whole
     #[command(subcommand)]
     Audit(AuditCommand),
+    /// The daemon: captures, backs up, reads back and rehearses as the configuration says, until SIGTERM
+    #[command(after_help = RUN_ABOUT)]
+    Run,
     /// The local cache of what the bucket says
     #[command(subcommand)]
     Catalog(CatalogCommand),
@@ -162,8 +167,6 @@ pub enum Command {
     Bench(BenchCommand),
     /// Print a completion script for a shell
     Completions(CompletionsArgs),
-    #[command(flatten)]
-    Later(LaterVerb),
 }
 
 #[derive(Debug, Args)]

@@ -99,18 +99,6 @@ fn a_wrong_command_line_is_exit_2_with_a_hint() {
 }
 
 #[test]
-fn what_a_later_version_brings_is_known_by_name() {
-    let dir = tempfile::tempdir().unwrap();
-    for args in [&["run"][..], &["run", "--since", "4w"], &["run", "--help"], &["run", "--json"]] {
-        let ran = lifeboat_in(dir.path(), args);
-        assert_eq!(ran.exit_code, 2, "{args:?}");
-        let told = format!("{}{}", ran.stdout, ran.stderr);
-        assert!(told.contains("not in this version: "), "{args:?}: {told}");
-        assert!(told.contains("hint"), "{args:?}: {told}");
-    }
-}
-
-#[test]
 fn what_keeps_later_work_goes_with_nothing_that_is_not_in_place_or_keeps_it_by_itself() {
     let dir = tempfile::tempdir().unwrap();
     for other in [&["--beside", "look"][..], &["--export", "d"], &["--without-xid", "7"], &["--exact"]] {

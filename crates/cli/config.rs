@@ -8,6 +8,7 @@
 //! What is not here: opening what the configuration names.
 
 mod capture;
+mod daemon;
 mod drill;
 mod error;
 mod hooks;
@@ -30,6 +31,7 @@ use std::path::{Path, PathBuf};
 use lifeboat_model::{SiteId, SourceName};
 
 pub use capture::CaptureConfig;
+pub use daemon::{CheckConfig, DaemonConfig};
 pub use drill::DrillConfig;
 pub use error::ConfigError;
 pub use hooks::HooksConfig;
@@ -62,6 +64,8 @@ pub struct Config {
     pub recovery: RecoveryConfig,
     pub drill: DrillConfig,
     pub prune: PruneConfig,
+    pub daemon: DaemonConfig,
+    pub check: CheckConfig,
     /// What holds for a site that no named policy matches.
     pub policy: Policy,
     /// In the order of the file; the first that matches a site is the site's policy.
@@ -96,6 +100,8 @@ impl Config {
         let recovery = recovery::read(&mut root, &sources)?;
         let drill = drill::read(&mut root, &sources, directory)?;
         let prune = prune::read(&mut root)?;
+        let daemon = daemon::read(&mut root)?;
+        let check = daemon::read_check(&mut root)?;
         let policy = policy::read_base(&mut root)?;
         let policies = policy::read_named(&mut root, &policy)?;
         root.finish()?;
@@ -110,6 +116,8 @@ impl Config {
             recovery,
             drill,
             prune,
+            daemon,
+            check,
             policy,
             policies,
             notes,
@@ -130,6 +138,11 @@ impl Config {
     pub fn policy_of(&self, site: &SiteId) -> &Policy {
         let named = self.policies.iter().find(|named| named.matches(site));
         named.map_or(&self.policy, |named| &named.policy)
+    }
+
+    /// Whether any site is backed up by a schedule.
+    pub fn has_schedule(&self) -> bool {
+        self.policy.schedule.is_some() || self.policies.iter().any(|named| named.policy.schedule.is_some())
     }
 
     /// Whether any site's policy asks for its changes.

@@ -2,8 +2,10 @@
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use lifeboat_format::SecretKey;
+use lifeboat_store::Allowance;
 
 use crate::args::GlobalArgs;
 use crate::audit::Asked;
@@ -57,7 +59,9 @@ pub struct Context {
     pub typed: String,
     /// The same without values.
     pub asked: Asked,
-    surroundings: Surroundings,
+    /// What all who have it may read from the store and write to it in a second; `None`: as much as there is.
+    pub allowance: Option<Arc<Allowance>>,
+    surroundings: Arc<Surroundings>,
 }
 
 impl Context {
@@ -68,12 +72,20 @@ impl Context {
             cancel: CancelFlag::default(),
             typed: String::new(),
             asked: Asked::default(),
-            surroundings,
+            allowance: None,
+            surroundings: Arc::new(surroundings),
         }
     }
 
     pub(crate) fn with_typed(self, typed: String, asked: Asked) -> Self {
         Self { typed, asked, ..self }
+    }
+
+    /// For work of the same process that is stopped on its own.
+    pub(crate) fn beside(&self, cancel: CancelFlag, allowance: Option<Arc<Allowance>>) -> Self {
+        let (global, output, typed) = (self.global.clone(), self.output.clone(), self.typed.clone());
+        let (asked, surroundings) = (self.asked.clone(), Arc::clone(&self.surroundings));
+        Self { global, output, cancel, typed, asked, allowance, surroundings }
     }
 
     /// A path from the arguments.
@@ -112,13 +124,24 @@ impl Context {
 
     /// Runs asynchronous work to its end; from here on Ctrl-C asks it to stop.
     pub fn block_on<T>(&self, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+        self.start()?.block_on(work)
+    }
+
+    /// The same, and does not wait for what the work has left behind: the process ends next.
+    pub(crate) fn block_on_and_leave<T>(&self, work: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+        let runtime = self.start()?;
+        let came = runtime.block_on(work);
+        runtime.shutdown_background();
+        came
+    }
+
+    fn start(&self) -> Result<tokio::runtime::Runtime, CliError> {
         if self.surroundings.listens {
             signal::listen(self.cancel.clone(), self.output.clone())?;
         }
-        let runtime = tokio::runtime::Builder::new_multi_thread()
+        tokio::runtime::Builder::new_multi_thread()
             .enable_all()
             .build()
-            .map_err(|io| CliError::operator(format!("cannot start threads: reason=`{io}`")))?;
-        runtime.block_on(work)
+            .map_err(|io| CliError::operator(format!("cannot start threads: reason=`{io}`")))
     }
 }

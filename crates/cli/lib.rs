@@ -44,7 +44,7 @@ use lifeboat_model::Fault;
 pub use context::{Context, Process};
 pub use error::{CliError, bad_point};
 
-use args::Cli;
+use args::{Cli, Command};
 use output::{Manner, Outcome, Output};
 use usage::Parsed;
 
@@ -62,16 +62,17 @@ pub fn run(args: &[OsString], process: Process) -> u8 {
     let cli = match usage::parse(args) {
         Parsed::Run(cli) => cli,
         Parsed::Show(text) => {
-            let output = Output::new(streams, Manner { json, quiet: false });
+            let output = Output::new(streams, Manner { json, ..Manner::default() });
             output.line(text.trim_end());
             output.event("text", serde_json::json!({ "text": text }));
             return output.done(&Outcome::ok());
         }
-        Parsed::Wrong(error) => return Output::new(streams, Manner { json, quiet: false }).error(&error),
+        Parsed::Wrong(error) => return Output::new(streams, Manner { json, ..Manner::default() }).error(&error),
     };
     let Cli { global, command } = *cli;
-    let output = Output::new(streams, Manner { json: json || global.json, quiet: global.quiet });
-    log::start(&global, &output);
+    let logs = matches!(command, Command::Run);
+    let output = Output::new(streams, Manner { json: json || global.json, quiet: global.quiet, logs });
+    log::start(&global, logs, &output);
     let context =
         Context::new(global, output.clone(), surroundings).with_typed(typed::typed(args), audit::Asked::of(args));
     match catch_unwind(AssertUnwindSafe(|| verbs::run(command, &context))) {

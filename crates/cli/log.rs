@@ -13,14 +13,15 @@ use crate::output::Output;
 /// Overrides what `-v` and `--quiet` choose, in the syntax of tracing's filters.
 const FILTER_VARIABLE: &str = "LIFEBOAT_LOG";
 
-/// Starts logging to stderr, above the bars. A second call in one process changes nothing.
-pub fn start(global: &GlobalArgs, output: &Output) {
+/// Starts logging to stderr, above the bars; `is_all_talk`: the log is all that is said, as of a daemon. A second call in one
+/// process changes nothing.
+pub fn start(global: &GlobalArgs, is_all_talk: bool, output: &Output) {
     // A directive holds for every target that begins with its name: `lifeboat` is all our crates,
     // `aws` all of Amazon's. What those warn of comes back as an error if it matters, in our words.
     let level = match (global.quiet, global.verbose) {
         (true, _) => "error",
-        (false, 0) => "warn,aws=error",
-        (false, 1) => "warn,aws=error,lifeboat=info",
+        (false, 0) if !is_all_talk => "warn,aws=error",
+        (false, 0 | 1) => "warn,aws=error,lifeboat=info",
         (false, _) => "info,lifeboat=debug",
     };
     let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new(level));

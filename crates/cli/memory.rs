@@ -3,13 +3,16 @@
 //! A catalog that fails is told once and never stops a verb: the bucket has everything. What is lost
 //! until it works again is speed, and the notice of a bucket that loses its newest commits.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lifeboat_control::{AuditMark, Catalog, Head, Noted, RunSeen, SiteFingerprint, SiteHead, SiteRow, SiteSummary};
+use lifeboat_control::{
+    AuditMark, Catalog, Head, Noted, ReadBack, RunSeen, SiteFingerprint, SiteHead, SiteRow, SiteSummary,
+};
 use lifeboat_engine::{Fingerprint, HeadMemory};
-use lifeboat_model::{Faulty, Mark, Run, RunNumber, SiteId, SiteState};
+use lifeboat_model::{Faulty, Mark, Run, RunNumber, SiteHandle, SiteId, SiteState, Timestamp};
 use lifeboat_repo::{AuditHead, FooterMemory, KnownHead, Repository, Site};
 
 use crate::CliError;
@@ -94,6 +97,26 @@ impl CatalogMemory {
 
     pub fn note_audit(&self, head: AuditHead) {
         let noted = self.lock().note_audit(&audit_mark(head));
+        self.or_warn(noted);
+    }
+
+    /// When each job of a daemon ended last.
+    pub fn jobs(&self) -> BTreeMap<String, Timestamp> {
+        self.or_warn(self.lock().jobs()).unwrap_or_default()
+    }
+
+    pub fn note_job(&self, name: &str, ended_at: Timestamp) {
+        let noted = self.lock().note_job(name, ended_at);
+        self.or_warn(noted);
+    }
+
+    /// When each site was read back from here.
+    pub fn read_back(&self) -> BTreeMap<SiteHandle, ReadBack> {
+        self.or_warn(self.lock().read_back()).unwrap_or_default()
+    }
+
+    pub fn note_read_back(&self, site: &SiteId, read: ReadBack) {
+        let noted = self.lock().note_read_back(self.repository.handle_of(site), read);
         self.or_warn(noted);
     }
 

@@ -18,7 +18,7 @@ use lifeboat_source::PathTemplate;
 use lifeboat_source::files::{Exclusion, FilesSource};
 use lifeboat_source::postgres::{PostgresConfig, PostgresSource, Server};
 use lifeboat_source::sqlite::SqliteSource;
-use lifeboat_store::{Meter, Meters, OpenOptions, Remember, Remembered, Store};
+use lifeboat_store::{Meter, Meters, OpenOptions, Pace, Remember, Remembered, Store};
 
 use crate::config::{Config, KeyRef, PostgresSettings, SourceConfig, SourceSettings};
 use crate::key_file;
@@ -102,7 +102,11 @@ impl Context {
     pub async fn open_with(&self, config: Config, key: &SecretKey) -> Result<Open, CliError> {
         let options = OpenOptions { limits: config.limits.store(), ..OpenOptions::default() };
         let store = lifeboat_store::open(&config.repository.url, &options).await?;
-        let repository = Repository::open(store.store.clone(), key).await?;
+        let reached = match &self.allowance {
+            Some(allowance) => Arc::new(Pace::sharing(store.store, Arc::clone(allowance), self.cancel.shared())),
+            None => store.store,
+        };
+        let repository = Repository::open(reached, key).await?;
         let memory =
             Arc::new(CatalogMemory::open(&config.repository.catalog, repository.clone(), self.output.clone())?);
         let bars = Arc::new(Bars::new(&self.output));

@@ -48,6 +48,8 @@ impl Streams {
 pub struct Manner {
     pub json: bool,
     pub quiet: bool,
+    /// Nobody watches: what would be said to a person is a line of the log.
+    pub logs: bool,
 }
 
 /// The one way to say something; cheap to clone.
@@ -128,7 +130,7 @@ impl Output {
     pub fn new(streams: Streams, manner: Manner) -> Self {
         let Streams { stdin, stdout, stderr, stdin_is_terminal, stderr_is_terminal } = streams;
         let bars = MultiProgress::new();
-        if !stderr_is_terminal || manner.quiet || manner.json {
+        if !stderr_is_terminal || manner.quiet || manner.json || manner.logs {
             bars.set_draw_target(indicatif::ProgressDrawTarget::hidden());
         }
         Self {
@@ -149,6 +151,11 @@ impl Output {
         self.inner.manner.json
     }
 
+    /// Whether errors are told in words: a log has them beside the objects, too.
+    fn is_talking(&self) -> bool {
+        self.inner.manner.logs || !self.is_json()
+    }
+
     /// Whether a person can be asked.
     pub fn is_interactive(&self) -> bool {
         self.inner.stdin_is_terminal && self.inner.stderr_is_terminal && !self.inner.manner.json
@@ -160,7 +167,9 @@ impl Output {
 
     /// A line of the result, for people.
     pub fn line(&self, text: impl AsRef<str>) {
-        if !self.is_json() {
+        if self.inner.manner.logs {
+            tracing::info!("{}", text.as_ref());
+        } else if !self.is_json() {
             self.write_stdout(format!("{}\n", text.as_ref()).as_bytes());
         }
     }
@@ -178,7 +187,8 @@ impl Output {
 
     /// Whether a bar would be seen.
     pub fn shows_bars(&self) -> bool {
-        self.inner.stderr_is_terminal && !self.inner.manner.quiet && !self.inner.manner.json
+        let Manner { json, quiet, logs } = self.inner.manner;
+        self.inner.stderr_is_terminal && !quiet && !json && !logs
     }
 
     /// Bytes of the result as they are. False when nobody reads any more.
@@ -194,7 +204,9 @@ impl Output {
 
     /// Talk: what is going on.
     pub fn say(&self, text: impl AsRef<str>) {
-        if !self.inner.manner.quiet && !self.is_json() {
+        if self.inner.manner.logs {
+            tracing::info!("{}", text.as_ref());
+        } else if !self.inner.manner.quiet && !self.is_json() {
             self.write_stderr(&format!("{}\n", text.as_ref()));
         }
     }
@@ -207,7 +219,9 @@ impl Output {
             hint: Option<&'a str>,
         }
         self.event("warning", Warning { message, hint });
-        if !self.is_json() {
+        if self.inner.manner.logs {
+            tracing::warn!(hint, "{message}");
+        } else if !self.is_json() {
             let hint = hint.map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
             self.write_stderr(&format!("warning: {message}\n{hint}"));
         }
@@ -256,7 +270,7 @@ impl Output {
 
     /// The last word of a verb that came to its end. Returns the exit code.
     pub fn done(&self, outcome: &Outcome) -> u8 {
-        if !self.is_json() && !outcome.is_told {
+        if self.is_talking() && !outcome.is_told {
             for failed in &outcome.failed {
                 let site = failed.site.as_ref().map(|site| format!("{site}: ")).unwrap_or_default();
                 self.tell_error(&format!("{site}{}", failed.message), failed.hint.as_deref());
@@ -284,13 +298,16 @@ impl Output {
         }
         let exit_code = error.exit_code();
         self.event("error", Last { message: &error.message, hint: error.hint.as_deref(), exit_code });
-        if !self.is_json() {
+        if self.is_talking() {
             self.tell_error(&error.message, error.hint.as_deref());
         }
         self.flush(exit_code)
     }
 
     fn tell_error(&self, message: &str, hint: Option<&str>) {
+        if self.inner.manner.logs {
+            return tracing::error!(hint, "{message}");
+        }
         let hint = hint.map(|hint| format!("hint: {hint}\n")).unwrap_or_default();
         self.write_stderr(&format!("error: {message}\n{hint}"));
     }

@@ -22,6 +22,7 @@ mod prune;
 mod recover;
 mod remembered;
 mod restore;
+mod run;
 mod shred;
 mod sites;
 mod sources;
@@ -54,10 +55,10 @@ pub fn run(command: Command, context: &Context) -> Result<Outcome, CliError> {
         Command::Undo(args) => restore::undo(&args, context),
         Command::Recover(command) => recover::run(&command, context),
         Command::Drill(args) => drill::run(&args, context),
+        Command::Run => run::run(context),
         Command::Catalog(CatalogCommand::Rebuild) => catalog::rebuild(context),
         Command::Bench(command) => bench::run(&command, context),
         Command::Completions(args) => completions::run(&args, context),
-        Command::Later(verb) => Err(verb.refuse()),
         Command::Demo(args) => demo::run(&args, context),
         Command::FindDamage(args) => find_damage::run(&args, context),
         Command::Check(args) => check::run(&args, context),

@@ -98,7 +98,7 @@ async fn a_dropped_schema_is_one_sites_loss_and_the_moment_that_is_told_can_be_r
     let Some(mut own) = Own::new(TEST).await else { return };
     backup_all(&own.engine).await.unwrap(); // nothing is captured yet: no base
     own.catch_up().await;
-    let bases = BackupRequest { sites: vec![site(2)], accept_loss: false, anew: true };
+    let bases = BackupRequest { sites: vec![site(2)], anew: true, ..BackupRequest::default() };
     backup(&own.engine, &bases).await.unwrap();
     let (s2, s3) = (schema(2), schema(3));
     run_sql(&own.url, &format!("DELETE FROM {s2}.comments WHERE id < 9; UPDATE {s3}.users SET name = 'x'")).unwrap();

@@ -125,7 +125,7 @@ impl Own {
     /// As `lifeboat capture` does it.
     pub async fn take_bases(&self) -> Vec<SiteId> {
         let sites: Vec<SiteId> = std::mem::take(&mut *self.wished.lock().unwrap());
-        let request = BackupRequest { sites: sites.clone(), accept_loss: false, anew: true };
+        let request = BackupRequest { sites: sites.clone(), anew: true, ..BackupRequest::default() };
         backup(&self.engine, &request).await.unwrap();
         sites
     }

@@ -10,3 +10,4 @@ mod order;
 mod requests;
 mod restore;
 mod scans;
+mod turns;

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lifeboat_model::SourceName;
 
@@ -18,6 +19,10 @@ pub struct DrillConfig {
     pub directory: PathBuf,
     /// The database made for drills of each source of kind "postgres"; none of any: rows are written as files.
     pub databases: BTreeMap<SourceName, KeyRef>,
+    /// How often the daemon rehearses; `None`: never by itself.
+    pub every: Option<Duration>,
+    /// Sites of each of its drills: those that were proven longest ago.
+    pub sample: u32,
 }
 
 pub(super) fn read(
@@ -25,7 +30,12 @@ pub(super) fn read(
     sources: &[SourceConfig],
     directory: &Path,
 ) -> Result<DrillConfig, ConfigError> {
-    let mut drill = DrillConfig { directory: directory.join("lifeboat.drills"), databases: BTreeMap::new() };
+    let mut drill = DrillConfig {
+        directory: directory.join("lifeboat.drills"),
+        databases: BTreeMap::new(),
+        every: None,
+        sample: 3,
+    };
     let Some(mut table) = root.take_table("drill")? else { return Ok(drill) };
     if let Some(field) = table.take("directory") {
         drill.directory = values::path(&field, directory, "\"/var/lib/lifeboat/drills\"")?;
@@ -35,6 +45,20 @@ pub(super) fn read(
                 "write it without braces, for example `directory = \"/var/lib/lifeboat/drills\"`",
             ));
         }
+    }
+    if let Some(field) = table.take("every") {
+        drill.every = super::daemon::duration_or_off(&field, "7d")?;
+    }
+    if let Some(field) = table.take("sample") {
+        drill.sample = match field.count("3")? {
+            0 => {
+                return Err(field.error(
+                    format!("a drill of no site proves nothing: key=`{}`", field.key),
+                    "at least 1, for example `sample = 3`; `every = \"off\"` for none",
+                ));
+            }
+            sample => sample,
+        };
     }
     if let Some(mut databases) = table.take_table("databases")? {
         for (name, field) in databases.take_rest() {

@@ -7,19 +7,23 @@
 use std::time::Duration;
 
 use lifeboat_control::retention::KeepRules;
+use lifeboat_control::schedule::{Schedule, ScheduleError, zone_names};
 use lifeboat_model::SiteId;
 
 use super::ConfigError;
 use super::reader::{Field, Table};
 use super::values;
+use crate::suggest::{either, nearest};
 
 /// What holds for a site.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Policy {
-    /// Cron, five fields; kept for the daemon of a later version.
+    /// Cron, five fields, known to be readable; `None`: its sites are backed up when somebody says so.
     pub schedule: Option<String>,
-    /// The zone of `schedule`.
+    /// The zone of `schedule`, known to be there.
     pub timezone: String,
+    /// Sites begin within this after each firing, each at its own moment.
+    pub spread: Duration,
     /// The oldest the newest point may be.
     pub rpo: Duration,
     /// The longest a restore may take.
@@ -49,6 +53,7 @@ impl Default for Policy {
         Self {
             schedule: None,
             timezone: "UTC".into(),
+            spread: Duration::ZERO,
             rpo: DAY,
             rto: Duration::from_secs(900),
             capture: false,
@@ -63,6 +68,15 @@ impl Default for Policy {
             undelete: DAY * 7,
             shrink_limit: 30,
         }
+    }
+}
+
+impl Policy {
+    /// When its sites are backed up.
+    pub fn firing(&self) -> Option<Schedule> {
+        let text = self.schedule.as_ref()?;
+        // Both were read when the configuration was.
+        Schedule::new(text, &self.timezone, self.spread).ok()
     }
 }
 
@@ -122,7 +136,8 @@ fn read_keys(table: &mut Table<'_, '_>, base: Policy) -> Result<Policy, ConfigEr
     if let Some(field) = table.take("timezone") {
         policy.timezone = timezone(&field)?;
     }
-    let durations: [(&'static str, &mut Duration, &str); 5] = [
+    let durations: [(&'static str, &mut Duration, &str); 6] = [
+        ("spread", &mut policy.spread, "2h"),
         ("rpo", &mut policy.rpo, "24h"),
         ("rto", &mut policy.rto, "15m"),
         ("window", &mut policy.keep.window, "14d"),
@@ -168,25 +183,31 @@ fn read_keep(mut table: Table<'_, '_>, base: &KeepRules) -> Result<KeepRules, Co
     Ok(keep)
 }
 
-/// Five fields; what is in them is read by the daemon of a later version.
 fn schedule(field: &Field<'_, '_>) -> Result<String, ConfigError> {
-    let wanted = "a cron schedule (minute, hour, day, month, weekday)";
-    let text = field.text(wanted, "\"0 2 * * *\"")?;
-    let plain = |character: char| character.is_ascii_alphanumeric() || "*/,- ".contains(character);
-    if text.split_whitespace().count() != 5 || !text.chars().all(plain) {
-        return Err(field.mistyped(wanted, "\"0 2 * * *\""));
+    let text = field.text("a cron schedule (minute, hour, day, month, weekday)", "\"0 2 * * *\"")?;
+    // What is wrong with the zone is said of the zone.
+    match Schedule::new(text, "UTC", Duration::ZERO) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(field.error(
+            format!("{error}, key=`{}`", field.key),
+            "minute, hour, day of the month, month and weekday, for example `schedule = \"0 2 * * *\"` for every night at two",
+        )),
     }
-    Ok(text.to_owned())
 }
 
 fn timezone(field: &Field<'_, '_>) -> Result<String, ConfigError> {
-    let wanted = "the name of a time zone";
-    let text = field.text(wanted, "\"Europe/Berlin\"")?;
-    let plain = |character: char| character.is_ascii_alphanumeric() || "/_+-".contains(character);
-    if text.is_empty() || !text.chars().all(plain) {
-        return Err(field.mistyped(wanted, "\"Europe/Berlin\""));
+    let text = field.text("the name of a time zone", "\"Europe/Berlin\"")?;
+    match Schedule::new("0 2 * * *", text, Duration::ZERO) {
+        Err(ScheduleError::NoZone { .. }) => {
+            let names = zone_names();
+            let hint = match either(&nearest(text, names.iter().map(String::as_str))) {
+                Some(names) => format!("did you mean {names}?"),
+                None => "a name of the IANA database, for example `timezone = \"Europe/Berlin\"`".to_owned(),
+            };
+            Err(field.error(format!("no such time zone: key=`{}`, timezone=`{text}`", field.key), hint))
+        }
+        _ => Ok(text.to_owned()),
     }
-    Ok(text.to_owned())
 }
 
 #[cfg(test)]

@@ -265,14 +265,26 @@ fn wrong_hooks_and_policies_are_told() {
     check(
         "[policy]\nschedule = \"nightly\"\n",
         2,
-        "a text of another form instead of a cron schedule (minute, hour, day, month, weekday): key=`policy.schedule`",
-        "for example `schedule = \"0 2 * * *\"`",
+        "not a cron schedule of five fields, minute, hour, day, month and weekday are wanted: schedule=`nightly`, key=`policy.schedule`",
+        "minute, hour, day of the month, month and weekday, for example `schedule = \"0 2 * * *\"` for every night at two",
+    );
+    check(
+        "[policy]\nschedule = \"0 2 31 2 *\"\n",
+        2,
+        "the schedule never fires: schedule=`0 2 31 2 *`, key=`policy.schedule`",
+        "minute, hour, day of the month, month and weekday, for example `schedule = \"0 2 * * *\"` for every night at two",
+    );
+    check(
+        "[policies.gold]\nsites = [\"*\"]\ntimezone = \"Europe/Berln\"\n",
+        3,
+        "no such time zone: key=`policies.gold.timezone`, timezone=`Europe/Berln`",
+        "did you mean `Europe/Berlin`, `Europe/Dublin` or `Europe/Belgrade`?",
     );
     check(
         "[policy]\nretention = \"1d\"\n",
         2,
         "unknown key: key=`policy.retention`",
-        "known keys in [policy]: schedule, timezone, rpo, rto, window, undo, undelete, capture, keep, shrink_limit",
+        "known keys in [policy]: schedule, timezone, spread, rpo, rto, window, undo, undelete, capture, keep, shrink_limit",
     );
     check(
         "[policies.gold]\nrpo = \"1h\"\n",

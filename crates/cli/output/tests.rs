@@ -5,7 +5,7 @@ use crate::testing::{Captured, captured};
 
 fn output(json: bool) -> (Output, Captured) {
     let (streams, captured) = captured("");
-    (Output::new(streams, Manner { json, quiet: false }), captured)
+    (Output::new(streams, Manner { json, ..Manner::default() }), captured)
 }
 
 #[test]

@@ -21,7 +21,8 @@ pub fn run(args: &BackupArgs, context: &Context) -> Result<Outcome, CliError> {
                 .with_hint("write a section [sources.NAME] with kind and path; config/example.toml shows how"));
         }
         super::key::warn_unproven(&open.engine.repository, &context.output).await;
-        let request = BackupRequest { sites: args.sites.clone(), accept_loss: args.accept_loss, anew: false };
+        let request =
+            BackupRequest { sites: args.sites.clone(), accept_loss: args.accept_loss, ..BackupRequest::default() };
         let before = (open.engine.usage)().requests;
         // A run is its own record. That a loss was taken for meant is somebody's word, and has theirs.
         let mut audited = Audited::new(&open, context).sites(&args.sites);
@@ -44,12 +45,10 @@ fn tell(report: &BackupReport, args: &BackupArgs, context: &Context) -> Outcome 
     let output = &context.output;
     let mut failed = Vec::new();
     for source in &report.sources {
-        if let Some((reason, hint)) = &source.failure {
-            let message =
-                format!("the source has failed, nothing is published from it: source=`{}`, {reason}", source.source);
+        if let Some((reason, _)) = &source.failure {
             output.event("source", json!({ "source": source.source.as_str(), "failure": reason }));
-            failed.push(Failed { site: None, message, hint: Some(hint.clone()), exit_code: exit::OPERATOR });
         }
+        failed.extend(failed_source(source));
         if args.all {
             failed.extend(missed(source));
         }
@@ -103,6 +102,13 @@ fn is_accepted(site: &&SiteBackup) -> bool {
     matches!(site.outcome, SiteOutcome::Vanished { is_accepted: true })
 }
 
+/// A source from which nothing is published.
+pub(super) fn failed_source(source: &SourceHealth) -> Option<Failed> {
+    let (reason, hint) = source.failure.as_ref()?;
+    let message = format!("the source has failed, nothing is published from it: source=`{}`, {reason}", source.source);
+    Some(Failed { site: None, message, hint: Some(hint.clone()), exit_code: exit::OPERATOR })
+}
+
 /// Customers of whom nothing can be backed up: they have no point, and nobody may believe that they do.
 pub(super) fn missed(source: &SourceHealth) -> Option<Failed> {
     let first = source.missed.first()?;
@@ -120,7 +126,7 @@ pub(super) fn missed(source: &SourceHealth) -> Option<Failed> {
     Some(Failed { site: None, message, hint: Some(hint), exit_code: exit::PARTLY })
 }
 
-fn name(site: &SiteBackup) -> &'static str {
+pub(super) fn name(site: &SiteBackup) -> &'static str {
     match site.outcome {
         SiteOutcome::Published(_) => "published",
         SiteOutcome::Unchanged(_) => "unchanged",
@@ -136,7 +142,7 @@ fn record(site: &SiteBackup) -> Option<&SnapshotRecord> {
     }
 }
 
-fn published(site: &SiteBackup) -> Option<&SnapshotRecord> {
+pub(super) fn published(site: &SiteBackup) -> Option<&SnapshotRecord> {
     record(site).filter(|_| name(site) == "published")
 }
 
@@ -165,7 +171,7 @@ fn site_json(site: &SiteBackup) -> Value {
 }
 
 /// What is to be told of a site that has no good point of this run.
-fn failure(site: &SiteBackup) -> Option<Failed> {
+pub(super) fn failure(site: &SiteBackup) -> Option<Failed> {
     let told = |message: String, hint: String, exit_code: u8| {
         Some(Failed { site: Some(site.site.to_string()), message, hint: Some(hint), exit_code })
     };

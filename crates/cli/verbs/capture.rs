@@ -42,6 +42,22 @@ pub fn run(args: &CaptureArgs, context: &Context) -> Result<Outcome, CliError> {
     })
 }
 
+/// Follows these sources until it is told to stop: a part of the daemon.
+pub(super) async fn follow(sources: &[SourceName], open: Open, context: &Context) -> Outcome {
+    let Open { config, engine, memory: _memory, .. } = open;
+    let capturing = capturing(&config, Arc::new(engine), (sources, false), context);
+    outcome(capturing.go_on().await, context)
+}
+
+/// The sources that the policy asks for.
+pub(super) fn wanted(config: &Config) -> Vec<SourceName> {
+    let all = config.captured().chain(config.captured_files()).chain(config.scanned());
+    let mut wanted: Vec<SourceName> = all.map(|source| source.name.clone()).collect();
+    wanted.sort();
+    wanted.dedup();
+    wanted
+}
+
 /// The sources that are named, or those that the policy asks for.
 fn chosen(args: &CaptureArgs, config: &Config) -> Result<Vec<SourceName>, CliError> {
     for name in &args.sources {
@@ -59,12 +75,7 @@ fn chosen(args: &CaptureArgs, config: &Config) -> Result<Vec<SourceName>, CliErr
         }
     }
     let mut chosen: Vec<SourceName> = match args.sources.is_empty() {
-        true => config
-            .captured()
-            .chain(config.captured_files())
-            .chain(config.scanned())
-            .map(|source| source.name.clone())
-            .collect(),
+        true => wanted(config),
         false => args.sources.clone(),
     };
     chosen.sort();

@@ -163,7 +163,7 @@ fn tell_logs(logs: &[LogCheck], output: &Output, failed: &mut Vec<Failed>) -> (u
     (objects, read)
 }
 
-fn log_damage(finding: &LogFinding) -> Failed {
+pub(super) fn log_damage(finding: &LogFinding) -> Failed {
     let offset = finding.offset.map(|offset| format!(", offset=`{offset}`")).unwrap_or_default();
     Failed {
         site: finding.site.as_ref().map(ToString::to_string),
@@ -212,7 +212,7 @@ fn row(site: &SiteId, report: &CheckReport) -> [String; 6] {
     ]
 }
 
-fn damage(site: &SiteId, finding: &Finding) -> Failed {
+pub(super) fn damage(site: &SiteId, finding: &Finding) -> Failed {
     let offset = finding.offset.map(|offset| format!(", offset=`{offset}`")).unwrap_or_default();
     let entries = match finding.entries.as_slice() {
         [] => String::new(),

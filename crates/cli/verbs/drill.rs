@@ -41,18 +41,27 @@ const RULES: RecoveryRules = RecoveryRules {
 };
 
 pub fn run(args: &DrillArgs, context: &Context) -> Result<Outcome, CliError> {
-    let point = super::point(args.at.as_deref())?;
+    // A wrong moment is told before anything is opened.
+    super::point(args.at.as_deref())?;
     context.block_on(async {
         let open = context.open().await?;
-        let id = RecoveryId(lifeboat_format::random()?);
-        let (chosen, damaged) = choose::sites(args, id, &open, context).await?;
-        let sites: BTreeSet<SiteId> = chosen.iter().map(|chosen| chosen.site.clone()).collect();
-        let mut audited = Audited::new(&open, context).sites(&sites);
-        audited.about(AuditTarget::Recovery(id));
-        audited.begin().await?;
-        let drilled = drill(Drawn { id, point, chosen, damaged }, args, &open, context).await;
-        audited.end(AuditAction::Ended, drilled).await
+        let outcome = hold(args, &open, context).await?;
+        context.cancel.check()?;
+        Ok(outcome)
     })
+}
+
+/// Holds one drill. Stopped, it has told of the sites until then.
+pub(super) async fn hold(args: &DrillArgs, open: &Open, context: &Context) -> Result<Outcome, CliError> {
+    let point = super::point(args.at.as_deref())?;
+    let id = RecoveryId(lifeboat_format::random()?);
+    let (chosen, damaged) = choose::sites(args, id, open, context).await?;
+    let sites: BTreeSet<SiteId> = chosen.iter().map(|chosen| chosen.site.clone()).collect();
+    let mut audited = Audited::new(open, context).sites(&sites);
+    audited.about(AuditTarget::Recovery(id));
+    audited.begin().await?;
+    let drilled = drill(Drawn { id, point, chosen, damaged }, args, open, context).await;
+    audited.end(AuditAction::Ended, drilled).await
 }
 
 /// What is rehearsed.
@@ -108,7 +117,6 @@ async fn drill(drawn: Drawn, args: &DrillArgs, open: &Open, context: &Context) -
     };
     let outcome = tell::told(drill, open, &context.output);
     left?; // told last, for somebody has to go there
-    context.cancel.check()?;
     Ok(outcome)
 }
 

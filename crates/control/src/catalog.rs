@@ -18,6 +18,7 @@
 
 mod audit;
 mod footers;
+mod jobs;
 mod rebuild;
 mod record;
 mod rows;
@@ -38,6 +39,7 @@ use rusqlite::Connection;
 use crate::Error;
 
 pub use audit::AuditMark;
+pub use jobs::ReadBack;
 pub use rebuild::{Content, Lost, Marks};
 
 const FILE: &str = "catalog.sqlite";

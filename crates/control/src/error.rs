@@ -17,6 +17,9 @@ pub enum Error {
     /// Another process captures, and is to be the only one.
     #[error("another process of this host captures it: file=`{file}`")]
     Taken { file: String },
+    /// Another daemon of this repository runs on this host.
+    #[error("another daemon of this repository runs on this host: pid=`{pid}`, file=`{file}`")]
+    DaemonRuns { pid: String, file: String },
     /// What is backed up to is not what was backed up to before.
     #[error("this is not the repository that this host has backed up to: its catalog is of another one: file=`{file}`")]
     OtherRepository { file: String },
@@ -58,7 +61,7 @@ impl Faulty for Error {
     fn fault(&self) -> Fault {
         match self {
             Self::Busy { .. } => Fault::Retry,
-            Self::Taken { .. } => Fault::Fenced,
+            Self::Taken { .. } | Self::DaemonRuns { .. } => Fault::Fenced,
             // Never `Damage`: that is said of the repository only.
             _ => Fault::Operator,
         }
@@ -73,6 +76,11 @@ impl Faulty for Error {
             Self::Busy { .. } => "run the same command again when the other one is done".into(),
             Self::Taken { .. } => {
                 "one capture a source: let that one go on, or stop it and run the same command again".into()
+            }
+            Self::DaemonRuns { pid, .. } => {
+                format!(
+                    "one daemon is enough: let it go on, reload it with `kill -HUP {pid}`, or stop it with `kill {pid}`"
+                )
             }
             Self::OtherRepository { file } => {
                 let directory = std::path::Path::new(file).parent().unwrap_or(std::path::Path::new(file));

@@ -44,6 +44,9 @@ pub struct BackupRequest {
     pub accept_loss: bool,
     /// Publish a snapshot also of what has not changed: as a base of changes that are captured since.
     pub anew: bool,
+    /// The sites are those whose turn it is, of a fleet that is backed up in turns: one that no source lists is no mistake,
+    /// and every site that is gone since the last run is found, whose turn it may be.
+    pub is_a_turn: bool,
 }
 
 /// What a run did.
@@ -104,7 +107,10 @@ pub async fn backup(engine: &Engine, request: &BackupRequest) -> Result<BackupRe
     let last = last_run(engine).await?;
     let last_sources = last.as_ref().map(|run| by_source(&run.sources)).unwrap_or_default();
     let health = tokio::task::block_in_place(|| engine.fleet.look(&last_sources, request.accept_loss));
-    let (sites, vanished) = select(engine, request, &health, last.as_ref())?;
+    let (sites, vanished) = match request.is_a_turn {
+        true => turn(request, &health, last.as_ref()),
+        false => select(engine, request, &health, last.as_ref())?,
+    };
 
     let (mut seen, mut done) = back_up_sites(engine, &sites, &health, request);
     for site in vanished {
@@ -113,8 +119,16 @@ pub async fn backup(engine: &Engine, request: &BackupRequest) -> Result<BackupRe
         seen.push(run_site(engine, &site, &outcome, Timestamp::now()));
         done.push(SiteBackup { site, outcome });
     }
-    let run = record_run(engine, started_at, &health, &last_sources, carry_over(seen, last, request, &health)).await?;
-    Ok(BackupReport { run, sources: health, sites: done })
+    let run = Run {
+        number: RunNumber(0),
+        nonce: ObjectId([0; 16]),
+        started_at,
+        finished_at: Timestamp::now(),
+        writer: this_process(),
+        sources: sources_of(&health, &last_sources),
+        sites: seen,
+    };
+    Ok(BackupReport { run: record_run(engine, run, last).await?, sources: health, sites: done })
 }
 
 /// Backs up one site after the other, publishing each while the next ones are read.
@@ -131,6 +145,8 @@ fn back_up_sites(
     }
     let runtime = tokio::runtime::Handle::current();
     let work = |site: &SiteId, place: Place<'_>| {
+        // Of every level that is shown: what is told of a site says whose it is.
+        let _span = tracing::error_span!("backup", %site).entered();
         engine.progress.report(ProgressEvent::SiteStarted { site: site.clone() });
         let seen_at = Timestamp::now();
         let outcome = engine
@@ -157,7 +173,10 @@ fn back_up_sites(
         // One that fails now altogether has the incomplete snapshot all the same, and says so.
         done = done.into_iter().map(|one| again.remove(&one.1.site).unwrap_or(one)).collect();
     }
-    done.into_iter().unzip()
+    // Whoever was stopped has found out nothing of the site.
+    let (seen, done): (Vec<_>, Vec<_>) =
+        done.into_iter().map(|(seen, backup)| ((!backup.is_cancelled()).then_some(seen), backup)).unzip();
+    (seen.into_iter().flatten().collect(), done)
 }
 
 /// Waits, unless the run is cancelled.
@@ -229,6 +248,21 @@ fn select(
     Ok((unique.into_iter().cloned().collect(), Vec::new()))
 }
 
+/// Of those whose turn it is, the ones that are there; and all that are gone, for the first time or whose turn it is.
+fn turn(request: &BackupRequest, health: &[SourceHealth], last: Option<&Run>) -> (Vec<SiteId>, Vec<SiteId>) {
+    let listed = all_sites(health);
+    let asked: BTreeSet<SiteId> = request.sites.iter().cloned().collect();
+    let here = asked.intersection(&listed).cloned().collect();
+    // With a source down nobody can say that a site is gone.
+    if health.iter().any(|source| source.failure.is_some()) {
+        return (here, Vec::new());
+    }
+    let was_there = |site: &&RunSite| site.outcome != RunOutcome::Vanished;
+    let before = last.iter().flat_map(|run| &run.sites).filter(was_there).map(|seen| &seen.site);
+    let gone: BTreeSet<&SiteId> = before.chain(&asked).filter(|site| !listed.contains(*site)).collect();
+    (here, gone.into_iter().cloned().collect())
+}
+
 fn nearest_hint(site: &SiteId, listed: &BTreeSet<SiteId>) -> String {
     let near = crate::look::nearest(site, listed.iter());
     match near {
@@ -250,20 +284,18 @@ fn run_site(engine: &Engine, site: &SiteId, outcome: &SiteOutcome, seen_at: Time
 
 pub(crate) use site::hold_once;
 
-/// A run over a few sites, or over sources of which one had failed, repeats what the last one knew of the others:
-/// so the newest run alone tells how far every sequence had come, and a site that is deleted meanwhile is missed.
-fn carry_over(
-    mut seen: Vec<RunSite>,
-    last: Option<Run>,
-    request: &BackupRequest,
-    health: &[SourceHealth],
-) -> Vec<RunSite> {
-    if !request.sites.is_empty() || health.iter().any(|source| source.failure.is_some()) {
-        let now: BTreeSet<SiteId> = seen.iter().map(|site| site.site.clone()).collect();
-        seen.extend(last.into_iter().flat_map(|run| run.sites).filter(|site| !now.contains(&site.site)));
+/// A run over a few sites, or over sources of which one had failed, or one that was stopped, repeats what the last one knew
+/// of the others: so the newest run alone tells how far every sequence had come, and a site that is deleted meanwhile is
+/// missed. Of two that looked at a site, who looked later counts.
+fn carry_over(seen: Vec<RunSite>, last: Option<Run>) -> Vec<RunSite> {
+    let mut all: BTreeMap<SiteId, RunSite> = seen.into_iter().map(|site| (site.site.clone(), site)).collect();
+    for site in last.into_iter().flat_map(|run| run.sites) {
+        let is_older = |seen: &RunSite| seen.seen_at < site.seen_at && seen.generation <= site.generation;
+        if all.get(&site.site).is_none_or(is_older) {
+            all.insert(site.site.clone(), site);
+        }
     }
-    seen.sort_by(|a, b| a.site.cmp(&b.site));
-    seen
+    all.into_values().collect()
 }
 
 /// Whether somebody said that the loss of a site is meant (`--accept-loss`): a run found it vanished, and its points
@@ -296,14 +328,8 @@ async fn settle_vanished(
     Ok(SiteOutcome::Vanished { is_accepted: true })
 }
 
-async fn record_run(
-    engine: &Engine,
-    started_at: Timestamp,
-    health: &[SourceHealth],
-    last: &BTreeMap<SourceName, RunSource>,
-    sites: Vec<RunSite>,
-) -> Result<RunNumber, Error> {
-    let sources = health.iter().map(|source| match (&source.failure, last.get(&source.source)) {
+fn sources_of(health: &[SourceHealth], last: &BTreeMap<SourceName, RunSource>) -> Vec<RunSource> {
+    let source = |source: &SourceHealth| match (&source.failure, last.get(&source.source)) {
         // A failed source is remembered as it was when it was well: the next run compares with that.
         (Some((reason, _)), Some(last)) => RunSource { failure: Some(reason.clone()), ..last.clone() },
         (failure, _) => RunSource {
@@ -312,20 +338,25 @@ async fn record_run(
             root: source.root.clone(),
             failure: failure.as_ref().map(|(reason, _)| reason.clone()),
         },
-    });
-    let mut run = Run {
-        number: RunNumber(0),
-        nonce: ObjectId([0; 16]),
-        started_at,
-        finished_at: Timestamp::now(),
-        writer: this_process(),
-        sources: sources.collect(),
-        sites,
     };
-    let guess = engine.memory.newest_run().map(RunNumber::next);
-    run.number = engine.repository.record_run(run.clone(), guess).await?;
-    engine.memory.note_run(&run);
-    Ok(run.number)
+    health.iter().map(source).collect()
+}
+
+/// Records what was seen as the run after `last`; where another one is that by now, of this host or of another, after that
+/// one, and with what it knows.
+async fn record_run(engine: &Engine, seen: Run, mut last: Option<Run>) -> Result<RunNumber, Error> {
+    loop {
+        let number = last.as_ref().map_or(RunNumber(0), |run| run.number).next();
+        let run = Run { number, sites: carry_over(seen.sites.clone(), last), ..seen.clone() };
+        if engine.repository.record_run(run.clone()).await? {
+            engine.memory.note_run(&run);
+            return Ok(number);
+        }
+        let newest = engine.repository.newest_run().await?.unwrap_or(number);
+        let run = engine.repository.run(newest).await?;
+        engine.memory.note_run(&run);
+        last = Some(run);
+    }
 }
 
 /// A new hold's id.

@@ -37,26 +37,14 @@ impl Repository {
         Ok(runs)
     }
 
-    /// Records a run under the next free number, which may be other than `guess`.
-    ///
-    /// `guess` spares the listing when the caller knows the newest number.
-    pub async fn record_run(&self, mut run: Run, guess: Option<RunNumber>) -> Result<RunNumber, Error> {
-        let mut number = match guess {
-            Some(guess) => guess,
-            None => self.newest_run().await?.unwrap_or(RunNumber(0)).next(),
-        };
-        loop {
-            run.number = number;
-            run.nonce = ObjectId(random_id()?);
-            let body: Bytes = encode_run(self.keys().object_keys(), &run)?.into();
-            match create_and_read_back(self.store().as_ref(), &object_name(names::run(number))?, body).await {
-                Ok(()) => return Ok(number),
-                Err(Error::Store(lifeboat_store::Error::AlreadyExists { .. })) => {
-                    let newest = self.newest_run().await?.unwrap_or(number);
-                    number = newest.max(number).next();
-                }
-                Err(error) => return Err(error),
-            }
+    /// Records a run under its number. False: another run has it, and this one must know what that one says first.
+    pub async fn record_run(&self, mut run: Run) -> Result<bool, Error> {
+        run.nonce = ObjectId(random_id()?);
+        let body: Bytes = encode_run(self.keys().object_keys(), &run)?.into();
+        match create_and_read_back(self.store().as_ref(), &object_name(names::run(run.number))?, body).await {
+            Ok(()) => Ok(true),
+            Err(Error::Store(lifeboat_store::Error::AlreadyExists { .. })) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 }

@@ -34,7 +34,7 @@ pub use memory::MemoryStore;
 pub use meter::{Meter, Meters, Operation, Usage};
 pub use object::{Listed, NameError, ObjectName, Store};
 pub use open::{OpenOptions, Opened, open, wrap};
-pub use pace::Pace;
+pub use pace::{Allowance, Pace};
 pub use probe::{Capabilities, probe};
 pub use remember::{Remember, Remembered};
 pub use retry::{Retry, RetryPolicy};

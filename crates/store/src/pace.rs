@@ -1,4 +1,4 @@
-//! Bounds how fast objects are read from a store, in bytes per second: a token bucket.
+//! Bounds how fast objects are read from a store, and written to it, in bytes per second: a token bucket.
 //!
 //! ```text
 //! paid ──────────▶ time      a read begins when all before it are paid; its own bytes move `paid` on
@@ -9,7 +9,10 @@
 //! waits here holds no connection, and is not taken for a store that is slow. A read that is tried again counts once. Once it
 //! is to end nobody waits any more: what is under way is read to its end, so that what was begun is closed.
 //!
-//! What is not here: what is written, listed and deleted, which is not bounded.
+//! Several stores may draw on one [`Allowance`], as the jobs of a daemon do; only then what is written counts, too: a recovery
+//! writes little to the store, a backup little else.
+//!
+//! What is not here: what is listed and deleted, which is not bounded.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,22 +30,18 @@ const KEPT: Duration = Duration::from_secs(1);
 /// How soon who waits sees that it is to end.
 const POLL: Duration = Duration::from_millis(100);
 
-/// Lets only so many bytes a second out of the store within, of all who read from it together.
+/// So many bytes a second, for all who draw on it.
 #[derive(Debug)]
-pub struct Pace<S> {
-    store: S,
+pub struct Allowance {
     bytes_per_second: f64,
     /// When all that was read so far is paid.
     paid: Mutex<Instant>,
-    /// Set by whoever wants it to end.
-    stop: Arc<AtomicBool>,
 }
 
-impl<S: Store> Pace<S> {
+impl Allowance {
     /// `bytes_per_second` is at least 1.
-    pub fn new(store: S, bytes_per_second: u64, stop: Arc<AtomicBool>) -> Self {
-        let paid = Mutex::new(Instant::now());
-        Self { store, bytes_per_second: bytes_per_second.max(1) as f64, paid, stop }
+    pub fn new(bytes_per_second: u64) -> Self {
+        Self { bytes_per_second: bytes_per_second.max(1) as f64, paid: Mutex::new(Instant::now()) }
     }
 
     /// Pays for so many bytes, and gives when the others' are paid.
@@ -53,6 +52,32 @@ impl<S: Store> Pace<S> {
         let before = (*paid).max(oldest);
         *paid = before + Duration::from_secs_f64(bytes as f64 / self.bytes_per_second);
         before
+    }
+}
+
+/// Lets only so many bytes a second out of the store within, of all who read from it together.
+#[derive(Debug)]
+pub struct Pace<S> {
+    store: S,
+    allowance: Arc<Allowance>,
+    counts_writes: bool,
+    /// Set by whoever wants it to end.
+    stop: Arc<AtomicBool>,
+}
+
+impl<S: Store> Pace<S> {
+    /// `bytes_per_second` is at least 1.
+    pub fn new(store: S, bytes_per_second: u64, stop: Arc<AtomicBool>) -> Self {
+        Self { store, allowance: Arc::new(Allowance::new(bytes_per_second)), counts_writes: false, stop }
+    }
+
+    /// Draws on the same allowance as others, for what is written, too.
+    pub fn sharing(store: S, allowance: Arc<Allowance>, stop: Arc<AtomicBool>) -> Self {
+        Self { store, allowance, counts_writes: true, stop }
+    }
+
+    fn pay(&self, bytes: u64) -> Instant {
+        self.allowance.pay(bytes)
     }
 
     /// Returns when a read of so many bytes may begin.
@@ -67,6 +92,9 @@ impl<S: Store> Pace<S> {
 #[async_trait]
 impl<S: Store> Store for Pace<S> {
     async fn create(&self, name: &ObjectName, body: Bytes) -> Result<(), Error> {
+        if self.counts_writes {
+            self.wait_for(body.len() as u64).await;
+        }
         self.store.create(name, body).await
     }
 
@@ -195,5 +223,17 @@ mod tests {
         let took = seconds(&pace, Way::Range, 3_600).await;
         stops.await.unwrap();
         assert!((5.0..6.0).contains(&took), "{took}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_shares_an_allowance_waits_for_what_others_read_and_write() {
+        let allowance = Arc::new(Allowance::new(LEN));
+        let store = || Pace::sharing(MemoryStore::new(), Arc::clone(&allowance), Arc::default());
+        let (one, other) = (store(), store());
+        let body = Bytes::from(vec![7; 10 * LEN as usize]);
+        let began = Instant::now();
+        one.create(&name(), body.clone()).await.unwrap();
+        other.create(&name(), body).await.unwrap();
+        assert!(began.elapsed() >= Duration::from_secs(8), "{:?}", began.elapsed());
     }
 }

@@ -56,7 +56,7 @@ fn report(sites: u64) -> DamageReport {
 
 fn said(report: &DamageReport, json: bool, shows_all: bool) -> String {
     let (streams, captured) = captured("");
-    let output = Output::new(streams, Manner { json, quiet: false });
+    let output = Output::new(streams, Manner { json, ..Manner::default() });
     let request = DamageRequest { since: Timestamp(0), source: None };
     tell_events(report, &output);
     tell_people(report, &request, (&output, shows_all));

@@ -152,7 +152,7 @@ async fn take(
     }
     let source = sites.values().next()?.clone();
     (shared.tell)(&source, News::TakingBases(sites.len() as u64));
-    let request = BackupRequest { sites: sites.into_keys().collect(), accept_loss: false, anew: true };
+    let request = BackupRequest { sites: sites.into_keys().collect(), anew: true, ..BackupRequest::default() };
     let taken = match backup(&shared.engine, &request).await {
         Err(error) => BasesTaken { error: Some(error.to_string()), ..BasesTaken::default() },
         Ok(report) => {

@@ -84,7 +84,7 @@ async fn take_bases(shared: &Capturing, request: &PagesRequest) {
     let health = listed.into_iter().find(|health| health.source == request.source);
     let sites = health.map(|health| health.sites).unwrap_or_default();
     (shared.tell)(&request.source, News::TakingBases(sites.len() as u64));
-    let taken = match backup(&shared.engine, &BackupRequest { sites, accept_loss: false, anew: false }).await {
+    let taken = match backup(&shared.engine, &BackupRequest { sites, ..BackupRequest::default() }).await {
         Err(error) => BasesTaken { error: Some(error.to_string()), ..BasesTaken::default() },
         Ok(report) => {
             let mut taken = BasesTaken::default();

@@ -26,8 +26,13 @@ const PROVEN: &str = "CREATE TABLE IF NOT EXISTS proven (
 const AUDIT: &str = "CREATE TABLE IF NOT EXISTS audit (
   only_one INTEGER PRIMARY KEY CHECK (only_one = 1), number INTEGER NOT NULL, hash BLOB NOT NULL
 ) STRICT";
+const JOB: &str =
+    "CREATE TABLE IF NOT EXISTS job (name TEXT PRIMARY KEY, ended_at INTEGER NOT NULL) WITHOUT ROWID, STRICT";
+const READ_BACK: &str = "CREATE TABLE IF NOT EXISTS read_back (
+  handle BLOB PRIMARY KEY, read_at INTEGER NOT NULL, findings INTEGER NOT NULL
+) WITHOUT ROWID, STRICT";
 /// Tables that came later: a catalog of before gets them when it is opened.
-const YOUNGER: [&str; 4] = [WHOLE, FOOTER, PROVEN, AUDIT];
+const YOUNGER: [&str; 6] = [WHOLE, FOOTER, PROVEN, AUDIT, JOB, READ_BACK];
 const TABLES: &str = "
 CREATE TABLE repository (identity TEXT NOT NULL);
 CREATE TABLE site (

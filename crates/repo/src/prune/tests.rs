@@ -159,7 +159,7 @@ async fn the_stores_clock_is_asked_and_nothing_is_left_of_the_question() {
         sources: Vec::new(),
         sites: Vec::new(),
     };
-    repository.record_run(run, None).await.unwrap();
+    assert!(repository.record_run(run).await.unwrap());
     let trusted = repository.trusted_now(Timestamp(noon.0 + DAY)).await.unwrap();
     let want = TrustedNow { now: Timestamp(noon.0 + DAY / 2), later: Timestamp(noon.0 + DAY), run: RunNumber(1) };
     assert_eq!(trusted, want);

@@ -1,0 +1,84 @@
+//! What a daemon did when: jobs that come again and again, and sites that were read back.
+//!
+//! Lost with the catalog, jobs are done once more and everything is read back anew: no harm, and no claim that is not
+//! so. What a job found is not here but where it is told; of a site that was read back, how much was damaged.
+
+use std::collections::BTreeMap;
+
+use lifeboat_model::{SiteHandle, Timestamp};
+use rusqlite::params;
+
+use super::Catalog;
+use crate::Error;
+
+/// When all stored data of a site was read, and what was found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadBack {
+    pub read_at: Timestamp,
+    /// Damaged things.
+    pub findings: u64,
+}
+
+impl Catalog {
+    /// When each job came to its end last.
+    pub fn jobs(&self) -> Result<BTreeMap<String, Timestamp>, Error> {
+        let ask = || -> rusqlite::Result<_> {
+            let mut statement = self.connection.prepare_cached("SELECT name, ended_at FROM job")?;
+            let rows = statement.query_map([], |row| Ok((row.get(0)?, Timestamp(row.get(1)?))))?;
+            rows.collect()
+        };
+        ask().map_err(|error| self.failed(error))
+    }
+
+    pub fn note_job(&self, name: &str, ended_at: Timestamp) -> Result<(), Error> {
+        let sql = "INSERT INTO job (name, ended_at) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET ended_at = ?2";
+        self.connection.execute(sql, params![name, ended_at.0]).map(|_| ()).map_err(|error| self.failed(error))
+    }
+
+    /// The sites that were read back from here.
+    pub fn read_back(&self) -> Result<BTreeMap<SiteHandle, ReadBack>, Error> {
+        let ask = || -> rusqlite::Result<_> {
+            let mut statement = self.connection.prepare_cached("SELECT handle, read_at, findings FROM read_back")?;
+            let row = |row: &rusqlite::Row<'_>| {
+                let findings = row.get::<_, i64>(2)?.cast_unsigned();
+                Ok((SiteHandle(row.get(0)?), ReadBack { read_at: Timestamp(row.get(1)?), findings }))
+            };
+            statement.query_map([], row)?.collect()
+        };
+        ask().map_err(|error| self.failed(error))
+    }
+
+    pub fn note_read_back(&self, handle: SiteHandle, read: ReadBack) -> Result<(), Error> {
+        let ReadBack { read_at, findings } = read;
+        let noted = self.connection.execute(
+            "INSERT INTO read_back (handle, read_at, findings) VALUES (?1, ?2, ?3)
+             ON CONFLICT (handle) DO UPDATE SET read_at = ?2, findings = ?3",
+            params![handle.0, read_at.0, findings.cast_signed()],
+        );
+        noted.map(|_| ()).map_err(|error| self.failed(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_done_is_remembered_until_the_catalog_is_lost() {
+        let dir = tempfile::tempdir().unwrap();
+        let open = |name: &str| Catalog::open(&dir.path().join(name), "repository").unwrap().catalog;
+        let catalog = open("here");
+        assert_eq!((catalog.jobs().unwrap().len(), catalog.read_back().unwrap().len()), (0, 0));
+        catalog.note_job("drill", Timestamp(7)).unwrap();
+        catalog.note_job("drill", Timestamp(8)).unwrap();
+        let acme = SiteHandle([7; 16]);
+        catalog.note_read_back(acme, ReadBack { read_at: Timestamp(5), findings: 2 }).unwrap();
+        catalog.note_read_back(acme, ReadBack { read_at: Timestamp(6), findings: 0 }).unwrap();
+        drop(catalog);
+        let again = open("here");
+        assert_eq!(again.jobs().unwrap(), BTreeMap::from([("drill".to_owned(), Timestamp(8))]));
+        let read = ReadBack { read_at: Timestamp(6), findings: 0 };
+        assert_eq!(again.read_back().unwrap(), BTreeMap::from([(acme, read)]));
+        assert!(open("another").read_back().unwrap().is_empty());
+    }
+}
