@@ -7,11 +7,13 @@
 //!
 //! What is not here: opening what the configuration names.
 
+mod alarms;
 mod capture;
 mod drill;
 mod error;
 mod hooks;
 mod limits;
+mod notify;
 mod overlap;
 mod policy;
 mod postgres;
@@ -29,11 +31,13 @@ use std::path::{Path, PathBuf};
 
 use lifeboat_model::{SiteId, SourceName};
 
+pub use alarms::AlarmsConfig;
 pub use capture::CaptureConfig;
 pub use drill::DrillConfig;
 pub use error::ConfigError;
 pub use hooks::HooksConfig;
 pub use limits::LimitsConfig;
+pub use notify::{MetricsConfig, NotifyConfig, NotifyWay, PingConfig, UrlRef};
 pub use policy::{NamedPolicy, Policy};
 pub use postgres::PostgresSettings;
 pub use prune::PruneConfig;
@@ -62,6 +66,11 @@ pub struct Config {
     pub recovery: RecoveryConfig,
     pub drill: DrillConfig,
     pub prune: PruneConfig,
+    pub alarms: AlarmsConfig,
+    /// In the order of the file.
+    pub notify: Vec<NotifyConfig>,
+    pub ping: Option<PingConfig>,
+    pub metrics: MetricsConfig,
     /// What holds for a site that no named policy matches.
     pub policy: Policy,
     /// In the order of the file; the first that matches a site is the site's policy.
@@ -96,6 +105,15 @@ impl Config {
         let recovery = recovery::read(&mut root, &sources)?;
         let drill = drill::read(&mut root, &sources, directory)?;
         let prune = prune::read(&mut root)?;
+        let mut alarms = alarms::read(&mut root)?;
+        alarms.limits.drill_every = drill.every;
+        let notify = notify::read_all(&mut root, directory)?;
+        let ping = notify::read_ping(&mut root, directory)?;
+        let metrics = notify::read_metrics(&mut root, directory)?;
+        if metrics.listen.is_some() {
+            let instead = "`lifeboat status --metrics FILE` writes the same for the node exporter";
+            notes.push(format!("nothing listens in this version, {instead}: key=`metrics.listen`"));
+        }
         let policy = policy::read_base(&mut root)?;
         let policies = policy::read_named(&mut root, &policy)?;
         root.finish()?;
@@ -110,6 +128,10 @@ impl Config {
             recovery,
             drill,
             prune,
+            alarms,
+            notify,
+            ping,
+            metrics,
             policy,
             policies,
             notes,
@@ -130,6 +152,11 @@ impl Config {
     pub fn policy_of(&self, site: &SiteId) -> &Policy {
         let named = self.policies.iter().find(|named| named.matches(site));
         named.map_or(&self.policy, |named| &named.policy)
+    }
+
+    /// The name of a site's policy: its section, or `default` where the base policy holds.
+    pub fn policy_name_of(&self, site: &SiteId) -> &str {
+        self.policies.iter().find(|named| named.matches(site)).map_or("default", |named| named.name.as_str())
     }
 
     /// Whether any site's policy asks for its changes.

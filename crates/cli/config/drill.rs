@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use lifeboat_model::SourceName;
 
@@ -18,6 +19,8 @@ pub struct DrillConfig {
     pub directory: PathBuf,
     /// The database made for drills of each source of kind "postgres"; none of any: rows are written as files.
     pub databases: BTreeMap<SourceName, KeyRef>,
+    /// So often each site is to be proven by one; `None`: nobody is alarmed of one that never was.
+    pub every: Option<Duration>,
 }
 
 pub(super) fn read(
@@ -25,7 +28,8 @@ pub(super) fn read(
     sources: &[SourceConfig],
     directory: &Path,
 ) -> Result<DrillConfig, ConfigError> {
-    let mut drill = DrillConfig { directory: directory.join("lifeboat.drills"), databases: BTreeMap::new() };
+    let mut drill =
+        DrillConfig { directory: directory.join("lifeboat.drills"), databases: BTreeMap::new(), every: None };
     let Some(mut table) = root.take_table("drill")? else { return Ok(drill) };
     if let Some(field) = table.take("directory") {
         drill.directory = values::path(&field, directory, "\"/var/lib/lifeboat/drills\"")?;
@@ -35,6 +39,9 @@ pub(super) fn read(
                 "write it without braces, for example `directory = \"/var/lib/lifeboat/drills\"`",
             ));
         }
+    }
+    if let Some(field) = table.take("every") {
+        drill.every = Some(values::duration(&field, "90d")?);
     }
     if let Some(mut databases) = table.take_table("databases")? {
         for (name, field) in databases.take_rest() {

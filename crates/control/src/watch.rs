@@ -24,7 +24,7 @@ use crate::alarms::{
     self, Alarm, AlarmKind, AlarmLimits, AlarmNote, Assessed, Facts, Message, NotifierHealth, Round, RoundRules,
     Sender, Told, judge, transitions,
 };
-use crate::notify::{Notifier, Ping};
+use crate::notify::{Notifier, Ping, Way};
 use crate::{Catalog, Error, SignalNote};
 
 /// The name under which the ping's health is remembered; no notifier may have it.
@@ -95,6 +95,7 @@ pub async fn cycle(
     for Delivery { notifier, outcome, .. } in &deliveries {
         note_outcome(&mut notifiers, notifier, outcome, now);
     }
+    note_unusable(&mut notifiers, ways, now);
     let is_healthy = |alarms: &[Alarm]| !alarms.iter().any(|alarm| alarm.severity.is_breach());
     replace_failing(&mut alarms, &notifiers);
     let ping = match &ways.ping {
@@ -156,6 +157,17 @@ fn note_outcome(notifiers: &mut [NotifierHealth], name: &str, outcome: &Result<(
         Err(reason) => {
             let since = health.failing.as_ref().map_or(now, |(since, _)| *since);
             (health.failed, health.failing) = (health.failed + 1, Some((since, reason.clone())));
+        }
+    }
+}
+
+/// Who cannot be told is an alarm before there is anything to be told.
+fn note_unusable(notifiers: &mut [NotifierHealth], ways: &Ways, now: Timestamp) {
+    for notifier in &ways.notifiers {
+        let Way::Unusable(reason) = &notifier.way else { continue };
+        if let Some(health) = notifiers.iter_mut().find(|health| health.name == notifier.name) {
+            let since = health.failing.as_ref().map_or(now, |(since, _)| *since);
+            health.failing = Some((since, reason.clone()));
         }
     }
 }

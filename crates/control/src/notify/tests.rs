@@ -100,7 +100,7 @@ async fn a_command_reads_the_message_and_its_failure_is_one() {
 async fn the_ping_says_whether_it_is_well_as_it_was_asked_to() {
     let check = async |is_healthy: bool, is_post: bool, on_breach: PingOnBreach, want: Option<&str>| {
         let (url, told) = page(&[OK]);
-        let ping = Ping { url, is_post, on_breach, timeout: Duration::from_secs(20) };
+        let ping = Ping { url: Ok(url), is_post, on_breach, timeout: Duration::from_secs(20) };
         let sent = ping.send(is_healthy).await;
         assert_eq!(sent, want.map(|_| Ok(())));
         if let Some(want) = want {
@@ -111,4 +111,7 @@ async fn the_ping_says_whether_it_is_well_as_it_was_asked_to() {
     check(true, true, PingOnBreach::Fail, Some("POST /hook HTTP")).await;
     check(false, false, PingOnBreach::Silence, None).await;
     check(false, false, PingOnBreach::Fail, Some("GET /hook/fail HTTP")).await;
+    let nowhere = Err("not there".to_owned());
+    let ping = Ping { url: nowhere, is_post: false, on_breach: PingOnBreach::Silence, timeout: Duration::ZERO };
+    assert_eq!(ping.send(true).await, Some(Err("not there".to_owned())));
 }

@@ -55,7 +55,8 @@ fn sign(key: &[u8], at: &str, body: &str) -> String {
 /// A page that misses us when we are silent: somebody else's alarm for the case that ours cannot be given.
 #[derive(Clone)]
 pub struct Ping {
-    pub url: String,
+    /// Or why it cannot be had.
+    pub url: Result<String, String>,
     pub is_post: bool,
     pub on_breach: PingOnBreach,
     pub timeout: Duration,
@@ -76,10 +77,11 @@ impl Ping {
     /// # Errors
     /// Why it did not arrive, in one line.
     pub async fn send(&self, is_healthy: bool) -> Option<Result<(), String>> {
-        let url = match (is_healthy, self.on_breach) {
-            (true, _) => self.url.clone(),
-            (false, PingOnBreach::Fail) => failing(&self.url),
-            (false, PingOnBreach::Silence) => return None,
+        let url = match (&self.url, is_healthy, self.on_breach) {
+            (Err(reason), _, _) => return Some(Err(reason.clone())),
+            (Ok(url), true, _) => url.clone(),
+            (Ok(url), false, PingOnBreach::Fail) => failing(url),
+            (Ok(_), false, PingOnBreach::Silence) => return None,
         };
         let request = if self.is_post { HttpRequest::post(&url, "") } else { HttpRequest::get(&url) };
         Some(ask(&request, self.timeout).await)

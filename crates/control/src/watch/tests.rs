@@ -5,7 +5,6 @@ use std::path::Path;
 use super::*;
 use crate::alarms::tests::{facts, site};
 use crate::alarms::{Severity, Trouble};
-use crate::notify::Way;
 
 const HOUR: i64 = 3_600_000_000;
 
@@ -111,6 +110,17 @@ async fn who_could_not_be_told_is_told_later_and_the_others_hear_of_it() {
     assert_eq!(told(&after), [("ops", true, [0, 0, 1]), ("shy", true, [0, 0, 1])], "it works again");
     let health = after.notifiers.iter().find(|health| health.name == "shy").unwrap();
     assert_eq!((health.sent, health.failed, &health.failing), (2, 2, &None));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_cannot_be_told_is_an_alarm_before_there_is_one_to_tell() {
+    let scene = Scene::new();
+    let unusable = Notifier { way: Way::Unusable("not there".into()), ..command("ops", String::new()) };
+    let ways = Ways { notifiers: vec![unusable], ping: None, repeat: Duration::from_secs(9) };
+    let well = facts(vec![site("acme")], Vec::new());
+    let cycle = cycle(&well, &AlarmLimits::default(), (&ways, &sender()), &scene.memory).await;
+    assert_eq!(cycle.deliveries, [], "there is nothing to be told");
+    assert_eq!(cycle.alarms[0].kind, AlarmKind::NotificationsFailing);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
