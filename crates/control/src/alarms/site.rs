@@ -65,7 +65,8 @@ fn damaged(facts: &SiteFacts) -> Option<Alarm> {
         many => format!("{many} findings, the first: {}", damage.first),
     };
     let hint = format!(
-        "`lifeboat check {0}` lists it; bring the object back from the store's own versions, then `lifeboat check {0} --read-data`",
+        "bring the object back from the store's own versions, then `lifeboat check {0} --read-data`; lost for good: \
+         `lifeboat check {0} --set-aside` and `lifeboat backup {0}`",
         facts.site
     );
     Some(of(facts, (AlarmKind::DamageFound, Severity::Critical), Some(damage.found_at), text, hint))
