@@ -7,12 +7,14 @@
 //!
 //! What is not here: opening what the configuration names.
 
+mod alarms;
 mod capture;
 mod daemon;
 mod drill;
 mod error;
 mod hooks;
 mod limits;
+mod notify;
 mod overlap;
 mod policy;
 mod postgres;
@@ -30,12 +32,14 @@ use std::path::{Path, PathBuf};
 
 use lifeboat_model::{SiteId, SourceName};
 
+pub use alarms::AlarmsConfig;
 pub use capture::CaptureConfig;
 pub use daemon::{CheckConfig, DaemonConfig};
 pub use drill::DrillConfig;
 pub use error::ConfigError;
 pub use hooks::HooksConfig;
 pub use limits::LimitsConfig;
+pub use notify::{MetricsConfig, NotifyConfig, NotifyWay, PingConfig, UrlRef};
 pub use policy::{NamedPolicy, Policy};
 pub use postgres::PostgresSettings;
 pub use prune::PruneConfig;
@@ -66,6 +70,11 @@ pub struct Config {
     pub prune: PruneConfig,
     pub daemon: DaemonConfig,
     pub check: CheckConfig,
+    pub alarms: AlarmsConfig,
+    /// In the order of the file.
+    pub notify: Vec<NotifyConfig>,
+    pub ping: Option<PingConfig>,
+    pub metrics: MetricsConfig,
     /// What holds for a site that no named policy matches.
     pub policy: Policy,
     /// In the order of the file; the first that matches a site is the site's policy.
@@ -102,6 +111,10 @@ impl Config {
         let prune = prune::read(&mut root)?;
         let daemon = daemon::read(&mut root)?;
         let check = daemon::read_check(&mut root)?;
+        let alarms = alarms::read(&mut root)?;
+        let notify = notify::read_all(&mut root, directory)?;
+        let ping = notify::read_ping(&mut root, directory)?;
+        let metrics = notify::read_metrics(&mut root, directory)?;
         let policy = policy::read_base(&mut root)?;
         let policies = policy::read_named(&mut root, &policy)?;
         root.finish()?;
@@ -118,6 +131,10 @@ impl Config {
             prune,
             daemon,
             check,
+            alarms,
+            notify,
+            ping,
+            metrics,
             policy,
             policies,
             notes,
@@ -143,6 +160,11 @@ impl Config {
     /// Whether any site is backed up by a schedule.
     pub fn has_schedule(&self) -> bool {
         self.policy.schedule.is_some() || self.policies.iter().any(|named| named.policy.schedule.is_some())
+    }
+
+    /// The name of a site's policy: its section, or `default` where the base policy holds.
+    pub fn policy_name_of(&self, site: &SiteId) -> &str {
+        self.policies.iter().find(|named| named.matches(site)).map_or("default", |named| named.name.as_str())
     }
 
     /// Whether any site's policy asks for its changes.

@@ -24,6 +24,7 @@ pub mod output;
 pub mod progress;
 mod routing;
 pub mod signal;
+mod signals;
 pub mod suggest;
 mod typed;
 mod usage;

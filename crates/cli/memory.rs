@@ -8,11 +8,13 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use lifeboat_control::alarms::NotifierHealth;
 use lifeboat_control::{
-    AuditMark, Catalog, Head, Noted, ReadBack, RunSeen, SiteFingerprint, SiteHead, SiteRow, SiteSummary,
+    AuditMark, Catalog, CheckNote, CheckScope, ChecksSeen, Head, NewestSnapshot, Noted, ReadBack, RunSeen,
+    SiteFingerprint, SiteHead, SiteRow, SiteSummary, Standing,
 };
 use lifeboat_engine::{Fingerprint, HeadMemory};
-use lifeboat_model::{Faulty, Mark, Run, RunNumber, SiteHandle, SiteId, SiteState, Timestamp};
+use lifeboat_model::{Faulty, Mark, PointState, Run, RunNumber, SiteHandle, SiteId, SiteState, Timestamp};
 use lifeboat_repo::{AuditHead, FooterMemory, KnownHead, Repository, Site};
 
 use crate::CliError;
@@ -120,6 +122,29 @@ impl CatalogMemory {
         self.or_warn(noted);
     }
 
+    /// The catalog itself, for whoever locks it more than once.
+    pub fn shared(&self) -> &Mutex<Catalog> {
+        &self.catalog
+    }
+
+    /// A check came to its end.
+    pub fn note_check(&self, scope: CheckScope<'_>, note: &CheckNote) {
+        let noted = self.lock().note_check(scope, note);
+        self.or_warn(noted);
+    }
+
+    /// What earlier checks from here found; nothing when it cannot tell.
+    pub fn checks(&self) -> ChecksSeen {
+        let checks = self.lock().checks();
+        self.or_warn(checks).unwrap_or_default()
+    }
+
+    /// How telling people of alarms goes; nothing when it cannot tell.
+    pub fn notifiers(&self) -> Vec<NotifierHealth> {
+        let notifiers = self.lock().notifiers();
+        self.or_warn(notifiers).unwrap_or_default()
+    }
+
     /// The value, or one warning in the life of the process.
     fn or_warn<T>(&self, result: Result<T, lifeboat_control::Error>) -> Option<T> {
         result
@@ -174,6 +199,23 @@ pub fn summary(state: &SiteState) -> SiteSummary {
         has_intent: state.intent.is_some(),
         proven: state.proven,
         drill_failed: state.drill_failed,
+        standing: Some(standing(state)),
+    }
+}
+
+/// Ages and marks of a site's points; what was kept by a restore, and scans, are none of its own.
+fn standing(state: &SiteState) -> Standing {
+    let whole = || state.snapshots.iter().filter(|record| !record.is_scan && record.mark != Mark::Undo);
+    let good = || whole().filter(|record| record.mark == Mark::Good);
+    Standing {
+        first_at: good().map(|record| record.cut_till).min(),
+        newest: whole().next_back().map(|record| NewestSnapshot {
+            at: record.cut_till,
+            mark: record.mark,
+            reason: record.mark_reason.clone(),
+        }),
+        read_back_till: good().filter(|record| record.state > PointState::Written).map(|record| record.cut_till).max(),
+        intent_opened_at: state.intent.as_ref().map(|intent| intent.opened_at),
     }
 }
 

@@ -1,5 +1,6 @@
 //! One file a verb: arguments in, an [`Outcome`] out.
 
+mod assess;
 mod audit;
 mod backup;
 mod bench;

@@ -108,6 +108,12 @@ async fn a_slot_that_was_dropped_is_a_gap_that_everybody_is_told_of() {
     }
     let (done, code) = host.told(&["status"]);
     assert_eq!((code, done["captured"]["troubled"].as_u64()), (4, Some(1)), "{done}");
+    let metrics = host.path("lifeboat.prom");
+    let said = host.run(&["status", "--json", "--metrics", metrics.to_str().unwrap()]);
+    let said = String::from_utf8(said.stdout).unwrap();
+    assert!(said.contains("\"id\":\"slot_lost/source:app\""), "{said}");
+    let metrics = std::fs::read_to_string(metrics).unwrap();
+    assert!(metrics.contains("lifeboat_source_slot_lost{source=\"app\"} 1\n"), "{metrics}");
     let output = host.run(&["capture", "--until-caught-up"]);
     let said = String::from_utf8(output.stderr).unwrap();
     assert!(output.status.success() && said.contains("a gap: what changed between"), "{said}");

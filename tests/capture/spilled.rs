@@ -154,7 +154,8 @@ async fn changes_while_the_store_is_away_are_acknowledged_and_survive_a_kill() {
     let (status, code) = host.told(&["status"]);
     assert_eq!((code, status["captured"]["troubled"].as_u64()), (4, Some(1)), "{status}");
     let said = String::from_utf8(host.run(&["status"]).stdout).unwrap();
-    assert!(said.contains("only on this host"), "{said}");
+    assert!(said.contains("WARNING: changes are on this host only"), "{said}");
+    assert!(said.contains("only on this host ("), "{said}");
     let points = String::from_utf8(host.run(&["points", &site_name(1)]).stdout).unwrap();
     assert!(points.contains("only on this host"), "{points}");
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::print_stderr, clippy::print_stdout)]
 
+mod alarms;
 mod attachments;
 mod audited;
 mod bad_input;

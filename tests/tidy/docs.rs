@@ -7,7 +7,7 @@ const MAP_PAGE: &str = "docs/architecture.md";
 const GLOSSARY: &str = "docs/glossary.md";
 
 /// What a person is told to read somewhere.
-const PAGES: [&str; 18] = [
+const PAGES: [&str; 20] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -23,7 +23,9 @@ const PAGES: [&str; 18] = [
     "docs/decisions/README.md",
     "docs/format.md",
     "docs/glossary.md",
+    "docs/operations/alarms.md",
     "docs/operations/keys.md",
+    "docs/operations/metrics.md",
     "docs/operations/nightly.md",
     "docs/operations/restore-one-site.md",
 ];

@@ -17,6 +17,7 @@ mod manifests;
 mod rust;
 mod settings;
 mod sha256;
+mod signals;
 mod sources;
 mod tree;
 mod vectors;
@@ -112,6 +113,16 @@ fn every_command_has_its_page() {
 #[test]
 fn the_example_shows_exactly_the_documented_keys() {
     expect_none(settings::keys(&Tree::read()));
+}
+
+#[test]
+fn every_metric_is_called_as_the_code_calls_it() {
+    expect_none(signals::metrics(&Tree::read()));
+}
+
+#[test]
+fn every_alarm_is_explained() {
+    expect_none(signals::alarms(&Tree::read()));
 }
 
 #[test]

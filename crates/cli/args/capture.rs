@@ -1,5 +1,7 @@
 //! Arguments of the verbs that follow changes, and that say how all is.
 
+use std::path::PathBuf;
+
 use clap::Args;
 use lifeboat_model::SourceName;
 
@@ -20,4 +22,10 @@ pub struct StatusArgs {
     /// Every site, not only those that are not as promised
     #[arg(long)]
     pub all: bool,
+    /// Tell notifiers and the ping what they do not know yet: what began, lasts long, or is over
+    #[arg(long)]
+    pub notify: bool,
+    /// Write metrics for Prometheus into this file, as a whole
+    #[arg(long, value_name = "FILE")]
+    pub metrics: Option<PathBuf>,
 }

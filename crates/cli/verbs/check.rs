@@ -1,14 +1,16 @@
 //! `lifeboat check [SITE] [--read-data [PERCENT]] [--against-source]`: is what is stored whole?
 
+use lifeboat_control::{CheckNote, CheckReach, CheckScope};
 use lifeboat_engine::{
     CheckRequest, LogCheck, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget, SiteCheck, check, check_logs,
 };
 use lifeboat_engine::{Engine, Error, plan_restore, prove_log};
-use lifeboat_model::{PointInTime, SiteId, SourceName, Timestamp, worst_exit_code};
+use lifeboat_model::{Fault, Faulty, PointInTime, SiteId, SourceName, Timestamp, worst_exit_code};
 use lifeboat_repo::{CheckDepth, CheckReport, Finding, LogCheckReport, LogFinding};
 use serde_json::json;
 
 use crate::args::CheckArgs;
+use crate::memory::CatalogMemory;
 use crate::open::Open;
 use crate::output::{Align, Failed, Outcome, Output, Table, bytes, count};
 use crate::{CliError, Context, exit};
@@ -31,6 +33,7 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<Outcome, CliError> {
         open.bars.clear();
         let checks = checks?;
         let logs = check_logs(&open.engine, &request).await?;
+        remember(&checks, &logs, &request, &open.memory);
         let mut outcome = tell(&checks, &logs, context);
         if args.set_aside {
             outcome = set_aside(&open, &checks, outcome, context).await?;
@@ -73,6 +76,41 @@ async fn set_aside(
 /// Which share of the packs is due: the next one every day.
 fn turn(now: Timestamp) -> u64 {
     u64::try_from(now.0 / 86_400_000_000).unwrap_or(0)
+}
+
+/// What was found is told by `status` until a check finds it gone.
+fn remember(checks: &[SiteCheck], logs: &[LogCheck], request: &CheckRequest, memory: &CatalogMemory) {
+    let at = Timestamp::now();
+    let reach = match request.depth {
+        CheckDepth::Structure => CheckReach::Structure,
+        CheckDepth::ReadData { percent: 100.., .. } => CheckReach::All,
+        CheckDepth::ReadData { percent, turn } => CheckReach::Share { percent, turn },
+    };
+    let note = |scope: CheckScope<'_>, found: Vec<String>| {
+        let findings = found.len() as u64;
+        let first = found.into_iter().next().unwrap_or_default();
+        memory.note_check(scope, &CheckNote { at, reach, findings, first });
+    };
+    for SiteCheck { site, outcome } in checks {
+        let found = match outcome {
+            Ok(report) => report.findings.iter().map(|finding| damage(site, finding).message).collect(),
+            Err(error) if error.fault() == Fault::Damage => vec![CliError::of(error).message],
+            // It says nothing of the site.
+            Err(_) => continue,
+        };
+        note(CheckScope::Site(site), found);
+    }
+    for LogCheck { source, outcome } in logs {
+        let found: Vec<String> = match outcome {
+            Ok(report) => report.findings.iter().map(|finding| log_damage(finding).message).collect(),
+            Err(error) if error.fault() == Fault::Damage => vec![CliError::of(error).message],
+            Err(_) => continue,
+        };
+        // Where the blocks of some sites alone were looked at, nothing is proven of the others'.
+        if request.sites.is_empty() || !found.is_empty() {
+            note(CheckScope::Log(source), found);
+        }
+    }
 }
 
 fn tell(checks: &[SiteCheck], logs: &[LogCheck], context: &Context) -> Outcome {

@@ -202,12 +202,16 @@ fn kind(kind: CredentialKind) -> &'static str {
 /// Warns while nobody has proven a recovery key: the day it is needed is too late to find out.
 pub(super) async fn warn_unproven(repository: &Repository, output: &Output) {
     // A failure here is the verb's own soon enough.
-    let Ok(credentials) = repository.credentials().await else { return };
-    let proven = credentials.iter().any(|key| key.kind == CredentialKind::Recovery && key.verified);
-    if !proven {
+    if let Ok(false) = is_proven(repository).await {
         output.warn(
             "no recovery key of this repository was ever read back",
             Some("run `lifeboat key verify` with the key that `lifeboat init` showed"),
         );
     }
+}
+
+/// Whether a recovery key was ever read back.
+pub(super) async fn is_proven(repository: &Repository) -> Result<bool, CliError> {
+    let credentials = repository.credentials().await?;
+    Ok(credentials.iter().any(|key| key.kind == CredentialKind::Recovery && key.verified))
 }

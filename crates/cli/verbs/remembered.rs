@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_control::SiteRow;
-use lifeboat_model::{RunOutcome, RunSite, SiteId};
+use lifeboat_model::{Run, RunOutcome, RunSite, RunSource, SiteId, SourceName};
 
 use crate::CliError;
 use crate::open::Open;
@@ -15,14 +15,28 @@ pub(super) struct Remembered {
     /// What the newest run found.
     pub seen: BTreeMap<SiteId, RunSite>,
     pub rows: BTreeMap<SiteId, SiteRow>,
+    /// How the newest run found each source.
+    pub sources: BTreeMap<SourceName, RunSource>,
+    /// How often backups of a site have failed one after another until now, and why the newest did.
+    pub failures: BTreeMap<SiteId, (u64, String)>,
 }
 
 impl Remembered {
     pub async fn gather(open: &Open) -> Result<Self, CliError> {
-        let run = open.engine.repository.newest_runs(1).await?.pop();
-        let seen = run.into_iter().flat_map(|run| run.sites).map(|site| (site.site.clone(), site)).collect();
+        Self::gather_of(open, 1).await
+    }
+
+    /// The same, with so many runs looked at for backups that fail again and again.
+    pub async fn gather_of(open: &Open, runs: usize) -> Result<Self, CliError> {
+        let mut runs = open.engine.repository.newest_runs(runs.max(1)).await?.into_iter();
         let rows = open.memory.rows().into_iter().map(|row| (row.site.clone(), row)).collect();
-        Ok(Self { seen, rows })
+        let Some(newest) = runs.next() else {
+            return Ok(Self { seen: BTreeMap::new(), rows, sources: BTreeMap::new(), failures: BTreeMap::new() });
+        };
+        let failures = failures(std::iter::once(&newest).chain(runs.as_slice()));
+        let seen = newest.sites.into_iter().map(|site| (site.site.clone(), site)).collect();
+        let sources = newest.sources.into_iter().map(|source| (source.source.clone(), source)).collect();
+        Ok(Self { seen, rows, sources, failures })
     }
 
     pub fn sites(&self) -> BTreeSet<&SiteId> {
@@ -34,5 +48,67 @@ impl Remembered {
         let was_there = |site: &RunSite| matches!(site.outcome, RunOutcome::Published | RunOutcome::Unchanged);
         let seen = self.seen.into_iter().filter(|(_, site)| was_there(site)).map(|(site, _)| site);
         seen.chain(self.rows.into_keys()).collect()
+    }
+}
+
+/// Newest first. A run that did not look at a site says nothing of it.
+fn failures<'a>(runs: impl Iterator<Item = &'a Run>) -> BTreeMap<SiteId, (u64, String)> {
+    let (mut failures, mut ended): (BTreeMap<SiteId, (u64, String)>, BTreeSet<&SiteId>) = Default::default();
+    for site in runs.flat_map(|run| &run.sites) {
+        match &site.outcome {
+            RunOutcome::Failed { reason } if !ended.contains(&site.site) => {
+                failures.entry(site.site.clone()).or_insert_with(|| (0, reason.clone())).0 += 1;
+            }
+            _ => {
+                ended.insert(&site.site);
+            }
+        }
+    }
+    failures
+}
+
+#[cfg(test)]
+mod tests {
+    use lifeboat_model::{Generation, ObjectId, RunNumber, Timestamp, WriterIdentity};
+
+    use super::*;
+
+    #[test]
+    fn failures_are_counted_until_the_newest_run_in_which_the_site_came_through() {
+        let run = |outcomes: &[(&str, Option<&str>)]| Run {
+            number: RunNumber(1),
+            nonce: ObjectId([0; 16]),
+            started_at: Timestamp(0),
+            finished_at: Timestamp(0),
+            writer: WriterIdentity {
+                host: String::new(),
+                machine: String::new(),
+                boot: String::new(),
+                pid: 0,
+                started: 0,
+            },
+            sources: Vec::new(),
+            sites: outcomes
+                .iter()
+                .map(|(site, failed)| RunSite {
+                    site: SiteId::new(*site).unwrap(),
+                    generation: Generation(0),
+                    snapshot: None,
+                    seen_at: Timestamp(0),
+                    outcome: failed
+                        .map_or(RunOutcome::Unchanged, |reason| RunOutcome::Failed { reason: reason.into() }),
+                })
+                .collect(),
+        };
+        let runs = [
+            run(&[("a", Some("newest")), ("b", None), ("c", Some("x"))]),
+            run(&[("b", Some("y"))]),
+            run(&[("a", Some("older")), ("c", None)]),
+            run(&[("c", Some("z"))]),
+        ];
+        let counted = failures(runs.iter());
+        let told: Vec<(&str, u64, &str)> =
+            counted.iter().map(|(site, (times, reason))| (site.as_str(), *times, reason.as_str())).collect();
+        assert_eq!(told, [("a", 2, "newest"), ("c", 1, "x")]);
     }
 }

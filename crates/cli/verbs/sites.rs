@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use futures_util::stream::{self, StreamExt};
-use lifeboat_control::SiteSummary;
+use lifeboat_control::{SiteRow, SiteSummary};
 use lifeboat_model::{Fault, Faulty, Proven, RunOutcome, RunSite, SiteId, SourceName, Timestamp, worst_exit_code};
 use serde_json::{Value, json};
 
@@ -16,7 +16,7 @@ use super::remembered::Remembered;
 use crate::args::SitesArgs;
 use crate::memory;
 use crate::open::Open;
-use crate::output::{Align, Failed, Outcome, Table, ago, bytes, count, duration};
+use crate::output::{Align, Failed, Outcome, Output, Table, ago, bytes, count, duration};
 use crate::{CliError, Context, suggest, words};
 
 /// Sites that are asked about at once.
@@ -26,6 +26,7 @@ pub fn run(args: &SitesArgs, context: &Context) -> Result<Outcome, CliError> {
     context.block_on(async {
         let open = context.open().await?;
         let known = Known::gather(&open, context).await?;
+        known.warn_of_failed(&context.output);
         match &args.site {
             Some(site) => one(site, &known, &open, context).await,
             None => all(&known, &open, context).await,
@@ -40,10 +41,20 @@ pub(super) struct Known {
     pub remembered: Remembered,
     /// A source could not be asked: that it lists a site no more cannot be told.
     pub has_failed_source: bool,
-    /// Customers of whom nothing is backed up, as `backup --all` tells of them.
-    pub missed: Vec<Failed>,
+    pub looks: Vec<SourceLook>,
     /// Whether there are sources at all: on a host that only watches there are none.
     has_sources: bool,
+}
+
+/// How one source was found.
+pub(super) struct SourceLook {
+    pub source: SourceName,
+    /// Why nothing may be published from it, and what to do.
+    pub failure: Option<(String, String)>,
+    /// Whether it could be asked at all.
+    is_asked: bool,
+    /// Customers of whom nothing is backed up, as `backup --all` tells of them.
+    pub missed: Option<Failed>,
 }
 
 /// A catalog that was begun anew knows some sites at the most: the bucket knows every one that was ever
@@ -65,24 +76,40 @@ pub(super) async fn remember_all(open: &Open, context: &Context) -> Result<(), C
 
 impl Known {
     pub async fn gather(open: &Open, context: &Context) -> Result<Self, CliError> {
+        Self::gather_of(open, context, 1).await
+    }
+
+    /// The same, with so many runs looked at for backups that fail again and again.
+    pub async fn gather_of(open: &Open, context: &Context, runs: usize) -> Result<Self, CliError> {
         let mut listed: BTreeMap<SiteId, Vec<SourceName>> = BTreeMap::new();
-        let (mut has_failed_source, mut missed) = (false, Vec::new());
-        for source in tokio::task::block_in_place(|| open.engine.fleet.look(&BTreeMap::new(), true)) {
-            if let Some((reason, hint)) = &source.failure {
-                has_failed_source = true;
-                context.output.warn(&format!("a source has failed: {reason}"), Some(hint));
-            }
-            missed.extend(super::backup::missed(&source));
+        if !open.memory.is_whole() {
+            remember_all(open, context).await?;
+        }
+        let remembered = Remembered::gather_of(open, runs).await?;
+        let mut looks = Vec::new();
+        for source in tokio::task::block_in_place(|| open.engine.fleet.look(&remembered.sources, false)) {
+            looks.push(SourceLook {
+                source: source.source.clone(),
+                missed: super::backup::missed(&source),
+                is_asked: source.root.is_some(),
+                failure: source.failure,
+            });
             for site in source.sites {
                 listed.entry(site).or_default().push(source.source.clone());
             }
         }
-        if !open.memory.is_whole() {
-            remember_all(open, context).await?;
-        }
-        let remembered = Remembered::gather(open).await?;
+        let has_failed_source = looks.iter().any(|look| !look.is_asked);
         let has_sources = !open.engine.fleet.sources().is_empty();
-        Ok(Self { listed, remembered, has_failed_source, missed, has_sources })
+        Ok(Self { listed, remembered, has_failed_source, looks, has_sources })
+    }
+
+    /// Of sources that could not be asked.
+    pub fn warn_of_failed(&self, output: &Output) {
+        for look in self.looks.iter().filter(|look| !look.is_asked) {
+            if let Some((reason, hint)) = &look.failure {
+                output.warn(&format!("a source has failed: {reason}"), Some(hint));
+            }
+        }
     }
 
     pub fn sites(&self) -> BTreeSet<&SiteId> {
@@ -99,6 +126,7 @@ pub(super) struct Line {
     /// Till when the newest good point is known to be the site.
     pub good_till: Option<Timestamp>,
     pub rpo: Duration,
+    pub rto: Duration,
     pub has_failed_source: bool,
     has_sources: bool,
 }
@@ -136,6 +164,7 @@ impl Line {
             "good_till": self.good_till.map(|at| at.to_string()),
             "within_rpo": !self.is_late(now),
             "rpo_seconds": self.rpo.as_secs(),
+            "rto_seconds": self.rto.as_secs(),
             "entries": summary.entries,
             "bytes": summary.logical_bytes,
             "points": { "good": summary.good, "incomplete": summary.incomplete, "suspect": summary.suspect, "undo": summary.undo },
@@ -163,7 +192,8 @@ fn good_till(summary: &SiteSummary, seen: Option<&RunSite>) -> Option<Timestamp>
 
 pub(super) async fn line_of(site: &SiteId, known: &Known, open: &Open) -> Result<Line, CliError> {
     let generation = open.engine.repository.newest_generation(site).await?;
-    let summary = match known.remembered.rows.get(site).filter(|row| row.head.generation == generation) {
+    let is_newest = |row: &&SiteRow| row.head.generation == generation && row.summary.standing.is_some();
+    let summary = match known.remembered.rows.get(site).filter(is_newest) {
         Some(row) => Some(row.summary.clone()),
         // The engine compares with what is remembered, and notices a bucket that lost commits.
         None => match open.engine.site(site).await {
@@ -178,6 +208,7 @@ pub(super) async fn line_of(site: &SiteId, known: &Known, open: &Open) -> Result
         good_till: summary.as_ref().and_then(|summary| good_till(summary, known.remembered.seen.get(site))),
         summary,
         rpo: open.config.policy_of(site).rpo,
+        rto: open.config.policy_of(site).rto,
         has_failed_source: known.has_failed_source,
         has_sources: known.has_sources,
     })

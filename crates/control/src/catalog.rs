@@ -8,21 +8,25 @@
 //!
 //! Three uses. Listings are answered without asking the bucket about every site. The newest commit
 //! seen of each site, and the newest entry of the audit log, are high-water marks: a bucket that has less has lost
-//! some. And footers of change logs that were read are not fetched again.
+//! some. And footers of change logs that were read are not fetched again. Besides, it remembers what no bucket says: what
+//! the last checks from this host found, and who was told of which alarm.
 //!
-//! Invariants: deleting the catalog never changes an answer, it only slows one down and forgets the
-//! marks; a mark never sinks (but for [`Catalog::replace`], which says which ones would); a catalog
+//! Invariants: deleting the catalog never changes what the bucket answers, it only slows that down and forgets the
+//! marks, and that a check found damage, until the next one; a mark never sinks (but for [`Catalog::replace`], which says which ones would); a catalog
 //! that cannot be read is moved aside and begun anew, never mended and never deleted.
 //!
 //! What is not here: reading the bucket (the engine does, and tells the catalog).
 
 mod audit;
+mod checks;
 mod footers;
 mod jobs;
 mod rebuild;
 mod record;
 mod rows;
 mod schema;
+mod signals;
+mod standing;
 #[cfg(test)]
 mod tests;
 
@@ -39,8 +43,11 @@ use rusqlite::Connection;
 use crate::Error;
 
 pub use audit::AuditMark;
+pub use checks::{CheckNote, CheckReach, CheckScope, CheckSeen, ChecksSeen};
 pub use jobs::ReadBack;
 pub use rebuild::{Content, Lost, Marks};
+pub use signals::SignalNote;
+pub use standing::{NewestSnapshot, Standing};
 
 const FILE: &str = "catalog.sqlite";
 
@@ -97,6 +104,8 @@ pub struct SiteSummary {
     pub proven: Option<Proven>,
     /// The drill since then in which it did not.
     pub drill_failed: Option<DrillFailed>,
+    /// `None`: noted by a version that did not remember it.
+    pub standing: Option<Standing>,
 }
 
 /// A site as its newest commit says.
@@ -177,6 +186,22 @@ impl Catalog {
             }
             Err(Refusal::Failed(error)) => Err(error),
         }
+    }
+
+    /// The catalog that is there, of whichever repository, for when no store says which; `None`: there is none that can be
+    /// used.
+    pub fn open_existing(directory: &Path) -> Result<Option<Self>, Error> {
+        let file = directory.join(FILE);
+        let identity = Connection::open_with_flags(&file, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
+            .and_then(|known| known.query_row("SELECT identity FROM repository", [], |row| row.get::<_, String>(0)));
+        let Ok(identity) = identity else { return Ok(None) };
+        Ok(Some(Self::open(directory, &identity)?.catalog))
+    }
+
+    /// The identity of the repository that it is of.
+    pub fn repository(&self) -> Result<String, Error> {
+        let read = self.connection.query_row("SELECT identity FROM repository", [], |row| row.get(0));
+        read.map_err(|error| self.failed(error))
     }
 
     /// A catalog that is forgotten at the end, for when the real one cannot be used.

@@ -1,8 +1,9 @@
-//! What can go wrong with the catalog.
+//! What can go wrong with the catalog, and with listening.
 
 use lifeboat_model::{Fault, Faulty};
 
-/// A failure of the catalog stops no verb: whoever gets one warns and goes on without it.
+/// A failure of the catalog stops no verb: whoever gets one warns and goes on without it. That nobody listens is told to the
+/// operator.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -23,6 +24,11 @@ pub enum Error {
     /// What is backed up to is not what was backed up to before.
     #[error("this is not the repository that this host has backed up to: its catalog is of another one: file=`{file}`")]
     OtherRepository { file: String },
+    /// Other hosts could ask, and nobody would ask them who they are.
+    #[error("an address that other hosts can reach needs a token: address=`{address}`")]
+    OpenToAll { address: String },
+    #[error("cannot listen: address=`{address}`, reason=`{reason}`")]
+    NotListening { address: String, reason: String },
     #[error("cannot use the catalog: file=`{file}`, reason=`{reason}`")]
     Unusable { file: String, reason: String },
 }
@@ -90,6 +96,8 @@ impl Faulty for Error {
                     directory.display()
                 )
             }
+            Self::OpenToAll { .. } => "set `metrics.token`, or listen on 127.0.0.1 and put a proxy before it".into(),
+            Self::NotListening { .. } => "free the address, or name another one with `metrics.listen`".into(),
             Self::Unusable { .. } => {
                 "make its directory writable, or name another one with `repository.catalog`".into()
             }

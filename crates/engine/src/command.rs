@@ -3,9 +3,10 @@
 //! It runs in a process group of its own, so that what it started ends with it when its time is over, and a Ctrl-C on
 //! the terminal does not end it half way. Who waits for its end may be told to stop.
 //!
-//! What is not here: which commands there are, and what their failure means (`hooks`, `recovery`).
+//! What is not here: which commands there are, and what their failure means (`hooks`, `recovery`, who
+//! notifies).
 
-use std::io::{PipeReader, Read};
+use std::io::{PipeReader, Read, Write};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -42,13 +43,43 @@ pub(crate) fn run(
     timeout: Duration,
     stop: Stop<'_>,
 ) -> Result<Duration, CommandFailure> {
+    let fill = |text: &String| text.replace(SITE, site.as_str());
+    let filled: Vec<String> = argv.iter().map(fill).collect();
+    let named = argv.first().map(|program| format!("command=`{program}`, site=`{site}`")).unwrap_or_default();
+    run_filled(&filled, None, timeout, stop).map_err(|failure| match failure {
+        CommandFailure::Failed(detail) => CommandFailure::Failed(format!("{named}, {detail}")),
+        CommandFailure::Stopped => CommandFailure::Stopped,
+    })
+}
+
+/// Runs a command that reads `input`; gives how long it took. Blocks.
+///
+/// # Errors
+/// When it does not end well, or not in time: why, in one line.
+pub fn tell_command(argv: &[String], input: Vec<u8>, timeout: Duration) -> Result<Duration, String> {
+    match run_filled(argv, Some(input), timeout, &|| false) {
+        Ok(took) => Ok(took),
+        Err(CommandFailure::Failed(detail)) => Err(detail),
+        Err(CommandFailure::Stopped) => Err("it was stopped".to_owned()),
+    }
+}
+
+fn run_filled(
+    argv: &[String],
+    input: Option<Vec<u8>>,
+    timeout: Duration,
+    stop: Stop<'_>,
+) -> Result<Duration, CommandFailure> {
     let Some((program, arguments)) = argv.split_first() else { return Ok(Duration::ZERO) };
-    let failed =
-        |detail: String| CommandFailure::Failed(format!("command=`{program}`, site=`{site}`, {}", one_line(&detail)));
+    let failed = |detail: String| CommandFailure::Failed(one_line(&detail));
     let began = Instant::now();
     let (mut child, output) =
-        start(program, arguments, site).map_err(|io| failed(format!("it could not be started: {io}")))?;
+        start(program, arguments, input.is_some()).map_err(|io| failed(format!("it could not be started: {io}")))?;
     let said = Said::read(output);
+    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+        // One that does not read is killed when its time is over, and this ends with it.
+        std::thread::spawn(move || stdin.write_all(&input));
+    }
     match wait(&mut child, began + timeout, stop) {
         Ok(Ended::Itself(status)) if status.success() => Ok(began.elapsed()),
         Ok(Ended::Itself(status)) => Err(failed(format!("{status}{}", said.told()))),
@@ -58,12 +89,12 @@ pub(crate) fn run(
     }
 }
 
-fn start(program: &str, arguments: &[String], site: &SiteId) -> std::io::Result<(Child, PipeReader)> {
-    let fill = |text: &String| text.replace(SITE, site.as_str());
+fn start(program: &str, arguments: &[String], reads: bool) -> std::io::Result<(Child, PipeReader)> {
     let (output, input) = std::io::pipe()?;
-    let mut command = Command::new(fill(&program.to_owned()));
-    command.args(arguments.iter().map(fill)).process_group(0);
-    command.stdin(Stdio::null()).stdout(input.try_clone()?).stderr(input);
+    let mut command = Command::new(program);
+    command.args(arguments).process_group(0);
+    let stdin = if reads { Stdio::piped() } else { Stdio::null() };
+    command.stdin(stdin).stdout(input.try_clone()?).stderr(input);
     Ok((command.spawn()?, output))
 }
 
@@ -201,6 +232,18 @@ mod tests {
         let began = Instant::now();
         assert!(failure(&shell("sleep 60 & echo left; exit 1")).ends_with("it said: left"));
         assert!(began.elapsed() < LONG / 2);
+    }
+
+    #[test]
+    fn a_command_is_told_all_of_it_and_one_that_does_not_listen_ends_all_the_same() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("heard").display().to_string();
+        let long = vec![b'x'; 300_000];
+        tell_command(&["sh", "-c", &format!("cat >'{file}'")].map(str::to_owned), long.clone(), LONG).unwrap();
+        assert_eq!(std::fs::read(file).unwrap(), long);
+        tell_command(&["true".to_owned()], long.clone(), LONG).unwrap();
+        let deaf = tell_command(&["sleep", "300"].map(str::to_owned), long, Duration::from_secs(1)).unwrap_err();
+        assert!(deaf.contains("longer than 1 s"), "{deaf}");
     }
 
     #[test]

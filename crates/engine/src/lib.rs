@@ -17,6 +17,7 @@ mod damage;
 mod error;
 mod fleet;
 mod hooks;
+mod http;
 pub mod lifecycle;
 mod look;
 mod moment;
@@ -39,6 +40,7 @@ pub use capture_pages::{
     FileUpdate, HASHES_PER_CHUNK, KnownFile, PageIndex, PagesPlace, PagesReport, PagesRequest, capture_pages,
 };
 pub use check::{CheckRequest, LogCheck, SiteCheck, check, check_logs, set_aside};
+pub use command::tell_command;
 pub use compact::compact_due;
 pub use context::{Engine, Fingerprint, HeadMemory, NoMemory, Policy, Usage};
 pub use damage::{
@@ -48,6 +50,7 @@ pub use damage::{
 pub use error::Error;
 pub use fleet::{AnySource, Fleet, SourceHealth};
 pub use hooks::Hooks;
+pub use http::{HttpAnswer, HttpRequest};
 pub use look::{DiffLine, EntryLine, Listing, cat, diff, list, nearest};
 pub use moment::{FileVersion, LogProof, Moment, Replayed, ReplayedFile, ReplayedPart, prove_log, replay_pages};
 pub use points::{Point, choose_point, points};

@@ -8,9 +8,9 @@ use lifeboat_model::{Fault, RecoveryId, SiteId, Timestamp};
 
 use crate::args::DrillArgs;
 use crate::open::Open;
+use crate::verbs::assess::{self, Reach};
 use crate::verbs::never_backed_up;
 use crate::verbs::sites::{Known, PARALLEL, line_of};
-use crate::verbs::status::{self, Reach};
 use crate::{CliError, Context, suggest};
 
 /// A site to be rehearsed.
@@ -44,7 +44,8 @@ pub(super) async fn sites(
         return Err(CliError::usage(format!("a site is named twice: site=`{twice}`")).with_hint("name each site once"));
     }
     let known = Known::gather(open, context).await?;
-    let sources = status::captured(open, Timestamp::now()).await?;
+    known.warn_of_failed(&context.output);
+    let sources = assess::captured(open).await?;
     let wanted: Vec<SiteId> = match args.sites.is_empty() {
         true => known.sites().into_iter().cloned().collect(),
         false => args.sites.clone(),
@@ -53,7 +54,7 @@ pub(super) async fn sites(
         let line = line_of(&site, &known, open).await?;
         // What was never backed up cannot come back, and `sites` and `status` say so.
         match line.summary.is_some() {
-            true => Ok(Some(Chosen::of(status::reach(line, (&sources, &known), open).await?))),
+            true => Ok(Some(Chosen::of(assess::reach(line, (&sources, &known), open).await?))),
             false if args.sites.is_empty() => Ok(None),
             false if line.sources.is_empty() => Err(suggest::unknown_site(&site, known.sites())),
             false => Err(never_backed_up(&site)),

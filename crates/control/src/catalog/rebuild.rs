@@ -71,13 +71,14 @@ impl Catalog {
         Ok(Marks { sites: self.sites()?, last_run: self.last_run()?, audit: self.audit_mark()? })
     }
 
-    /// Puts `content` in the place of everything, in one transaction.
+    /// Puts `content` in the place of everything that the bucket says, in one transaction. What only this host knows stays:
+    /// what checks found, and who was told of which alarm.
     pub fn replace(&mut self, content: &Content) -> Result<(), Error> {
         let file = self.file.clone();
         self.try_replace(content).map_err(|error| Error::of_sqlite(&file, error))
     }
 
-    /// Forgets everything.
+    /// Forgets everything that the bucket says.
     pub fn clear(&mut self) -> Result<(), Error> {
         self.replace(&Content::default())
     }
@@ -86,7 +87,7 @@ impl Catalog {
         let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         transaction.execute_batch(
             "DELETE FROM site; DELETE FROM run; DELETE FROM site_run; DELETE FROM fingerprint; DELETE FROM whole; \
-             DELETE FROM footer; DELETE FROM audit",
+             DELETE FROM footer; DELETE FROM audit; DELETE FROM standing",
         )?;
         for site in &content.sites {
             write_head(&transaction, site)?;

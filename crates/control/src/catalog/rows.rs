@@ -7,7 +7,7 @@ use lifeboat_model::{
 };
 use rusqlite::{Connection, OptionalExtension, Row, TransactionBehavior, params};
 
-use super::{Head, Noted, RunSeen, SiteFingerprint, SiteHead, SiteRow, SiteRun, SiteSummary, record};
+use super::{Head, Noted, RunSeen, SiteFingerprint, SiteHead, SiteRow, SiteRun, SiteSummary, record, standing};
 
 pub(super) fn head(connection: &Connection, handle: SiteHandle) -> rusqlite::Result<Option<Head>> {
     let sql = "SELECT generation, hash FROM site WHERE handle = ?1";
@@ -116,7 +116,7 @@ pub(super) fn write_head(connection: &Connection, site: &SiteHead) -> rusqlite::
                 ])?
         }
     };
-    Ok(())
+    standing::write(connection, *handle, summary.standing.as_ref())
 }
 
 pub(super) fn note_run(connection: &mut Connection, run: &RunSeen) -> rusqlite::Result<()> {
@@ -151,8 +151,9 @@ pub(super) fn write_run(connection: &Connection, run: &RunSeen) -> rusqlite::Res
 
 const SELECT_SITES: &str = "SELECT site.handle, site.site, generation, hash, latest, latest_at, logical_bytes, entries,
     good, incomplete, suspect, undo, holds, has_intent, run, seen_at, site_run.snapshot, outcome, reason,
-    proven_at, moment, took_micros, drill, failed_at, failed_drill
-  FROM site LEFT JOIN site_run ON site_run.handle = site.handle LEFT JOIN proven ON proven.handle = site.handle";
+    proven_at, moment, took_micros, drill, failed_at, failed_drill, standing
+  FROM site LEFT JOIN site_run ON site_run.handle = site.handle LEFT JOIN proven ON proven.handle = site.handle
+    LEFT JOIN standing ON standing.handle = site.handle";
 
 fn head_of(row: &Row<'_>, first: usize) -> rusqlite::Result<Head> {
     Ok(Head { generation: Generation(row.get::<_, i64>(first)?.cast_unsigned()), hash: row.get(first + 1)? })
@@ -174,6 +175,7 @@ fn row_of(row: &Row<'_>) -> rusqlite::Result<SiteRow> {
         has_intent: row.get(13)?,
         proven: row.get::<_, Option<i64>>(19)?.map(|at| proven_of(row, at)).transpose()?,
         drill_failed: row.get::<_, Option<i64>>(23)?.map(|at| failed_of(row, at)).transpose()?,
+        standing: row.get_ref(25)?.as_str_or_null()?.and_then(standing::of_text),
     };
     Ok(SiteRow {
         site: SiteId::new(site).map_err(|error| unreadable(1, error))?,

@@ -31,8 +31,24 @@ const JOB: &str =
 const READ_BACK: &str = "CREATE TABLE IF NOT EXISTS read_back (
   handle BLOB PRIMARY KEY, read_at INTEGER NOT NULL, findings INTEGER NOT NULL
 ) WITHOUT ROWID, STRICT";
+const STANDING: &str =
+    "CREATE TABLE IF NOT EXISTS standing (handle BLOB PRIMARY KEY, standing TEXT NOT NULL) WITHOUT ROWID, STRICT";
+// What this host saw or did, and no bucket says.
+const CHECKED: &str = "CREATE TABLE IF NOT EXISTS checked (
+  scope TEXT PRIMARY KEY, read_at INTEGER, found_at INTEGER, findings INTEGER NOT NULL, first TEXT,
+  by_reading INTEGER NOT NULL, sweep_from INTEGER, sweep_percent INTEGER, sweep_turn INTEGER
+) WITHOUT ROWID, STRICT";
+const ALARM: &str =
+    "CREATE TABLE IF NOT EXISTS alarm (id TEXT PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID, STRICT";
+const TOLD: &str = "CREATE TABLE IF NOT EXISTS told (
+  notifier TEXT NOT NULL, id TEXT NOT NULL, told_at INTEGER NOT NULL, alarm TEXT NOT NULL, PRIMARY KEY (notifier, id)
+) WITHOUT ROWID, STRICT";
+const NOTIFIER: &str = "CREATE TABLE IF NOT EXISTS notifier (
+  name TEXT PRIMARY KEY, sent INTEGER NOT NULL, failed INTEGER NOT NULL, failing_since INTEGER, reason TEXT
+) WITHOUT ROWID, STRICT";
 /// Tables that came later: a catalog of before gets them when it is opened.
-const YOUNGER: [&str; 6] = [WHOLE, FOOTER, PROVEN, AUDIT, JOB, READ_BACK];
+const YOUNGER: [&str; 11] =
+    [WHOLE, FOOTER, PROVEN, AUDIT, JOB, READ_BACK, STANDING, CHECKED, ALARM, TOLD, NOTIFIER];
 const TABLES: &str = "
 CREATE TABLE repository (identity TEXT NOT NULL);
 CREATE TABLE site (

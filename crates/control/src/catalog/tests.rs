@@ -46,6 +46,12 @@ fn summary() -> SiteSummary {
             drill: RecoveryId([8; 8]),
         }),
         drill_failed: Some(DrillFailed { at: Timestamp(12), drill: RecoveryId([9; 8]) }),
+        standing: Some(Standing {
+            first_at: Some(Timestamp(3)),
+            newest: Some(NewestSnapshot { at: Timestamp(8), mark: Mark::Suspect, reason: Some("it shrank".into()) }),
+            read_back_till: Some(Timestamp(5)),
+            intent_opened_at: None,
+        }),
     }
 }
 
@@ -395,4 +401,58 @@ fn footers_are_remembered_the_newest_of_them_and_gone_with_a_rebuild() {
     assert_eq!(catalog.footer("log/app/large").unwrap(), None, "one must not push out all others");
     catalog.replace(&Content::default()).unwrap();
     assert_eq!(known(&catalog), 0);
+}
+
+#[test]
+fn damage_is_remembered_until_a_check_that_reaches_as_far_finds_it_gone() {
+    use CheckReach::{All, Share, Structure};
+    let dir = tempfile::tempdir().unwrap();
+    let mut catalog = open(&dir.path().join("catalog")).catalog;
+    let acme = site("acme");
+    let mut at = 0;
+    let mut check = |reach: CheckReach, findings: u64, want: (Option<i64>, Option<(i64, u64)>)| {
+        at += 1;
+        let note = CheckNote { at: Timestamp(at), reach, findings, first: "object=`x`".into() };
+        catalog.note_check(CheckScope::Site(&acme), &note).unwrap();
+        let seen = catalog.checks().unwrap().sites.remove(&acme).unwrap();
+        let damage = seen.damage.map(|damage| (damage.found_at.0, damage.findings));
+        assert_eq!((seen.read_at.map(|at| at.0), damage), want, "{reach:?} {findings}");
+    };
+    let half = |turn| Share { percent: 50, turn };
+    check(Structure, 0, (None, None));
+    check(All, 0, (Some(2), None));
+    // Found by looking at names alone, and gone by the same look.
+    check(Structure, 3, (Some(2), Some((3, 3))));
+    check(Structure, 0, (Some(2), None));
+    // Found by reading: no lesser look says that it is over.
+    check(half(1), 1, (Some(2), Some((5, 1))));
+    check(Structure, 0, (Some(2), Some((5, 1))));
+    check(half(1), 0, (Some(2), Some((5, 1))));
+    check(half(1), 0, (Some(2), Some((5, 1))));
+    // A turn that was left out is a share that nobody read.
+    check(half(3), 0, (Some(2), Some((5, 1))));
+    check(half(4), 0, (Some(9), None));
+    check(All, 2, (Some(9), Some((11, 2))));
+    check(All, 1, (Some(9), Some((11, 1))));
+    check(All, 0, (Some(13), None));
+    let log = SourceName::new("app").unwrap();
+    let note = CheckNote { at: Timestamp(1), reach: All, findings: 1, first: "f".into() };
+    catalog.note_check(CheckScope::Log(&log), &note).unwrap();
+    // What the bucket says is forgotten, and this is not of it.
+    catalog.clear().unwrap();
+    let seen = catalog.checks().unwrap();
+    assert!(seen.logs[&log].damage.is_some() && seen.sites.contains_key(&acme));
+}
+
+#[test]
+fn the_catalog_that_is_there_is_found_without_a_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let place = dir.path().join("catalog");
+    assert!(Catalog::open_existing(&place).unwrap().is_none());
+    drop(open(&place));
+    let found = Catalog::open_existing(&place).unwrap().unwrap();
+    assert_eq!(found.repository().unwrap(), REPOSITORY);
+    std::fs::write(dir.path().join("catalog").join("catalog.sqlite"), "no database").unwrap();
+    drop(found);
+    assert!(Catalog::open_existing(&place).unwrap().is_none());
 }

@@ -1,24 +1,17 @@
 //! A check by a page of the operator's: asked for once, its status and its beginning looked at.
 //!
 //! The site's id is one encoded segment of the address, whatever is in it. A redirection is an answer like any other: it is
-//! not followed. TLS is checked against the system's authorities.
+//! not followed.
 //!
-//! What is not here: any other way to use HTTP.
+//! What is not here: the client itself (`http`).
 
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Empty};
-use hyper::body::Incoming;
-use hyper::{Request, Response, Uri};
-use hyper_rustls::HttpsConnectorBuilder;
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::{Connect, HttpConnector};
-use hyper_util::rt::TokioExecutor;
 use lifeboat_model::SiteId;
 
 use super::{NotPassed, Verdict, took_for};
 use crate::command::{Stop, one_line};
+use crate::http::{HttpAnswer, HttpRequest};
 
 /// A text is looked for in so much of a page.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -39,8 +32,9 @@ pub(super) async fn ask(page: &Page<'_>, site: &SiteId, timeout: Duration, stop:
         }
     };
     let answered = async {
-        let response = get(&address(page.url, site)?).await?;
-        judge(page, response).await
+        let address = address(page.url, site)?;
+        let answer = HttpRequest::get(&address).send().await;
+        judge(page, answer.map_err(|failure| format!("url=`{}`: {failure}", shown(&address)))?).await
     };
     tokio::select! {
         answer = tokio::time::timeout(timeout, answered) => match answer {
@@ -53,13 +47,12 @@ pub(super) async fn ask(page: &Page<'_>, site: &SiteId, timeout: Duration, stop:
 }
 
 /// The address with the site in it.
-fn address(url: &str, site: &SiteId) -> Result<Uri, String> {
+fn address(url: &str, site: &SiteId) -> Result<String, String> {
     // As a segment these two mean another page, however they are written.
     if matches!(site.as_str(), "." | "..") {
         return Err("no address can have the site's id in it".into());
     }
-    let address = url.replace("{site}", &encoded(site.as_str()));
-    address.parse().map_err(|error| format!("this is no address: url=`{}`, {error}", shown(&address)))
+    Ok(url.replace("{site}", &encoded(site.as_str())))
 }
 
 /// An address for people: what is asked of the page may be a secret, and receipts are given to others.
@@ -79,64 +72,18 @@ fn encoded(text: &str) -> String {
     encoded
 }
 
-async fn get(address: &Uri) -> Result<Response<Incoming>, String> {
-    if address.scheme_str() == Some("http") {
-        return send(HttpConnector::new(), address).await;
-    }
-    let tls = HttpsConnectorBuilder::new().with_native_roots();
-    let tls = tls.map_err(|error| format!("no certificates of authorities: {error}"))?;
-    send(tls.https_only().enable_http1().build(), address).await
-}
-
-async fn send(
-    connector: impl Connect + Clone + Send + Sync + 'static,
-    address: &Uri,
-) -> Result<Response<Incoming>, String> {
-    let client: Client<_, Empty<Bytes>> =
-        Client::builder(TokioExecutor::new()).pool_max_idle_per_host(0).build(connector);
-    let agent = concat!("lifeboat/", env!("CARGO_PKG_VERSION"));
-    let request = Request::get(address).header("user-agent", agent).header("accept", "*/*").body(Empty::new());
-    let request =
-        request.map_err(|error| format!("this cannot be asked for: url=`{}`, {error}", shown(&address.to_string())))?;
-    client.request(request).await.map_err(|error| format!("url=`{}`: {}", shown(&address.to_string()), words(&error)))
-}
-
-/// An error with what is behind it: the first of them says only that there was one.
-fn words(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut source = error.source();
-    while let Some(error) = source {
-        text = format!("{text}: {error}");
-        source = error.source();
-    }
-    one_line(&text)
-}
-
-async fn judge(page: &Page<'_>, response: Response<Incoming>) -> Result<(), String> {
-    let status = response.status().as_u16();
+async fn judge(page: &Page<'_>, answer: HttpAnswer) -> Result<(), String> {
+    let status = answer.status;
     if status != page.status {
         return Err(format!("expected=`{}`, status=`{status}`", page.status));
     }
     let Some(wanted) = page.contains else { return Ok(()) };
-    let begin = beginning(response.into_body()).await?;
+    let begin = answer.beginning(BODY_BYTES_MAX).await?;
     // By bytes: a page need not be UTF-8.
     if begin.windows(wanted.len()).any(|window| window == wanted.as_bytes()) {
         return Ok(());
     }
     Err(format!("the page does not contain the text: text=`{}`, looked at={} bytes", one_line(wanted), begin.len()))
-}
-
-async fn beginning(mut body: Incoming) -> Result<Vec<u8>, String> {
-    let mut begin = Vec::new();
-    while begin.len() < BODY_BYTES_MAX
-        && let Some(frame) = body.frame().await
-    {
-        let frame = frame.map_err(|error| words(&error))?;
-        if let Some(data) = frame.data_ref() {
-            begin.extend_from_slice(&data[..data.len().min(BODY_BYTES_MAX - begin.len())]);
-        }
-    }
-    Ok(begin)
 }
 
 #[cfg(test)]
