@@ -18,7 +18,7 @@ mod asked;
 use std::sync::Arc;
 
 use lifeboat_engine::this_process;
-use lifeboat_model::{AuditAction, AuditNumber, AuditRecord, AuditSites, AuditTarget, SiteId};
+use lifeboat_model::{AuditAction, AuditNumber, AuditRecord, AuditSites, AuditTarget, Fault, SiteId};
 use lifeboat_repo::{Appended, Error as RepoError, ReadingBack, Repository, audit_sites};
 
 pub use asked::Asked;
@@ -40,6 +40,8 @@ pub struct Audited {
     began: Option<AuditNumber>,
     /// The entry that the store has accepted, and that is being read back.
     reading: Option<ReadingBack>,
+    /// The store has less of the log than was seen before.
+    has_lost: bool,
 }
 
 impl Audited {
@@ -67,7 +69,7 @@ impl Audited {
             exit_code: None,
             details: String::new(),
         };
-        Self { repository, memory, output: context.output.clone(), record, began: None, reading: None }
+        Self { repository, memory, output: context.output.clone(), record, began: None, reading: None, has_lost: false }
     }
 
     /// Whose it is.
@@ -130,6 +132,20 @@ impl Audited {
         Ok(())
     }
 
+    /// The same, before something that cannot be taken back: a bucket that has lost entries of this log may have lost commits.
+    pub async fn begin_for_good(&mut self) -> Result<(), CliError> {
+        self.begin().await?;
+        match self.has_lost {
+            false => Ok(()),
+            true => {
+                Err(CliError::new(Fault::Damage, "nothing is deleted while the audit log lacks its newest entries")
+                    .with_hint(
+                        "`lifeboat audit verify` names them; bring them back from the store's own versions or copies",
+                    ))
+            }
+        }
+    }
+
     /// How it ended, where it began: `done` says what it was, if it ended well or partly. The result as it was given.
     pub async fn end(mut self, done: AuditAction, result: Result<Outcome, CliError>) -> Result<Outcome, CliError> {
         if let Err(error) = self.read_back().await {
@@ -163,12 +179,13 @@ impl Audited {
         }
     }
 
-    async fn append(&self, record: AuditRecord) -> Result<(Appended, ReadingBack), RepoError> {
+    async fn append(&mut self, record: AuditRecord) -> Result<(Appended, ReadingBack), RepoError> {
         let known = self.memory.as_ref().and_then(|memory| memory.audit_head());
         let (appended, reading) = self.repository.append_audit_unread(&this_process(), record, known).await?;
         if let Some(memory) = &self.memory {
             memory.note_audit(appended.head);
         }
+        self.has_lost |= appended.lost.is_some();
         if let (Some(found), Some(known)) = (appended.lost, known) {
             self.output.warn(
                 &format!(

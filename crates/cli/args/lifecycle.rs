@@ -36,6 +36,14 @@ pub struct ForgetArgs {
     pub approval: ApprovalArgs,
 }
 
+impl ForgetArgs {
+    /// All sites by their policies, with nobody looking.
+    pub fn by_rules() -> Self {
+        let approval = ApprovalArgs { dry_run: false, yes: true, plan: None };
+        Self { sites: Vec::new(), all: true, snapshot: Vec::new(), everything: false, expect: None, approval }
+    }
+}
+
 #[derive(Debug, Args)]
 pub struct UndeleteArgs {
     /// The site

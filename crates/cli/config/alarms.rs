@@ -15,11 +15,13 @@ pub struct AlarmsConfig {
     pub limits: AlarmLimits,
     /// What goes on is told again after so long.
     pub repeat: Duration,
+    /// How often the daemon looks.
+    pub every: Duration,
 }
 
 impl Default for AlarmsConfig {
     fn default() -> Self {
-        Self { limits: AlarmLimits::default(), repeat: Duration::from_secs(86_400) }
+        Self { limits: AlarmLimits::default(), repeat: Duration::from_secs(86_400), every: Duration::from_secs(60) }
     }
 }
 
@@ -27,11 +29,12 @@ pub(super) fn read(root: &mut Table<'_, '_>) -> Result<AlarmsConfig, ConfigError
     let mut alarms = AlarmsConfig::default();
     let Some(mut table) = root.take_table("alarms")? else { return Ok(alarms) };
     let limits = &mut alarms.limits;
-    let durations: [(&'static str, &mut Duration, &str); 4] = [
+    let durations: [(&'static str, &mut Duration, &str); 5] = [
         ("capture_lag", &mut limits.capture_lag, "5m"),
         ("restore_open", &mut limits.restore_open, "6h"),
         ("verified_within", &mut limits.verified_within, "30d"),
         ("repeat", &mut alarms.repeat, "24h"),
+        ("every", &mut alarms.every, "1m"),
     ];
     for (key, value, example) in durations {
         if let Some(field) = table.take(key) {

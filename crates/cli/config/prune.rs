@@ -13,12 +13,14 @@ pub struct PruneConfig {
     pub rules: PruneRules,
     /// Percent of all points that may be forgotten at once with nobody looking.
     pub forget_limit: u8,
+    /// How often the daemon forgets and prunes; `None`: never by itself.
+    pub every: Option<Duration>,
 }
 
 impl Default for PruneConfig {
     fn default() -> Self {
         const DAY: Duration = Duration::from_secs(86_400);
-        Self { rules: PruneRules { grace: DAY * 3, unnamed: DAY * 2 }, forget_limit: 30 }
+        Self { rules: PruneRules { grace: DAY * 3, unnamed: DAY * 2 }, forget_limit: 30, every: None }
     }
 }
 
@@ -33,6 +35,9 @@ pub(super) fn read(root: &mut Table<'_, '_>) -> Result<PruneConfig, ConfigError>
     }
     if let Some(field) = table.take("forget_limit") {
         prune.forget_limit = values::percent(&field, "30%")?;
+    }
+    if let Some(field) = table.take("every") {
+        prune.every = super::daemon::duration_or_off(&field, "24h")?;
     }
     table.finish()?;
     Ok(prune)

@@ -7,7 +7,7 @@
 //! host             ─▶ room on its disks                                                             ┘
 //! ```
 //!
-//! It looks, and changes nothing. Whoever runs for ever calls [`assess`] once a cycle, and [`without_store`] when that fails.
+//! It looks, and changes nothing. The daemon calls [`assess`] once a cycle, and [`without_store`] when that fails.
 //!
 //! What is not here: what is an alarm (`lifeboat-control`), how it looks (`status`).
 
@@ -20,7 +20,7 @@ use futures_util::stream::{self, StreamExt};
 use lifeboat_control::alarms::{Assessed, Facts, NotifierHealth, RepositoryFacts, SourceFacts, Trouble};
 use lifeboat_model::{Fault, SiteId, Timestamp};
 
-use super::sites::{Known, PARALLEL, line_of};
+use super::sites::{Known, PARALLEL, believed_line_of, line_of};
 use crate::open::Open;
 use crate::output::Failed;
 use crate::{CliError, Context};
@@ -45,11 +45,20 @@ pub(super) struct Assessment {
     pub failed: Vec<Failed>,
 }
 
+/// How much of what the catalog says of sites is believed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Ask {
+    /// Nothing: the bucket is asked for each site.
+    Each,
+    /// What the newest run does not gainsay. What other hosts did to a site since is not seen.
+    Catalog,
+}
+
 /// Asks everybody.
 ///
 /// # Errors
 /// When the store does not answer. What is damaged of one site is a fact of that site.
-pub(super) async fn assess(open: &Open, context: &Context) -> Result<Assessment, CliError> {
+pub(super) async fn assess(open: &Open, ask: Ask, context: &Context) -> Result<Assessment, CliError> {
     let now = Timestamp::now();
     let sources = sources::all(open).await?;
     let scans = scans::all(open);
@@ -58,7 +67,10 @@ pub(super) async fn assess(open: &Open, context: &Context) -> Result<Assessment,
     let recovery_key_verified = Some(super::key::is_proven(&open.engine.repository).await?);
     let checks = open.memory.checks();
     let asked = known.sites().into_iter().map(async |site| {
-        let line = line_of(site, &known, open).await?;
+        let line = match ask {
+            Ask::Each => line_of(site, &known, open).await?,
+            Ask::Catalog => believed_line_of(site, &known, open).await?,
+        };
         SiteStatus::of(line, (&sources, &known), open).await
     });
     let asked: Vec<_> = stream::iter(asked).buffered(PARALLEL).collect().await;

@@ -79,7 +79,7 @@ fn turn(now: Timestamp) -> u64 {
 }
 
 /// What was found is told by `status` until a check finds it gone.
-fn remember(checks: &[SiteCheck], logs: &[LogCheck], request: &CheckRequest, memory: &CatalogMemory) {
+pub(super) fn remember(checks: &[SiteCheck], logs: &[LogCheck], request: &CheckRequest, memory: &CatalogMemory) {
     let at = Timestamp::now();
     let reach = match request.depth {
         CheckDepth::Structure => CheckReach::Structure,

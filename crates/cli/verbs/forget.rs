@@ -42,62 +42,82 @@ pub fn run(args: &ForgetArgs, context: &Context) -> Result<Outcome, CliError> {
     context.block_on(async {
         let open = context.open().await?;
         context.tell_notes(&open.config);
-        let begun = begin(&open, &args.sites, context).await?;
-        let epochs = epochs_of(&open).await?;
-        let (mut plan, mut failed, mut points) = (Vec::new(), Vec::new(), 0);
-        let asked = begun.sites.iter().map(async |id| (id, plan_site(&open, id, args, &epochs, &begun).await));
-        let mut asked = stream::iter(asked).buffered(PARALLEL);
-        while let Some((id, planned)) = asked.next().await {
-            match planned {
-                Ok((site, of_site)) => {
-                    points += of_site;
-                    plan.push(site);
-                }
-                Err(error) if error.fault == Fault::Damage => failed.push(Failed::of_site(id, &error)),
-                Err(error) => return Err(error),
-            }
-        }
-        drop(asked);
-        let dropped: u64 = plan.iter().map(|site| site.drop.len() as u64).sum();
-        let hash = plan_hash(plan.iter().flat_map(|site| site.drop.iter().map(|id| format!("{} {id}", site.site))));
-        let goes = plan.iter().filter(|site| !site.drop.is_empty()).map(|site| &site.site);
-        let mut audited = Audited::new(&open, context).sites(goes);
-        audited.about(AuditTarget::Plan(hash.clone()));
-        audited.details(plural(dropped, "point"));
-        if args.approval.dry_run {
-            audited.show(AuditAction::Planned).await?;
-        }
-        tell::plan(&plan, &open, (dropped, &hash), context);
-        if dropped == 0 {
-            return Ok(ended(Outcome { failed, ..Outcome::ok() }, 0, &plan, &hash));
-        }
-        if let Some(expected) = args.expect.filter(|expected| *expected != dropped) {
-            return Err(CliError::operator(format!("another number of points: expected=`{expected}`, would be=`{dropped}`"))
-                .with_hint("nothing was changed; look at the plan with --dry-run"));
-        }
-        let is_beyond = dropped * 100 > points * u64::from(open.config.prune.forget_limit);
-        if is_beyond && args.approval.yes && args.expect.is_none() {
-            return Err(CliError::operator(format!(
-                "so many points at once are not forgotten with nobody looking: would be=`{dropped}`, of=`{points}`, limit=`{} %`",
-                open.config.prune.forget_limit
-            ))
-            .with_hint(format!("look at the plan with --dry-run, then approve it with `--plan {hash}` or `--expect {dropped}`")));
-        }
-        let takes_newest = plan.iter().find(|site| site.takes_newest);
-        let subject = takes_newest.map_or_else(String::new, |site| site.site.to_string());
-        let approvable =
-            Approvable { subject: ("the site's id", &subject), hash: &hash, has_conflicts: takes_newest.is_some() };
-        match confirm::decide(&args.approval, approvable, &context.output)? {
-            Approval::Run => {}
-            Approval::Leave(_) => return Ok(ended(Outcome { failed, ..Outcome::ok() }, 0, &plan, &hash)),
-        }
-        audited.begin().await?;
-        let forgotten = act(&open, &plan, args, &begun, &mut failed).await.map(|done| {
-            context.output.say("Nothing was deleted. `lifeboat undelete SITE` brings points back; `lifeboat prune` deletes what is past that.");
-            ended(Outcome { failed, ..Outcome::ok() }, done, &plan, &hash)
-        });
-        audited.end(AuditAction::Forgotten, forgotten).await
+        forget(args, &open, context).await
     })
+}
+
+/// Plans, has it approved, and marks.
+pub(super) async fn forget(args: &ForgetArgs, open: &Open, context: &Context) -> Result<Outcome, CliError> {
+    let begun = begin(open, &args.sites, context).await?;
+    let Planned { plan, points, mut failed } = plan_all(args, open, &begun).await?;
+    let dropped: u64 = plan.iter().map(|site| site.drop.len() as u64).sum();
+    let hash = plan_hash(plan.iter().flat_map(|site| site.drop.iter().map(|id| format!("{} {id}", site.site))));
+    let goes = plan.iter().filter(|site| !site.drop.is_empty()).map(|site| &site.site);
+    let mut audited = Audited::new(open, context).sites(goes);
+    audited.about(AuditTarget::Plan(hash.clone()));
+    audited.details(plural(dropped, "point"));
+    if args.approval.dry_run {
+        audited.show(AuditAction::Planned).await?;
+    }
+    tell::plan(&plan, open, (dropped, &hash), context);
+    if dropped == 0 {
+        return Ok(ended(Outcome { failed, ..Outcome::ok() }, 0, &plan, &hash));
+    }
+    if let Some(expected) = args.expect.filter(|expected| *expected != dropped) {
+        return Err(CliError::operator(format!(
+            "another number of points: expected=`{expected}`, would be=`{dropped}`"
+        ))
+        .with_hint("nothing was changed; look at the plan with --dry-run"));
+    }
+    let is_beyond = dropped * 100 > points * u64::from(open.config.prune.forget_limit);
+    if is_beyond && args.approval.yes && args.expect.is_none() {
+        return Err(CliError::operator(format!(
+            "so many points at once are not forgotten with nobody looking: would be=`{dropped}`, of=`{points}`, limit=`{} %`",
+            open.config.prune.forget_limit
+        ))
+        .with_hint(format!("look at the plan with --dry-run, then approve it with `--plan {hash}` or `--expect {dropped}`")));
+    }
+    let takes_newest = plan.iter().find(|site| site.takes_newest);
+    let subject = takes_newest.map_or_else(String::new, |site| site.site.to_string());
+    let approvable =
+        Approvable { subject: ("the site's id", &subject), hash: &hash, has_conflicts: takes_newest.is_some() };
+    match confirm::decide(&args.approval, approvable, &context.output)? {
+        Approval::Run => {}
+        Approval::Leave(_) => return Ok(ended(Outcome { failed, ..Outcome::ok() }, 0, &plan, &hash)),
+    }
+    audited.begin().await?;
+    let forgotten = act(open, &plan, args, &begun, &mut failed).await.map(|done| {
+        context.output.say("Nothing was deleted. `lifeboat undelete SITE` brings points back; `lifeboat prune` deletes what is past that.");
+        ended(Outcome { failed, ..Outcome::ok() }, done, &plan, &hash)
+    });
+    audited.end(AuditAction::Forgotten, forgotten).await
+}
+
+/// What becomes of every site's points.
+struct Planned {
+    plan: Vec<SiteForget>,
+    /// Points that a limit counts.
+    points: u64,
+    failed: Vec<Failed>,
+}
+
+async fn plan_all(args: &ForgetArgs, open: &Open, begun: &Begun) -> Result<Planned, CliError> {
+    let epochs = epochs_of(open).await?;
+    let (mut plan, mut failed, mut points) = (Vec::new(), Vec::new(), 0);
+    let asked = begun.sites.iter().map(async |id| (id, plan_site(open, id, args, &epochs, begun).await));
+    let mut asked = stream::iter(asked).buffered(PARALLEL);
+    while let Some((id, planned)) = asked.next().await {
+        match planned {
+            Ok((site, of_site)) => {
+                points += of_site;
+                plan.push(site);
+            }
+            Err(error) if error.fault == Fault::Damage => failed.push(Failed::of_site(id, &error)),
+            Err(error) => return Err(error),
+        }
+    }
+    drop(asked);
+    Ok(Planned { plan, points, failed })
 }
 
 /// The epochs of every source that is captured, asked once for all sites.

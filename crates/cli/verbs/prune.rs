@@ -35,15 +35,19 @@ struct SitePruned {
 pub fn run(args: &PruneArgs, context: &Context) -> Result<Outcome, CliError> {
     context.block_on(async {
         let open = context.open().await?;
-        let begun = begin(&open, &args.sites, context).await?;
-        let mut audited = Audited::new(&open, context).sites(&begun.sites);
-        match args.yes {
-            true => audited.begin().await?,
-            false => audited.show(AuditAction::Planned).await?,
-        }
-        let pruned = sites(args, &open, &begun, context).await;
-        audited.end(AuditAction::Pruned, pruned).await
+        prune(args, &open, context).await
     })
+}
+
+pub(super) async fn prune(args: &PruneArgs, open: &Open, context: &Context) -> Result<Outcome, CliError> {
+    let begun = begin(open, &args.sites, context).await?;
+    let mut audited = Audited::new(open, context).sites(&begun.sites);
+    match args.yes {
+        true => audited.begin_for_good().await?,
+        false => audited.show(AuditAction::Planned).await?,
+    }
+    let pruned = sites(args, open, &begun, context).await;
+    audited.end(AuditAction::Pruned, pruned).await
 }
 
 async fn sites(args: &PruneArgs, open: &Open, begun: &Begun, context: &Context) -> Result<Outcome, CliError> {

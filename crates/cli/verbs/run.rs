@@ -3,8 +3,9 @@
 //! ```text
 //! look ─▶ facts ─▶ due? (`control::schedule`) ─▶ jobs, each on a thread of its own ─▶ how they ended ─▶ look again
 //!                                                  backups of sites that are due     a batch is one run
-//!                                                  periodic jobs (`jobs`)            read back, drill
-//! capture, all the while (`capture`)               signals: SIGTERM, SIGHUP          systemd: READY, WATCHDOG
+//!                                                  periodic jobs (`jobs`)            read back, drill, forget and prune
+//! capture, all the while (`follow`)                signals: SIGTERM, SIGHUP          systemd: READY, WATCHDOG
+//! alarms, again and again (`watching`)             metrics for whoever asks
 //! ```
 //!
 //! One task owns the state ([`daemon::Daemon`]); whatever takes time happens on other threads and comes back as an event. What
@@ -24,6 +25,7 @@ mod notify;
 mod reload;
 mod telling;
 mod threads;
+mod watching;
 
 use lifeboat_control::OnlyDaemon;
 

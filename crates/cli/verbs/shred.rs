@@ -58,7 +58,7 @@ pub fn run(args: &ShredArgs, context: &Context) -> Result<Outcome, CliError> {
         }
         let mut audited = Audited::new(&open, context).sites([&args.site]);
         audited.about(AuditTarget::Plan(hash.clone()));
-        audited.begin().await?;
+        audited.begin_for_good().await?;
         let erased = ends::erase(&open.engine, &mut site, &args.reason, &begun.clock).await;
         let logged = erased.as_ref().map(|_| Outcome::ok()).map_err(CliError::of);
         audited.end(AuditAction::Shredded, logged).await?;

@@ -192,8 +192,24 @@ fn good_till(summary: &SiteSummary, seen: Option<&RunSite>) -> Option<Timestamp>
 
 pub(super) async fn line_of(site: &SiteId, known: &Known, open: &Open) -> Result<Line, CliError> {
     let generation = open.engine.repository.newest_generation(site).await?;
-    let is_newest = |row: &&SiteRow| row.head.generation == generation && row.summary.standing.is_some();
-    let summary = match known.remembered.rows.get(site).filter(is_newest) {
+    let is_newest = |row: &&SiteRow| row.head.generation == generation;
+    summed_up(site, is_newest, known, open).await
+}
+
+/// The same, as the catalog has it, unless the newest run saw a newer commit.
+pub(super) async fn believed_line_of(site: &SiteId, known: &Known, open: &Open) -> Result<Line, CliError> {
+    let seen = known.remembered.seen.get(site).map(|seen| seen.generation);
+    summed_up(site, |row| Some(row.head.generation) >= seen, known, open).await
+}
+
+async fn summed_up(
+    site: &SiteId,
+    is_newest: impl Fn(&&SiteRow) -> bool,
+    known: &Known,
+    open: &Open,
+) -> Result<Line, CliError> {
+    let row = known.remembered.rows.get(site).filter(|row| row.summary.standing.is_some());
+    let summary = match row.filter(is_newest) {
         Some(row) => Some(row.summary.clone()),
         // The engine compares with what is remembered, and notices a bucket that lost commits.
         None => match open.engine.site(site).await {

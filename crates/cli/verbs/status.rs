@@ -23,7 +23,7 @@ use lifeboat_control::{Catalog, Error};
 use lifeboat_model::{Timestamp, worst_exit_code};
 use serde_json::json;
 
-use super::assess::{Assessment, Gone, assess, without_store};
+use super::assess::{Ask, Assessment, Gone, assess, without_store};
 use crate::args::StatusArgs;
 use crate::config::Config;
 use crate::open::Open;
@@ -53,7 +53,7 @@ pub fn run(args: &StatusArgs, context: &Context) -> Result<Outcome, CliError> {
 
 async fn look(args: &StatusArgs, open: Open, context: &Context) -> Result<Outcome, CliError> {
     let began = Instant::now();
-    let found = assess(&open, context).await?;
+    let found = assess(&open, Ask::Each, context).await?;
     let (now, output) = (found.facts.at, &context.output);
     found.known.warn_of_failed(output);
     for missed in found.known.looks.iter().filter_map(|look| look.missed.as_ref()) {

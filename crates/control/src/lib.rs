@@ -23,8 +23,8 @@ pub mod watch;
 
 pub use catalog::{
     AuditMark, Catalog, CheckNote, CheckReach, CheckScope, CheckSeen, ChecksSeen, Content, Head, Lost, Marks,
-    NewestSnapshot, Noted, Opened, ReadBack, RunSeen, SetAside, SignalNote, SiteFingerprint, SiteHead, SiteRow, SiteRun,
-    SiteSummary, Standing,
+    NewestSnapshot, Noted, Opened, ReadBack, RunSeen, SetAside, SignalNote, SiteFingerprint, SiteHead, SiteRow,
+    SiteRun, SiteSummary, Standing,
 };
 pub use error::Error;
 pub use only_one::OnlyDaemon;

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lifeboat_control::schedule::{Decision, Room, due};
+use lifeboat_control::serve::Shown;
 use lifeboat_model::{SiteId, Timestamp};
 use lifeboat_store::Allowance;
 use serde_json::json;
@@ -26,9 +27,11 @@ use super::notify::Notify;
 use super::reload::{Reloaded, reload, try_out};
 use super::telling;
 use super::threads::begin;
+use super::watching::Watching;
 use crate::config::Config;
 use crate::open::Open;
 use crate::output::{Failed, Outcome};
+use crate::verbs::assess::Ask;
 use crate::{CliError, Context};
 
 /// How soon a wish to stop is noticed.
@@ -45,6 +48,7 @@ pub(super) enum Event {
     BackedUp(Key, Result<Came, CliError>),
     JobEnded(Key, Result<Outcome, CliError>),
     CaptureEnded(Result<Outcome, CliError>),
+    Watched(Result<(Ask, Shown), CliError>),
     Reloaded(Result<Reloaded, CliError>),
 }
 
@@ -78,6 +82,7 @@ pub(super) struct Daemon<'c> {
     hangups: Signal,
     notify: Notify,
     follow: Follow,
+    watching: Watching,
     allowance: Option<Arc<Allowance>>,
     /// What looks are made with; made anew after one that failed.
     open: Option<Arc<Open>>,
@@ -109,6 +114,7 @@ impl<'c> Daemon<'c> {
         }
         let (events, inbox) = channel(EVENTS_MAX);
         let allowance = allowance(&rules);
+        let watching = Watching::start(&rules.config, context).await?;
         Ok(Self {
             context,
             rules,
@@ -117,6 +123,7 @@ impl<'c> Daemon<'c> {
             hangups,
             notify: Notify::of(context),
             follow: Follow::new(),
+            watching,
             allowance,
             open,
             known: None,
@@ -141,11 +148,12 @@ impl<'c> Daemon<'c> {
         while !self.context.cancel.is_cancelled() {
             self.notify.alive();
             self.follow.go_on(&self.rules, self.context, &self.events);
+            self.watching.go_on(&self.rules, self.open.as_ref(), self.context, &self.events);
             if Instant::now() >= self.look_at && !self.is_looking {
                 self.look();
             }
             tokio::select! {
-                Some(event) = self.inbox.recv() => self.hear(event),
+                Some(event) = self.inbox.recv() => self.hear(event).await,
                 Some(()) = self.hangups.recv() => self.reload(),
                 () = tokio::time::sleep(POLL) => {}
             }
@@ -162,7 +170,7 @@ impl<'c> Daemon<'c> {
         while (self.follow.is_on() || !self.running.is_empty()) && Instant::now() < till {
             self.notify.alive();
             if let Ok(Some(event)) = tokio::time::timeout(POLL, self.inbox.recv()).await {
-                self.hear(event);
+                self.hear(event).await;
             }
         }
         let left: Vec<String> = self.running.keys().map(ToString::to_string).collect();
@@ -193,7 +201,7 @@ impl<'c> Daemon<'c> {
         begin("look", &self.events, work, move |came| Event::Looked(as_of, came));
     }
 
-    fn hear(&mut self, event: Event) {
+    async fn hear(&mut self, event: Event) {
         match event {
             Event::Looked(as_of, came) => self.looked(as_of, came),
             Event::BackedUp(key, came) => self.backed_up(key, came),
@@ -205,7 +213,8 @@ impl<'c> Daemon<'c> {
                 }
             }
             Event::CaptureEnded(came) => self.follow.ended(came),
-            Event::Reloaded(came) => self.reloaded(came),
+            Event::Watched(came) => self.watching.heard(came),
+            Event::Reloaded(came) => self.reloaded(came).await,
         }
     }
 
@@ -373,7 +382,7 @@ impl<'c> Daemon<'c> {
         begin("reload", &self.events, async move || reload(old, context).await, Event::Reloaded);
     }
 
-    fn reloaded(&mut self, came: Result<Reloaded, CliError>) {
+    async fn reloaded(&mut self, came: Result<Reloaded, CliError>) {
         self.is_reloading = false;
         let is_taken = came.is_ok();
         match came {
@@ -384,6 +393,10 @@ impl<'c> Daemon<'c> {
                 self.pauses.clear();
                 self.follow.stop();
                 self.look_at = Instant::now();
+                if let Err(error) = self.watching.listen(&self.rules.config, self.context).await {
+                    telling::error("metrics", &error);
+                }
+                self.watching.hurry();
             }
             Err(error) => {
                 telling::error("reload", &error);

@@ -8,6 +8,7 @@
 //! | read back | so that all sites are read within `check.every` | every byte of some sites |
 //! | read logs | a tenth each tenth of `check.every` | every block of a tenth of the change logs' segments |
 //! | drill | every `drill.every` | rebuilds the sites that were proven longest ago |
+//! | forget and prune | every `prune.every` | marks the points that no rule keeps, deletes what was condemned long ago |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,10 +21,10 @@ use lifeboat_model::{Fault, Faulty, SiteId, Timestamp, worst_exit_code};
 use lifeboat_repo::CheckDepth;
 
 use super::facts::{Known, Rules};
-use crate::args::DrillArgs;
+use crate::args::{DrillArgs, ForgetArgs, PruneArgs};
 use crate::open::Open;
 use crate::output::{Failed, Outcome};
-use crate::verbs::{check as check_verb, drill};
+use crate::verbs::{check as check_verb, drill, forget, prune};
 use crate::{CliError, Context};
 
 /// A job of the daemon.
@@ -41,10 +42,15 @@ pub(super) struct Task {
     pub known: Known,
 }
 
-pub(super) const PERIODIC: [Periodic; 3] = [
+pub(super) const PERIODIC: [Periodic; 4] = [
     Periodic { name: "read back", due_at: sites_due_at, run: |task, open| Box::pin(read_back(task, open)) },
     Periodic { name: "read logs", due_at: logs_due_at, run: |task, open| Box::pin(read_logs(task, open)) },
     Periodic { name: "drill", due_at: drill_due_at, run: |task, open| Box::pin(hold_drill(task, open)) },
+    Periodic {
+        name: "forget and prune",
+        due_at: prune_due_at,
+        run: |task, open| Box::pin(forget_and_prune(task, open)),
+    },
 ];
 
 /// Runs a job, and notes that it came to its end.
@@ -79,6 +85,7 @@ async fn read_back(task: &Task, open: &Open) -> Result<Outcome, CliError> {
     for site in to_read(Timestamp::now(), interval, &task.known.read_sites()).sites {
         let request = CheckRequest { sites: vec![site.clone()], depth };
         for checked in check(&open.engine, &request).await? {
+            check_verb::remember(std::slice::from_ref(&checked), &[], &request, &open.memory);
             match &checked.outcome {
                 Ok(report) => {
                     let findings = report.findings.len() as u64;
@@ -125,7 +132,9 @@ async fn read_logs(task: &Task, open: &Open) -> Result<Outcome, CliError> {
     let mut failed: Vec<Failed> = Vec::new();
     for number in parts.iter().filter_map(|part| part.as_str().parse::<u8>().ok()) {
         let depth = CheckDepth::ReadData { percent: 100 / PARTS, turn: u64::from(number) };
-        for log in check_logs(&open.engine, &CheckRequest { sites: Vec::new(), depth }).await? {
+        let request = CheckRequest { sites: Vec::new(), depth };
+        for log in check_logs(&open.engine, &request).await? {
+            check_verb::remember(&[], std::slice::from_ref(&log), &request, &open.memory);
             match &log.outcome {
                 Ok(report) => failed.extend(report.findings.iter().map(check_verb::log_damage)),
                 Err(error) if error.fault() == Fault::Retry => return Err(CliError::of(error)),
@@ -152,6 +161,33 @@ async fn hold_drill(task: &Task, open: &Open) -> Result<Outcome, CliError> {
     let sample = Some(task.rules.config.drill.sample);
     let args = DrillArgs { sites: Vec::new(), sample, recovery: None, at: None, parallel: None };
     drill::hold(&args, open, &task.context).await
+}
+
+/// A day after a run, at the latest, no clock is believed any more: it is never due before the first run.
+fn prune_due_at(rules: &Rules, known: &Known, now: Timestamp) -> Option<Timestamp> {
+    let interval = rules.config.prune.every?;
+    known.run.is_some().then(|| every("forget and prune", interval, known, now))
+}
+
+/// What nobody needs any more is marked; what was condemned long ago goes. One that is refused does not keep the other.
+async fn forget_and_prune(task: &Task, open: &Open) -> Result<Outcome, CliError> {
+    let forgets = ForgetArgs::by_rules();
+    let mut failed = left_undone(forget::forget(&forgets, open, &task.context).await)?;
+    let prunes = PruneArgs { sites: Vec::new(), yes: true };
+    failed.extend(left_undone(prune::prune(&prunes, open, &task.context).await)?);
+    Ok(found(failed))
+}
+
+/// What a person has to look at is told, and is no reason to try again at once.
+fn left_undone(came: Result<Outcome, CliError>) -> Result<Vec<Failed>, CliError> {
+    match came {
+        Ok(outcome) => Ok(outcome.failed),
+        Err(error) if matches!(error.fault, Fault::Operator | Fault::Damage) => {
+            let CliError { message, hint, fault } = error;
+            Ok(vec![Failed { site: None, message, hint, exit_code: fault.exit_code() }])
+        }
+        Err(error) => Err(error),
+    }
 }
 
 fn found(failed: Vec<Failed>) -> Outcome {

@@ -47,8 +47,7 @@ const NOTIFIER: &str = "CREATE TABLE IF NOT EXISTS notifier (
   name TEXT PRIMARY KEY, sent INTEGER NOT NULL, failed INTEGER NOT NULL, failing_since INTEGER, reason TEXT
 ) WITHOUT ROWID, STRICT";
 /// Tables that came later: a catalog of before gets them when it is opened.
-const YOUNGER: [&str; 11] =
-    [WHOLE, FOOTER, PROVEN, AUDIT, JOB, READ_BACK, STANDING, CHECKED, ALARM, TOLD, NOTIFIER];
+const YOUNGER: [&str; 11] = [WHOLE, FOOTER, PROVEN, AUDIT, JOB, READ_BACK, STANDING, CHECKED, ALARM, TOLD, NOTIFIER];
 const TABLES: &str = "
 CREATE TABLE repository (identity TEXT NOT NULL);
 CREATE TABLE site (
