@@ -13,14 +13,14 @@ use serde_json::Value;
 use super::place::{Place, Said};
 
 /// A page of somebody on call: takes pings and messages, but for the first messages.
-struct Hook {
-    url: String,
+pub struct Hook {
+    pub url: String,
     /// Path and body.
-    asked: Receiver<(String, String)>,
+    pub asked: Receiver<(String, String)>,
 }
 
 impl Hook {
-    fn new(fails_first: usize) -> Self {
+    pub fn new(fails_first: usize) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let (tell, asked) = channel();

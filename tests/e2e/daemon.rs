@@ -18,14 +18,14 @@ const SOON: Duration = Duration::from_secs(90);
 const YEARLY: &str = "schedule = \"0 0 1 1 *\"\ntimezone = \"Europe/Berlin\"\n";
 
 /// A daemon, killed when it is dropped.
-struct Daemon<'p> {
+pub struct Daemon<'p> {
     child: Child,
     place: &'p Place,
     log: String,
 }
 
 impl<'p> Daemon<'p> {
-    fn start(place: &'p Place, log: &str) -> Self {
+    pub fn start(place: &'p Place, log: &str) -> Self {
         let file = std::fs::File::create(place.path(log)).expect("a file");
         let mut command = place.command(&["run", "--log-format", "json", "--json"]);
         let child = command.stdout(Stdio::null()).stderr(Stdio::from(file)).spawn().expect("the binary runs");
@@ -57,13 +57,13 @@ impl<'p> Daemon<'p> {
         self.lines().iter().filter(|line| said(line).contains(message)).count()
     }
 
-    fn signal(&self, name: &str) {
+    pub fn signal(&self, name: &str) {
         let status = std::process::Command::new("kill").args([name, &self.child.id().to_string()]).status();
         assert!(status.expect("kill").success());
     }
 
     /// How it ended, after a signal.
-    fn ended(&mut self) -> Option<i32> {
+    pub fn ended(&mut self) -> Option<i32> {
         let till = Instant::now() + SOON;
         loop {
             if let Some(status) = self.child.try_wait().expect("a child") {

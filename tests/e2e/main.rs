@@ -18,3 +18,4 @@ mod retention;
 mod there_and_back;
 mod trouble;
 mod two_captures;
+mod unattended;

@@ -16,7 +16,7 @@ use lifeboat_control::alarms::Facts;
 use lifeboat_control::metrics::{Metrics, MetricsOptions};
 use lifeboat_control::serve::{self, ServeOptions, Shown};
 use lifeboat_control::watch::{self as cycles, Cycle};
-use lifeboat_model::Timestamp;
+use lifeboat_model::{Fault, Timestamp};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::{oneshot, watch};
 
@@ -31,6 +31,8 @@ use crate::{CliError, Context, signals};
 
 /// So often the bucket is asked for each site, whatever the catalog says.
 const ASK_EACH: Duration = Duration::from_secs(3_600);
+/// A store that takes longer does not answer.
+const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// `/readyz` holds for so many cycles without an answer of the store.
 const CYCLES_READY: u32 = 3;
 
@@ -125,10 +127,7 @@ async fn cycle(config: &Config, open: Option<Arc<Open>>, ask: Ask, context: &Con
     let began = Instant::now();
     let ways = signals::ways(config, context);
     let found = async {
-        let open = match open {
-            Some(open) => open,
-            None => Arc::new(context.open_with(config.clone(), &context.master_key(config)?).await?),
-        };
+        let open = soon(config, answering(open, config, context)).await?;
         let found = assess(&open, ask, context).await?;
         Ok::<_, CliError>((open, found.facts))
     };
@@ -146,6 +145,25 @@ async fn cycle(config: &Config, open: Option<Arc<Open>>, ask: Ask, context: &Con
     let metrics = Metrics::of(&facts, &cycle.alarms, &cycle.notifiers, (options, began.elapsed()));
     let store_answered_at = facts.repository.failure.is_none().then_some(facts.at);
     Ok(Shown { metrics, store_answered_at })
+}
+
+/// The repository, when its store has answered.
+async fn answering(open: Option<Arc<Open>>, config: &Config, context: &Context) -> Result<Arc<Open>, CliError> {
+    let open = match open {
+        Some(open) => open,
+        None => Arc::new(context.open_with(config.clone(), &context.master_key(config)?).await?),
+    };
+    open.engine.repository.newest_run().await?;
+    Ok(open)
+}
+
+/// The same soon, or not at all: whoever asks again and again need not be as patient as a backup.
+async fn soon<T>(config: &Config, asked: impl Future<Output = Result<T, CliError>>) -> Result<T, CliError> {
+    tokio::time::timeout(ANSWER_MAX, asked).await.unwrap_or_else(|_| {
+        let (store, seconds) = (&config.repository.url, ANSWER_MAX.as_secs());
+        Err(CliError::new(Fault::Retry, format!("the store does not answer: store=`{store}`, seconds=`{seconds}`"))
+            .with_hint("is it there, and can this host reach it? Backups wait for it by themselves"))
+    })
 }
 
 /// What is known of the host alone, and told all the same.
