@@ -273,6 +273,9 @@ impl SiteState {
             }
             CommitEvent::RestoreOpened(intent) => next.open_restore(intent)?,
             CommitEvent::RestoreClosed { restore, outcome } => next.close_restore(*restore, *outcome)?,
+            CommitEvent::IndexCompacted { index } if next.is_condemned(&index.id) => {
+                return Err(StateError::Condemned(index.id));
+            }
             CommitEvent::IndexCompacted { index } => next.indexes = vec![*index],
             CommitEvent::Forgot { snapshots, forgotten, .. } => next.forget(snapshots, *forgotten)?,
             CommitEvent::Undeleted { snapshots } => next.undelete(snapshots)?,

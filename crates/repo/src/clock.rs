@@ -21,14 +21,15 @@ const JUMP_MAX: Duration = Duration::from_secs(86_400);
 pub struct TrustedNow {
     /// The smaller of the two clocks: no waiting time has ended that has not ended by it.
     pub now: Timestamp,
-    /// The larger of them: waiting times begin with it.
+    /// The larger of them: waiting times begin with it. Not believed either where it is more than a day past the newest
+    /// run: what one clock has dated a year ahead would wait for that year.
     pub later: Timestamp,
     /// The newest recorded run.
     pub run: RunNumber,
 }
 
 impl TrustedNow {
-    /// Judges two clocks by the newest run.
+    /// Judges two clocks by the newest run, and by when it was recorded.
     pub fn judge(host: Timestamp, store: Timestamp, newest: Option<(RunNumber, Timestamp)>) -> Result<Self, Error> {
         let (now, later) = (host.min(store), host.max(store));
         let Some((run, finished)) = newest else {
@@ -40,15 +41,28 @@ impl TrustedNow {
             );
             return Err(Error::Clock { detail });
         }
-        Ok(Self { now, later, run })
+        let latest = Timestamp(finished.0.saturating_add(JUMP_MAX.as_micros() as i64));
+        Ok(Self { now, later: later.min(latest).max(now), run })
     }
 }
 
 impl Repository {
     /// Asks the store for its time, and judges it and the host's.
     pub async fn trusted_now(&self, host: Timestamp) -> Result<TrustedNow, Error> {
-        let newest = self.newest_runs(1).await?.pop().map(|Run { number, finished_at, .. }| (number, finished_at));
+        let newest = self.newest_runs(1).await?.pop();
+        let newest = match newest {
+            Some(Run { number, finished_at, .. }) => Some((number, self.recorded_at(number, finished_at).await?)),
+            None => None,
+        };
         TrustedNow::judge(host, self.store_now().await?, newest)
+    }
+
+    /// When a run was recorded: by the smaller of two clocks as well, for its host's may have been the one that jumped.
+    async fn recorded_at(&self, run: RunNumber, finished: Timestamp) -> Result<Timestamp, Error> {
+        let name = names::run(run);
+        let listed = self.store().list(names::RUNS_PREFIX, None, 2).await?;
+        let listed = listed.into_iter().find(|listed| listed.name.as_str() == name);
+        Ok(listed.and_then(|listed| listed.modified).map_or(finished, |at| at.min(finished)))
     }
 
     /// When an object that is created now was created, as the store says.
@@ -83,11 +97,13 @@ mod tests {
         };
         check(100, 100, Some(99), Some((100, 100)));
         check(100, 101, Some(99), Some((100, 101)));
-        // One clock a year ahead is harmless: the other one counts.
-        check(8_860, 101, Some(99), Some((101, 8_860)));
+        // One clock a year ahead is harmless: the other one counts, and nothing is dated by it.
+        check(8_860, 101, Some(99), Some((101, 123)));
+        check(101, 8_860, Some(99), Some((101, 123)));
         // Both are.
         check(8_860, 8_861, Some(99), None);
-        check(123, 124, Some(99), Some((123, 124)));
+        check(122, 123, Some(99), Some((122, 123)));
+        check(123, 124, Some(99), Some((123, 123)));
         check(124, 124, Some(99), None);
         // Behind the newest run: nothing ends too early by it.
         check(50, 101, Some(99), Some((50, 101)));

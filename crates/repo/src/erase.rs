@@ -36,7 +36,7 @@ pub struct ErasePlan {
 impl Site {
     /// What there is to erase. Nothing needs to be readable.
     pub async fn erase_plan(&self) -> Result<ErasePlan, Error> {
-        let (found, _) = self.found_objects().await?;
+        let found = self.found().await?.objects;
         let mut plan = ErasePlan { keys: self.keys_below(self.state().key.next()).await?, ..ErasePlan::default() };
         for one in found {
             plan.bytes += one.len;

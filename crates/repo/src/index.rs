@@ -6,6 +6,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use lifeboat_format::{Compressor, IndexRow, IndexSegment, PackRow, names};
 use lifeboat_model::{ChunkId, ChunkRef, CommitEvent, IndexRef, ObjectId, WriterIdentity};
 
+use crate::site::was_condemned;
 use crate::upload::{create_and_read_back, object_name};
 use crate::{Error, Site, random_id};
 
@@ -61,17 +62,29 @@ impl Site {
 
     /// Merges the index segments into one when there are many, so that the next backup reads few.
     pub async fn compact_index(&mut self, writer: &WriterIdentity) -> Result<(), Error> {
-        if self.state().indexes.len() <= SEGMENTS_MAX {
+        match self.state().indexes.len() > SEGMENTS_MAX {
+            true => self.merge_index(writer).await,
+            false => Ok(()),
+        }
+    }
+
+    /// Merges all index segments into one, however many there are.
+    pub(crate) async fn merge_index(&mut self, writer: &WriterIdentity) -> Result<(), Error> {
+        let before = self.state().indexes.clone();
+        if before.len() < 2 {
             return Ok(());
         }
-        let before = self.state().indexes.clone();
         let known = self.known_chunks().await?;
         let chunks: Vec<ChunkRef> = known.chunks.into_values().collect();
         let index = self.write_index(&chunks, &known.packs).await?;
-        let merged = self.commit(writer, |state, _| {
+        let merged = self.commit(writer, |state, seen| {
             // Another backup published meanwhile: its segment is not in the merged one, so leave it
-            // for the next time. The merged object is then garbage, which is harmless.
-            if state.indexes == before { Ok(CommitEvent::IndexCompacted { index }) } else { Err(Error::Cancelled) }
+            // for the next time. The merged object is then garbage, which is harmless. It is so, too, when
+            // this took so long that a prune has taken it for garbage.
+            match state.indexes == before && !was_condemned(&index.id, state, seen) {
+                true => Ok(CommitEvent::IndexCompacted { index }),
+                false => Err(Error::Cancelled),
+            }
         });
         match merged.await {
             Ok(_) | Err(Error::Cancelled) => Ok(()),

@@ -58,6 +58,10 @@ pub use spill::{Spill, SpillReader, SpillSeen, SpillWriter};
 /// Random bytes for a new id, from the operating system.
 pub(crate) fn random_id<const LEN: usize>() -> Result<[u8; LEN], Error> {
     let mut bytes = [0u8; LEN];
+    #[cfg(test)]
+    if tests::fill_from_seed(&mut bytes) {
+        return Ok(bytes);
+    }
     getrandom::fill(&mut bytes).map_err(|error| Error::Bug(format!("no random bytes: {error}")))?;
     Ok(bytes)
 }

@@ -14,7 +14,9 @@ use std::collections::BTreeSet;
 
 use futures_util::{StreamExt, TryStreamExt};
 use lifeboat_format::names;
-use lifeboat_model::{CommitEvent, Condemnation, SiteObjects, SiteState, WriterIdentity};
+use lifeboat_model::{
+    Commit, CommitEvent, Condemnation, Fault, Faulty, Generation, SiteObjects, SiteState, WriterIdentity,
+};
 use lifeboat_store::ObjectName;
 
 use crate::upload::object_name;
@@ -54,21 +56,47 @@ impl Site {
         let mut pruned = Pruned::default();
         self.destroy_old_keys().await?;
         for _ in 0..TRIES_MAX {
-            let facts = self.prune_facts(clock).await?;
-            pruned.plan = plan_prune(&facts, rules, clock);
-            if pruned.plan.block.is_some() {
-                return Ok(pruned);
-            }
-            pruned.deleted += self.delete_condemned(&pruned.plan, writer).await?;
-            if pruned.plan.condemn.is_empty() {
-                return Ok(pruned);
-            }
-            if self.condemn(&facts.state, &pruned.plan, clock, writer).await? {
-                pruned.condemned = pruned.plan.condemn.len() as u64;
-                return Ok(pruned);
+            match self.prune_once(rules, clock, writer, &mut pruned).await {
+                Ok(true) => return Ok(pruned),
+                Ok(false) => {}
+                // Who was asleep for longer than a grace looks for what others have deleted meanwhile.
+                Err(error) if error.fault() == Fault::Damage && self.has_moved().await? => {}
+                Err(error) => return Err(error),
             }
         }
         Ok(Pruned { gave_way: true, ..pruned })
+    }
+
+    /// False: somebody else has committed what was not known.
+    async fn prune_once(
+        &mut self,
+        rules: &PruneRules,
+        clock: &TrustedNow,
+        writer: &WriterIdentity,
+        pruned: &mut Pruned,
+    ) -> Result<bool, Error> {
+        let facts = self.prune_facts(clock).await?;
+        let surveyed = self.head().generation;
+        pruned.plan = plan_prune(&facts, rules, clock);
+        if pruned.plan.block.is_some() {
+            return Ok(true);
+        }
+        pruned.deleted += self.delete_condemned(&pruned.plan, writer).await?;
+        if pruned.plan.condemn.is_empty() {
+            return Ok(true);
+        }
+        let is_condemned = self.condemn((&facts.state, surveyed), &pruned.plan, clock, writer).await?;
+        if is_condemned {
+            let rewritten = if pruned.plan.rewrites_index { facts.state.indexes.len() } else { 0 };
+            pruned.condemned = (pruned.plan.condemn.len() + rewritten) as u64;
+        }
+        Ok(is_condemned)
+    }
+
+    async fn has_moved(&mut self) -> Result<bool, Error> {
+        let known = self.head();
+        self.refresh().await?;
+        Ok(self.head() != known)
     }
 
     async fn delete_condemned(&mut self, plan: &SitePrune, writer: &WriterIdentity) -> Result<u64, Error> {
@@ -89,7 +117,7 @@ impl Site {
     /// False: somebody else has committed what the plan did not know.
     async fn condemn(
         &mut self,
-        known: &SiteState,
+        (known, surveyed): (&SiteState, Generation),
         plan: &SitePrune,
         clock: &TrustedNow,
         writer: &WriterIdentity,
@@ -103,13 +131,18 @@ impl Site {
             indexes = without.into_iter().collect();
         }
         let what = Condemnation { snapshots: plan.expired.clone(), objects, indexes, at: clock.later, run: clock.run };
-        let committed = self.commit(writer, |state, _| match is_as_surveyed(known, state) {
+        // Another prune may have condemned the same, and what was written here for an upload that no commit names.
+        let is_alone = |seen: &[Commit]| {
+            let is_news = |commit: &&Commit| commit.generation > surveyed;
+            !seen.iter().filter(is_news).any(|commit| matches!(commit.event, CommitEvent::Condemned(_)))
+        };
+        let committed = self.commit(writer, |state, seen| match is_as_surveyed(known, state) && is_alone(seen) {
             true => Ok(CommitEvent::Condemned(Box::new(what.clone()))),
             false => Err(Error::Cancelled),
         });
         match committed.await {
             Ok(_) => Ok(true),
-            // The index that was written is an upload that no commit names: it is found the next time.
+            // The index that was written is found the next time.
             Err(Error::Cancelled) => Ok(false),
             Err(error) => Err(error),
         }

@@ -331,6 +331,12 @@ impl Site {
     }
 }
 
+/// Whether an object was condemned, then or now: what is deleted already is in no state any more.
+pub(crate) fn was_condemned(id: &ObjectId, state: &SiteState, seen: &[Commit]) -> bool {
+    let is_in = |commit: &Commit| matches!(&commit.event, CommitEvent::Condemned(what) if what.objects.contains(id));
+    state.is_condemned(id) || seen.iter().any(is_in)
+}
+
 /// Only `publish` knows what a snapshot names.
 fn no_snapshot(
     mut decide: impl FnMut(&SiteState, &[Commit]) -> Result<CommitEvent, Error>,

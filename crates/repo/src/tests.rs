@@ -1,3 +1,4 @@
+use std::cell::Cell;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -14,7 +15,7 @@ pub(crate) fn writer() -> WriterIdentity {
     WriterIdentity { host: "h".into(), machine: "m".into(), boot: "b".into(), pid: 1, started: 1 }
 }
 
-fn metadata(size: u64) -> EntryMetadata {
+pub(crate) fn metadata(size: u64) -> EntryMetadata {
     let time = FileTime { seconds: 1, nanoseconds: 2 };
     EntryMetadata { mode: 0o644, uid: 0, gid: 0, modified: time, changed: time, inode: 1, size, xattrs: Vec::new() }
 }
@@ -24,6 +25,31 @@ pub(crate) async fn new_repository() -> (Arc<dyn Store>, SecretKey, Repository) 
     let master = SecretKey::generate().unwrap();
     let (repository, _) = Repository::init(store.clone(), &master).await.unwrap();
     (store, master, repository)
+}
+
+/// A repository in a store that the caller has.
+pub(crate) async fn new_repository_in(store: Arc<dyn Store>, master: &SecretKey) -> Repository {
+    Repository::init(store, master).await.unwrap().0
+}
+
+std::thread_local! {
+    static SEED: Cell<Option<u64>> = const { Cell::new(None) };
+}
+
+/// From now on the ids of this thread are made from a seed: what depends on their order happens again.
+pub(crate) fn seed_ids(seed: Option<u64>) {
+    SEED.set(seed);
+}
+
+/// False: ids are not made from a seed.
+pub(crate) fn fill_from_seed(bytes: &mut [u8]) -> bool {
+    let Some(mut state) = SEED.get() else { return false };
+    for byte in bytes {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        *byte = (state >> 56) as u8;
+    }
+    SEED.set(Some(state));
+    true
 }
 
 pub(crate) fn content(seed: u64, len: usize) -> Vec<u8> {

@@ -112,6 +112,7 @@ fn what_is_condemned_is_named_by_no_later_commit_and_nothing_of_a_held_site_is()
     check(&[whole(), publish(3, 13, Some(21))], Err("condemned"));
     check(&[condemn(&[1], &[11], &[21], &[21])], Err("condemned"));
     check(&[whole(), publish(3, 13, Some(23))], Ok(()));
+    check(&[whole(), CommitEvent::IndexCompacted { index: index(21) }], Err("condemned"));
     // A point that is not forgotten, one of another's manifest, an index that would be lost track of.
     check(&[condemn(&[2], &[12], &[21], &[])], Err("not forgotten"));
     check(&[condemn(&[], &[12], &[], &[21])], Err("condemned"));

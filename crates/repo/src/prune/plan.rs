@@ -65,7 +65,8 @@ pub fn plan_prune(facts: &PruneFacts, rules: &PruneRules, clock: &TrustedNow) ->
     }
     let bytes_of = |objects: &SiteObjects| objects.ids().map(|id| facts.len_of(id)).sum::<u64>();
     let is_ripe = |condemned: &&Condemned| {
-        clock.now >= condemned.at && clock.now.since(condemned.at) >= rules.grace && clock.run > condemned.run
+        let waits_since = facts.waits_since(condemned).filter(|since| clock.now >= *since);
+        waits_since.is_some_and(|since| clock.now.since(since) >= rules.grace) && clock.run > condemned.run
     };
     plan.delete = state.condemned.iter().take_while(is_ripe).cloned().collect();
     plan.delete_bytes = plan.delete.iter().map(|condemned| bytes_of(&condemned.objects)).sum();

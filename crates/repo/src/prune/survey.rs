@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use futures_util::{StreamExt, TryStreamExt};
 use lifeboat_format::ObjectKind;
 use lifeboat_format::names::{self, ParsedName};
-use lifeboat_model::{Fault, Faulty, Mark, ObjectId, SiteState, SnapshotRecord, Timestamp};
+use lifeboat_model::{Condemned, Fault, Faulty, Generation, Mark, ObjectId, SiteState, SnapshotRecord, Timestamp};
 
 use crate::{Error, Site, TrustedNow};
 
@@ -20,14 +20,16 @@ pub struct PruneFacts {
     pub expired: Vec<SnapshotRecord>,
     /// What their manifests name.
     pub expired_packs: BTreeSet<ObjectId>,
-    /// What the manifests of all others name; read only where something has expired.
+    /// What the manifests of all others name; read only where something has expired, or a pack is in no index segment.
     pub needed_packs: BTreeSet<ObjectId>,
     /// What the index segments name.
     pub indexed: Vec<ObjectId>,
-    /// Objects that no commit names and none condemned.
+    /// Objects that no commit names, nor what it names, and none condemned.
     pub unnamed: Vec<FoundObject>,
     /// Names below the site's prefix that no repository makes: never touched.
     pub foreign: Vec<String>,
+    /// When the commits were made that condemned what waits, by the store's clock.
+    condemned_at: BTreeMap<Generation, Timestamp>,
     lens: BTreeMap<ObjectId, u64>,
 }
 
@@ -53,6 +55,22 @@ impl PruneFacts {
     pub fn len_of(&self, id: &ObjectId) -> u64 {
         self.lens.get(id).copied().unwrap_or(0)
     }
+
+    /// Since when nothing may begin to read what waits: by the later of the clocks that its writer had asked, and by the
+    /// store's when its commit came, which may be long after. `None`: the store does not say, or has lost the commit.
+    pub(super) fn waits_since(&self, condemned: &Condemned) -> Option<Timestamp> {
+        self.condemned_at.get(&condemned.generation).map(|at| condemned.at.max(*at))
+    }
+}
+
+/// What is below a site's prefix.
+#[derive(Default)]
+pub(crate) struct Found {
+    pub objects: Vec<FoundObject>,
+    /// What no repository makes.
+    foreign: Vec<String>,
+    /// When commits were made that have condemned something.
+    condemned_at: BTreeMap<Generation, Timestamp>,
 }
 
 impl Site {
@@ -61,21 +79,26 @@ impl Site {
         // What is listed afterwards and named by no commit of before may be under way; its age tells.
         self.refresh().await?;
         let state = self.state().clone();
-        let (found, foreign) = self.found_objects().await?;
+        let Found { objects, foreign, condemned_at } = self.found().await?;
         let has_expired = |record: &&SnapshotRecord| record.forgotten.is_some_and(|mark| clock.now >= mark.till);
         let (expired, stays): (Vec<_>, Vec<_>) =
             state.forgotten.iter().cloned().partition(|record| has_expired(&record));
-        let (mut expired_packs, mut needed_packs) = (BTreeSet::new(), BTreeSet::new());
-        if !expired.is_empty() {
-            needed_packs = self.packs_named(state.snapshots.iter().chain(&stays), Unreadable::Stops).await?;
-            // What a manifest named that is lost, nobody can say: the index does, and what no commit names is found as such.
-            expired_packs = self.packs_named(&expired, Unreadable::NamesNothing).await?;
-        }
         let mut indexed = Vec::new();
         for index in &state.indexes {
             indexed.extend(self.read_index(index).await?.packs.iter().map(|row| row.id));
         }
-        let lens: BTreeMap<ObjectId, u64> = found.iter().map(|found| (found.id, found.len)).collect();
+        let lens: BTreeMap<ObjectId, u64> = objects.iter().map(|found| (found.id, found.len)).collect();
+        let named = named_objects(&state, &indexed);
+        let mut unnamed: Vec<FoundObject> = objects.into_iter().filter(|found| !named.contains(&found.id)).collect();
+        // A pack may be in no segment and needed all the same: of a chunk that two backups have stored at once, a merged
+        // index knows one place.
+        let (mut expired_packs, mut needed_packs) = (BTreeSet::new(), BTreeSet::new());
+        if !expired.is_empty() || unnamed.iter().any(|found| found.kind == ObjectKind::Pack) {
+            needed_packs = self.packs_named(state.snapshots.iter().chain(&stays), Unreadable::Stops).await?;
+            // What a manifest named that is lost, nobody can say: the index does, and what no commit names is found as such.
+            expired_packs = self.packs_named(&expired, Unreadable::NamesNothing).await?;
+            unnamed.retain(|found| !needed_packs.contains(&found.id));
+        }
         // Of points that are incomplete it is known.
         let whole = state.snapshots.iter().filter(|record| record.mark != Mark::Incomplete);
         let whole_packs = match needed_packs.iter().all(|id| lens.contains_key(id)) {
@@ -86,9 +109,7 @@ impl Site {
             let object = names::pack(&self.handle(), missing);
             return Err(Error::Damaged { object, detail: "it is missing, and points need it".into() });
         }
-        let named = named_objects(&state, &indexed);
-        let unnamed = found.into_iter().filter(|found| !named.contains(&found.id)).collect();
-        Ok(PruneFacts { state, expired, expired_packs, needed_packs, indexed, unnamed, foreign, lens })
+        Ok(PruneFacts { state, expired, expired_packs, needed_packs, indexed, unnamed, foreign, condemned_at, lens })
     }
 
     async fn packs_named(
@@ -109,20 +130,24 @@ impl Site {
         Ok(packs)
     }
 
-    pub(crate) async fn found_objects(&self) -> Result<(Vec<FoundObject>, Vec<String>), Error> {
+    pub(crate) async fn found(&self) -> Result<Found, Error> {
+        let condemns: BTreeSet<Generation> = self.state().condemned.iter().map(|some| some.generation).collect();
         let prefix = names::site_prefix(&self.handle());
-        let (mut found, mut foreign, mut after) = (Vec::new(), Vec::new(), None);
+        let (mut found, mut after) = (Found::default(), None);
         loop {
             let page = self.repository.store().list(&prefix, after.as_ref(), 1000).await?;
-            let Some(last) = page.last() else { return Ok((found, foreign)) };
+            let Some(last) = page.last() else { return Ok(found) };
             after = Some(last.name.clone());
             for listed in page {
                 match names::parse_object_name(listed.name.as_str()) {
                     Some(ParsedName::Object(_, kind, id)) => {
-                        found.push(FoundObject { kind, id, len: listed.len, modified: listed.modified });
+                        found.objects.push(FoundObject { kind, id, len: listed.len, modified: listed.modified });
+                    }
+                    Some(ParsedName::Commit(_, generation)) if condemns.contains(&generation) => {
+                        found.condemned_at.extend(listed.modified.map(|at| (generation, at)));
                     }
                     Some(_) => {}
-                    None => foreign.push(listed.name.to_string()),
+                    None => found.foreign.push(listed.name.to_string()),
                 }
             }
         }

@@ -7,6 +7,9 @@ use super::*;
 use crate::tests::{content, new_repository, publish, read_all, writer};
 use crate::{Ingest, IngestOptions, Repository};
 
+#[allow(clippy::print_stdout)] // how much was tried is what the test is worth
+mod interleavings;
+
 const DAY: i64 = 86_400_000_000;
 const RULES: PruneRules = PruneRules { grace: Duration::from_secs(86_400), unnamed: Duration::from_secs(86_400) };
 
@@ -139,6 +142,45 @@ async fn a_held_site_and_one_with_damage_are_left_alone_and_foreign_names_always
     store.delete(&object_name(names::pack(&site.handle(), &needed)).unwrap()).await.unwrap();
     let outcome = open(&repository).await.prune(&RULES, &clock(30, 9), &writer()).await;
     assert!(matches!(&outcome, Err(Error::Damaged { object, .. }) if object.contains("/pack/")), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_grace_begins_with_the_commit_that_condemns_however_long_ago_the_clocks_were_asked() {
+    let (_, repository, [first, second]) = two_points().await;
+    let long_ago = Timestamp(Timestamp::now().0 - 9 * DAY);
+    let (snapshots, forgotten) = (vec![first], Forgotten { at: long_ago, till: long_ago });
+    let event = CommitEvent::Forgot { snapshots, forgotten, reason: "a test".into() };
+    open(&repository).await.commit(&writer(), |_, _| Ok(event.clone())).await.unwrap();
+    // As by a host that was asleep between its question and its commit.
+    assert!(prune(&repository, -5, 9).await.condemned > 0);
+    assert_eq!(prune(&repository, 0, 10).await.deleted, 0, "somebody may have begun to read just before");
+    assert!(prune(&repository, 2, 10).await.deleted > 0);
+    read_all(&repository, "acme", second).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_that_a_merged_index_has_no_place_for_stays_while_a_point_needs_it() {
+    let (_, _, repository) = new_repository().await;
+    publish(&repository, "acme", &[("before", content(1, 600_000))]).await;
+    // Two backups at once store the same content, each for itself.
+    let mut backups = Vec::new();
+    for _ in 0..2 {
+        let site = open(&repository).await;
+        let ingest = Ingest::start(&site, IngestOptions::default()).await.unwrap();
+        let new = crate::tests::new_snapshot(&ingest, &[("same", content(2, 600_000))]);
+        let prepared = ingest.finish(&site, new).await.unwrap();
+        backups.push((site, prepared));
+    }
+    for (site, prepared) in &mut backups {
+        site.publish(&writer(), prepared, |_, _| Ok(prepared.record.clone())).await.unwrap();
+    }
+    open(&repository).await.merge_index(&writer()).await.unwrap();
+    let pruned = prune(&repository, 2, 9).await;
+    assert_eq!((pruned.plan.condemn.indexes.len(), pruned.plan.condemn.packs.len()), (3, 0), "{pruned:?}");
+    assert!(prune(&repository, 5, 10).await.deleted > 0);
+    for (_, prepared) in backups {
+        assert_eq!(read_all(&repository, "acme", prepared.record.id).await.len(), 1);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
