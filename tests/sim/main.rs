@@ -14,5 +14,7 @@ mod faults;
 mod kill;
 mod log_check;
 mod power_loss;
+mod prune_memory;
 mod races;
 mod real_kill;
+mod year;
