@@ -161,6 +161,11 @@ impl Output {
         self.inner.stdin_is_terminal && self.inner.stderr_is_terminal && !self.inner.manner.json
     }
 
+    /// Whether lines become those of a log, where a table helps nobody.
+    pub fn is_log(&self) -> bool {
+        self.inner.manner.logs
+    }
+
     pub fn bars(&self) -> &MultiProgress {
         &self.inner.bars
     }

@@ -38,7 +38,11 @@ fn a_wrong_request_is_refused_by_name() {
     refused(&place, &["undo", "0000000000000000", "--yes"], 2, "0000000000000000");
     refused(&place, &["cat", "acme:files/nosuch"], 2, "nosuch");
     refused(&place, &["backup", "amce"], 2, "amce");
-    refused(&place, &["prune", "--dry-run"], 2, "not in this version");
+    refused(&place, &["prune", "amce"], 2, "amce");
+    refused(&place, &["forget", "acme", "--snapshot", "0000000000000000", "--yes"], 2, "0000000000000000");
+    refused(&place, &["shred", "acme", "--reason", " "], 2, "reason");
+    refused(&place, &["hold", "acme", "--note", ""], 2, "why");
+    refused(&place, &["undelete", "acme", "--snapshot", "0000000000000000"], 2, "0000000000000000");
     refused(&place, &["init"], 10, "");
     assert_eq!(place.picture("srv"), before);
 }

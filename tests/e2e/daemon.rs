@@ -156,6 +156,12 @@ fn the_daemon_does_what_is_due_keeps_to_its_configuration_and_stops_when_told() 
     let done = daemon.wait_for("backed up", 2);
     assert_eq!((&done["fields"]["asked"], &done["fields"]["published"]), (&1.into(), &1.into()), "{done}");
 
+    // The watchdog is told each half second, and all of this may have taken less.
+    let till = Instant::now() + SOON;
+    while !told.lock().expect("a lock").iter().any(|text| text == "WATCHDOG=1") {
+        assert!(Instant::now() < till, "the watchdog is never told");
+        std::thread::sleep(Duration::from_millis(50));
+    }
     daemon.signal("-TERM");
     assert_eq!(daemon.ended(), Some(0), "{:#?}", daemon.lines());
     let told = told.lock().expect("a lock").clone();

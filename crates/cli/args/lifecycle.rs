@@ -76,6 +76,9 @@ pub struct PruneArgs {
     /// Do it; without, it is only shown
     #[arg(short, long)]
     pub yes: bool,
+    /// Only show it, as without --yes
+    #[arg(long, conflicts_with = "yes")]
+    pub dry_run: bool,
 }
 
 #[derive(Debug, Args)]

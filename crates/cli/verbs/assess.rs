@@ -25,7 +25,7 @@ use crate::open::Open;
 use crate::output::Failed;
 use crate::{CliError, Context};
 
-pub(super) use host::{disks, without_store};
+pub(super) use host::{HostAlone, disks, without_store};
 pub(super) use scans::ScanStatus;
 pub(super) use sites::{Gone, Reach, SiteStatus, reach};
 pub(super) use sources::SourceStatus;

@@ -5,11 +5,12 @@ use lifeboat_engine::{
     CheckRequest, LogCheck, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget, SiteCheck, check, check_logs,
 };
 use lifeboat_engine::{Engine, Error, plan_restore, prove_log};
-use lifeboat_model::{Fault, Faulty, PointInTime, SiteId, SourceName, Timestamp, worst_exit_code};
+use lifeboat_model::{AuditAction, Fault, Faulty, PointInTime, SiteId, SourceName, Timestamp, worst_exit_code};
 use lifeboat_repo::{CheckDepth, CheckReport, Finding, LogCheckReport, LogFinding};
 use serde_json::json;
 
 use crate::args::CheckArgs;
+use crate::audit::Audited;
 use crate::memory::CatalogMemory;
 use crate::open::Open;
 use crate::output::{Align, Failed, Outcome, Output, Table, bytes, count};
@@ -36,7 +37,10 @@ pub fn run(args: &CheckArgs, context: &Context) -> Result<Outcome, CliError> {
         remember(&checks, &logs, &request, &open.memory);
         let mut outcome = tell(&checks, &logs, context);
         if args.set_aside {
-            outcome = set_aside(&open, &checks, outcome, context).await?;
+            let mut audited = Audited::new(&open, context).sites(args.site.iter());
+            audited.begin().await?;
+            let aside = set_aside(&open, &checks, outcome, context).await;
+            outcome = audited.end(AuditAction::Ended, aside).await?;
         }
         if args.against_source {
             let failed = prove(&open, checks.iter().map(|check| &check.site), context).await?;

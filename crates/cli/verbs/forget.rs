@@ -8,9 +8,11 @@ use std::collections::BTreeSet;
 
 use futures_util::stream::{self, StreamExt};
 use jiff::tz::TimeZone;
-use lifeboat_control::retention::{self, Decision, Epochs};
+use lifeboat_control::retention::{self, Decision, Epochs, Reason};
 use lifeboat_engine::{epochs, lifecycle as ends};
-use lifeboat_model::{AuditAction, AuditTarget, Fault, Faulty, Mark, SiteId, SiteState, SnapshotId, worst_exit_code};
+use lifeboat_model::{
+    AuditAction, AuditTarget, Fault, Faulty, Mark, SiteId, SiteState, SnapshotId, StateError, worst_exit_code,
+};
 
 use super::lifecycle::{Begun, begin, plan_hash};
 use super::sites::PARALLEL;
@@ -32,6 +34,8 @@ pub(super) struct SiteForget {
     pub held: Option<String>,
     /// The newest good point is among those that go.
     takes_newest: bool,
+    /// Of those that go: neither looks between two nights nor undos, which come and go by themselves.
+    counted: u64,
 }
 
 pub fn run(args: &ForgetArgs, context: &Context) -> Result<Outcome, CliError> {
@@ -69,10 +73,11 @@ pub(super) async fn forget(args: &ForgetArgs, open: &Open, context: &Context) ->
         ))
         .with_hint("nothing was changed; look at the plan with --dry-run"));
     }
-    let is_beyond = dropped * 100 > points * u64::from(open.config.prune.forget_limit);
+    let counted: u64 = plan.iter().map(|site| site.counted).sum();
+    let is_beyond = counted * 100 > points * u64::from(open.config.prune.forget_limit);
     if is_beyond && args.approval.yes && args.expect.is_none() {
         return Err(CliError::operator(format!(
-            "so many points at once are not forgotten with nobody looking: would be=`{dropped}`, of=`{points}`, limit=`{} %`",
+            "so many points at once are not forgotten with nobody looking: would be=`{counted}`, of=`{points}`, limit=`{} %`",
             open.config.prune.forget_limit
         ))
         .with_hint(format!("look at the plan with --dry-run, then approve it with `--plan {hash}` or `--expect {dropped}`")));
@@ -86,7 +91,7 @@ pub(super) async fn forget(args: &ForgetArgs, open: &Open, context: &Context) ->
         Approval::Leave(_) => return Ok(ended(Outcome { failed, ..Outcome::ok() }, 0, &plan, &hash)),
     }
     audited.begin().await?;
-    let forgotten = act(open, &plan, args, &begun, &mut failed).await.map(|done| {
+    let forgotten = act(open, &plan, args, (&begun, context), &mut failed).await.map(|done| {
         context.output.say("Nothing was deleted. `lifeboat undelete SITE` brings points back; `lifeboat prune` deletes what is past that.");
         ended(Outcome { failed, ..Outcome::ok() }, done, &plan, &hash)
     });
@@ -160,9 +165,20 @@ async fn plan_site(
         return Err(CliError::operator(format!("the site is {held}"))
             .with_hint(format!("`lifeboat hold {id} --release` ends that")));
     }
+    let is_restored =
+        |decision: &&Decision| decision.reasons.contains(&Reason::OpenRestore) && drop.contains(&decision.id);
+    if let Some((open, _)) = state.intent.as_ref().zip(decisions.iter().find(is_restored)) {
+        return Err(CliError::operator(format!(
+            "an open restore needs what is to be forgotten: site=`{id}`, restore=`{}`",
+            open.restore
+        ))
+        .with_hint("run the same restore again, to its end"));
+    }
     let takes_newest = state.latest().is_some_and(|newest| drop.contains(&newest.id));
-    let counted = state.snapshots.iter().filter(|record| !record.is_scan && record.mark != Mark::Undo).count() as u64;
-    Ok((SiteForget { site: id.clone(), decisions, drop, held, takes_newest }, counted))
+    let nights = || state.snapshots.iter().filter(|record| !record.is_scan && record.mark != Mark::Undo);
+    let counted = nights().filter(|record| drop.contains(&record.id)).count() as u64;
+    let of_site = nights().count() as u64;
+    Ok((SiteForget { site: id.clone(), decisions, drop, held, takes_newest, counted }, of_site))
 }
 
 /// The points that were named, each of which must be there.
@@ -183,7 +199,7 @@ async fn act(
     open: &Open,
     plan: &[SiteForget],
     args: &ForgetArgs,
-    begun: &Begun,
+    (begun, context): (&Begun, &Context),
     failed: &mut Vec<Failed>,
 ) -> Result<u64, CliError> {
     let reason = match (args.everything, args.snapshot.is_empty()) {
@@ -205,6 +221,10 @@ async fn act(
         match forgotten {
             Ok(_) => done += one.drop.len() as u64,
             Err(error) if error.fault() == Fault::Cancelled => return Err(error.into()),
+            // Since it was planned, somebody restores it or holds it: it keeps its points.
+            Err(lifeboat_engine::Error::Repo(lifeboat_repo::Error::State(
+                StateError::RestoreOpen(_) | StateError::Held(_),
+            ))) => context.output.say(format!("{} keeps its points: it is held, or being restored", one.site)),
             Err(error) => failed.push(Failed::of_site(&one.site, &error.into())),
         }
     }

@@ -1,9 +1,12 @@
 //! `lifeboat hold SITE…`: keeps all points of sites, whatever rules say, until somebody releases it.
 
+use std::collections::BTreeSet;
+
 use lifeboat_engine::lifecycle as ends;
 use lifeboat_model::{AuditAction, Hold, HoldId, SiteId, worst_exit_code};
 use serde_json::json;
 
+use super::lifecycle::check_words;
 use crate::args::HoldArgs;
 use crate::audit::Audited;
 use crate::open::Open;
@@ -15,6 +18,7 @@ pub fn run(args: &HoldArgs, context: &Context) -> Result<Outcome, CliError> {
         return Err(CliError::usage("a hold says why it is there")
             .with_hint("write it behind --note: whoever finds the hold in a year reads nothing else"));
     }
+    check_words("the note of a hold", args.note.as_deref().unwrap_or_default())?;
     context.block_on(async {
         let open = context.open().await?;
         let mut audited = Audited::new(&open, context).sites(&args.sites);
@@ -27,14 +31,15 @@ pub fn run(args: &HoldArgs, context: &Context) -> Result<Outcome, CliError> {
 
 async fn all(args: &HoldArgs, open: &Open, context: &Context) -> Result<Outcome, CliError> {
     let (mut failed, mut changed) = (Vec::new(), 0);
-    for id in &args.sites {
+    let sites: BTreeSet<&SiteId> = args.sites.iter().collect();
+    for id in sites.iter().copied() {
         let done = match (&args.note, args.release) {
             (Some(note), _) => place(open, id, note, context).await,
             (None, which) => release(open, id, which.flatten(), context).await,
         };
         match done {
             Ok(count) => changed += count,
-            Err(error) if args.sites.len() == 1 => return Err(error),
+            Err(error) if sites.len() == 1 => return Err(error),
             Err(error) => failed.push(Failed::of_site(id, &error)),
         }
     }

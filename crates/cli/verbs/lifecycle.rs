@@ -70,3 +70,14 @@ pub(super) fn plan_hash(lines: impl IntoIterator<Item = String>) -> String {
     }
     hash.finalize()[..8].iter().map(|byte| format!("{byte:02x}")).collect()
 }
+
+/// What is written for whoever reads it in a year: short, and without what moves a terminal's cursor.
+pub(super) fn check_words(what: &str, text: &str) -> Result<(), CliError> {
+    const CHARACTERS_MAX: usize = 500;
+    if text.chars().any(char::is_control) || text.chars().count() > CHARACTERS_MAX {
+        return Err(CliError::usage(format!("{what} is one line of text")).with_hint(format!(
+            "at most {CHARACTERS_MAX} characters, none of them a line break or another control character"
+        )));
+    }
+    Ok(())
+}

@@ -33,6 +33,11 @@ pub fn run(args: &PointsArgs, context: &Context) -> Result<Outcome, CliError> {
         }
         let restorable = parts.iter().flat_map(|part| &part.windows).map(|window| window.till).max();
         tell_ends(site.state(), output);
+        for left in site.keys_left().await? {
+            let hint = format!("run `lifeboat shred {}` again, with a credential that may delete it", args.site);
+            output
+                .warn(&format!("the site is NOT erased yet, a key of it is still there: object=`{left}`"), Some(&hint));
+        }
         let scans = found.iter().filter(|point| point.snapshot.is_scan).count();
         let good = found.iter().filter(|point| point.snapshot.mark == Mark::Good);
         let oldest = good.clone().map(|point| point.snapshot.cut_till).min();
@@ -103,7 +108,7 @@ fn tell_ends(state: &SiteState, output: &Output) {
         ));
     }
     if let Some(shredded) = state.shredded {
-        output.line(format!("erased at {}: nothing of before can be brought back", shredded.at));
+        output.line(format!("erased at {}: what was before has no point any more", shredded.at));
     }
 }
 

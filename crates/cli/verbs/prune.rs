@@ -29,7 +29,6 @@ struct SitePruned {
     deleted: u64,
     condemned: u64,
     gave_way: bool,
-    foreign: Vec<String>,
 }
 
 pub fn run(args: &PruneArgs, context: &Context) -> Result<Outcome, CliError> {
@@ -83,11 +82,11 @@ async fn prune_site(
         let facts = ends::look_to_prune(&mut site, &begun.clock).await?;
         let plan = plan_prune(&facts, &rules, &begun.clock);
         let (deleted, condemned, gave_way) = (0, 0, false);
-        return Ok(SitePruned { site: id.clone(), plan, deleted, condemned, gave_way, foreign: facts.foreign });
+        return Ok(SitePruned { site: id.clone(), plan, deleted, condemned, gave_way });
     }
     let pruned = ends::prune(&open.engine, &mut site, &rules, &begun.clock).await?;
     let lifeboat_repo::Pruned { plan, deleted, condemned, gave_way } = pruned;
-    Ok(SitePruned { site: id.clone(), plan, deleted, condemned, gave_way, foreign: Vec::new() })
+    Ok(SitePruned { site: id.clone(), plan, deleted, condemned, gave_way })
 }
 
 fn tell(all: &[SitePruned], failed: Vec<Failed>, args: &PruneArgs, context: &Context) -> Outcome {
@@ -120,7 +119,9 @@ fn tell(all: &[SitePruned], failed: Vec<Failed>, args: &PruneArgs, context: &Con
             note,
         ]);
     }
-    table.lines().iter().for_each(|line| output.line(line));
+    if !output.is_log() {
+        table.lines().iter().for_each(|line| output.line(line));
+    }
     let sum = |of: fn(&SitePruned) -> u64| all.iter().map(of).sum::<u64>();
     let (deleted, condemned) = (sum(|one| one.deleted), sum(|one| one.condemned));
     let sites = plural(all.len() as u64, "site");
@@ -142,7 +143,7 @@ fn tell(all: &[SitePruned], failed: Vec<Failed>, args: &PruneArgs, context: &Con
 
 /// Why a site was left alone, in whole or in part.
 fn note(one: &SitePruned) -> String {
-    match (&one.plan.block, one.gave_way, one.foreign.first()) {
+    match (&one.plan.block, one.gave_way, one.plan.foreign.first()) {
         (Some(PruneBlock::Held(hold)), ..) => format!("held: {}", hold.note),
         (Some(PruneBlock::RestoreOpen(open)), ..) => format!("restore {} is open", open.restore),
         (None, true, _) => "others commit all the time: next time".to_owned(),
@@ -165,6 +166,6 @@ fn to_json(one: &SitePruned, note: &str) -> Value {
         "deleted": one.deleted,
         "condemned": one.condemned,
         "left_alone": note,
-        "foreign": one.foreign,
+        "foreign": plan.foreign,
     })
 }

@@ -8,7 +8,7 @@ use lifeboat_engine::lifecycle as ends;
 use lifeboat_model::{AuditAction, AuditTarget, SourceName};
 use lifeboat_repo::Site;
 
-use super::lifecycle::{begin, plan_hash};
+use super::lifecycle::{begin, check_words, plan_hash};
 use crate::args::ShredArgs;
 use crate::audit::Audited;
 use crate::confirm::{self, Approvable, Decision};
@@ -31,6 +31,7 @@ pub fn run(args: &ShredArgs, context: &Context) -> Result<Outcome, CliError> {
         return Err(CliError::usage("erasing a site needs a reason")
             .with_hint("write behind --reason who asked for it, and a ticket's number if there is one"));
     }
+    check_words("the reason", &args.reason)?;
     context.block_on(async {
         let open = context.open().await?;
         let begun = begin(&open, std::slice::from_ref(&args.site), context).await?;
@@ -53,11 +54,14 @@ pub fn run(args: &ShredArgs, context: &Context) -> Result<Outcome, CliError> {
         // Nobody approves this beforehand.
         let subject = args.site.to_string();
         let approvable = Approvable { subject: ("the site's id", &subject), hash: &hash, has_conflicts: true };
+        let mut audited = Audited::new(&open, context).sites([&args.site]);
+        audited.about(AuditTarget::Plan(hash.clone()));
+        if args.approval.dry_run {
+            audited.show(AuditAction::Planned).await?;
+        }
         if let Decision::Leave(_) = confirm::decide(&args.approval, approvable, output)? {
             return Ok(Outcome::ok().with("site", args.site.as_str()).with("shredded", false).with("plan", &hash));
         }
-        let mut audited = Audited::new(&open, context).sites([&args.site]);
-        audited.about(AuditTarget::Plan(hash.clone()));
         audited.begin_for_good().await?;
         let erased = ends::erase(&open.engine, &mut site, &args.reason, &begun.clock).await;
         let logged = erased.as_ref().map(|_| Outcome::ok()).map_err(CliError::of);

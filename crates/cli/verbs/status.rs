@@ -16,14 +16,14 @@ mod sources;
 use std::sync::Mutex;
 use std::time::Instant;
 
-use lifeboat_control::alarms::{AlarmKind, Facts, NotifierHealth};
+use lifeboat_control::Catalog;
+use lifeboat_control::alarms::{AlarmKind, Facts};
 use lifeboat_control::metrics::{Metrics, MetricsOptions};
 use lifeboat_control::watch::{self, Cycle};
-use lifeboat_control::{Catalog, Error};
 use lifeboat_model::{Timestamp, worst_exit_code};
 use serde_json::json;
 
-use super::assess::{Ask, Assessment, Gone, assess, without_store};
+use super::assess::{Ask, Assessment, Gone, HostAlone, assess, without_store};
 use crate::args::StatusArgs;
 use crate::config::Config;
 use crate::open::Open;
@@ -103,14 +103,7 @@ async fn say_without_store(
     context: &Context,
 ) -> Result<(), CliError> {
     let began = Instant::now();
-    let catalog = match Catalog::open_existing(&config.repository.catalog) {
-        Ok(Some(catalog)) => catalog,
-        Ok(None) | Err(_) => Catalog::in_memory("")?,
-    };
-    let repository = catalog.repository().ok().filter(|identity| !identity.is_empty());
-    let notifiers: Result<Vec<NotifierHealth>, Error> = catalog.notifiers();
-    let facts = Facts { notifiers: notifiers.unwrap_or_default(), ..without_store(config, error) };
-    let memory = Mutex::new(catalog);
+    let HostAlone { facts, repository, memory } = without_store(config, error)?;
     let cycle = signal(args, config, (&facts, repository), &memory, context).await?;
     write_metrics(args, (&facts, &cycle, config), began, context)?;
     alarms::tell(&cycle.alarms, Timestamp::now(), &context.output);

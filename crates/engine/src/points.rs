@@ -34,7 +34,10 @@ pub fn choose_point<'s>(state: &'s SiteState, at: &PointInTime) -> Result<&'s Sn
                     "no point of this site is good; the newest one can be asked for by name: --at snapshot:{}",
                     record.id
                 ),
-                None => format!("make one with `lifeboat backup {site}`"),
+                None => match state.shredded {
+                    Some(shredded) => format!("it was erased at {}; `lifeboat backup {site}` begins anew", shredded.at),
+                    None => format!("make one with `lifeboat backup {site}`"),
+                },
             },
         }),
         PointInTime::Time(time) => state.latest_at(*time).ok_or_else(|| Error::NoPoint {

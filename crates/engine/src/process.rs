@@ -39,12 +39,33 @@ fn boot_id() -> String {
 fn start_ticks(pid: u32) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, after_command) = stat.rsplit_once(')')?;
-    after_command.split_whitespace().nth(19)?.parse().ok()
+    let mut fields = after_command.split_whitespace();
+    // Dead, and not yet buried by its parent: it does nothing any more.
+    let state = fields.next()?;
+    if matches!(state, "Z" | "X" | "x") {
+        return None;
+    }
+    fields.nth(18)?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_process_that_is_dead_and_not_buried_is_gone() {
+        let mut child = std::process::Command::new("true").spawn().unwrap();
+        let mut it = WriterIdentity { pid: child.id(), ..this_process() };
+        // Alive or dead, its start is in the file.
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", it.pid)).unwrap();
+        it.started = stat.rsplit_once(')').unwrap().1.split_whitespace().nth(19).unwrap().parse().unwrap();
+        let till = std::time::Instant::now() + std::time::Duration::from_secs(60);
+        while !is_gone(&it) {
+            assert!(std::time::Instant::now() < till, "it is taken for one that works");
+            std::thread::sleep(std::time::Duration::from_millis(10));
+        }
+        child.wait().unwrap();
+    }
 
     #[test]
     fn a_process_is_gone_when_its_number_is_free_or_somebody_elses() {

@@ -112,6 +112,9 @@ struct Check<'a> {
 impl Check<'_> {
     /// Both places of the site's key hold it.
     async fn keys(&mut self) -> Result<(), Error> {
+        for left in self.site.keys_left().await? {
+            self.find(left, None, "the site was erased, and this key of it was not destroyed: shred it again".into());
+        }
         let (handle, number) = (self.site.handle(), self.site.state().key);
         for name in [names::site_key(&handle, number), names::site_key_copy(&handle, number)] {
             match self.site.repository.read_site_keys(handle, number, name.clone()).await {

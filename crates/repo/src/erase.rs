@@ -104,6 +104,14 @@ impl Site {
         Ok(old)
     }
 
+    /// Keys that an erasure was to destroy, and that are there still: what they have sealed can be opened yet.
+    pub async fn keys_left(&self) -> Result<Vec<String>, Error> {
+        match self.state().shredded {
+            Some(_) => self.keys_below(self.state().key).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// Both places of every key with a lower number.
     async fn keys_below(&self, number: KeyNumber) -> Result<Vec<String>, Error> {
         let site = self.handle();

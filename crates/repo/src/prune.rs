@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use futures_util::{StreamExt, TryStreamExt};
 use lifeboat_format::names;
 use lifeboat_model::{
-    Commit, CommitEvent, Condemnation, Fault, Faulty, Generation, SiteObjects, SiteState, WriterIdentity,
+    Commit, CommitEvent, Condemnation, Fault, Faulty, Generation, SiteObjects, SiteState, StateError, WriterIdentity,
 };
 use lifeboat_store::ObjectName;
 
@@ -59,6 +59,8 @@ impl Site {
             match self.prune_once(rules, clock, writer, &mut pruned).await {
                 Ok(true) => return Ok(pruned),
                 Ok(false) => {}
+                // Since it was looked at, somebody restores it or holds it: it is left alone.
+                Err(Error::State(StateError::RestoreOpen(_) | StateError::Held(_))) => {}
                 // Who was asleep for longer than a grace looks for what others have deleted meanwhile.
                 Err(error) if error.fault() == Fault::Damage && self.has_moved().await? => {}
                 Err(error) => return Err(error),

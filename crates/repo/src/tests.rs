@@ -65,7 +65,9 @@ pub(crate) fn content(seed: u64, len: usize) -> Vec<u8> {
 /// Publishes one part with these files and gives the snapshot's id.
 pub(crate) async fn publish(repository: &Repository, site: &str, files: &[(&str, Vec<u8>)]) -> SnapshotId {
     let mut site = repository.site_for_backup(&SiteId::new(site).unwrap(), None).await.unwrap();
-    let ingest = Ingest::start(&site, IngestOptions::default()).await.unwrap();
+    // One worker: what is submitted together lies in one pack.
+    let options = IngestOptions { workers: 1, ..IngestOptions::default() };
+    let ingest = Ingest::start(&site, options).await.unwrap();
     let new = new_snapshot(&ingest, files);
     let id = new.id;
     let prepared = ingest.finish(&site, new).await.unwrap();

@@ -1,7 +1,9 @@
 //! This host: room on its disks, and what is left to be said when the store does not answer.
 
 use std::path::Path;
+use std::sync::Mutex;
 
+use lifeboat_control::Catalog;
 use lifeboat_control::alarms::{DiskFacts, Facts, Trouble};
 use lifeboat_model::Timestamp;
 
@@ -29,7 +31,25 @@ fn look(place: &str, path: &Path) -> Option<DiskFacts> {
 }
 
 /// What is known when the store does not answer: that, and this host.
-pub fn without_store(config: &Config, error: &CliError) -> Facts {
+pub fn without_store(config: &Config, error: &CliError) -> Result<HostAlone, CliError> {
+    let catalog = match Catalog::open_existing(&config.repository.catalog) {
+        Ok(Some(catalog)) => catalog,
+        Ok(None) | Err(_) => Catalog::in_memory("")?,
+    };
     let failure = Trouble { reason: error.message.clone(), hint: error.hint.clone() };
-    Facts { disks: disks(config), ..Facts::without_store(Timestamp::now(), failure) }
+    let facts = Facts {
+        disks: disks(config),
+        notifiers: catalog.notifiers().unwrap_or_default(),
+        ..Facts::without_store(Timestamp::now(), failure)
+    };
+    let repository = catalog.repository().ok().filter(|identity| !identity.is_empty());
+    Ok(HostAlone { facts, repository, memory: Mutex::new(catalog) })
+}
+
+/// What is known while the store does not answer.
+pub struct HostAlone {
+    pub facts: Facts,
+    /// The repository's id, where the catalog knows it.
+    pub repository: Option<String>,
+    pub memory: Mutex<Catalog>,
 }

@@ -59,7 +59,9 @@ pub fn plan(plan: &[SiteForget], open: &Open, (dropped, hash): (u64, &str), cont
             output.line(format!("{} is {held}", site.site));
         }
     }
-    table.lines().iter().for_each(|line| output.line(line));
+    if !output.is_log() {
+        table.lines().iter().for_each(|line| output.line(line));
+    }
     let kept: usize = plan.iter().map(|site| site.decisions.len() - site.drop.len()).sum();
     let undelete =
         plan.iter().filter(|site| !site.drop.is_empty()).map(|site| open.config.policy_of(&site.site).undelete);

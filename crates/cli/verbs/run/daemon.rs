@@ -167,7 +167,7 @@ impl<'c> Daemon<'c> {
         tracing::info!(jobs = self.running.len(), "stopping");
         self.notify.stopping();
         self.follow.stop();
-        while (self.follow.is_on() || !self.running.is_empty()) && Instant::now() < till {
+        while self.is_at_work() && Instant::now() < till {
             self.notify.alive();
             if let Ok(Some(event)) = tokio::time::timeout(POLL, self.inbox.recv()).await {
                 self.hear(event).await;
@@ -179,6 +179,10 @@ impl<'c> Daemon<'c> {
         }
         tracing::info!(ended = self.ended, "stopped");
         Outcome::ok().with("ended", self.ended).with("left", left)
+    }
+
+    fn is_at_work(&self) -> bool {
+        self.follow.is_on() || self.watching.is_on() || !self.running.is_empty()
     }
 
     fn look(&mut self) {

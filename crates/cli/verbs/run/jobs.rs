@@ -173,7 +173,7 @@ fn prune_due_at(rules: &Rules, known: &Known, now: Timestamp) -> Option<Timestam
 async fn forget_and_prune(task: &Task, open: &Open) -> Result<Outcome, CliError> {
     let forgets = ForgetArgs::by_rules();
     let mut failed = left_undone(forget::forget(&forgets, open, &task.context).await)?;
-    let prunes = PruneArgs { sites: Vec::new(), yes: true };
+    let prunes = PruneArgs { sites: Vec::new(), yes: true, dry_run: false };
     failed.extend(left_undone(prune::prune(&prunes, open, &task.context).await)?);
     Ok(found(failed))
 }

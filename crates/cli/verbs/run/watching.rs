@@ -8,10 +8,9 @@
 //! It has a thread of its own and no place among the jobs: a night of long jobs must not keep anybody from being told. In most
 //! cycles the catalog is believed, which this process keeps; once an hour the bucket is asked for each site.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lifeboat_control::Catalog;
 use lifeboat_control::alarms::Facts;
 use lifeboat_control::metrics::{Metrics, MetricsOptions};
 use lifeboat_control::serve::{self, ServeOptions, Shown};
@@ -26,11 +25,12 @@ use super::telling;
 use super::threads::begin;
 use crate::config::{Config, MetricsConfig};
 use crate::open::Open;
-use crate::verbs::assess::{Ask, assess, without_store};
+use crate::verbs::assess::{Ask, HostAlone, assess, without_store};
 use crate::{CliError, Context, signals};
 
 /// So often the bucket is asked for each site, whatever the catalog says.
 const ASK_EACH: Duration = Duration::from_secs(3_600);
+const STOP_POLL: Duration = Duration::from_millis(100);
 /// A store that takes longer does not answer.
 const ANSWER_MAX: Duration = Duration::from_secs(10);
 /// `/readyz` holds for so many cycles without an answer of the store.
@@ -98,8 +98,19 @@ impl Watching {
         let ask = if is_due { Ask::Each } else { Ask::Catalog };
         let (rules, open, context) =
             (Arc::clone(rules), open.map(Arc::clone), context.beside(context.cancel.clone(), None));
-        let work = async move || Ok((ask, cycle(&rules.config, open, ask, &context).await?));
+        let shown = self.shown.clone();
+        let work = async move || {
+            let cycle = cycle(&rules.config, open, (ask, &shown), &context);
+            tokio::select! {
+                came = cycle => Ok((ask, came?)),
+                () = told_to_stop(&context) => Err(CliError::cancelled()),
+            }
+        };
         begin("alarms", events, work, Event::Watched);
+    }
+
+    pub fn is_on(&self) -> bool {
+        self.is_on
     }
 
     /// At once: something has changed.
@@ -117,13 +128,19 @@ impl Watching {
                 let answered = shown.store_answered_at.or(self.shown.borrow().store_answered_at);
                 self.shown.send_replace(Shown { store_answered_at: answered, ..shown });
             }
+            Err(error) if error.fault == Fault::Cancelled => {}
             Err(error) => telling::error("alarms", &error),
         }
     }
 }
 
 /// One cycle. A store that does not answer is an alarm, and no error.
-async fn cycle(config: &Config, open: Option<Arc<Open>>, ask: Ask, context: &Context) -> Result<Shown, CliError> {
+async fn cycle(
+    config: &Config,
+    open: Option<Arc<Open>>,
+    (ask, shown): (Ask, &watch::Sender<Shown>),
+    context: &Context,
+) -> Result<Shown, CliError> {
     let began = Instant::now();
     let ways = signals::ways(config, context);
     let found = async {
@@ -131,8 +148,13 @@ async fn cycle(config: &Config, open: Option<Arc<Open>>, ask: Ask, context: &Con
         let found = assess(&open, ask, context).await?;
         Ok::<_, CliError>((open, found.facts))
     };
+    let options = MetricsOptions { site_series_max: config.metrics.site_series_max };
     let (facts, cycle) = match found.await {
         Ok((open, facts)) => {
+            // Somebody who is slow to be told keeps nobody from seeing it.
+            let alarms = cycles::look(&facts, &config.alarms.limits, open.memory.shared());
+            let metrics = Metrics::of(&facts, &alarms, &facts.notifiers, (options, began.elapsed()));
+            shown.send_replace(Shown { metrics, store_answered_at: Some(facts.at) });
             let repository = open.engine.repository.config().repository.to_string();
             let sender = signals::sender(Some(repository));
             let cycle = cycles::cycle(&facts, &config.alarms.limits, (&ways, &sender), open.memory.shared()).await;
@@ -141,10 +163,16 @@ async fn cycle(config: &Config, open: Option<Arc<Open>>, ask: Ask, context: &Con
         Err(error) => without(config, &error, &ways).await?,
     };
     tell(&cycle);
-    let options = MetricsOptions { site_series_max: config.metrics.site_series_max };
     let metrics = Metrics::of(&facts, &cycle.alarms, &cycle.notifiers, (options, began.elapsed()));
     let store_answered_at = facts.repository.failure.is_none().then_some(facts.at);
     Ok(Shown { metrics, store_answered_at })
+}
+
+/// Ends when the daemon is to end: a notifier that is slow does not keep it.
+async fn told_to_stop(context: &Context) {
+    while !context.cancel.is_cancelled() {
+        tokio::time::sleep(STOP_POLL).await;
+    }
 }
 
 /// The repository, when its store has answered.
@@ -168,13 +196,7 @@ async fn soon<T>(config: &Config, asked: impl Future<Output = Result<T, CliError
 
 /// What is known of the host alone, and told all the same.
 async fn without(config: &Config, error: &CliError, ways: &cycles::Ways) -> Result<(Facts, Cycle), CliError> {
-    let catalog = match Catalog::open_existing(&config.repository.catalog) {
-        Ok(Some(catalog)) => catalog,
-        Ok(None) | Err(_) => Catalog::in_memory("")?,
-    };
-    let repository = catalog.repository().ok().filter(|identity| !identity.is_empty());
-    let facts = Facts { notifiers: catalog.notifiers().unwrap_or_default(), ..without_store(config, error) };
-    let memory = Mutex::new(catalog);
+    let HostAlone { facts, repository, memory } = without_store(config, error)?;
     let cycle = cycles::cycle(&facts, &config.alarms.limits, (ways, &signals::sender(repository)), &memory).await;
     Ok((facts, cycle))
 }

@@ -86,7 +86,11 @@ async fn a_held_site_is_not_erased_and_a_killed_erasure_is_finished_by_a_prune()
     let body = store.get(&old).await.unwrap();
     open(&repository, "acme").await.erase("asked", &clock(0, 5), &writer()).await.unwrap();
     store.create(&old, body).await.unwrap();
+    // What was before can be opened yet, and that is said.
+    let report = open(&repository, "acme").await.check(CheckDepth::Structure).await.unwrap();
+    assert_eq!(report.findings.iter().map(|finding| finding.object.as_str()).collect::<Vec<_>>(), [old.as_str()]);
     let rules = PruneRules { grace: Duration::from_secs(86_400), unnamed: Duration::from_secs(86_400) };
     open(&repository, "acme").await.prune(&rules, &clock(0, 5), &writer()).await.unwrap();
     assert!(store.get(&old).await.is_err());
+    assert!(open(&repository, "acme").await.keys_left().await.unwrap().is_empty());
 }

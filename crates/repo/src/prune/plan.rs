@@ -34,6 +34,8 @@ pub struct SitePrune {
     pub condemn_bytes: u64,
     /// The index names packs that are condemned.
     pub rewrites_index: bool,
+    /// Names below the site's prefix that no repository makes: never touched.
+    pub foreign: Vec<String>,
 }
 
 /// Why a site is left alone.
@@ -58,6 +60,7 @@ pub fn plan_prune(facts: &PruneFacts, rules: &PruneRules, clock: &TrustedNow) ->
             (None, Some(hold)) => Some(PruneBlock::Held(hold.clone())),
             (None, None) => None,
         },
+        foreign: facts.foreign.clone(),
         ..SitePrune::default()
     };
     if plan.block.is_some() {

@@ -207,3 +207,24 @@ async fn the_stores_clock_is_asked_and_nothing_is_left_of_the_question() {
     assert_eq!(trusted, want);
     assert!(store.list("probe/", None, 10).await.unwrap().is_empty());
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pack_that_was_set_aside_stays_as_long_as_a_point_names_it() {
+    let (_, repository, [first, second]) = two_points().await;
+    let mut site = open(&repository).await;
+    // The first point's pack has the shared file, too; what is lost of it is the first point's own.
+    let pack = site.manifest(&site.state().snapshot(first).unwrap().manifest).await.unwrap().head().packs[0].id;
+    let finding = crate::Finding {
+        object: names::pack(&site.handle(), &pack),
+        offset: Some(108),
+        detail: "its seal does not match".into(),
+        entries: Vec::new(),
+        snapshots: vec![first],
+    };
+    let aside = site.set_aside(&[finding], &writer()).await.unwrap();
+    assert_eq!((aside.snapshots, aside.objects), (vec![first], 1));
+    for (day, run) in [(30, 9), (60, 10), (90, 11)] {
+        prune(&repository, day, run).await;
+    }
+    assert_eq!(read_all(&repository, "acme", second).await.len(), 2);
+}
