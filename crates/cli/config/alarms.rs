@@ -48,15 +48,7 @@ pub(super) fn read(root: &mut Table<'_, '_>) -> Result<AlarmsConfig, ConfigError
         limits.disk_free = disk_free(&field)?;
     }
     if let Some(field) = table.take("backup_failures") {
-        limits.backup_failures = match field.count("2")? {
-            count if (1..=FAILURES_MAX).contains(&count) => count.into(),
-            count => {
-                return Err(field.error(
-                    format!("so many are not possible: key=`{}`, count=`{count}`", field.key),
-                    format!("from 1 to {FAILURES_MAX}, for example `backup_failures = 2`"),
-                ));
-            }
-        };
+        limits.backup_failures = values::count(&field, FAILURES_MAX, "2")?.into();
     }
     table.finish()?;
     Ok(alarms)

@@ -58,10 +58,10 @@ pub(super) fn read(root: &mut Table<'_, '_>) -> Result<DaemonConfig, ConfigError
     let mut daemon = DaemonConfig::default();
     let Some(mut table) = root.take_table("daemon")? else { return Ok(daemon) };
     if let Some(field) = table.take("parallel") {
-        daemon.parallel = count(&field, PARALLEL_MAX, "2")?;
+        daemon.parallel = values::count(&field, PARALLEL_MAX, "2")? as usize;
     }
     if let Some(field) = table.take("batch") {
-        daemon.batch = count(&field, BATCH_MAX, "5000")?;
+        daemon.batch = values::count(&field, BATCH_MAX, "5000")? as usize;
     }
     if let Some(field) = table.take("poll") {
         daemon.poll = at_most(&field, POLL_MAX, "1m")?;
@@ -111,16 +111,6 @@ fn at_most(field: &Field<'_, '_>, most: Duration, example: &str) -> Result<Durat
         true => Err(field.error(
             format!("that is too long: key=`{}`", field.key),
             format!("at most 1h, for example `{} = \"{example}\"`", field.key.rsplit('.').next().unwrap_or_default()),
-        )),
-    }
-}
-
-fn count(field: &Field<'_, '_>, most: u32, example: &str) -> Result<usize, ConfigError> {
-    match field.count(example)? {
-        count if (1..=most).contains(&count) => Ok(count as usize),
-        count => Err(field.error(
-            format!("so many are not possible: key=`{}`, count=`{count}`", field.key),
-            format!("from 1 to {most}, for example `{} = {example}`", field.key.rsplit('.').next().unwrap_or_default()),
         )),
     }
 }

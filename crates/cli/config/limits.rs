@@ -4,7 +4,7 @@ use lifeboat_repo::{FetchLimits, IngestOptions};
 use lifeboat_store::Limits;
 
 use super::ConfigError;
-use super::reader::{Field, Table};
+use super::reader::Table;
 use super::values;
 
 const WORKERS_MAX: u32 = 256;
@@ -54,10 +54,10 @@ pub(super) fn read(root: &mut Table<'_, '_>) -> Result<LimitsConfig, ConfigError
     let mut limits = LimitsConfig::default();
     let Some(mut table) = root.take_table("limits")? else { return Ok(limits) };
     if let Some(field) = table.take("workers") {
-        limits.workers = Some(count(&field, WORKERS_MAX, "4")?);
+        limits.workers = Some(values::count(&field, WORKERS_MAX, "4")? as usize);
     }
     if let Some(field) = table.take("requests") {
-        limits.requests = Some(count(&field, REQUESTS_MAX, "64")?);
+        limits.requests = Some(values::count(&field, REQUESTS_MAX, "64")? as usize);
     }
     if let Some(field) = table.take("memory") {
         let bytes = values::size(&field, "48MiB")?;
@@ -71,14 +71,4 @@ pub(super) fn read(root: &mut Table<'_, '_>) -> Result<LimitsConfig, ConfigError
     }
     table.finish()?;
     Ok(limits)
-}
-
-fn count(field: &Field<'_, '_>, most: u32, example: &str) -> Result<usize, ConfigError> {
-    match field.count(example)? {
-        count if (1..=most).contains(&count) => Ok(count as usize),
-        count => Err(field.error(
-            format!("so many are not possible: key=`{}`, count=`{count}`", field.key),
-            format!("from 1 to {most}, for example `{} = {example}`", field.key.rsplit('.').next().unwrap_or_default()),
-        )),
-    }
 }

@@ -57,6 +57,17 @@ fn parse_size(text: &str) -> Option<u64> {
     digits.parse::<u64>().ok()?.checked_mul(1 << shift)
 }
 
+/// A whole number from 1 to `most`.
+pub(super) fn count(field: &Field<'_, '_>, most: u32, example: &str) -> Result<u32, ConfigError> {
+    match field.count(example)? {
+        count if (1..=most).contains(&count) => Ok(count),
+        count => Err(field.error(
+            format!("so many are not possible: key=`{}`, count=`{count}`", field.key),
+            format!("from 1 to {most}, for example `{} = {example}`", field.key.rsplit('.').next().unwrap_or_default()),
+        )),
+    }
+}
+
 /// A share in percent, `"30%"`, from 1 to 100.
 pub(super) fn percent(field: &Field<'_, '_>, example: &str) -> Result<u8, ConfigError> {
     let wanted = "a share (a whole number from 1 to 100 and %)";

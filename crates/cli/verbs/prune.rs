@@ -79,7 +79,7 @@ async fn prune_site(
     let _place = room.acquire_many(u32::try_from(share).unwrap_or(1)).await;
     let rules = open.config.prune.rules;
     if !acts {
-        let facts = ends::look_to_prune(&mut site, &begun.clock).await?;
+        let facts = site.prune_facts(&begun.clock).await?;
         let plan = plan_prune(&facts, &rules, &begun.clock);
         let (deleted, condemned, gave_way) = (0, 0, false);
         return Ok(SitePruned { site: id.clone(), plan, deleted, condemned, gave_way });

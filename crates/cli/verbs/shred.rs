@@ -37,7 +37,7 @@ pub fn run(args: &ShredArgs, context: &Context) -> Result<Outcome, CliError> {
         let begun = begin(&open, std::slice::from_ref(&args.site), context).await?;
         let mut site = open.engine.site(&args.site).await?;
         refuse(&open, &site, args)?;
-        let plan = ends::erase_plan(&site).await?;
+        let plan = site.erase_plan().await?;
         let output = &context.output;
         output.line(format!(
             "{}: {} points, {} objects of {} and {} keys go, for good and for everybody.",

@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use lifeboat_model::{CommitEvent, Forgotten, Hold, HoldId, HoldReason, SnapshotId, StateError, Timestamp};
-use lifeboat_repo::{ErasePlan, Erased, PruneFacts, PruneRules, Pruned, Site, TrustedNow};
+use lifeboat_repo::{Erased, PruneRules, Pruned, Site, TrustedNow};
 
 use crate::backup::new_hold;
 use crate::{Engine, Error, this_process};
@@ -56,22 +56,12 @@ pub async fn release(engine: &Engine, site: &mut Site, hold: HoldId) -> Result<(
     Ok(())
 }
 
-/// What pruning a site would find.
-pub async fn look_to_prune(site: &mut Site, clock: &TrustedNow) -> Result<PruneFacts, Error> {
-    Ok(site.prune_facts(clock).await?)
-}
-
 /// Prunes a site.
 pub async fn prune(engine: &Engine, site: &mut Site, rules: &PruneRules, clock: &TrustedNow) -> Result<Pruned, Error> {
     engine.check_cancelled()?;
     let pruned = site.prune(rules, clock, &this_process()).await?;
     engine.memory.note_site(site);
     Ok(pruned)
-}
-
-/// What erasing a site would take, and erasing it.
-pub async fn erase_plan(site: &Site) -> Result<ErasePlan, Error> {
-    Ok(site.erase_plan().await?)
 }
 
 /// Erases a site: nobody can read what it had till now.
