@@ -9,6 +9,7 @@
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::time::Duration;
 
 use lifeboat_engine::{AnySource, Engine, Fleet, HeadMemory, Hooks, Policy, Usage};
 use lifeboat_format::SecretKey;
@@ -25,6 +26,9 @@ use crate::key_file;
 use crate::memory::CatalogMemory;
 use crate::progress::Bars;
 use crate::{CliError, Context};
+
+/// Bases that are younger are never taken anew, however short the window is.
+const BASE_AGE_MIN: Duration = Duration::from_secs(3 * 86_400);
 
 /// An engine, and what the command line keeps of its parts.
 pub struct Open {
@@ -122,7 +126,9 @@ impl Context {
 }
 
 fn policy(config: &Config, site: &SiteId) -> Policy {
-    Policy { shrink_limit: f64::from(config.policy_of(site).shrink_limit) / 100.0 }
+    let policy = config.policy_of(site);
+    let base_age_max = (policy.keep.window / 2).max(BASE_AGE_MIN);
+    Policy { shrink_limit: f64::from(policy.shrink_limit) / 100.0, base_age_max }
 }
 
 fn hooks(config: &Config) -> Hooks {

@@ -22,6 +22,7 @@ mod outage;
 mod own;
 mod partitions;
 mod proved;
+mod pruned;
 mod replayed;
 mod restored;
 mod s3;

@@ -62,8 +62,9 @@ fn no_object_is_taken_for_another() {
     let vectors = vectors::all();
     for reader in &vectors {
         for other in vectors.iter().filter(|other| other.name != reader.name) {
-            // Two commits of one site and generation are told apart by the chain, not by the format.
-            let are_commits = reader.name.starts_with("commit-") && other.name.starts_with("commit-");
+            // Two commits of one site and generation, or of one epoch and number, are told apart by the chain.
+            let are = |prefix: &str| reader.name.starts_with(prefix) && other.name.starts_with(prefix);
+            let are_commits = are("commit-") || are("log-commit");
             if !are_commits || reader.name == "commit-first.bin" || other.name == "commit-first.bin" {
                 assert!((reader.read)(&other.stored()).is_err(), "{} was read as {}", other.name, reader.name);
             }

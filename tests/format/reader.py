@@ -297,6 +297,7 @@ def vectors():
     drills(repo, site)
     lifecycle(site, Site(counting(0x60), repo.handle("acme"), 2))
     audit(repo)
+    log_pruning(repo)
 
 
 def recoveries(repo, signing):
@@ -354,6 +355,25 @@ def lifecycle(site, erased):
     event, state = said["shredded"]
     assert event[0] == 12 and state[1] == event[1][0] == 2 and state[2] == [] and state[9] == {0: 7, 1: event[1][2]}
     print("v1-lifecycle", sorted(said))
+
+
+def log_pruning(repo):
+    """Segments that are condemned, and the state of their epoch then; and that they are deleted."""
+    folder = Path(__file__).parent / "vectors" / "v1-log-pruning"
+    said = {}
+    for name in ["condemned", "deleted"]:
+        commit = Object.whole(repo.own, LOG_COMMIT, (folder / f"log-commit-{name}.bin").read_bytes())
+        said[name] = [commit.body(BODY, *commit.trailer()[:2])[key] for key in (0, 4, 5)]
+    number, event, state = said["condemned"]
+    assert event[0] == 1 and state[3] == event[1][0], "where what is kept begins"
+    first = state[3][0]
+    assert all(long[2] >= first for long in state[2]), "no long segment reaches over it"
+    waits = state[4][-1]
+    assert {key: waits[key] for key in (0, 1, 2, 4)} == {0: number, 1: event[1][2], 2: event[1][3], 4: first}
+    assert waits[3] == 1 and set(event[1][1]) < set(waits[5])
+    number, event, state = said["deleted"]
+    assert event == [2, number] and 4 not in state and state[3][0] == first
+    print("v1-log-pruning", first, len(waits[5]))
 
 
 def audit(repo):

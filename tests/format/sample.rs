@@ -502,6 +502,8 @@ pub fn log_commit() -> LogCommit {
             source: log_source(),
             epoch: EpochId(2),
             long_segments: vec![long(0xc7, 1, 100), long(0xc8, 101, 200)],
+            begins: None,
+            condemned: Vec::new(),
         },
     }
 }

@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use lifeboat_format::*;
 use lifeboat_model::*;
 
-use crate::{audits, drills, lifecycle, recoveries, sample};
+use crate::{audits, drills, lifecycle, log_pruning, recoveries, sample};
 
 pub const REPOSITORY: ObjectId = ObjectId([0xa0; 16]);
 pub const PACK: ObjectId = ObjectId([0xb0; 16]);
@@ -30,10 +30,13 @@ pub enum Folder {
     Lifecycle,
     /// Who did what.
     Audit,
+    /// What pruning change logs has added since.
+    LogPruning,
 }
 
 impl Folder {
-    pub const ALL: [Self; 5] = [Self::V1, Self::Recoveries, Self::Drills, Self::Lifecycle, Self::Audit];
+    pub const ALL: [Self; 6] =
+        [Self::V1, Self::Recoveries, Self::Drills, Self::Lifecycle, Self::Audit, Self::LogPruning];
 
     pub fn path(self) -> PathBuf {
         let name = match self {
@@ -42,6 +45,7 @@ impl Folder {
             Self::Drills => "v1-drills",
             Self::Lifecycle => "v1-lifecycle",
             Self::Audit => "v1-audit",
+            Self::LogPruning => "v1-log-pruning",
         };
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/format/vectors").join(name)
     }
@@ -168,6 +172,7 @@ pub fn all() -> Vec<Vector> {
     vectors.extend(drills::all());
     vectors.extend(lifecycle::all());
     vectors.extend(audits::all());
+    vectors.extend(log_pruning::all());
     vectors
 }
 

@@ -4,5 +4,6 @@
 mod died;
 mod files;
 mod history;
+mod pruned;
 mod replayed;
 mod world;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use lifeboat_control::PagesFile;
 use lifeboat_engine::{Engine, Error, Moment, PagesReport, PagesRequest, ReplayedFile, capture_pages, replay_pages};
-use lifeboat_model::{Lsn, RowChange, SegmentNumber, SiteId, SourceName, TransactionHead};
+use lifeboat_model::{Faulty, Lsn, RowChange, SiteId, SourceName, TransactionHead};
 use lifeboat_repo::ChangeLog;
 use lifeboat_store::{MemoryStore, Store};
 use lifeboat_testkit::world::site_id;
@@ -62,6 +62,19 @@ impl World {
         }
     }
 
+    /// The hashes as they are now, for [`World::sleep_since`].
+    pub fn copy_of_index(&self) -> tempfile::TempDir {
+        copy_of(self.catalog.path())
+    }
+
+    /// This host knows what it knew then.
+    pub fn sleep_since(&self, then: &tempfile::TempDir) {
+        self.lose_index();
+        for file in std::fs::read_dir(then.path()).unwrap().map(Result::unwrap) {
+            std::fs::copy(file.path(), self.catalog.path().join(file.file_name())).unwrap();
+        }
+    }
+
     pub fn path(&self, site: &str) -> PathBuf {
         self.files.site_dir(site).join("notes.db")
     }
@@ -89,13 +102,14 @@ impl World {
         Ok((replayed, replica))
     }
 
-    /// Versions of a site in the newest epoch that have an end, oldest first.
+    /// Versions of a site that are kept of the newest epoch and have an end, oldest first.
     pub async fn versions(&self, site: &SiteId) -> Vec<TransactionHead> {
         let engine = self.engine().await;
         let log = ChangeLog::open(&engine.repository, &notes()).await.unwrap();
         let newest = log.newest().unwrap();
         let last = newest.segment.unwrap().number;
-        let segments = log.segments(newest.epoch, SegmentNumber(1)..=last).await.unwrap();
+        let kept = log.kept(newest.epoch).await.unwrap();
+        let segments = log.segments_kept(&kept, kept.first()..=last).await.unwrap();
         let mut versions = Vec::new();
         let read = log.read_site(site, segments, |head, change| {
             let RowChange::Pages(change) = change.change else { panic!("rows of a file") };
@@ -109,12 +123,20 @@ impl World {
     /// The end of the log is the live file, page for page.
     pub async fn expect_as_live(&self, site: &str, when: &str) {
         let (replayed, replica) =
-            self.replay(site, Moment::End).await.unwrap_or_else(|error| panic!("{when}: {error}"));
+            self.replay(site, Moment::End).await.unwrap_or_else(|error| panic!("{when}: {error}, {:?}", error.hint()));
         let live = lifeboat_source::sqlite::digest(&self.path(site)).unwrap();
         let got = lifeboat_source::sqlite::digest(&replica.path).unwrap();
         assert_eq!(got, live, "{when}, {site}: {replayed:?}");
         replica.expect_sound(when);
     }
+}
+
+fn copy_of(dir: &std::path::Path) -> tempfile::TempDir {
+    let copy = tempfile::tempdir().unwrap();
+    for file in std::fs::read_dir(dir).unwrap().map(Result::unwrap) {
+        std::fs::copy(file.path(), copy.path().join(file.file_name())).unwrap();
+    }
+    copy
 }
 
 /// Where a file is replayed to.

@@ -2,8 +2,10 @@
 //!
 //! Nothing is marked, condemned or erased in a bucket that has lost commits: it would be decided by what is not true any more.
 
+use std::collections::BTreeSet;
+
 use futures_util::stream::{self, StreamExt};
-use lifeboat_model::{Generation, SiteId, Timestamp};
+use lifeboat_model::{Generation, RunOutcome, SiteId, Timestamp};
 use lifeboat_repo::TrustedNow;
 use sha2::{Digest, Sha256};
 
@@ -15,6 +17,8 @@ use crate::{CliError, Context};
 /// The sites that were asked for, or all that the bucket has, and a time to go by.
 pub(super) struct Begun {
     pub sites: Vec<SiteId>,
+    /// Sites that the newest run found in no source.
+    pub gone: BTreeSet<SiteId>,
     pub clock: TrustedNow,
 }
 
@@ -35,7 +39,8 @@ pub(super) async fn begin(open: &Open, asked: &[SiteId], context: &Context) -> R
     let newest = newest_commits(open, &known, &sites).await?;
     let sites = newest.into_iter().filter(|(_, newest)| *newest > Generation(0)).map(|(site, _)| site).collect();
     let clock = open.engine.repository.trusted_now(Timestamp::now()).await?;
-    Ok(Begun { sites, clock })
+    let gone = known.seen.into_values().filter(|seen| seen.outcome == RunOutcome::Vanished);
+    Ok(Begun { sites, gone: gone.map(|seen| seen.site).collect(), clock })
 }
 
 /// The newest commit of each site; fewer than this host or the newest run has seen is damage.

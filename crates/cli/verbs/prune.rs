@@ -2,8 +2,12 @@
 //! `--yes` says otherwise.
 //!
 //!   the bucket is whole, the clocks agree ─▶ of each site: delete what is ripe ▸ condemn what nothing names
+//!   every site told what it needs ─▶ of each change log the same
+
+use std::sync::{Mutex, PoisonError};
 
 use futures_util::stream::{self, StreamExt};
+use lifeboat_control::retention::{LogDemand, LogDemands};
 use lifeboat_engine::lifecycle as ends;
 use lifeboat_model::{AuditAction, Fault, Faulty, SiteId, worst_exit_code};
 use lifeboat_repo::{PruneBlock, SitePrune, plan_prune};
@@ -16,6 +20,10 @@ use crate::audit::Audited;
 use crate::open::Open;
 use crate::output::{Align, Failed, Outcome, Table, bytes, count, plural};
 use crate::{CliError, Context, exit};
+
+mod logs;
+
+use logs::LogPruned;
 
 /// Sites looked at side by side.
 const SITES_MAX: usize = 4;
@@ -51,8 +59,10 @@ pub(super) async fn prune(args: &PruneArgs, open: &Open, context: &Context) -> R
 
 async fn sites(args: &PruneArgs, open: &Open, begun: &Begun, context: &Context) -> Result<Outcome, CliError> {
     let (mut all, mut failed) = (Vec::new(), Vec::new());
-    let room = Semaphore::new(SITES_MAX);
-    let pruned = begun.sites.iter().map(async |id| (id, prune_site(open, id, args.yes, (begun, &room)).await));
+    let (room, demands) =
+        (Semaphore::new(SITES_MAX), Mutex::new(LogDemands::new(begun.clock.now, open.config.policy.keep.window)));
+    let shared = Shared { begun, room: &room, demands: &demands };
+    let pruned = begun.sites.iter().map(async |id| (id, prune_site(open, id, args.yes, &shared).await));
     let mut pruned = stream::iter(pruned).buffered(SITES_MAX);
     while let Some((id, pruned)) = pruned.next().await {
         match pruned {
@@ -63,16 +73,35 @@ async fn sites(args: &PruneArgs, open: &Open, begun: &Begun, context: &Context) 
         }
     }
     drop(pruned);
-    Ok(tell(&all, failed, args, context))
+    // What the others need of what they share, a few sites cannot say.
+    let logs = match args.sites.is_empty() {
+        true => {
+            let demands = demands.into_inner().unwrap_or_else(PoisonError::into_inner);
+            let is_whole = failed.is_empty();
+            logs::prune(open, (&demands, is_whole), (begun, args.yes), &mut failed).await?
+        }
+        false => Vec::new(),
+    };
+    Ok(tell((&all, &logs), failed, args, context))
+}
+
+/// What all sites share.
+struct Shared<'b> {
+    begun: &'b Begun,
+    room: &'b Semaphore,
+    demands: &'b Mutex<LogDemands>,
 }
 
 async fn prune_site(
     open: &Open,
     id: &SiteId,
     acts: bool,
-    (begun, room): (&Begun, &Semaphore),
+    Shared { begun, room, demands }: &Shared<'_>,
 ) -> Result<SitePruned, lifeboat_engine::Error> {
     let mut site = open.engine.site(id).await?;
+    let (window, is_gone) = (open.config.policy_of(id).keep.window, begun.gone.contains(id));
+    let demand = LogDemand { state: site.state(), window, is_gone };
+    demands.lock().unwrap_or_else(PoisonError::into_inner).add(&demand);
     // A site's index is in memory while it is looked at: of a large one there is no other beside it.
     let chunks: u64 = site.state().indexes.iter().map(|index| index.chunks).sum();
     let share = (chunks / CHUNKS_PER_PLACE).saturating_add(1).min(SITES_MAX as u64);
@@ -89,7 +118,12 @@ async fn prune_site(
     Ok(SitePruned { site: id.clone(), plan, deleted, condemned, gave_way })
 }
 
-fn tell(all: &[SitePruned], failed: Vec<Failed>, args: &PruneArgs, context: &Context) -> Outcome {
+fn tell(
+    (all, logs): (&[SitePruned], &[LogPruned]),
+    failed: Vec<Failed>,
+    args: &PruneArgs,
+    context: &Context,
+) -> Outcome {
     let output = &context.output;
     let mut table = Table::new(&[
         ("SITE", Align::Left),
@@ -122,15 +156,18 @@ fn tell(all: &[SitePruned], failed: Vec<Failed>, args: &PruneArgs, context: &Con
     if !output.is_log() {
         table.lines().iter().for_each(|line| output.line(line));
     }
+    logs::tell(logs, context);
+    let of_logs = logs::sum(logs);
     let sum = |of: fn(&SitePruned) -> u64| all.iter().map(of).sum::<u64>();
-    let (deleted, condemned) = (sum(|one| one.deleted), sum(|one| one.condemned));
+    let deleted = sum(|one| one.deleted) + of_logs.deleted;
+    let condemned = sum(|one| one.condemned) + of_logs.condemned;
     let sites = plural(all.len() as u64, "site");
     output.line(match args.yes {
         true => format!("{sites}: {} deleted, {} condemned.", plural(deleted, "object"), count(condemned)),
         false => format!(
             "{sites}: {} would be deleted, {} condemned. Nothing was changed: `lifeboat prune --yes` does it.",
-            bytes(sum(|one| one.plan.delete_bytes)),
-            bytes(sum(|one| one.plan.condemn_bytes)),
+            bytes(sum(|one| one.plan.delete_bytes) + of_logs.deletes.bytes),
+            bytes(sum(|one| one.plan.condemn_bytes) + of_logs.condemns.bytes),
         ),
     });
     let codes = failed.iter().map(|failed| failed.exit_code).chain((!failed.is_empty()).then_some(exit::PARTLY));

@@ -15,8 +15,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 mod facts;
+mod logs;
 
 pub use facts::{Epochs, facts};
+pub use logs::{KeptFor, LogDemand, LogDemands};
 
 use jiff::tz::TimeZone;
 use lifeboat_model::{Mark, RestoreId, SnapshotId, Timestamp};

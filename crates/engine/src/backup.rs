@@ -15,6 +15,7 @@ use lifeboat_source::postgres::{ALTERED_MEANWHILE, CANNOT_LOCK};
 use crate::fleet::all_sites;
 use crate::{Engine, Error, SourceHealth, this_process};
 
+mod bases;
 mod cutter;
 mod fingerprint;
 mod judge;
@@ -29,6 +30,7 @@ pub(crate) use probe::probe_part;
 pub(crate) use read::{Parent, PartIngest};
 pub(crate) use scan::{ScanMemory, Scanned, scan_sites};
 
+use bases::OldBases;
 use line::{Place, in_line};
 use site::back_up_site;
 
@@ -112,7 +114,8 @@ pub async fn backup(engine: &Engine, request: &BackupRequest) -> Result<BackupRe
         false => select(engine, request, &health, last.as_ref())?,
     };
 
-    let (mut seen, mut done) = back_up_sites(engine, &sites, &health, request);
+    let asked = Asked { request, health: &health, bases: OldBases::look(engine).await? };
+    let (mut seen, mut done) = back_up_sites(engine, &sites, &asked);
     for site in vanished {
         let was = last.iter().flat_map(|run| &run.sites).find(|seen| seen.site == site);
         let outcome = settle_vanished(engine, &site, was, request).await.unwrap_or_else(SiteOutcome::Failed);
@@ -131,13 +134,15 @@ pub async fn backup(engine: &Engine, request: &BackupRequest) -> Result<BackupRe
     Ok(BackupReport { run: record_run(engine, run, last).await?, sources: health, sites: done })
 }
 
+/// What holds for every site of a run.
+struct Asked<'r> {
+    request: &'r BackupRequest,
+    health: &'r [SourceHealth],
+    bases: OldBases,
+}
+
 /// Backs up one site after the other, publishing each while the next ones are read.
-fn back_up_sites(
-    engine: &Engine,
-    sites: &[SiteId],
-    health: &[SourceHealth],
-    request: &BackupRequest,
-) -> (Vec<RunSite>, Vec<SiteBackup>) {
+fn back_up_sites(engine: &Engine, sites: &[SiteId], asked: &Asked<'_>) -> (Vec<RunSite>, Vec<SiteBackup>) {
     engine.progress.report(ProgressEvent::SitesPlanned { sites: sites.len() as u64 });
     // Frozen sites are read as they are then, each at a moment of its own.
     if !engine.hooks.can_freeze() {
@@ -149,9 +154,8 @@ fn back_up_sites(
         let _span = tracing::error_span!("backup", %site).entered();
         engine.progress.report(ProgressEvent::SiteStarted { site: site.clone() });
         let seen_at = Timestamp::now();
-        let outcome = engine
-            .check_cancelled()
-            .and_then(|()| runtime.block_on(back_up_site(engine, site, health, request, place)));
+        let outcome =
+            engine.check_cancelled().and_then(|()| runtime.block_on(back_up_site(engine, site, asked, place)));
         engine.progress.report(ProgressEvent::SiteFinished { site: site.clone(), ok: outcome.is_ok() });
         let outcome = outcome.unwrap_or_else(SiteOutcome::Failed);
         (run_site(engine, site, &outcome, seen_at), SiteBackup { site: site.clone(), outcome })

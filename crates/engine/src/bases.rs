@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
 use lifeboat_model::{
-    Epoch, EpochId, Fault, Faulty, Mark, PartStatus, SegmentNumber, SiteId, SnapshotId, SnapshotRecord, SourceKind,
-    SourceName, Timestamp,
+    Epoch, EpochId, Fault, Faulty, LogBegin, Mark, PartStatus, SegmentNumber, SiteId, SnapshotId, SnapshotRecord,
+    SourceKind, SourceName, Timestamp,
 };
 use lifeboat_repo::{ChangeLog, Site};
 
@@ -34,6 +34,8 @@ const SITES_AT_ONCE: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EpochSeen {
     pub epoch: Epoch,
+    /// Where what is kept of it begins; `None`: nothing of it was let go of.
+    pub begins: Option<LogBegin>,
     /// When its newest segment was sealed; `None`: it has none.
     pub till: Option<Timestamp>,
     /// Another epoch goes on.
@@ -110,7 +112,8 @@ pub(crate) async fn epoch_seen(log: &ChangeLog, id: EpochId) -> Result<EpochSeen
         let sound_till = log.epoch(id.next()).await?.facts.sound_till;
         till = till.map(|till| sound_till.map_or(till, |sound| sound.min(till)));
     }
-    Ok(EpochSeen { epoch, till, has_ended })
+    let begins = log.kept(id).await?.begins;
+    Ok(EpochSeen { epoch, begins, till, has_ended })
 }
 
 /// From when to when a site's part in each of these sources can be put back to any moment; sources that were
@@ -143,7 +146,8 @@ pub(crate) async fn windows_in(
     for seen in epochs {
         let of_epoch = match (seen.epoch.facts.kind, seen.till) {
             (SourceKind::Sqlite, Some(till)) => {
-                let first = first_base(site, source, &seen.epoch).await?.filter(|(_, from)| *from <= till);
+                let first =
+                    first_base(site, source, (&seen.epoch, seen.begins)).await?.filter(|(_, from)| *from <= till);
                 let window = |(record, from): (&SnapshotRecord, Timestamp)| Window {
                     epoch: seen.epoch.id,
                     from,
@@ -163,15 +167,17 @@ pub(crate) async fn windows_in(
 async fn first_base<'s>(
     site: &'s Site,
     source: &SourceName,
-    epoch: &Epoch,
+    (epoch, begins): (&Epoch, Option<LogBegin>),
 ) -> Result<Option<(&'s SnapshotRecord, Timestamp)>, Error> {
-    // What was cut long before the epoch began cannot join it; the rest is asked.
+    // What was cut long before the epoch began cannot join it, nor what is older than what is kept; the rest is asked.
     let since = epoch.facts.begun_at.saturating_sub(CLOCKS_DIFFER_MAX);
-    let is_usable =
-        |record: &&SnapshotRecord| matches!(record.mark, Mark::Good | Mark::Suspect) && record.cut_till >= since;
+    let is_kept = |record: &SnapshotRecord| begins.is_none_or(|begins| record.cut_from >= begins.bases_since);
+    let is_whole = |record: &SnapshotRecord| matches!(record.mark, Mark::Good | Mark::Suspect);
     if epoch.facts.kind == SourceKind::Sqlite {
-        return Ok(first_base_of_file(site, source, epoch));
+        let usable = site.state().snapshots.iter().filter(|record| is_whole(record) && is_kept(record));
+        return Ok(first_base_of_file(usable, source, epoch));
     }
+    let is_usable = |record: &&SnapshotRecord| is_whole(record) && is_kept(record) && record.cut_till >= since;
     for record in site.state().snapshots.iter().filter(is_usable) {
         let manifest = site.manifest(&record.manifest).await?;
         let Some((_, part)) = manifest.part(source) else { continue };
@@ -185,12 +191,11 @@ async fn first_base<'s>(
 /// A snapshot of a file joins by content: the last one before the epoch, if nothing was written until then; else the
 /// first one since.
 fn first_base_of_file<'s>(
-    site: &'s Site,
+    usable: impl Iterator<Item = &'s SnapshotRecord>,
     source: &SourceName,
     epoch: &Epoch,
 ) -> Option<(&'s SnapshotRecord, Timestamp)> {
     let begun = epoch.facts.begun_at;
-    let usable = site.state().snapshots.iter().filter(|record| matches!(record.mark, Mark::Good | Mark::Suspect));
     let parts = usable.filter_map(|record| {
         let part = record.parts.iter().find(|part| part.source == *source)?;
         (part.status == PartStatus::Complete).then_some((record, part.cut_till))
@@ -200,9 +205,14 @@ fn first_base_of_file<'s>(
 }
 
 /// Whether a site has a snapshot that the epoch's changes go on top of.
-pub async fn has_base(engine: &Engine, id: &SiteId, source: &SourceName, epoch: &Epoch) -> Result<bool, Error> {
+pub async fn has_base(
+    engine: &Engine,
+    id: &SiteId,
+    source: &SourceName,
+    (epoch, begins): (&Epoch, Option<LogBegin>),
+) -> Result<bool, Error> {
     match engine.repository.site(id, engine.memory.known_head(id)).await? {
-        Some(site) => Ok(first_base(&site, source, epoch).await?.is_some()),
+        Some(site) => Ok(first_base(&site, source, (epoch, begins)).await?.is_some()),
         None => Ok(false),
     }
 }
@@ -216,7 +226,7 @@ pub async fn sites_without_base(
 ) -> Result<Vec<SiteId>, Error> {
     let log = ChangeLog::open(&engine.repository, source).await?;
     let (Some(newest), Some(of)) = (log.newest(), engine.fleet.source(source)) else { return Ok(Vec::new()) };
-    let epoch = log.epoch(newest.epoch).await?;
+    let (epoch, begins) = (log.epoch(newest.epoch).await?, log.kept(newest.epoch).await?.begins);
     if proven.0 != Some(epoch.id) {
         *proven = (Some(epoch.id), BTreeSet::new());
     }
@@ -226,7 +236,7 @@ pub async fn sites_without_base(
         let epoch = &epoch;
         async move {
             engine.check_cancelled()?;
-            let has_base = has_base(engine, &id, source, epoch).await?;
+            let has_base = has_base(engine, &id, source, (epoch, begins)).await?;
             Ok::<_, Error>((id, has_base))
         }
     });

@@ -144,7 +144,7 @@ pub async fn capture_pages(
         log.check_known(&place.known()).await?;
     }
     let over = match log.appender().await? {
-        Some(appender) => match judge(&appender, place, &root) {
+        Some(appender) => match judge(&appender, place, &root, log.kept(appender.epoch().id).await?.first()) {
             Ok(place) => {
                 catch_up::catch_up(&log, &appender, place, index).await?;
                 let writer = Writer::new(request, appender, index, place.is_filled);
@@ -167,13 +167,15 @@ fn judge(
     appender: &Appender,
     place: Option<PagesPlace>,
     root: &PartIdentity,
+    first_kept: SegmentNumber,
 ) -> Result<PagesPlace, (EpochReason, String)> {
     let facts = &appender.epoch().facts;
     if (&facts.system_identifier, &facts.database) != (&root.machine, &root.path) {
         let note = format!("the files are on another machine or path: path=`{}`", root.path);
         return Err((EpochReason::Failover, note));
     }
-    place.filter(|place| place.epoch == appender.epoch().id).ok_or_else(|| {
+    let goes_on = |place: &PagesPlace| place.epoch == appender.epoch().id && place.segment.next() >= first_kept;
+    place.filter(goes_on).ok_or_else(|| {
         (EpochReason::Asked, "the hashes of pages on this host are gone, or do not belong to the log".into())
     })
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use lifeboat_model::{ProgressSink, RunNumber, SiteId, SnapshotRecord, SourceName};
 use lifeboat_repo::{
@@ -54,11 +55,14 @@ impl Usage {
 pub struct Policy {
     /// A snapshot that has lost more than this share of entries or bytes is suspect; `0.3` is 30 %.
     pub shrink_limit: f64,
+    /// Where changes are captured: a snapshot that is older is taken anew as their base, though nothing has changed. Some sites
+    /// come due after half of it.
+    pub base_age_max: Duration,
 }
 
 impl Default for Policy {
     fn default() -> Self {
-        Self { shrink_limit: 0.3 }
+        Self { shrink_limit: 0.3, base_age_max: Duration::from_secs(7 * 86_400) }
     }
 }
 

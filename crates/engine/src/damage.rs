@@ -13,10 +13,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use lifeboat_model::{Epoch, EpochId, Generation, SegmentNumber, SiteId, SourceName, Timestamp, TransactionHead};
+use lifeboat_model::{Epoch, EpochId, Generation, SiteId, SourceName, Timestamp, TransactionHead};
 use lifeboat_repo::{ChangeLog, ListedSegment};
 
 use crate::fleet::AnySource;
+use crate::moment::log::first_sealed_since;
 use crate::{Engine, Error};
 
 mod collect;
@@ -193,17 +194,9 @@ pub(crate) async fn segments_since(
 ) -> Result<Vec<ListedSegment>, Error> {
     let Some(newest) = log.newest_segment(epoch).await? else { return Ok(Vec::new()) };
     let since = since.saturating_sub(CLOCK_SLACK);
-    let (mut from, mut till) = (1, newest.number.0);
-    while from < till {
-        let middle = from + (till - from) / 2;
-        let number = SegmentNumber(middle);
-        let Some(segment) = log.segments(epoch, number..=number).await?.pop() else { break };
-        match log.footer(&segment).await?.sealed_at < since {
-            true => from = middle + 1,
-            false => till = middle,
-        }
-    }
-    Ok(log.segments(epoch, SegmentNumber(from)..=newest.number).await?)
+    let kept = log.kept(epoch).await?;
+    let from = first_sealed_since(log, &kept, (newest.number, since)).await?;
+    Ok(log.segments_kept(&kept, from..=newest.number).await?)
 }
 
 /// A table's name, shared by all that counts it.

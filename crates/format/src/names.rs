@@ -34,7 +34,8 @@ use crate::{KeyId, ObjectKind, SegmentName};
 mod change_log;
 
 pub use change_log::{
-    LOG_PREFIX, epoch, epoch_prefix, log_commit, log_commits_prefix, log_prefix, long_segment, segment, segments_prefix,
+    LOG_PREFIX, epoch, epoch_prefix, log_commit, log_commits_prefix, log_prefix, long_segment, long_segments_prefix,
+    segment, segments_prefix,
 };
 
 pub const CONFIG: &str = "lifeboat.json";

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use crate::{
-    ChangePlace, ChangedTable, EpochId, FileStep, LogCommitNumber, Lsn, ObjectId, RowChange, RowKeyHash, SegmentNumber,
-    SiteId, SourceKind, SourceName, Timestamp, TransactionHead, TransactionId, WriterIdentity,
+    ChangePlace, ChangedTable, EpochId, FileStep, Lsn, ObjectId, RowChange, RowKeyHash, SegmentNumber, SiteId,
+    SourceKind, SourceName, Timestamp, TransactionHead, TransactionId, WriterIdentity,
 };
 
 /// A stretch of a source's history without a gap, as its first object says.
@@ -357,43 +357,4 @@ pub struct UnroutedChange {
     pub key: RowKeyHash,
     /// The row, where it came with values; of a deletion by key there are none.
     pub change: Option<RowChange>,
-}
-
-/// One create-if-absent entry of an epoch's own sequence: what became of its segments.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogCommit {
-    pub number: LogCommitNumber,
-    /// SHA-256 of the whole commit object before it; zeros for the first.
-    pub previous: [u8; 32],
-    /// Random: tells our own commit from another's after an unclear failure.
-    pub nonce: ObjectId,
-    pub written_at: Timestamp,
-    pub writer: WriterIdentity,
-    pub event: LogEvent,
-    /// The state after the event.
-    pub state: LogState,
-}
-
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LogEvent {
-    /// A range of segments was written again as one.
-    Compacted(LongSegment),
-}
-
-/// What a log commit says of its epoch.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogState {
-    pub source: SourceName,
-    pub epoch: EpochId,
-    /// Ascending, none overlapping another.
-    pub long_segments: Vec<LongSegment>,
-}
-
-/// A segment that stands for a range of segments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct LongSegment {
-    pub id: ObjectId,
-    pub len: u64,
-    pub first: SegmentNumber,
-    pub last: SegmentNumber,
 }

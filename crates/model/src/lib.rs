@@ -12,6 +12,7 @@ mod entry;
 mod fault;
 mod id;
 mod lifecycle;
+mod log_state;
 mod pages;
 mod path;
 mod point;
@@ -29,9 +30,9 @@ pub use change::{
     Visibility,
 };
 pub use change_log::{
-    BlockRef, ChangeCounts, ChangeKind, Epoch, EpochFacts, EpochReason, LogCommit, LogEvent, LogNote, LogState,
-    LongSegment, ObjectPlace, SegmentFooter, SegmentSpan, SharedFacts, SharedKinds, SiteChange, SiteCount, SpanBounds,
-    StructureChange, TransactionFacts, Truncation, UnroutedChange, UnroutedChanges, UnroutedRef,
+    BlockRef, ChangeCounts, ChangeKind, Epoch, EpochFacts, EpochReason, LogNote, ObjectPlace, SegmentFooter,
+    SegmentSpan, SharedFacts, SharedKinds, SiteChange, SiteCount, SpanBounds, StructureChange, TransactionFacts,
+    Truncation, UnroutedChange, UnroutedChanges, UnroutedRef,
 };
 pub use commit::{Commit, Run, RunOutcome, RunSite, RunSource};
 pub use entry::{ChunkRef, Entry, EntryKind, EntryMetadata, Extent, FileTime, RowsDigest, RowsDigests, Xattr};
@@ -41,6 +42,7 @@ pub use id::{
     RestoreId, RowKeyHash, RunNumber, SegmentNumber, SiteHandle, SiteId, SnapshotId, SourceName,
 };
 pub use lifecycle::{Condemnation, Condemned, Forgotten, Shred, Shredded, SiteObjects};
+pub use log_state::{CondemnedSegments, LogBegin, LogCommit, LogCondemnation, LogEvent, LogState, LongSegment};
 pub use pages::{ChangedPage, FileState, FileStep, PageHash, PageSum, PagesChange};
 pub use path::{EntryPath, PathError};
 pub use point::{Mark, PointInTime, PointParseError, PointState};

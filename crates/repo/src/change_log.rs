@@ -7,8 +7,8 @@
 //!
 //! Invariant (one-log): segment n+1 of an epoch is created once, names segment n, and goes on exactly
 //! where that one ended; whoever finds it taken by another stops.
-//! What is not here: following a source (`lifeboat-source`), and when a segment is full
-//! (`lifeboat-engine`). Nothing is deleted: segments stay beside the long one that stands for them.
+//! What is not here: following a source (`lifeboat-source`), when a segment is full, and where what is kept begins
+//! (`lifeboat-engine`). Segments stay beside the long one that stands for them.
 
 mod append;
 mod blocks;
@@ -18,6 +18,7 @@ mod compact;
 mod draft;
 mod facts;
 mod once;
+mod prune;
 mod read;
 mod share;
 
@@ -39,6 +40,7 @@ pub use compact::Compacted;
 pub use draft::{SegmentDraft, Unrouted};
 pub use facts::SegmentFacts;
 pub use once::ReadOnce;
+pub use prune::{EpochPrune, EpochPruned, Going};
 
 /// The change log of one source; cheap to clone.
 #[derive(Clone)]
@@ -186,6 +188,8 @@ impl ChangeLog {
         }
         let id = match known.number {
             SegmentNumber(0) => self.epoch(known.epoch).await?.nonce,
+            // It was let go of meanwhile, as the log itself says.
+            number if number < self.kept(known.epoch).await?.first() => return Ok(()),
             number => {
                 let listed = self.segments(known.epoch, number..=number).await?;
                 match listed.first() {

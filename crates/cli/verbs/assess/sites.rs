@@ -85,7 +85,7 @@ impl SiteStatus {
                 let begun_at = seen.epoch.facts.begun_at;
                 // Long after the epoch began there is no doubt; around its begin the snapshot itself is asked.
                 let is_sure = latest.is_some_and(|latest| latest.since(begun_at) > CUT_MAX);
-                if is_sure || has_base(&open.engine, &line.site, source, &seen.epoch).await? {
+                if is_sure || has_base(&open.engine, &line.site, source, (&seen.epoch, seen.begins)).await? {
                     till = till.max(seen.till);
                 } else {
                     without_base.push(source.clone());

@@ -44,7 +44,9 @@ fn bases(record: &SnapshotRecord, epochs: &Epochs) -> BTreeSet<String> {
     let of_part = |source: &SourceName, at: Timestamp| {
         let all = epochs.get(source).map(Vec::as_slice).unwrap_or_default();
         let ends = all.iter().skip(1).map(|next| Some(next.epoch.facts.begun_at)).chain([None]);
-        let joins = all.iter().zip(ends).filter_map(move |(seen, end)| {
+        // Of what is older no change is kept any more.
+        let is_kept = |seen: &EpochSeen| seen.begins.is_none_or(|begins| record.cut_from >= begins.bases_since);
+        let joins = all.iter().zip(ends).filter(|(seen, _)| is_kept(seen)).filter_map(move |(seen, end)| {
             let begun = seen.epoch.facts.begun_at;
             let is_sure = at >= Timestamp(begun.0.saturating_add(micros(DOUBT))) && end.is_none_or(|end| at < end);
             // A file's snapshot of before the epoch joins it too, where nothing was written in between.

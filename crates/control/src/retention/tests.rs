@@ -186,6 +186,7 @@ fn a_snapshot_is_a_base_of_the_epoch_it_was_taken_in_and_near_a_border_of_that_d
                 partly: Vec::new(),
             },
         },
+        begins: None,
         till: None,
         has_ended: false,
     };

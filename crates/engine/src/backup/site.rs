@@ -9,7 +9,7 @@ use super::judge::{NewSizes, judge, overlapped};
 use super::line::{Place, Publishing};
 use super::probe::{fingerprint_now, fingerprint_of};
 use super::read::{Parent, PartIngest};
-use super::{BackupRequest, SiteOutcome, new_hold};
+use super::{Asked, BackupRequest, SiteOutcome, new_hold};
 use crate::context::Fingerprint;
 use crate::process::random_id;
 use crate::{Engine, Error, SourceHealth, this_process};
@@ -19,15 +19,17 @@ use crate::{Engine, Error, SourceHealth, this_process};
 pub(super) async fn back_up_site(
     engine: &Engine,
     id: &SiteId,
-    health: &[SourceHealth],
-    request: &BackupRequest,
+    asked: &Asked<'_>,
     place: Place<'_>,
 ) -> Result<SiteOutcome, Error> {
-    let look = || match request.anew {
-        true => Ok(None), // it may be what it was: a snapshot of this very moment is wanted
-        false => tokio::task::block_in_place(|| fingerprint_now(engine, id, health)),
+    let Asked { request, health, bases } = asked;
+    let look = || tokio::task::block_in_place(|| fingerprint_now(engine, id, health));
+    let policy = (engine.policy)(id);
+    // It may be what it was: a snapshot of this very moment is wanted.
+    let is_wanted_anew = |newest: &SnapshotRecord| {
+        request.anew || bases.is_old(newest, (engine.repository.handle_of(id), policy.base_age_max))
     };
-    let then = engine.memory.fingerprint(id);
+    let then = engine.memory.fingerprint(id).filter(|then| !is_wanted_anew(&then.snapshot));
     let mut now = if then.is_some() { look()? } else { None };
     if let Some(record) = remembered(engine, id, then.as_ref(), now).await? {
         return Ok(SiteOutcome::Unchanged(Box::new(record)));
@@ -35,8 +37,11 @@ pub(super) async fn back_up_site(
     let mut site = engine.repository.site_for_backup(id, engine.memory.known_head(id)).await?;
     engine.memory.note_site(&site);
     let parent = ParentSnapshot::load(&site).await?;
-    if then.is_none() && parent.is_some() {
-        now = look()?; // with neither there would be nothing to compare with
+    let is_anew = parent.as_ref().is_none_or(|parent| is_wanted_anew(&parent.record));
+    if is_anew {
+        now = None; // somebody else's is newer than what was remembered, and is old
+    } else if then.is_none() {
+        now = look()?;
     }
     if let Some(parent) = &parent
         && now == Some(parent.fingerprint)
@@ -48,7 +53,7 @@ pub(super) async fn back_up_site(
     }
     let before = parent.as_ref().map(|parent| (parent.record.clone(), parent.fingerprint));
     let (read, _publishing) = read_site(engine, &site, parent, health, place).await?;
-    if let Some((record, fingerprint)) = before.filter(|_| !request.anew)
+    if let Some((record, fingerprint)) = before.filter(|_| !is_anew)
         && read.is_same(fingerprint)
         && site.state().intent.is_none()
     {

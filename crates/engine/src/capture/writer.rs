@@ -108,7 +108,8 @@ impl State {
 /// Notes say nothing of this: one is collected while changes before it wait for their site.
 async fn logged_till(log: &ChangeLog, appender: &Appender) -> Result<Option<ChangePlace>, Error> {
     let mut number = appender.newest().map_or(SegmentNumber(0), |newest| newest.number);
-    while number.0 > 0 {
+    let first = log.kept(appender.epoch().id).await?.first();
+    while number >= first {
         let segments = log.segments(appender.epoch().id, number..=number).await?;
         let Some(segment) = segments.first() else { break };
         let footer = log.footer(segment).await?;

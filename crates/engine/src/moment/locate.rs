@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{
-    Epoch, Lsn, PointInTime, SharedKinds, SiteId, SnapshotId, SnapshotRecord, SourceKind, SourceName, Timestamp,
-    TransactionHead, TransactionId,
+    Epoch, LogBegin, Lsn, PointInTime, SharedKinds, SiteId, SnapshotId, SnapshotRecord, SourceKind, SourceName,
+    Timestamp, TransactionHead, TransactionId,
 };
 use lifeboat_repo::{Manifest, Site};
 
@@ -49,7 +49,7 @@ impl PartCut {
 }
 
 /// A snapshot of a part that changes go on top of.
-pub(super) struct Base {
+pub(crate) struct Base {
     pub snapshot: SnapshotId,
     pub place: BasePlace,
     pub manifest: Manifest,
@@ -277,15 +277,16 @@ pub(super) async fn cut_part(
     let is_before = |record: &&SnapshotRecord| {
         is_base(record) && search.before.is_none_or(|time| record.cut_from.0 <= time.0.saturating_add(CLOCKS_MICROS))
     };
+    let kept = log.log.kept(epoch.id).await?;
     for record in site.state().snapshots.iter().rev().filter(is_before) {
-        let Some(base) = base_of(site, record, log.source(), &epoch).await? else { continue };
+        let Some(base) = base_of(site, record, log.source(), (&epoch, kept.begins)).await? else { continue };
         if search.without.is_some_and(|id| base.place.sees(id)) {
             continue;
         }
         let place = &base.place;
         let base_read = (record.cut_from, record.cut_till);
         let scan = Search { log: &log, site: site.id(), base: place, base_read, moment: search.moment };
-        match scan.run(engine, epoch.id).await? {
+        match scan.run(engine, &kept).await? {
             Scanned::Found(scan) => {
                 let at = search.before.or(scan.last_commit);
                 if let Some(sound) = log.sound_till(epoch.id).filter(|sound| at.is_some_and(|at| at > *sound)) {
@@ -295,7 +296,7 @@ pub(super) async fn cut_part(
                 let cut = PartCut { log, epoch, base, scan: *scan, without, seen_by: None };
                 return Ok(Outcome::Cut(Box::new(cut)));
             }
-            Scanned::BaseIsLater => {}
+            Scanned::BaseIsLater | Scanned::LogIsGone => {}
             Scanned::AfterEnd(end) => return Ok(Outcome::Refused(log, Box::new(epoch), Refused::AfterEnd(end))),
         }
     }
@@ -303,17 +304,18 @@ pub(super) async fn cut_part(
 }
 
 /// The part of a snapshot, if changes of the epoch may go on top of it.
-pub(super) async fn base_of(
+pub(crate) async fn base_of(
     site: &Site,
     record: &SnapshotRecord,
     source: &SourceName,
-    epoch: &Epoch,
+    (epoch, begins): (&Epoch, Option<LogBegin>),
 ) -> Result<Option<Base>, Error> {
     let is_whole = |part: &lifeboat_model::PartRecord| {
         let status = &part.status;
         part.source == *source && !matches!(status, lifeboat_model::PartStatus::Failed { .. })
     };
-    if !record.parts.iter().any(is_whole) {
+    let is_too_old = begins.is_some_and(|begins| record.cut_from < begins.bases_since);
+    if is_too_old || !record.parts.iter().any(is_whole) {
         return Ok(None);
     }
     let manifest = site.manifest(&record.manifest).await?;
@@ -329,11 +331,12 @@ async fn refuse(site: &Site, (log, epoch): (&SourceLog, &Epoch), asked: &str, wh
     let next = log.epochs.iter().find(|other| other.id > epoch.id);
     let first_base = async |epoch: Option<&Epoch>| -> Result<Option<Timestamp>, Error> {
         let Some(epoch) = epoch else { return Ok(None) };
+        let begins = log.log.kept(epoch.id).await?.begins;
         for record in site.state().snapshots.iter().filter(|record| is_base(record)) {
             if record.cut_till < epoch.facts.begun_at {
                 continue;
             }
-            if let Some(base) = base_of(site, record, source, epoch).await? {
+            if let Some(base) = base_of(site, record, source, (epoch, begins)).await? {
                 return Ok(Some(base.read_till.max(epoch.facts.begun_at)));
             }
         }
@@ -353,12 +356,16 @@ async fn refuse(site: &Site, (log, epoch): (&SourceLog, &Epoch), asked: &str, wh
             ),
             None => format!("the change log of `{source}` has a gap there; the nearest restorable time is {last}"),
         },
-        Refused::NoBase => match first_base(Some(epoch)).await? {
-            Some(first) => format!(
+        Refused::NoBase => match (first_base(Some(epoch)).await?, log.log.kept(epoch.id).await?.begins) {
+            (Some(first), Some(_)) => format!(
+                "the change log of `{source}` is kept no longer; the nearest restorable time after it is {first}, and \
+                 `lifeboat points {id}` lists snapshots of before: `--snapshot` takes one as it is"
+            ),
+            (Some(first), None) => format!(
                 "changes of `{source}` lead somewhere only from a snapshot on; the nearest restorable time after it is \
                  {first}, and `lifeboat points {id}` lists those before"
             ),
-            None => format!(
+            (None, _) => format!(
                 "changes of `{source}` lead somewhere only from a snapshot that was taken since they are captured: \
                  `lifeboat backup {id}`"
             ),

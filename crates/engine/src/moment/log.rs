@@ -1,6 +1,6 @@
 //! A captured source's log: its epochs, and where in one a search begins.
 
-use lifeboat_model::{Epoch, EpochId, Lsn, SegmentFooter, SegmentNumber, SourceName, Timestamp};
+use lifeboat_model::{Epoch, EpochId, LogState, Lsn, SegmentFooter, SegmentNumber, SourceName, Timestamp};
 use lifeboat_repo::{ChangeLog, ListedSegment};
 
 use super::base::BasePlace;
@@ -13,7 +13,7 @@ const LOOK_BACK_MICROS: i64 = 60 * 1_000_000;
 const AT_ONCE: usize = 8;
 
 /// The log of one source, with every epoch's first words.
-pub(super) struct SourceLog {
+pub(crate) struct SourceLog {
     pub log: ChangeLog,
     /// Oldest first.
     pub epochs: Vec<Epoch>,
@@ -58,39 +58,41 @@ impl SourceLog {
         })
     }
 
-    /// The first segment that may have a change which a base does not see.
+    /// The first segment that may have a change which a base does not see. `None`: it may be one that is kept no more.
     pub async fn first_after(
         &self,
-        epoch: EpochId,
+        kept: &LogState,
         (base, cut_from): (&BasePlace, Timestamp),
         last: u64,
-    ) -> Result<u64, Error> {
-        let first = self.first_reaching(epoch, base.lsn, last).await?;
+    ) -> Result<Option<u64>, Error> {
+        let (epoch, begin) = (kept.epoch, kept.first().0);
+        let first = self.first_reaching(kept, base.lsn, last).await?;
         let (mut number, xmin) = (first, base.xmin());
-        while number > 1 {
-            let before: Vec<u64> = (1..number).rev().take(AT_ONCE).collect();
+        while number > begin {
+            let before: Vec<u64> = (begin..number).rev().take(AT_ONCE).collect();
             for (at, found) in before.iter().zip(self.footers(epoch, &before).await) {
-                let Some((_, before)) = found? else { return Ok(number) };
+                let Some((_, before)) = found? else { return Ok(Some(number)) };
                 let is_unseen = before.span.bounds.is_some_and(|bounds| bounds.highest >= xmin);
                 let is_near = before.sealed_at.0.saturating_add(LOOK_BACK_MICROS) >= cut_from.0;
                 if !is_unseen && !is_near {
-                    return Ok(number);
+                    return Ok(Some(number));
                 }
                 number = *at;
             }
         }
-        Ok(number)
+        Ok((begin == 1).then_some(number))
     }
 
     /// The first segment that is complete up to a position; `last` if none is. Several are looked at at once, in as many
     /// round trips as the number of segments has digits.
-    async fn first_reaching(&self, epoch: EpochId, lsn: Lsn, last: u64) -> Result<u64, Error> {
-        let (mut from, mut till) = (1, last.max(1));
+    async fn first_reaching(&self, kept: &LogState, lsn: Lsn, last: u64) -> Result<u64, Error> {
+        let (epoch, begin) = (kept.epoch, kept.first().0);
+        let (mut from, mut till) = (begin, last.max(begin));
         while from < till {
             let (mut probes, before) = (probes(from, till), (from, till));
             // Most epochs begin with bases of all their sites.
-            if from == 1 && till == last && probes.first() != Some(&1) {
-                probes.insert(0, 1);
+            if from == begin && till == last && probes.first() != Some(&begin) {
+                probes.insert(0, begin);
             }
             let mut failed = None;
             for (number, found) in probes.iter().zip(self.footers(epoch, &probes).await) {
@@ -119,6 +121,26 @@ impl SourceLog {
     ) -> Vec<Result<Option<(ListedSegment, SegmentFooter)>, Error>> {
         futures_util::future::join_all(numbers.iter().map(|number| self.footer(epoch, *number))).await
     }
+}
+
+/// The first of an epoch's segments that was not sealed before a time, found by halving: they were sealed in order. The last
+/// one if all were.
+pub(crate) async fn first_sealed_since(
+    log: &ChangeLog,
+    kept: &LogState,
+    (last, since): (SegmentNumber, Timestamp),
+) -> Result<SegmentNumber, Error> {
+    let (mut from, mut till) = (kept.first().0, last.0);
+    while from < till {
+        let middle = from + (till - from) / 2;
+        let number = SegmentNumber(middle);
+        let Some(segment) = log.segments(kept.epoch, number..=number).await?.pop() else { break };
+        match log.footer(&segment).await?.sealed_at < since {
+            true => from = middle + 1,
+            false => till = middle,
+        }
+    }
+    Ok(SegmentNumber(from))
 }
 
 /// Numbers of `from..till`, evenly apart and ascending: all of them, if they are few.

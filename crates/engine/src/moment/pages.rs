@@ -14,8 +14,8 @@ use std::os::unix::fs::FileExt;
 
 use futures_util::TryStreamExt;
 use lifeboat_model::{
-    BlockRef, Epoch, EpochId, FileState, Lsn, SegmentFooter, SegmentNumber, SegmentSpan, SiteId, SnapshotId,
-    SourceName, Timestamp, TransactionId,
+    BlockRef, Epoch, EpochId, FileState, Lsn, SegmentFooter, SegmentSpan, SiteId, SnapshotId, SourceName, Timestamp,
+    TransactionId,
 };
 use lifeboat_repo::{ChangeLog, ListedSegment, SegmentBlock};
 use lifeboat_source::sqlite::capture::PageImage;
@@ -91,6 +91,8 @@ struct Window {
     epoch: Epoch,
     /// What comes after it, if another epoch does.
     till: Limit,
+    /// What is kept of the log goes on top of snapshots that were cut since. `None`: all of it is kept.
+    kept_since: Option<Timestamp>,
     segments: Vec<SegmentFacts>,
 }
 
@@ -124,8 +126,10 @@ impl Window {
         while epoch.id.0 > 1 && !till.is_in(&epoch) {
             epoch = log.epoch(EpochId(epoch.id.0 - 1)).await?;
         }
+        let kept = log.kept(epoch.id).await?;
+        let kept_since = kept.begins.map(|begins| begins.bases_since);
         let segments = match log.newest_segment(epoch.id).await? {
-            Some(last) => log.segments(epoch.id, SegmentNumber(1)..=last.number).await?,
+            Some(last) => log.segments_kept(&kept, kept.first()..=last.number).await?,
             None => Vec::new(),
         };
         let facts = |(segment, footer): (ListedSegment, SegmentFooter)| {
@@ -133,7 +137,7 @@ impl Window {
             SegmentFacts { segment, span: footer.span, sealed_at: footer.sealed_at, block }
         };
         let segments = log.footers(segments).await?.map_ok(facts).try_collect().await?;
-        let window = Self { epoch, till, segments };
+        let window = Self { epoch, till, kept_since, segments };
         window.check_end(id, moment)?;
         Ok(window)
     }
@@ -247,7 +251,8 @@ impl Attempt<'_> {
         let Self { log, site, window, base, .. } = self;
         let blocks = window.blocks(self.from);
         let versions = Versions::read(log, blocks.clone()).await?.until(window.till);
-        let Some(target) = versions.last().copied() else { return Ok(Outcome::NoVersion) };
+        let Some(target) = versions.last().copied() else { return self.without_versions(file).await };
+        let base = base.filter(|base| !base.is_absent);
         let Some(wanted) = target.step.after else {
             file.set_len(0).map_err(scratch)?;
             return Ok(self.proven(None, Some(target.version()), (None, 0)));
@@ -279,6 +284,20 @@ impl Attempt<'_> {
                 Ok(Outcome::Refuted(format!("from {from}: pages=`{}`, expected=`{}`", image.state().sum, wanted.sum)))
             }
         }
+    }
+
+    /// Of a log whose first versions are kept no more: what was not written since the snapshot is in none of the others.
+    async fn without_versions(&self, file: &File) -> Result<Outcome, Error> {
+        let is_kept = |base: &FileBase| self.window.kept_since.is_some_and(|since| base.cut_from >= since);
+        let is_it = |base: &&FileBase| is_kept(base) && self.is_before_moment(base);
+        let Some(base) = self.base.filter(is_it) else { return Ok(Outcome::NoVersion) };
+        if base.is_absent {
+            file.set_len(0).map_err(scratch)?;
+            return Ok(self.proven(None, None, (None, 0)));
+        }
+        let page_size = base.read_into(self.engine, self.site, self.source, file).await?;
+        let image = tokio::task::block_in_place(|| PageImage::over(file, page_size))?;
+        Ok(self.proven(Some(base.snapshot), None, (Some(image.state()), 0)))
     }
 
     fn is_before_moment(&self, base: &FileBase) -> bool {

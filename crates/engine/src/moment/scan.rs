@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use lifeboat_model::{ChangePlace, SegmentFooter, SegmentNumber, SharedFacts, SiteId, Timestamp};
+use lifeboat_model::{ChangePlace, LogState, SegmentFooter, SegmentNumber, SharedFacts, SiteId, Timestamp};
 use lifeboat_repo::SegmentBlock;
 use lifeboat_source::postgres::capture::TableColumns;
 
@@ -70,6 +70,8 @@ pub(super) enum Scanned {
     Found(Box<Scan>),
     /// The base sees transactions that are after the moment.
     BaseIsLater,
+    /// What the base does not see may be in segments that are kept no more.
+    LogIsGone,
     AfterEnd(AfterEnd),
 }
 
@@ -85,15 +87,17 @@ pub(super) struct Search<'s> {
 
 impl Search<'_> {
     /// Reads the footers of an epoch from a base on, and shared blocks where they are needed, until the moment is found.
-    pub async fn run(&self, engine: &Engine, epoch: lifeboat_model::EpochId) -> Result<Scanned, Error> {
+    pub async fn run(&self, engine: &Engine, kept: &LogState) -> Result<Scanned, Error> {
         self.log.log.check_asked(self.site)?;
-        let last = self.log.last_number(epoch).await?;
+        let last = self.log.last_number(kept.epoch).await?;
         if last == 0 {
             return Ok(Scanned::AfterEnd(AfterEnd(None)));
         }
         let (base_from, base_till) = self.base_read;
-        let first = self.log.first_after(epoch, (self.base, base_from), last).await?;
-        let segments = self.log.log.segments(epoch, SegmentNumber(first)..=SegmentNumber(last)).await?;
+        let Some(first) = self.log.first_after(kept, (self.base, base_from), last).await? else {
+            return Ok(Scanned::LogIsGone);
+        };
+        let segments = self.log.log.segments_kept(kept, SegmentNumber(first)..=SegmentNumber(last)).await?;
         let read = self.log.log.footers(segments).await?.map_ok(|(segment, footer)| async move {
             // Ahead, what is needed wherever it lies; what depends on the segments before it, when they are known.
             let shared = match footer.may_tell(TOLD) {
@@ -133,7 +137,8 @@ pub(super) async fn find_back<T>(
     if last == 0 {
         return Ok(None);
     }
-    let segments = log.log.segments(epoch, SegmentNumber(1)..=SegmentNumber(last)).await?;
+    let kept = log.log.kept(epoch).await?;
+    let segments = log.log.segments_kept(&kept, kept.first()..=SegmentNumber(last)).await?;
     let reads = stream::iter(segments.into_iter().rev()).map(|segment| async move {
         let footer = log.log.footer(&segment).await?;
         let shared = match is_possible(&footer) {

@@ -52,7 +52,7 @@ pub(crate) async fn windows_of(
         if broken.is_some_and(|broken| record.cut_till <= broken) {
             continue;
         }
-        let Some(base) = base_of(site, record, source, epoch).await? else { continue };
+        let Some(base) = base_of(site, record, source, (epoch, seen.begins)).await? else { continue };
         let from = base.read_till.max(begun);
         if from > till {
             break;
@@ -106,9 +106,10 @@ async fn look(
 ) -> Result<Look, Error> {
     let base_read = (record.cut_from, record.cut_till);
     let search = Search { log, site: site.id(), base: &base.place, base_read, moment: Moment::Time(till) };
-    Ok(match search.run(engine, epoch).await? {
+    let kept = log.log.kept(epoch).await?;
+    Ok(match search.run(engine, &kept).await? {
         Scanned::Found(scan) => scan.moved.map_or(Look::Whole, Look::Broken),
-        Scanned::BaseIsLater | Scanned::AfterEnd(_) => Look::Later,
+        Scanned::BaseIsLater | Scanned::LogIsGone | Scanned::AfterEnd(_) => Look::Later,
     })
 }
 

@@ -1,8 +1,8 @@
 //! Epochs and log commits: one body in one frame, like the commits of sites.
 
 use lifeboat_model::{
-    Epoch, EpochFacts, EpochId, EpochReason, LogCommit, LogCommitNumber, LogEvent, LogState, Lsn, SourceKind,
-    SourceName, Timestamp, WriterIdentity,
+    CondemnedSegments, Epoch, EpochFacts, EpochId, EpochReason, LogCommit, LogCommitNumber, LogEvent, LogState, Lsn,
+    SourceKind, SourceName, Timestamp, WriterIdentity,
 };
 
 use super::Checked;
@@ -113,7 +113,7 @@ pub fn decode_epoch(keys: &SiteKeys, source: &SourceName, id: EpochId, bytes: &[
 /// The whole object of a log commit.
 pub fn encode_log_commit(keys: &SiteKeys, commit: &LogCommit) -> Result<Vec<u8>> {
     let LogCommit { number, previous, nonce, written_at, writer, event, state } = commit.clone();
-    check_long_segments(&state).map_err(Error::misuse)?;
+    check_segments(&state).map_err(Error::misuse)?;
     let body = LogCommitBody { number, previous, written_at, writer, event, state };
     encode_body(keys, ObjectKind::LogCommit, nonce, &body)
 }
@@ -134,14 +134,21 @@ pub fn decode_log_commit(
         );
         return Err(Error::damaged("log commit", detail));
     }
-    check_long_segments(&state).map_err(|detail| Error::damaged("log commit", detail))?;
+    check_segments(&state).map_err(|detail| Error::damaged("log commit", detail))?;
     Ok(LogCommit { number, previous, nonce, written_at, writer, event, state })
 }
 
-fn check_long_segments(state: &LogState) -> Checked {
+fn check_segments(state: &LogState) -> Checked {
     let all = &state.long_segments;
-    match all.iter().all(|one| one.first <= one.last) && all.is_sorted_by(|a, b| a.last < b.first) {
+    if !all.iter().all(|one| one.first <= one.last) || !all.is_sorted_by(|a, b| a.last < b.first) {
+        return Err("ranges of segments overlap or do not ascend".to_owned());
+    }
+    if all.first().is_some_and(|long| long.first < state.first()) || state.first().0 == 0 {
+        return Err("a range of segments reaches over where the epoch begins".to_owned());
+    }
+    let is_before = |some: &CondemnedSegments| some.from <= some.till && some.till <= state.first();
+    match state.condemned.iter().all(is_before) {
         true => Ok(()),
-        false => Err("ranges of segments overlap or do not ascend".to_owned()),
+        false => Err("segments are condemned and to be read".to_owned()),
     }
 }

@@ -40,9 +40,13 @@ pub fn log_commit(source: &SourceName, epoch: EpochId, number: LogCommitNumber) 
     format!("{}{:020}", log_commits_prefix(source, epoch), u64::MAX - number.0)
 }
 
+pub fn long_segments_prefix(source: &SourceName, epoch: EpochId) -> String {
+    format!("{}long/", epoch_prefix(source, epoch))
+}
+
 /// A segment that stands for many.
 pub fn long_segment(source: &SourceName, epoch: EpochId, id: &ObjectId) -> String {
-    format!("{}long/{id}", epoch_prefix(source, epoch))
+    format!("{}{id}", long_segments_prefix(source, epoch))
 }
 
 /// Reads back what follows `log/`.

@@ -1,9 +1,9 @@
 //! What epochs, segments and log commits say of themselves.
 
 use lifeboat_model::{
-    BlockRef, EpochReason, LogEvent, LogNote, LogState, LongSegment, ObjectPlace, SegmentSpan, SharedFacts,
-    SharedKinds, SiteCount, SiteId, SpanBounds, StructureChange, TransactionFacts, Truncation, UnroutedChange,
-    UnroutedChanges, UnroutedRef,
+    BlockRef, CondemnedSegments, EpochId, EpochReason, LogBegin, LogCondemnation, LogEvent, LogNote, LogState,
+    LongSegment, ObjectPlace, SegmentSpan, SharedFacts, SharedKinds, SiteCount, SiteId, SourceName, SpanBounds,
+    StructureChange, TransactionFacts, Truncation, UnroutedChange, UnroutedChanges, UnroutedRef,
 };
 
 use super::variant::{Variant, put_variant};
@@ -31,11 +31,38 @@ wire_array!(LogNote { place, prefix, content });
 wire_map!(UnroutedChanges { 0: tables, 1: changes });
 wire_array!(UnroutedChange { place, table, kind, key, change });
 
-wire_map!(LogState { 0: source, 1: epoch, 2: long_segments });
 wire_array!(LongSegment { id, len, first, last });
+wire_array!(LogBegin { first, bases_since });
+wire_map!(LogCondemnation { 0: begins, 1: leftovers, 2: at, 3: run });
+wire_map!(CondemnedSegments { 0: commit, 1: at, 2: run, 3: from, 4: till, 5: longs });
+
+/// The state as it is stored.
+struct StoredLog {
+    source: SourceName,
+    epoch: EpochId,
+    long_segments: Vec<LongSegment>,
+    begins: Option<LogBegin>,
+    condemned: Option<Vec<CondemnedSegments>>,
+}
+
+wire_map!(StoredLog { 0: source, 1: epoch, 2: long_segments, 3: begins, 4: condemned });
+
+impl Wire for LogState {
+    fn put(&self, out: &mut Out<'_>) {
+        let Self { source, epoch, long_segments, begins, condemned } = self.clone();
+        let condemned = (!condemned.is_empty()).then_some(condemned);
+        StoredLog { source, epoch, long_segments, begins, condemned }.put(out);
+    }
+
+    fn take(input: &mut In<'_>) -> WireResult<Self> {
+        let StoredLog { source, epoch, long_segments, begins, condemned } = Wire::take(input)?;
+        Ok(Self { source, epoch, long_segments, begins, condemned: condemned.unwrap_or_default() })
+    }
+}
 
 wire_lists!(
     BlockRef,
+    CondemnedSegments,
     LogNote,
     LongSegment,
     SiteCount,
@@ -53,6 +80,8 @@ impl Wire for LogEvent {
     fn put(&self, out: &mut Out<'_>) {
         match self {
             Self::Compacted(segment) => put_variant(out, 0, &[segment]),
+            Self::Condemned(what) => put_variant(out, 1, &[what]),
+            Self::Deleted { till } => put_variant(out, 2, &[till]),
         }
     }
 
@@ -60,6 +89,8 @@ impl Wire for LogEvent {
         let mut variant = Variant::begin(input)?;
         let event = match variant.code {
             0 => Self::Compacted(variant.field(input)?),
+            1 => Self::Condemned(variant.field(input)?),
+            2 => Self::Deleted { till: variant.field(input)? },
             other => return cbor::unknown("log event", other.into()),
         };
         variant.end(input)?;

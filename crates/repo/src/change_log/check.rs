@@ -14,11 +14,11 @@ use bytes::BytesMut;
 use futures_util::StreamExt;
 use lifeboat_format::{BlockReader, decode_shared, decode_unrouted, names};
 use lifeboat_model::{
-    BlockRef, Epoch, EpochId, Fault, Faulty, LogCommitNumber, LongSegment, Lsn, ObjectId, ObjectPlace, SegmentFooter,
-    SegmentNumber, SharedKinds, SiteId,
+    BlockRef, Epoch, EpochId, Fault, Faulty, LogCommitNumber, LogState, LongSegment, Lsn, ObjectId, ObjectPlace,
+    SegmentFooter, SegmentNumber, SharedKinds, SiteId,
 };
 
-use super::commits::{LogHead, apply};
+use super::commits::LogHead;
 use super::{ChangeLog, ListedSegment, listed_segment};
 use crate::upload::object_name;
 use crate::{CheckDepth, Error};
@@ -98,10 +98,12 @@ impl Check<'_> {
             }
         };
         let listed = self.listing(id).await?;
-        let segments = listed.segments;
+        // Read behind the listing: what is not in it any more was condemned long before.
+        let state = self.commits(id, listed.commits).await?;
+        let segments = self.gapless(id, listed.segments, state.first());
         let last = self.footers(epoch.as_ref(), &segments).await?;
-        let longs = self.commits(id, listed.commits).await?;
-        self.long_segments(id, (longs, &listed.longs), segments.last().map(|last| last.number)).await?;
+        let newest = segments.last().map(|last| last.number);
+        self.long_segments(id, (state.long_segments, &listed.longs), newest).await?;
         if !is_newest && last.is_some_and(|last| last.followed_by.is_none()) {
             let object = segments.last().map(|last| self.log.object_of(last)).unwrap_or_default();
             let detail = "it is not the end of its epoch, and there is no later segment: the newest ones are lost";
@@ -110,7 +112,7 @@ impl Check<'_> {
         Ok(())
     }
 
-    /// What is there of an epoch; segments that should be are found missing.
+    /// What is there of an epoch.
     async fn listing(&mut self, epoch: EpochId) -> Result<Listing, Error> {
         let prefix = names::epoch_prefix(self.log.source(), epoch);
         let mut found: BTreeMap<u64, ListedSegment> = BTreeMap::new();
@@ -138,8 +140,21 @@ impl Check<'_> {
                 }
             }
         }
-        let mut expected = 1;
-        for number in found.keys().copied().collect::<Vec<_>>() {
+        listing.segments = found.into_values().collect();
+        Ok(listing)
+    }
+
+    /// Those that are kept; what should be between them is found missing.
+    fn gapless(&mut self, epoch: EpochId, mut there: Vec<ListedSegment>, first: SegmentNumber) -> Vec<ListedSegment> {
+        there.retain(|segment| segment.number >= first);
+        if there.is_empty() && first.0 > 1 {
+            let missing = ListedSegment { epoch, number: first, len: 0, long: None };
+            let detail = "what is kept of its change log begins with it, and it is missing".to_owned();
+            self.find(self.log.object_of(&missing), (None, None), detail);
+        }
+        let mut expected = first.0;
+        for segment in &there {
+            let number = segment.number.0;
             if number > expected {
                 let missing = ListedSegment { epoch, number: SegmentNumber(expected), len: 0, long: None };
                 let detail = match number - expected {
@@ -150,28 +165,30 @@ impl Check<'_> {
             }
             expected = number + 1;
         }
-        self.report.segments += found.len() as u64;
-        listing.segments = found.into_values().collect();
-        Ok(listing)
+        self.report.segments += there.len() as u64;
+        there
     }
 
     /// Every log commit down to the first: chained, and with the state its event leads to. Gives what the newest
     /// one that can be read says.
-    async fn commits(&mut self, epoch: EpochId, newest: u64) -> Result<Vec<LongSegment>, Error> {
+    async fn commits(&mut self, epoch: EpochId, newest: u64) -> Result<LogState, Error> {
         let mut before = Some(LogHead::first(self.log.source(), epoch));
-        let mut longs = Vec::new();
+        let mut newest_state = LogState::new(self.log.source().clone(), epoch);
         for number in 1..=newest {
             let name = names::log_commit(self.log.source(), epoch, LogCommitNumber(number));
             match self.log.log_commit(epoch, LogCommitNumber(number)).await {
                 Ok((commit, hash)) => {
                     let follows = before.as_ref().is_none_or(|before| {
+                        let leads_to = |from: &LogState| from.after(&commit.event, commit.number);
+                        let is_it = |after: Option<LogState>| after.as_ref() == Some(&commit.state);
+                        // A version that knows of no pruning may have written it; the next prune finds all of it again.
                         commit.previous == before.hash
-                            && apply(&before.state, &commit.event).as_ref() == Some(&commit.state)
+                            && (is_it(leads_to(&before.state)) || is_it(leads_to(&before.state.without_pruning())))
                     });
                     if !follows {
                         self.find(name, (None, None), "it does not follow from the log commit before it".into());
                     }
-                    longs = commit.state.long_segments.clone();
+                    newest_state = commit.state.clone();
                     before = Some(LogHead { number: commit.number, hash, state: commit.state });
                 }
                 Err(error) => {
@@ -180,7 +197,7 @@ impl Check<'_> {
                 }
             }
         }
-        Ok(longs)
+        Ok(newest_state)
     }
 
     /// Each long segment that stands for some.

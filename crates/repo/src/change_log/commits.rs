@@ -1,4 +1,4 @@
-//! An epoch's own commit sequence: which long segments stand for which segments.
+//! An epoch's own commit sequence: which long segments stand for which segments, and where what is kept begins.
 //!
 //!   LIST newest ─▶ GET commit ─▶ state      one commit answers every question, as for sites
 //!   decide(state) ─▶ event ─▶ create n+1 ─ lost ─▶ read what came first ─▶ decide again
@@ -9,8 +9,8 @@
 use bytes::Bytes;
 use lifeboat_format::{commit_hash, decode_log_commit, encode_log_commit, names};
 use lifeboat_model::{
-    EpochId, LogCommit, LogCommitNumber, LogEvent, LogState, LongSegment, ObjectId, SourceName, Timestamp,
-    WriterIdentity,
+    EpochId, Fault, Faulty, LogCommit, LogCommitNumber, LogEvent, LogState, ObjectId, SegmentNumber, SourceName,
+    Timestamp, WriterIdentity,
 };
 
 use super::ChangeLog;
@@ -30,8 +30,7 @@ pub(super) struct LogHead {
 impl LogHead {
     /// Before any commit.
     pub fn first(source: &SourceName, epoch: EpochId) -> Self {
-        let state = LogState { source: source.clone(), epoch, long_segments: Vec::new() };
-        Self { number: LogCommitNumber(0), hash: [0; 32], state }
+        Self { number: LogCommitNumber(0), hash: [0; 32], state: LogState::new(source.clone(), epoch) }
     }
 }
 
@@ -72,18 +71,19 @@ impl ChangeLog {
         Ok((commit, commit_hash(&body)))
     }
 
-    /// Publishes a long segment that is durable. False: somebody else's stands for some of its segments by now.
-    pub(super) async fn publish(
+    /// Commits what `decide` makes of the newest state. False: it makes nothing of it, or what it makes cannot happen any
+    /// more.
+    pub(super) async fn commit_log(
         &self,
         epoch: EpochId,
-        long: LongSegment,
         writer: &WriterIdentity,
+        decide: impl Fn(&LogState) -> Option<LogEvent>,
     ) -> Result<bool, Error> {
         loop {
             let head = self.log_head(epoch).await?;
-            let event = LogEvent::Compacted(long);
-            let Some(state) = apply(&head.state, &event) else { return Ok(false) };
             let number = LogCommitNumber(head.number.0.saturating_add(1));
+            let decided = decide(&head.state).and_then(|event| Some((head.state.after(&event, number)?, event)));
+            let Some((state, event)) = decided else { return Ok(false) };
             let commit = LogCommit {
                 number,
                 previous: head.hash,
@@ -95,61 +95,22 @@ impl ChangeLog {
             };
             let body: Bytes = encode_log_commit(self.repository.keys().object_keys(), &commit)?.into();
             let name = object_name(names::log_commit(&self.source, epoch, number))?;
-            match self.create_own(&name, body, (epoch, long.last)).await {
+            match self.create_own(&name, body, (epoch, SegmentNumber(0))).await {
                 Err(Error::LogFenced { .. }) => {}
                 other => return other.map(|()| true),
             }
         }
     }
-}
 
-/// The state after an event; `None`: it would stand for a part of what another stands for already, or for the same.
-pub(super) fn apply(state: &LogState, event: &LogEvent) -> Option<LogState> {
-    let LogEvent::Compacted(long) = event;
-    let is_covered = |one: &LongSegment| long.first <= one.first && one.last <= long.last;
-    let is_apart = |one: &LongSegment| one.last < long.first || long.last < one.first;
-    let is_same = |one: &LongSegment| (one.first, one.last) == (long.first, long.last);
-    let all = &state.long_segments;
-    if long.first > long.last || all.iter().any(|one| is_same(one) || !(is_covered(one) || is_apart(one))) {
-        return None;
-    }
-    let mut long_segments: Vec<LongSegment> = all.iter().copied().filter(is_apart).collect();
-    long_segments.push(*long);
-    long_segments.sort_by_key(|one| one.first);
-    Some(LogState { long_segments, ..state.clone() })
-}
-
-#[cfg(test)]
-mod tests {
-    use lifeboat_model::SegmentNumber;
-
-    use super::*;
-
-    fn long(first: u64, last: u64) -> LongSegment {
-        LongSegment { id: ObjectId([first as u8; 16]), len: 1, first: SegmentNumber(first), last: SegmentNumber(last) }
-    }
-
-    #[test]
-    fn a_long_segment_takes_the_place_of_those_it_stands_for_and_never_of_a_part() {
-        let check = |before: &[(u64, u64)], new: (u64, u64), want: Option<&[(u64, u64)]>| {
-            let state = LogState {
-                source: SourceName::new("app").unwrap(),
-                epoch: EpochId(1),
-                long_segments: before.iter().map(|(first, last)| long(*first, *last)).collect(),
-            };
-            let after = apply(&state, &LogEvent::Compacted(long(new.0, new.1)));
-            let got =
-                after.map(|state| state.long_segments.iter().map(|one| (one.first.0, one.last.0)).collect::<Vec<_>>());
-            assert_eq!(got.as_deref(), want, "{before:?} and {new:?}");
-        };
-        check(&[], (1, 9), Some(&[(1, 9)]));
-        check(&[(1, 9)], (10, 19), Some(&[(1, 9), (10, 19)]));
-        check(&[(10, 19)], (1, 9), Some(&[(1, 9), (10, 19)]));
-        check(&[(1, 9), (10, 19), (30, 39)], (1, 19), Some(&[(1, 19), (30, 39)]));
-        check(&[(1, 9), (10, 19)], (1, 25), Some(&[(1, 25)]));
-        check(&[(1, 9)], (1, 9), None);
-        check(&[(1, 9)], (5, 14), None);
-        check(&[(1, 9)], (2, 8), None);
-        check(&[], (9, 1), None);
+    /// What an epoch's newest commit says; a damaged one says nothing, and all that is there is read as it was appended:
+    /// what it names is there a second time, and what it has let go of is found missing.
+    pub async fn kept(&self, epoch: EpochId) -> Result<LogState, Error> {
+        match self.log_state(epoch).await {
+            Err(error) if error.fault() == Fault::Damage => {
+                tracing::warn!(%error, source = %self.source, "a log commit is damaged; plain segments are read instead");
+                Ok(LogState::new(self.source.clone(), epoch))
+            }
+            other => other,
+        }
     }
 }

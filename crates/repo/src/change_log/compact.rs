@@ -8,7 +8,7 @@
 //!
 //! Invariant (compaction-loses-nothing): what is read through a long segment is what is read from the segments it
 //! stands for, for every site; and those stay.
-//! What is not here: deleting them (`prune`, later), and when to run (`engine`).
+//! What is not here: deleting them (`prune`), and when to run (`engine`).
 
 use std::collections::BTreeSet;
 use std::ops::RangeInclusive;
@@ -19,11 +19,10 @@ use lifeboat_format::{
     decode_shared, decode_unrouted, names,
 };
 use lifeboat_model::{
-    EpochId, LogEvent, LongSegment, ObjectId, ObjectPlace, SegmentFooter, SegmentNumber, SegmentSpan, SiteId,
-    SpanBounds, Timestamp, WriterIdentity,
+    EpochId, LogCommitNumber, LogEvent, LongSegment, ObjectId, ObjectPlace, SegmentFooter, SegmentNumber, SegmentSpan,
+    SiteId, SpanBounds, Timestamp, WriterIdentity,
 };
 
-use super::commits::apply;
 use super::{ChangeLog, ListedSegment};
 use crate::upload::object_name;
 use crate::{Error, random_id};
@@ -70,8 +69,9 @@ impl ChangeLog {
 
     async fn range_due(&self, epoch: EpochId, now: Timestamp) -> Result<Option<RangeInclusive<SegmentNumber>>, Error> {
         let Some(newest) = self.newest_segment(epoch).await? else { return Ok(None) };
-        let longs = self.log_state(epoch).await?.long_segments;
-        let first = longs.last().map_or(1, |long| long.last.0.saturating_add(1));
+        let state = self.log_state(epoch).await?;
+        let longs = &state.long_segments;
+        let first = longs.last().map_or(state.first().0, |long| long.last.0.saturating_add(1));
         let first = first.max(newest.number.0.saturating_sub(LOOK_BACK_MAX));
         let plain = match first <= newest.number.0 {
             true => self.plain_segments(epoch, first, newest.number.0).await?,
@@ -101,7 +101,8 @@ impl ChangeLog {
         let (first, mut last) = (*range.start(), *range.end());
         loop {
             let wanted = LongSegment { id: ObjectId([0; ObjectId::LEN]), len: 0, first, last };
-            if first >= last || apply(&self.log_state(epoch).await?, &LogEvent::Compacted(wanted)).is_none() {
+            let state = self.log_state(epoch).await?;
+            if first >= last || state.after(&LogEvent::Compacted(wanted), LogCommitNumber(0)).is_none() {
                 return Ok(None);
             }
             match self.compact_as_one(epoch, (first, last), writer).await {
@@ -131,7 +132,8 @@ impl ChangeLog {
         let long = LongSegment { id, len: body.len() as u64, first, last };
         let name = object_name(names::long_segment(&self.source, epoch, &id))?;
         self.create_own(&name, body, (epoch, last)).await?;
-        Ok(self.publish(epoch, long, writer).await?.then_some(Compacted { epoch, long }))
+        let is_published = self.commit_log(epoch, writer, |_| Some(LogEvent::Compacted(long))).await?;
+        Ok(is_published.then_some(Compacted { epoch, long }))
     }
 
     /// Reads segments whole; each must follow from the one before it.

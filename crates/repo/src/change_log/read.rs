@@ -13,7 +13,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::stream::{self, Stream, StreamExt};
 use lifeboat_format::{SegmentTail, decode_footer, decode_long_footer, decode_unrouted, names};
 use lifeboat_model::{
-    EpochId, Fault, Faulty, LongSegment, Lsn, ObjectId, ObjectPlace, SegmentFooter, SegmentNumber, UnroutedChanges,
+    EpochId, Fault, Faulty, LogState, LongSegment, Lsn, ObjectId, ObjectPlace, SegmentFooter, SegmentNumber,
+    UnroutedChanges,
 };
 
 use super::{ChangeLog, ListedSegment, listed_segment};
@@ -68,36 +69,34 @@ impl ChangeLog {
         epoch: EpochId,
         range: RangeInclusive<SegmentNumber>,
     ) -> Result<Vec<ListedSegment>, Error> {
-        let (mut from, last) = (range.start().0.max(1), range.end().0);
+        // Of one number or two nobody has to ask what stands for them.
+        let kept = match range.end().0 <= range.start().0.saturating_add(1) {
+            true => LogState::new(self.source.clone(), epoch),
+            false => self.kept(epoch).await?,
+        };
+        self.segments_kept(&kept, range).await
+    }
+
+    /// The same by a state of the epoch that is known.
+    pub async fn segments_kept(
+        &self,
+        kept: &LogState,
+        range: RangeInclusive<SegmentNumber>,
+    ) -> Result<Vec<ListedSegment>, Error> {
+        let (epoch, mut from, last) = (kept.epoch, range.start().0.max(1), range.end().0);
         let mut found = Vec::new();
-        for long in self.long_segments_within(epoch, from, last).await? {
+        let is_within = |long: &&LongSegment| range.start().0 <= long.first.0 && long.last.0 <= last;
+        for long in kept.long_segments.iter().filter(is_within) {
             if from < long.first.0 {
                 found.extend(self.plain_segments(epoch, from, long.first.0 - 1).await?);
             }
-            found.push(ListedSegment { epoch, number: long.last, len: long.len, long: Some(long) });
+            found.push(ListedSegment { epoch, number: long.last, len: long.len, long: Some(*long) });
             from = long.last.0.saturating_add(1);
         }
         if from <= last {
             found.extend(self.plain_segments(epoch, from, last).await?);
         }
         Ok(found)
-    }
-
-    /// Of one number or two nobody has to ask.
-    async fn long_segments_within(&self, epoch: EpochId, first: u64, last: u64) -> Result<Vec<LongSegment>, Error> {
-        if last <= first.saturating_add(1) {
-            return Ok(Vec::new());
-        }
-        let within = |long: &LongSegment| first <= long.first.0 && long.last.0 <= last;
-        match self.log_state(epoch).await {
-            Ok(state) => Ok(state.long_segments.into_iter().filter(within).collect()),
-            // All that it names is there a second time.
-            Err(error) if error.fault() == Fault::Damage => {
-                tracing::warn!(%error, source = %self.source, "a log commit is damaged; plain segments are read instead");
-                Ok(Vec::new())
-            }
-            Err(error) => Err(error),
-        }
     }
 
     /// The segments from `first` to `last` as they were appended.

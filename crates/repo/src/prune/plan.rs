@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use lifeboat_format::ObjectKind;
-use lifeboat_model::{Condemned, Hold, ObjectId, RestoreIntent, SiteObjects, SnapshotId};
+use lifeboat_model::{Condemned, Hold, ObjectId, RestoreIntent, RunNumber, SiteObjects, SnapshotId, Timestamp};
 
 use super::survey::PruneFacts;
 use crate::TrustedNow;
@@ -15,6 +15,21 @@ pub struct PruneRules {
     pub grace: Duration,
     /// An upload that no commit names is given up after this. Too early costs its writer a second upload, and nothing else.
     pub unnamed: Duration,
+}
+
+impl PruneRules {
+    /// Whether what was condemned may be deleted: the grace is over, and since run `run` another one was recorded.
+    ///
+    /// `waits_since`: by the later of the clocks that its writer had asked, and by the store's when its commit came.
+    pub(crate) fn is_ripe(&self, waits_since: Option<Timestamp>, run: RunNumber, clock: &TrustedNow) -> bool {
+        let waited = waits_since.filter(|since| clock.now >= *since).map(|since| clock.now.since(since));
+        waited.is_some_and(|waited| waited >= self.grace) && clock.run > run
+    }
+
+    /// Whether an upload that no commit names is old enough for nobody to name it any more.
+    pub(crate) fn is_given_up(&self, modified: Option<Timestamp>, clock: &TrustedNow) -> bool {
+        modified.is_some_and(|at| clock.now >= at && clock.now.since(at) >= self.unnamed)
+    }
 }
 
 /// What pruning a site comes to.
@@ -67,10 +82,7 @@ pub fn plan_prune(facts: &PruneFacts, rules: &PruneRules, clock: &TrustedNow) ->
         return plan;
     }
     let bytes_of = |objects: &SiteObjects| objects.ids().map(|id| facts.len_of(id)).sum::<u64>();
-    let is_ripe = |condemned: &&Condemned| {
-        let waits_since = facts.waits_since(condemned).filter(|since| clock.now >= *since);
-        waits_since.is_some_and(|since| clock.now.since(since) >= rules.grace) && clock.run > condemned.run
-    };
+    let is_ripe = |condemned: &&Condemned| rules.is_ripe(facts.waits_since(condemned), condemned.run, clock);
     plan.delete = state.condemned.iter().take_while(is_ripe).cloned().collect();
     plan.delete_bytes = plan.delete.iter().map(|condemned| bytes_of(&condemned.objects)).sum();
     for condemned in state.condemned.iter().skip(plan.delete.len()) {
@@ -87,9 +99,7 @@ pub fn plan_prune(facts: &PruneFacts, rules: &PruneRules, clock: &TrustedNow) ->
         plan.rewrites_index = dead.iter().any(|pack| indexed.contains(pack));
         plan.condemn.packs = dead.into_iter().collect();
     }
-    let is_old = |found: &&super::FoundObject| {
-        found.modified.is_some_and(|at| clock.now >= at && clock.now.since(at) >= rules.unnamed)
-    };
+    let is_old = |found: &&super::FoundObject| rules.is_given_up(found.modified, clock);
     for found in facts.unnamed.iter().filter(is_old) {
         match found.kind {
             ObjectKind::Manifest => plan.condemn.manifests.push(found.id),

@@ -18,6 +18,8 @@ pub(super) struct FileBase {
     pub cut_till: Timestamp,
     /// Taken after the moment: it may still be the file as it was.
     pub is_later: bool,
+    /// The site had no such file.
+    pub is_absent: bool,
     manifest: ManifestRef,
 }
 
@@ -38,7 +40,9 @@ pub(super) async fn bases(
     let (mut bases, mut later) = (Vec::new(), None);
     for record in site.state().snapshots.iter().rev() {
         let Some(part) = record.parts.iter().find(|part| part.source == *source) else { continue };
-        let is_usable = matches!(record.mark, Mark::Good | Mark::Suspect) && part.status == PartStatus::Complete;
+        let is_absent = part.status == PartStatus::Absent;
+        let is_usable =
+            matches!(record.mark, Mark::Good | Mark::Suspect) && (is_absent || part.status == PartStatus::Complete);
         let is_later = match window.till {
             Limit::End => false,
             Limit::Time(time) => part.cut_from > time,
@@ -48,7 +52,7 @@ pub(super) async fn bases(
             continue;
         }
         let (cut_from, cut_till, manifest) = (part.cut_from, part.cut_till, record.manifest);
-        let base = FileBase { snapshot: record.id, cut_from, cut_till, is_later, manifest };
+        let base = FileBase { snapshot: record.id, cut_from, cut_till, is_later, is_absent, manifest };
         match is_later {
             true => later = Some(base),
             false => bases.push(base),

@@ -1,0 +1,113 @@
+//! Pruning change logs: where what is kept of each epoch begins.
+//!
+//!   what the sites need ─▶ sealed before it, by two hours ─▶ and by no base of that time unseen ─▶ begin ─▶ condemned, deleted
+//!
+//! A base needs more than what was sealed since it was cut: whatever it does not see, which a transaction that was open for
+//! long may have begun long before. So each that is in question is asked, as a restore asks it.
+//!
+//! What is not here: what sites need (`lifeboat-control`), and deleting (`lifeboat-repo`).
+
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt};
+use lifeboat_model::{
+    Epoch, EpochId, LogBegin, LogState, SegmentNumber, SiteId, SnapshotId, SourceKind, SourceName, Timestamp,
+};
+use lifeboat_repo::{EpochPruned, PruneRules, TrustedNow};
+
+use crate::moment::locate::base_of;
+use crate::moment::log::{SourceLog, first_sealed_since};
+use crate::{Engine, Error, this_process};
+
+/// Bases asked at once.
+const BASES_AT_ONCE: usize = 8;
+
+/// What all sites together need of a source's log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogNeeds {
+    /// Snapshots that were cut since must find all that they do not see.
+    pub since: Timestamp,
+    /// Clocks of hosts differ by less, and a cut takes no longer.
+    pub doubt: Duration,
+    /// Those of them that were cut no later than that: what these do not see, no later one needs from before.
+    pub bases: Vec<(SiteId, SnapshotId)>,
+}
+
+/// Since when snapshots were cut that a source's log still goes on top of; `None`: nothing of it was let go of.
+pub async fn log_kept_since(engine: &Engine, source: &SourceName) -> Result<Option<Timestamp>, Error> {
+    let log = engine.change_log(source).await?;
+    let mut since = None;
+    for id in (1..=log.newest().map_or(0, |newest| newest.epoch.0)).map(EpochId) {
+        since = since.max(log.kept(id).await?.begins.map(|begins| begins.bases_since));
+    }
+    Ok(since)
+}
+
+/// Prunes every epoch of a source's log, or says what that would do. Epochs that nothing is to be done to are left out.
+pub async fn prune_log(
+    engine: &Engine,
+    source: &SourceName,
+    needs: &LogNeeds,
+    (rules, clock): (&PruneRules, &TrustedNow),
+    acts: bool,
+) -> Result<Vec<EpochPruned>, Error> {
+    let Some(log) = SourceLog::open(engine, source).await? else { return Ok(Vec::new()) };
+    let mut done = Vec::new();
+    for epoch in &log.epochs {
+        engine.check_cancelled()?;
+        let begin = begin_of(engine, (&log, epoch), needs).await?;
+        done.push(match acts {
+            true => log.log.prune(epoch.id, begin, (rules, clock), &this_process()).await?,
+            false => {
+                let plan = log.log.plan_prune(epoch.id, begin, (rules, clock)).await?;
+                EpochPruned { plan, deleted: 0, condemned: 0 }
+            }
+        });
+    }
+    done.retain(|one| !one.plan.is_nothing() || one.plan.waits.objects > 0);
+    Ok(done)
+}
+
+/// Where what is kept of an epoch is to begin; `None`: where it does.
+async fn begin_of(
+    engine: &Engine,
+    (log, epoch): (&SourceLog, &Epoch),
+    needs: &LogNeeds,
+) -> Result<Option<LogBegin>, Error> {
+    let kept = log.log.log_state(epoch.id).await?;
+    let last = log.last_number(epoch.id).await?;
+    if last <= kept.first().0 {
+        return Ok(None);
+    }
+    let before = needs.since.saturating_sub(needs.doubt);
+    let next = log.epochs.iter().find(|other| other.id > epoch.id);
+    let mut first = match next.is_some_and(|next| next.facts.begun_at <= before) {
+        true => last,
+        // The one before it says that nothing earlier matters.
+        false => first_sealed_since(&log.log, &kept, (SegmentNumber(last), before)).await?.0.saturating_sub(1),
+    };
+    if first > kept.first().0 && epoch.facts.kind == SourceKind::Postgres {
+        let asked = needs.bases.iter().map(|base| first_needed(engine, (log, epoch, &kept), base, last));
+        let mut asked = std::pin::pin!(futures_util::stream::iter(asked).buffer_unordered(BASES_AT_ONCE));
+        while let Some(needed) = asked.try_next().await? {
+            first = needed.map_or(first, |needed| first.min(needed.saturating_sub(1)));
+        }
+    }
+    let begin = LogBegin { first: SegmentNumber(first), bases_since: needs.since };
+    Ok((begin.first > kept.first()).then_some(begin))
+}
+
+/// The first segment that may have a change which a snapshot does not see; `None`: no change goes on top of it.
+async fn first_needed(
+    engine: &Engine,
+    (log, epoch, kept): (&SourceLog, &Epoch, &LogState),
+    (id, snapshot): &(SiteId, SnapshotId),
+    last: u64,
+) -> Result<Option<u64>, Error> {
+    engine.check_cancelled()?;
+    let site = engine.site(id).await?;
+    // Gone meanwhile: what remains is newer.
+    let Some(record) = site.state().snapshot_or_forgotten(*snapshot) else { return Ok(None) };
+    let Some(base) = base_of(&site, record, log.source(), (epoch, kept.begins)).await? else { return Ok(None) };
+    log.first_after(kept, (&base.place, record.cut_from), last).await
+}
