@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use lifeboat_control::alarms::NotifierHealth;
+use lifeboat_control::alarms::{JobTrouble, NotifierHealth, Trouble};
 use lifeboat_control::{
     AuditMark, Catalog, CheckNote, CheckScope, ChecksSeen, Head, NewestSnapshot, Noted, ReadBack, RunSeen,
     SiteFingerprint, SiteHead, SiteRow, SiteSummary, Standing,
@@ -109,6 +109,16 @@ impl CatalogMemory {
 
     pub fn note_job(&self, name: &str, ended_at: Timestamp) {
         let noted = self.lock().note_job(name, ended_at);
+        self.or_warn(noted);
+    }
+
+    /// Jobs of this host's daemon that left something undone when they ended last.
+    pub fn job_troubles(&self) -> Vec<JobTrouble> {
+        self.or_warn(self.lock().job_troubles()).unwrap_or_default()
+    }
+
+    pub fn note_job_trouble(&self, name: &str, at: Timestamp, trouble: Option<&Trouble>) {
+        let noted = self.lock().note_job_trouble(name, at, trouble);
         self.or_warn(noted);
     }
 

@@ -61,7 +61,7 @@ fn the_daemon_tells_shows_forgets_and_deletes_with_nobody_looking() {
     let text = text.replacen("[policy]\n", policy, 1);
     let more = format!(
         "\n[daemon]\npoll = \"1s\"\ndiscover = \"1s\"\n[check]\nevery = \"off\"\n[prune]\nevery = \"2s\"\ngrace = \"1s\"\n\
-         forget_limit = \"60%\"\n[alarms]\nevery = \"1s\"\n[notify.oncall]\nwebhook = \"{}/alarms\"\n[ping]\nurl = \"{}/ping\"\n\
+         forget_limit = \"5%\"\n[alarms]\nevery = \"1s\"\n[notify.oncall]\nwebhook = \"{}/alarms\"\n[ping]\nurl = \"{}/ping\"\n\
          [metrics]\nlisten = \"127.0.0.1:{port}\"\ntoken = \"env:METRICS_TOKEN\"\n",
         hook.url, hook.url
     );
@@ -75,6 +75,20 @@ fn the_daemon_tells_shows_forgets_and_deletes_with_nobody_looking() {
     assert!(ask(port, "/healthz", "").unwrap().starts_with("HTTP/1.1 200"));
     wait("ready", || ask(port, "/readyz", "").filter(|page| page.starts_with("HTTP/1.1 200")));
     wait("a ping", || hook.asked.try_iter().find(|(path, _)| path == "/ping"));
+
+    // More at once than may be forgotten with nobody looking: whoever is on call is told, till that is mended.
+    let heard = |word: &str| {
+        hook.asked
+            .try_iter()
+            .find(|(path, body)| path == "/alarms" && body.contains(word) && body.contains("job_trouble"))
+    };
+    wait("the refusal told", || heard("forget and prune"));
+    let status = place.run(&["status"]);
+    assert_eq!(status.code, 4, "{status:?}");
+    let text = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, text.replacen("\"5%\"", "\"60%\"", 1)).unwrap();
+    daemon.signal("-HUP");
+    wait("its end told", || heard("resolved"));
 
     // The rules: of three points of acme one stays, and what the others alone needed is deleted once another run was recorded.
     let points = || place.ok(&["points", "acme", "--json"]).out.matches("\"event\":\"point\"").count();

@@ -70,7 +70,7 @@ pub struct HoldArgs {
 
 #[derive(Debug, Args)]
 pub struct PruneArgs {
-    /// Only these sites [default: every site that was ever backed up]
+    /// Only these sites, and no change log [default: every site that was ever backed up, and the logs]
     #[arg(value_name = "SITE", value_parser = site_id)]
     pub sites: Vec<SiteId>,
     /// Do it; without, it is only shown

@@ -97,6 +97,7 @@ pub(super) async fn assess(open: &Open, ask: Ask, context: &Context) -> Result<A
         sites: site_facts,
         disks: disks(&open.config),
         notifiers: notifiers(open),
+        jobs: open.memory.job_troubles(),
     };
     Ok(Assessment { facts, known, sites, sources, scans, failed })
 }

@@ -153,7 +153,7 @@ fn tell(
             note,
         ]);
     }
-    if !output.is_log() {
+    if !output.is_log() && !table.is_empty() {
         table.lines().iter().for_each(|line| output.line(line));
     }
     logs::tell(logs, context);

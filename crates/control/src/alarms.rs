@@ -30,8 +30,8 @@ use lifeboat_model::{SiteId, SourceName, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use facts::{
-    Assessed, CaptureFacts, DamageSeen, DiskFacts, Facts, Listed, NotifierHealth, RepositoryFacts, ScanFacts,
-    SiteFacts, SlotFacts, SlotState, SourceFacts, Trouble,
+    Assessed, CaptureFacts, DamageSeen, DiskFacts, Facts, JobTrouble, Listed, NotifierHealth, RepositoryFacts,
+    ScanFacts, SiteFacts, SlotFacts, SlotState, SourceFacts, Trouble,
 };
 pub use limits::{AlarmLimits, DiskFree};
 pub use message::{Message, Sender};
@@ -116,6 +116,7 @@ kinds! {
     DrillOverdue "drill_overdue" "not rehearsed for too long",
     RtoBreached "rto_breached" "takes longer than promised to rebuild",
     RestoreOpen "restore_open" "a restore was not finished",
+    JobTrouble "job_trouble" "the daemon left something undone",
     NotificationsFailing "notifications_failing" "nobody is told",
     RecoveryKeyUnproven "recovery_key_unproven" "the recovery key was never read back",
 }
@@ -143,7 +144,7 @@ impl AlarmKind {
 
     /// Whether it can be told without the store.
     pub fn is_of_host(self) -> bool {
-        matches!(self, Self::StoreUnreachable | Self::DiskLow | Self::NotificationsFailing)
+        matches!(self, Self::StoreUnreachable | Self::DiskLow | Self::JobTrouble | Self::NotificationsFailing)
     }
 }
 
@@ -160,6 +161,8 @@ pub enum Subject {
     /// A disk, by what Lifeboat keeps on it.
     Disk(String),
     Notifier(String),
+    /// A periodic job of the daemon.
+    Job(String),
     Source(SourceName),
     Site(SiteId),
     Part(SiteId, SourceName),
@@ -183,7 +186,7 @@ impl Subject {
     /// The name of what is neither a site nor a source.
     fn name(&self) -> Option<&str> {
         match self {
-            Self::Disk(name) | Self::Notifier(name) => Some(name),
+            Self::Disk(name) | Self::Notifier(name) | Self::Job(name) => Some(name),
             _ => None,
         }
     }
@@ -193,7 +196,7 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Repository => f.write_str("repository"),
-            Self::Disk(name) | Self::Notifier(name) => f.write_str(name),
+            Self::Disk(name) | Self::Notifier(name) | Self::Job(name) => f.write_str(name),
             Self::Source(source) => f.write_str(source.as_str()),
             Self::Site(site) => f.write_str(site.as_str()),
             Self::Part(site, source) => write!(f, "{site}/{source}"),
@@ -222,6 +225,7 @@ impl Alarm {
             Subject::Repository => "repository".to_owned(),
             Subject::Disk(name) => format!("disk:{name}"),
             Subject::Notifier(name) => format!("notify:{name}"),
+            Subject::Job(name) => format!("job:{name}"),
             Subject::Source(source) => format!("source:{source}"),
             Subject::Site(site) => format!("site:{site}"),
             // No source's name has a slash, and so only one pair reads like this.
@@ -254,7 +258,7 @@ pub struct AlarmNote {
     pub severity: Severity,
     pub site: Option<String>,
     pub source: Option<String>,
-    /// Of a disk or a notifier.
+    /// Of a disk, a notifier or a job.
     pub name: Option<String>,
     /// RFC 3339.
     pub since: String,
@@ -268,6 +272,7 @@ pub fn judge(facts: &Facts, limits: &AlarmLimits) -> Vec<Alarm> {
     source::of_repository(facts, &mut alarms);
     facts.disks.iter().for_each(|disk| source::of_disk(disk, limits, &mut alarms));
     facts.notifiers.iter().for_each(|health| alarms.extend(source::of_notifier(health)));
+    alarms.extend(facts.jobs.iter().map(source::of_job));
     facts.sources.iter().for_each(|one| source::of_source(one, (facts.at, limits), &mut alarms));
     facts.sites.iter().for_each(|one| site::of_site(one, (facts.at, limits), &mut alarms));
     sort(&mut alarms);

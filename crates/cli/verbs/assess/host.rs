@@ -40,6 +40,7 @@ pub fn without_store(config: &Config, error: &CliError) -> Result<HostAlone, Cli
     let facts = Facts {
         disks: disks(config),
         notifiers: catalog.notifiers().unwrap_or_default(),
+        jobs: catalog.job_troubles().unwrap_or_default(),
         ..Facts::without_store(Timestamp::now(), failure)
     };
     let repository = catalog.repository().ok().filter(|identity| !identity.is_empty());

@@ -129,7 +129,7 @@ pub(super) fn tell(logs: &[LogPruned], context: &Context) {
             log.why(),
         ]);
     }
-    if !output.is_log() && !logs.is_empty() {
+    if !output.is_log() && !table.is_empty() {
         table.lines().iter().for_each(|line| output.line(line));
     }
 }

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use futures_util::future::LocalBoxFuture;
 use lifeboat_control::ReadBack;
+use lifeboat_control::alarms::Trouble;
 use lifeboat_control::schedule::{ReadSite, Reading, to_read};
 use lifeboat_engine::{CheckRequest, check, check_logs};
 use lifeboat_model::{Fault, Faulty, SiteId, Timestamp, worst_exit_code};
@@ -33,6 +34,8 @@ pub(super) struct Periodic {
     /// When it is due next; `None`: never, by this configuration or for want of anything to do.
     pub due_at: fn(&Rules, &Known, Timestamp) -> Option<Timestamp>,
     pub run: for<'a> fn(&'a Task, &'a Open) -> LocalBoxFuture<'a, Result<Outcome, CliError>>,
+    /// What it leaves undone is an alarm of its own; what the others find is told of sites and logs.
+    pub is_alarmed_of: bool,
 }
 
 /// What a job works with: the rules and the facts of when it was begun.
@@ -43,13 +46,29 @@ pub(super) struct Task {
 }
 
 pub(super) const PERIODIC: [Periodic; 4] = [
-    Periodic { name: "read back", due_at: sites_due_at, run: |task, open| Box::pin(read_back(task, open)) },
-    Periodic { name: "read logs", due_at: logs_due_at, run: |task, open| Box::pin(read_logs(task, open)) },
-    Periodic { name: "drill", due_at: drill_due_at, run: |task, open| Box::pin(hold_drill(task, open)) },
+    Periodic {
+        name: "read back",
+        due_at: sites_due_at,
+        run: |task, open| Box::pin(read_back(task, open)),
+        is_alarmed_of: false,
+    },
+    Periodic {
+        name: "read logs",
+        due_at: logs_due_at,
+        run: |task, open| Box::pin(read_logs(task, open)),
+        is_alarmed_of: false,
+    },
+    Periodic {
+        name: "drill",
+        due_at: drill_due_at,
+        run: |task, open| Box::pin(hold_drill(task, open)),
+        is_alarmed_of: false,
+    },
     Periodic {
         name: "forget and prune",
         due_at: prune_due_at,
         run: |task, open| Box::pin(forget_and_prune(task, open)),
+        is_alarmed_of: true,
     },
 ];
 
@@ -60,6 +79,9 @@ pub(super) async fn run(job: &Periodic, task: Task) -> Result<Outcome, CliError>
     let outcome = (job.run)(&task, &open).await?;
     task.context.cancel.check()?;
     open.memory.note_job(job.name, Timestamp::now());
+    if job.is_alarmed_of {
+        open.memory.note_job_trouble(job.name, Timestamp::now(), trouble(&outcome.failed).as_ref());
+    }
     Ok(outcome)
 }
 
@@ -188,6 +210,17 @@ fn left_undone(came: Result<Outcome, CliError>) -> Result<Vec<Failed>, CliError>
         }
         Err(error) => Err(error),
     }
+}
+
+/// All of it as one, for whoever is told.
+fn trouble(failed: &[Failed]) -> Option<Trouble> {
+    let first = failed.first()?;
+    let whose = first.site.as_ref().map(|site| format!("{site}: ")).unwrap_or_default();
+    let more = match failed.len() {
+        1 => String::new(),
+        all => format!(", and {} more", all - 1),
+    };
+    Some(Trouble { reason: format!("{whose}{}{more}", first.message), hint: first.hint.clone() })
 }
 
 fn found(failed: Vec<Failed>) -> Outcome {

@@ -25,6 +25,8 @@ pub struct Facts {
     pub sites: Vec<SiteFacts>,
     pub disks: Vec<DiskFacts>,
     pub notifiers: Vec<NotifierHealth>,
+    /// Of this host's daemon.
+    pub jobs: Vec<JobTrouble>,
 }
 
 impl Facts {
@@ -38,6 +40,7 @@ impl Facts {
             sites: Vec::new(),
             disks: Vec::new(),
             notifiers: Vec::new(),
+            jobs: Vec::new(),
         }
     }
 }
@@ -220,6 +223,16 @@ pub struct DiskFacts {
     /// What an ordinary user may still write.
     pub free_bytes: u64,
     pub size_bytes: u64,
+}
+
+/// A periodic job that left something undone, which a person has to look at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JobTrouble {
+    pub job: String,
+    /// When it ended so for the first time in a row.
+    pub since: Timestamp,
+    /// What it left, in its own words, and the way out.
+    pub trouble: Trouble,
 }
 
 /// How telling somebody goes.

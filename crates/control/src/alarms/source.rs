@@ -4,8 +4,8 @@ use lifeboat_model::Timestamp;
 
 use super::words::{after, size, span};
 use super::{
-    Alarm, AlarmKind, AlarmLimits, CaptureFacts, DiskFacts, Facts, NotifierHealth, ScanFacts, Severity, SlotFacts,
-    SlotState, SourceFacts, Subject, Trouble,
+    Alarm, AlarmKind, AlarmLimits, CaptureFacts, DiskFacts, Facts, JobTrouble, NotifierHealth, ScanFacts, Severity,
+    SlotFacts, SlotState, SourceFacts, Subject, Trouble,
 };
 
 pub(super) fn of_repository(facts: &Facts, alarms: &mut Vec<Alarm>) {
@@ -61,6 +61,17 @@ pub(crate) fn of_notifier(health: &NotifierHealth) -> Option<Alarm> {
         hint: "mend what it says; what was not told is told again in the next cycle, or by `lifeboat status --notify`"
             .to_owned(),
     })
+}
+
+pub(super) fn of_job(JobTrouble { job, since, trouble }: &JobTrouble) -> Alarm {
+    Alarm {
+        kind: AlarmKind::JobTrouble,
+        severity: Severity::Warning,
+        subject: Subject::Job(job.clone()),
+        since: Some(*since),
+        text: trouble.reason.clone(),
+        hint: trouble.hint.clone().unwrap_or_else(|| "the daemon's log says more".to_owned()),
+    }
 }
 
 pub(super) fn of_source(facts: &SourceFacts, now: (Timestamp, &AlarmLimits), alarms: &mut Vec<Alarm>) {

@@ -66,6 +66,7 @@ pub(crate) fn facts(sites: Vec<SiteFacts>, sources: Vec<SourceFacts>) -> Facts {
         sites,
         disks: Vec::new(),
         notifiers: Vec::new(),
+        jobs: Vec::new(),
     }
 }
 
@@ -257,6 +258,10 @@ fn what_is_wrong_with_the_store_and_the_host() {
     let mut untold = facts(Vec::new(), Vec::new());
     untold.notifiers = vec![NotifierHealth { name: "ops".into(), sent: 1, failed: 2, failing }];
     check(&untold, &[("notifications_failing/notify:ops", Warning)]);
+    let mut refused = facts(Vec::new(), Vec::new());
+    let (job, since) = ("forget and prune".to_owned(), ago(HOUR));
+    refused.jobs = vec![JobTrouble { job, since, trouble: trouble("so many at once") }];
+    check(&refused, &[("job_trouble/job:forget and prune", Warning)]);
 }
 
 #[test]

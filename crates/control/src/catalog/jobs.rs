@@ -1,7 +1,8 @@
 //! What a daemon did when: jobs that come again and again, and sites that were read back.
 //!
 //! Lost with the catalog, jobs are done once more and everything is read back anew: no harm, and no claim that is not
-//! so. What a job found is not here but where it is told; of a site that was read back, how much was damaged.
+//! so. What a job found is not here but where it is told; of a site that was read back, how much was damaged, and of a job
+//! that left something undone, what a person has to look at.
 
 use std::collections::BTreeMap;
 
@@ -10,6 +11,7 @@ use rusqlite::params;
 
 use super::Catalog;
 use crate::Error;
+use crate::alarms::{JobTrouble, Trouble};
 
 /// When all stored data of a site was read, and what was found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,6 +35,33 @@ impl Catalog {
     pub fn note_job(&self, name: &str, ended_at: Timestamp) -> Result<(), Error> {
         let sql = "INSERT INTO job (name, ended_at) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET ended_at = ?2";
         self.connection.execute(sql, params![name, ended_at.0]).map(|_| ()).map_err(|error| self.failed(error))
+    }
+
+    /// Jobs that left something undone when they ended last.
+    pub fn job_troubles(&self) -> Result<Vec<JobTrouble>, Error> {
+        let ask = || -> rusqlite::Result<_> {
+            let sql = "SELECT name, since, reason, hint FROM job_trouble ORDER BY name";
+            let mut statement = self.connection.prepare_cached(sql)?;
+            let row = |row: &rusqlite::Row<'_>| {
+                let trouble = Trouble { reason: row.get(2)?, hint: row.get(3)? };
+                Ok(JobTrouble { job: row.get(0)?, since: Timestamp(row.get(1)?), trouble })
+            };
+            statement.query_map([], row)?.collect()
+        };
+        ask().map_err(|error| self.failed(error))
+    }
+
+    /// What a job left undone; `None`: nothing.
+    pub fn note_job_trouble(&self, name: &str, at: Timestamp, trouble: Option<&Trouble>) -> Result<(), Error> {
+        let noted = match trouble {
+            Some(Trouble { reason, hint }) => self.connection.execute(
+                "INSERT INTO job_trouble (name, since, reason, hint) VALUES (?1, ?2, ?3, ?4)
+                 ON CONFLICT (name) DO UPDATE SET reason = ?3, hint = ?4",
+                params![name, at.0, reason, hint],
+            ),
+            None => self.connection.execute("DELETE FROM job_trouble WHERE name = ?1", params![name]),
+        };
+        noted.map(|_| ()).map_err(|error| self.failed(error))
     }
 
     /// The sites that were read back from here.
@@ -71,12 +100,19 @@ mod tests {
         assert_eq!((catalog.jobs().unwrap().len(), catalog.read_back().unwrap().len()), (0, 0));
         catalog.note_job("drill", Timestamp(7)).unwrap();
         catalog.note_job("drill", Timestamp(8)).unwrap();
+        let trouble = |reason: &str| Trouble { reason: reason.into(), hint: Some("look".into()) };
+        catalog.note_job_trouble("drill", Timestamp(7), Some(&trouble("one"))).unwrap();
+        catalog.note_job_trouble("drill", Timestamp(8), Some(&trouble("two"))).unwrap();
+        catalog.note_job_trouble("prune", Timestamp(8), Some(&trouble("three"))).unwrap();
+        catalog.note_job_trouble("prune", Timestamp(9), None).unwrap();
         let acme = SiteHandle([7; 16]);
         catalog.note_read_back(acme, ReadBack { read_at: Timestamp(5), findings: 2 }).unwrap();
         catalog.note_read_back(acme, ReadBack { read_at: Timestamp(6), findings: 0 }).unwrap();
         drop(catalog);
         let again = open("here");
         assert_eq!(again.jobs().unwrap(), BTreeMap::from([("drill".to_owned(), Timestamp(8))]));
+        let since_first = JobTrouble { job: "drill".into(), since: Timestamp(7), trouble: trouble("two") };
+        assert_eq!(again.job_troubles().unwrap(), [since_first]);
         let read = ReadBack { read_at: Timestamp(6), findings: 0 };
         assert_eq!(again.read_back().unwrap(), BTreeMap::from([(acme, read)]));
         assert!(open("another").read_back().unwrap().is_empty());

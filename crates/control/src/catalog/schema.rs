@@ -28,6 +28,9 @@ const AUDIT: &str = "CREATE TABLE IF NOT EXISTS audit (
 ) STRICT";
 const JOB: &str =
     "CREATE TABLE IF NOT EXISTS job (name TEXT PRIMARY KEY, ended_at INTEGER NOT NULL) WITHOUT ROWID, STRICT";
+const JOB_TROUBLE: &str = "CREATE TABLE IF NOT EXISTS job_trouble (
+  name TEXT PRIMARY KEY, since INTEGER NOT NULL, reason TEXT NOT NULL, hint TEXT
+) WITHOUT ROWID, STRICT";
 const READ_BACK: &str = "CREATE TABLE IF NOT EXISTS read_back (
   handle BLOB PRIMARY KEY, read_at INTEGER NOT NULL, findings INTEGER NOT NULL
 ) WITHOUT ROWID, STRICT";
@@ -47,7 +50,8 @@ const NOTIFIER: &str = "CREATE TABLE IF NOT EXISTS notifier (
   name TEXT PRIMARY KEY, sent INTEGER NOT NULL, failed INTEGER NOT NULL, failing_since INTEGER, reason TEXT
 ) WITHOUT ROWID, STRICT";
 /// Tables that came later: a catalog of before gets them when it is opened.
-const YOUNGER: [&str; 11] = [WHOLE, FOOTER, PROVEN, AUDIT, JOB, READ_BACK, STANDING, CHECKED, ALARM, TOLD, NOTIFIER];
+const YOUNGER: [&str; 12] =
+    [WHOLE, FOOTER, PROVEN, AUDIT, JOB, JOB_TROUBLE, READ_BACK, STANDING, CHECKED, ALARM, TOLD, NOTIFIER];
 const TABLES: &str = "
 CREATE TABLE repository (identity TEXT NOT NULL);
 CREATE TABLE site (
