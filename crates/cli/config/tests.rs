@@ -220,7 +220,7 @@ fn wrong_hooks_and_policies_are_told() {
         "write thaw = [\"/usr/local/bin/maintenance\", \"off\", \"{site}\"]",
     );
     check("[hooks]\nthwa = []\n", 2, "unknown key: key=`hooks.thwa`", "did you mean `thaw`?");
-    let duration = "a duration (a whole number and s, m, h, d or w)";
+    let duration = "a duration (a whole number from 1 on and s, m, h, d or w)";
     check(
         "[policy]\nrpo = 24\n",
         2,

@@ -13,7 +13,7 @@ pub(super) const SITE: &str = "{site}";
 
 /// A whole number and a unit: `90s`, `15m`, `24h`, `14d`, `8w`. Never zero.
 pub(super) fn duration(field: &Field<'_, '_>, example: &str) -> Result<Duration, ConfigError> {
-    let wanted = "a duration (a whole number and s, m, h, d or w)";
+    let wanted = "a duration (a whole number from 1 on and s, m, h, d or w)";
     let example = format!("\"{example}\"");
     let text = field.text(wanted, &example)?;
     parse_duration(text).filter(|duration| !duration.is_zero()).ok_or_else(|| field.mistyped(wanted, &example))
