@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 /// One aim and what came out; what was not measured is NaN.
 pub struct Target {
-    what: &'static str,
+    what: String,
     aim: f64,
     measured: f64,
     met: bool,
@@ -12,12 +12,16 @@ pub struct Target {
 }
 
 impl Target {
-    pub fn at_most(what: &'static str, aim: f64, measured: f64) -> Self {
-        Self { what, aim, measured, met: measured <= aim, sign: "<=" }
+    pub fn at_most(what: impl Into<String>, aim: f64, measured: f64) -> Self {
+        Self { what: what.into(), aim, measured, met: measured <= aim, sign: "<=" }
     }
 
-    pub fn at_least(what: &'static str, aim: f64, measured: f64) -> Self {
-        Self { what, aim, measured, met: measured >= aim, sign: ">=" }
+    pub fn at_least(what: impl Into<String>, aim: f64, measured: f64) -> Self {
+        Self { what: what.into(), aim, measured, met: measured >= aim, sign: ">=" }
+    }
+
+    pub fn is_met(&self) -> bool {
+        self.met
     }
 
     fn met(&self) -> &'static str {
@@ -30,7 +34,7 @@ impl Target {
 
     pub fn row(&self) -> Vec<String> {
         let Self { what, aim, measured, sign, .. } = self;
-        vec![(*what).to_owned(), format!("{sign} {aim}"), format!("{measured:.2}"), self.met().to_owned()]
+        vec![what.clone(), format!("{sign} {aim}"), format!("{measured:.2}"), self.met().to_owned()]
     }
 
     pub fn json(&self) -> Value {
