@@ -33,14 +33,14 @@ impl<'p> Daemon<'p> {
     }
 
     /// Its lines so far; every one is an object.
-    fn lines(&self) -> Vec<Value> {
+    pub fn lines(&self) -> Vec<Value> {
         let text = std::fs::read_to_string(self.place.path(&self.log)).expect("the log");
         let whole = text.rsplit_once('\n').map_or("", |(whole, _)| whole);
         whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|_| panic!("not JSON: {line}"))).collect()
     }
 
     /// Waits for a line whose message has this in it, for the so-manieth time.
-    fn wait_for(&self, message: &str, times: usize) -> Value {
+    pub fn wait_for(&self, message: &str, times: usize) -> Value {
         let till = Instant::now() + SOON;
         loop {
             let lines = self.lines();
@@ -53,7 +53,7 @@ impl<'p> Daemon<'p> {
         }
     }
 
-    fn count(&self, message: &str) -> usize {
+    pub fn count(&self, message: &str) -> usize {
         self.lines().iter().filter(|line| said(line).contains(message)).count()
     }
 

@@ -15,6 +15,7 @@ mod inspect_postgres;
 mod place;
 mod recover_report;
 mod retention;
+mod storm;
 mod there_and_back;
 mod trouble;
 mod two_captures;

@@ -3,11 +3,11 @@
 use std::time::Duration;
 
 use lifeboat_testkit::postgres::Postgres;
+use lifeboat_testkit::s3_proxy::Proxy;
 use lifeboat_testkit::s3_server::S3Server;
 use lifeboat_testkit::world::noise;
 
 use crate::incident::{Incident, done};
-use crate::proxy::Proxy;
 
 /// An incident whose repository is on S3, behind a proxy.
 fn incident(test: &str, sites: u32, lost: u32) -> Option<(Incident, Proxy)> {

@@ -17,7 +17,6 @@ mod incident;
 mod killed;
 mod ledger;
 mod pooled;
-mod proxy;
 mod refused;
 #[allow(dead_code)] // shared with the tests of PostgreSQL, which use the rest
 #[path = "../postgres/shop.rs"]

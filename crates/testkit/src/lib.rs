@@ -11,6 +11,7 @@ pub mod memory;
 pub mod oracle;
 pub mod pausing_store;
 pub mod postgres;
+pub mod s3_proxy;
 pub mod s3_server;
 pub mod small_disk;
 pub mod world;
