@@ -2,15 +2,23 @@
 //!
 //! Waiters are served in the order they came: a large object is not starved by small ones. How many requests a store bears
 //! is found out ([`window`]), up to a limit.
+//!
+//! Each request is a task of its own. A stream that reads ahead asks for several, and leaves them alone while it works on
+//! what came: were they polled by it only, they would keep their places for as long, and what that work asks for
+//! would wait for them for ever.
+//!
 //! What is not here: rates per second ([`crate::Pace`]).
 
+use std::future::Future;
 use std::ops::Range;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::{Error, Listed, ObjectName, Store};
 
@@ -40,15 +48,21 @@ impl Default for Limits {
     }
 }
 
-/// Lets only so much through at once.
+/// Lets only so much through at once. Must be used on a runtime of tokio.
 #[derive(Debug)]
 pub struct Limit<S> {
+    within: Arc<Within<S>>,
+    get_estimate_bytes: u64,
+}
+
+/// The store, and the places there are before it.
+#[derive(Debug)]
+struct Within<S> {
     store: S,
     connections: Semaphore,
     window: Mutex<Allowed>,
     bytes: Semaphore,
     units_max: u32,
-    get_estimate_bytes: u64,
 }
 
 /// The window, and the permits there are for it: those to be taken back may all be out.
@@ -66,21 +80,44 @@ struct Slot<'a> {
     len: u64,
 }
 
-impl<S: Store> Limit<S> {
+impl<S: Store + 'static> Limit<S> {
     pub fn new(store: S, limits: Limits) -> Self {
         let units_max = units(limits.bytes_max).max(1);
         let window = Window::new(limits.connections_max.clamp(1, Semaphore::MAX_PERMITS));
         let permits = window.places();
-        Self {
+        let within = Within {
             store,
             connections: Semaphore::new(permits),
             window: Mutex::new(Allowed { window, permits }),
             bytes: Semaphore::new(units_max as usize),
             units_max,
-            get_estimate_bytes: limits.get_estimate_bytes,
-        }
+        };
+        Self { within: Arc::new(within), get_estimate_bytes: limits.get_estimate_bytes }
     }
 
+    /// Makes a request of so many bytes when there is a place for it. It goes on whether or not its caller looks, and
+    /// ends when its caller does not want it any more.
+    async fn ask<T, F>(&self, bytes: u64, request: impl FnOnce(Arc<Within<S>>) -> F) -> Result<T, Error>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, Error>> + Send + 'static,
+    {
+        let (within, request) = (Arc::clone(&self.within), request(Arc::clone(&self.within)));
+        let asking = async move {
+            let slot = within.enter(bytes).await?;
+            within.leave(slot, request.await)
+        };
+        let mut asked = JoinSet::new();
+        asked.spawn(asking.in_current_span());
+        match asked.join_next().await {
+            Some(Ok(answer)) => answer,
+            Some(Err(error)) if error.is_panic() => std::panic::resume_unwind(error.into_panic()),
+            Some(Err(_)) | None => Err(Error::Cancelled), // the runtime ends
+        }
+    }
+}
+
+impl<S> Within<S> {
     /// Bytes first: a connection is never held by somebody who waits.
     async fn enter(&self, bytes: u64) -> Result<Slot<'_>, Error> {
         let units = units(bytes).min(self.units_max);
@@ -119,43 +156,43 @@ fn units(bytes: u64) -> u32 {
 }
 
 #[async_trait]
-impl<S: Store> Store for Limit<S> {
+impl<S: Store + 'static> Store for Limit<S> {
     async fn create(&self, name: &ObjectName, body: Bytes) -> Result<(), Error> {
-        let slot = self.enter(body.len() as u64).await?;
-        self.leave(slot, self.store.create(name, body).await)
+        let name = name.clone();
+        self.ask(body.len() as u64, |within| async move { within.store.create(&name, body).await }).await
     }
 
     async fn get(&self, name: &ObjectName) -> Result<Bytes, Error> {
-        let slot = self.enter(self.get_estimate_bytes).await?;
-        self.leave(slot, self.store.get(name).await)
+        let name = name.clone();
+        self.ask(self.get_estimate_bytes, |within| async move { within.store.get(&name).await }).await
     }
 
     async fn get_range(&self, name: &ObjectName, range: Range<u64>) -> Result<Bytes, Error> {
-        let slot = self.enter(range.end.saturating_sub(range.start)).await?;
-        self.leave(slot, self.store.get_range(name, range).await)
+        let (name, len) = (name.clone(), range.end.saturating_sub(range.start));
+        self.ask(len, |within| async move { within.store.get_range(&name, range).await }).await
     }
 
     async fn holds(&self, name: &ObjectName, body: &Bytes) -> Result<bool, Error> {
-        let slot = self.enter(body.len() as u64).await?;
-        self.leave(slot, self.store.holds(name, body).await)
+        let (name, body) = (name.clone(), body.clone());
+        self.ask(body.len() as u64, |within| async move { within.store.holds(&name, &body).await }).await
     }
 
     async fn list(&self, prefix: &str, after: Option<&ObjectName>, limit: usize) -> Result<Vec<Listed>, Error> {
-        let slot = self.enter(0).await?;
-        self.leave(slot, self.store.list(prefix, after, limit).await)
+        let (prefix, after) = (prefix.to_owned(), after.cloned());
+        self.ask(0, |within| async move { within.store.list(&prefix, after.as_ref(), limit).await }).await
     }
 
     async fn delete(&self, name: &ObjectName) -> Result<(), Error> {
-        let slot = self.enter(0).await?;
-        self.leave(slot, self.store.delete(name).await)
+        let name = name.clone();
+        self.ask(0, |within| async move { within.store.delete(&name).await }).await
     }
 
     fn forget(&self, prefix: &str) -> bool {
-        self.store.forget(prefix)
+        self.within.store.forget(prefix)
     }
 
     fn describe(&self) -> String {
-        self.store.describe()
+        self.within.store.describe()
     }
 }
 

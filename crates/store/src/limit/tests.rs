@@ -89,7 +89,7 @@ async fn no_more_requests_than_allowed_are_under_way() {
         }
     })
     .await;
-    assert_eq!((took, limit.store.peak.load(Ordering::SeqCst)), (5, 4));
+    assert_eq!((took, limit.within.store.peak.load(Ordering::SeqCst)), (5, 4));
 }
 
 #[tokio::test(start_paused = true)]
@@ -107,7 +107,7 @@ async fn no_more_bytes_than_allowed_are_under_way() {
         }
     })
     .await;
-    assert_eq!((took, limit.store.bytes_peak.load(Ordering::SeqCst)), (3, 4 << 20));
+    assert_eq!((took, limit.within.store.bytes_peak.load(Ordering::SeqCst)), (3, 4 << 20));
 }
 
 #[tokio::test(start_paused = true)]
@@ -119,7 +119,7 @@ async fn a_body_above_the_limit_goes_alone() {
         async move { drop(limit.get_range(&name(), 0..10 << 20).await) }
     })
     .await;
-    assert_eq!((took, limit.store.peak.load(Ordering::SeqCst)), (3, 1));
+    assert_eq!((took, limit.within.store.peak.load(Ordering::SeqCst)), (3, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -146,4 +146,24 @@ async fn a_request_given_up_frees_its_place() {
     let held = tokio::time::timeout(Duration::from_millis(1), limit.get(&name())).await;
     assert!(held.is_err());
     tokio::time::timeout(Duration::from_secs(2), limit.get(&name())).await.unwrap().unwrap();
+}
+
+/// As a restore does: what is read ahead is left alone while what came first is worked on, which asks for more.
+#[tokio::test(start_paused = true)]
+async fn requests_that_nobody_looks_at_do_not_keep_their_places() {
+    use futures_util::StreamExt;
+    let limit = limit(2, u64::MAX);
+    let reads = (0..6).map(|_| {
+        let limit = Arc::clone(&limit);
+        async move { limit.get_range(&name(), 0..1).await }
+    });
+    let mut ahead = futures_util::stream::iter(reads).buffered(4);
+    let work = async {
+        while let Some(read) = ahead.next().await {
+            read.unwrap();
+            limit.get_range(&name(), 0..1).await.unwrap();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), work).await.expect("it goes on");
+    assert_eq!(limit.within.store.peak.load(Ordering::SeqCst), 2);
 }
