@@ -16,8 +16,10 @@ use postgres::{Client, NoTls};
 
 use crate::place::Place;
 
-/// Sites of all sources. The points of the last one end soon.
-pub const SITES: [&str; 4] = ["acme", "globex", "initech", "short"];
+/// Sites of all sources.
+pub const SITES: [&str; 4] = ["acme", "globex", "initech", SHORT];
+/// Its points end soon.
+pub const SHORT: &str = "short";
 /// Comes when it storms already.
 pub const BORN: &str = "newborn";
 const PULSE: &str = "pulse";

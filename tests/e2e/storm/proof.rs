@@ -8,18 +8,40 @@ use std::time::{Duration, Instant};
 use lifeboat_model::Timestamp;
 use serde_json::Value;
 
-use super::fleet::{BORN, Moment, Rows, SITES, attachment, content, lock};
+use super::fleet::{BORN, Moment, Rows, SHORT, SITES, attachment, content, lock, now};
+use super::is_full;
 use crate::daemon::Daemon;
 use crate::place::Place;
 
 const SOON: Duration = Duration::from_secs(120);
 /// Commands at once: they wait for the store most of the time.
-const RESTORERS: usize = 3;
+const RESTORERS: usize = 4;
 
-/// Waits until logs and scans have come further than what was written last, and gives how far. A look at a database
-/// file after that is what shows it, so it is at this moment that all of it must be there.
-pub fn wait_until_captured(place: &Place, last: &Moment, pulse: impl Fn()) -> Timestamp {
-    let (began, last) = (Instant::now(), last.at.to_string());
+/// Waits until no site lacks a base of any source, and nothing else is amiss.
+pub fn wait_until_well(place: &Place) {
+    let began = Instant::now();
+    loop {
+        let said = place.run(&["status", "--json"]);
+        if said.code == 0 && !said.out.contains("\"without_base\":[\"") {
+            return;
+        }
+        assert!(began.elapsed() < SOON, "never well: {said:?}");
+        std::thread::sleep(Duration::from_millis(300));
+    }
+}
+
+/// Gives a moment at which everything that was written is seen: every look that counts for it came after the last write,
+/// and every log and scan has come further.
+pub fn settled(place: &Place, last: &Moment, pulse: &impl Fn()) -> Timestamp {
+    wait_until_captured(place, last.at, pulse);
+    let at = now();
+    wait_until_captured(place, at, pulse);
+    at
+}
+
+/// Waits until logs and scans have come further than this.
+fn wait_until_captured(place: &Place, at: Timestamp, pulse: &impl Fn()) {
+    let began = Instant::now();
     loop {
         pulse();
         let said = place.run(&["status", "--json"]);
@@ -30,10 +52,10 @@ pub fn wait_until_captured(place: &Place, last: &Moment, pulse: impl Fn()) -> Ti
             _ => None,
         };
         let tills: Vec<String> = lines.iter().filter_map(till).collect();
-        if let Some(till) = tills.iter().min().filter(|till| tills.len() == 3 && **till > last) {
-            return Timestamp::parse(till).expect("a time");
+        if tills.len() == 3 && tills.iter().all(|till| Timestamp::parse(till).expect("a time") > at) {
+            return;
         }
-        assert!(began.elapsed() < SOON, "not captured since {last}: {said:?}");
+        assert!(began.elapsed() < SOON, "not captured since {at}: {said:?}");
         std::thread::sleep(Duration::from_millis(300));
     }
 }
@@ -48,16 +70,16 @@ struct Restored {
     count: usize,
 }
 
-/// Restores every site at every moment, and at last.
+/// Restores every site at every moment, and at last. One whose points are forgotten goes back to no older moment.
 pub fn restore_all(place: &Place, moments: &[Moment], last: &Moment) -> String {
-    let mut wanted: Vec<(&str, &Moment, bool)> = Vec::new();
+    let mut wanted: Vec<(&str, &Moment, bool)> = vec![(BORN, last, true)];
     for site in SITES {
-        // The points of the one are forgotten; its log goes back to the newest two of them.
-        let from = if site == "short" { moments.len() - 1 } else { 0 };
-        wanted.extend(moments[from..].iter().map(|moment| (site, moment, false)));
+        let from = if site == SITES[0] || is_full() { 0 } else { moments.len() - 1 };
+        if site != SHORT {
+            wanted.extend(moments[from..].iter().map(|moment| (site, moment, false)));
+        }
         wanted.push((site, last, true));
     }
-    wanted.push((BORN, last, true));
     let (todo, done) = (Mutex::new(wanted), Mutex::new(Restored::default()));
     std::thread::scope(|scope| {
         for _ in 0..RESTORERS {
@@ -147,8 +169,10 @@ pub fn nothing_is_left(place: &Place, daemon: &Daemon<'_>) {
         scope.spawn(|| place.ok(&["check", "--read-data"]));
         scope.spawn(|| place.ok(&["audit", "verify"]));
         for site in SITES.iter().chain([&BORN]) {
-            let points = place.ok(&["points", site, "--json"]);
-            assert!(!points.out.contains("\"event\":\"gap\"") && !points.out.contains("only_here"), "{points:?}");
+            scope.spawn(move || {
+                let points = place.ok(&["points", site, "--json"]);
+                assert!(!points.out.contains("\"event\":\"gap\"") && !points.out.contains("only_here"), "{points:?}");
+            });
         }
     });
     let status = place.ok(&["status", "--json"]);

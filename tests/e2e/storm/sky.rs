@@ -8,12 +8,14 @@ use lifeboat_testkit::s3_proxy::{Proxy, Storm};
 use lifeboat_testkit::s3_server::{ACCESS_KEY, S3Server, SECRET_KEY};
 use serde_json::Value;
 
+use super::is_full;
 use crate::alarms::Hook;
 use crate::daemon::Daemon;
 use crate::place::Place;
 
 /// Of a thousand requests.
 const STRUCK: u64 = 50;
+/// At full size; half of it in a shorter storm, for who waits is the test.
 const DELAY_MAX: Duration = Duration::from_secs(4);
 
 pub struct Sky {
@@ -26,7 +28,8 @@ impl Sky {
     /// A new bucket behind a proxy on which it storms.
     pub fn over(server: &'static S3Server, seed: u64) -> Self {
         let proxy = Proxy::before(&server.endpoint());
-        proxy.blow(Storm { seed, per_mille: STRUCK, delay_max: DELAY_MAX });
+        let delay_max = if is_full() { DELAY_MAX } else { DELAY_MAX / 2 };
+        proxy.blow(Storm { seed, per_mille: STRUCK, delay_max });
         Self { proxy, server, direct: server.fresh_url().expect("a bucket") }
     }
 
@@ -50,7 +53,7 @@ tenant_column = "site_id"
 root = "sites"
 [policies.short]
 sites = ["short"]
-window = "20s"
+window = "1m"
 undo = "1s"
 undelete = "1s"
 keep = {{ last = 2 }}
