@@ -1,44 +1,65 @@
-//! A year of nights, by a clock that the test sets: backups, forgetting, pruning, and what goes wrong in a year.
+//! A year of nights, by a clock that the test sets: backups, captures, forgetting, pruning, and what goes wrong in a year.
 //!
 //!   night ─▶ change content ─▶ one daemon, or two at once ─▶ crash, lost answers, clocks, holds, a store rolled back ─▶ check
+//!   day ─▶ transactions, some open for days ─▶ captures: die, fenced, another epoch, compacted
 //!
-//! After every night each point restores that was not forgotten long enough; after the year and some quiet nights nothing is
-//! left that nothing names. With `LIFEBOAT_TEST_FULL=1` there are more years. A seed that failed once stays in [`KEPT`].
+//! After every night each point restores that was not forgotten long enough, and each moment of the window is what it was;
+//! after the year and some quiet nights nothing is left that nothing names or needs. With `LIFEBOAT_TEST_FULL=1` there are
+//! more years. A seed that failed once stays in [`KEPT`].
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Instant;
 
-use lifeboat_format::{SecretKey, names};
-use lifeboat_model::{CommitEvent, Hold, HoldId, HoldReason, Timestamp};
+use lifeboat_format::SecretKey;
+use lifeboat_model::{Hold, Timestamp};
 use lifeboat_repo::{Error, Repository};
-use lifeboat_store::{MemoryStore, ObjectName, Store};
+use lifeboat_store::MemoryStore;
 use lifeboat_testkit::crash_runner::is_full;
 use lifeboat_testkit::fault_store::Failure;
 
+mod app;
+mod capture;
 mod host;
 mod ledger;
+mod mishaps;
+mod moments;
+mod segments;
+mod tidy;
 
+use app::App;
+use capture::{Compacts, Visit, capture};
 pub use host::part;
-use host::{Content, DAY, Host};
+use host::{Content, Host};
 use ledger::{Counts, Ledger};
+use mishaps::Mistake;
+
+pub const HOUR: i64 = 3_600_000_000;
+pub const DAY: i64 = 24 * HOUR;
+/// Every moment of it is restorable.
+pub const WINDOW: i64 = 4 * DAY;
 
 /// Seeds that found something once: always tried, and first.
 const KEPT: &[u64] = &[];
-const YEARS: u64 = 2;
+const YEARS: u64 = 1;
 const YEARS_FULL: u64 = 30;
 const NIGHTS: i64 = 365;
 /// From the last night on nothing changes any more; longer than any time to wait.
 const QUIET_NIGHTS: i64 = 16;
 const SITES: [&str; 2] = ["acme", "beta"];
+/// Captures of a day.
+const VISITS: u64 = 3;
 /// Files of a site, and contents that they can have: what is gone comes back.
 const FILES: u64 = 6;
 const VARIANTS: u64 = 40;
 /// Sixteen points are kept by the rules, those of the window and what can be taken back beside them.
 const OBJECTS_MAX: u64 = 300;
-
+/// Of the log: some days before a window and a half, and what waits.
+const SEGMENTS_MAX: u64 = 300;
 struct Year {
     store: Arc<MemoryStore>,
+    key: SecretKey,
+    app: App,
     ledger: Ledger,
     /// The second one runs in some nights only.
     hosts: [Host; 2],
@@ -46,19 +67,20 @@ struct Year {
     random: Random,
     /// Nights till a hold is released.
     held: Option<(String, Hold, i64)>,
+    mistake: Option<Mistake>,
     seed: u64,
 }
 
 /// Numbers that a seed gives.
-struct Random(u64);
+pub struct Random(u64);
 
 impl Random {
-    fn below(&mut self, count: u64) -> u64 {
+    pub fn below(&mut self, count: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % count
     }
 
-    fn one_in(&mut self, count: u64) -> bool {
+    pub fn one_in(&mut self, count: u64) -> bool {
         self.below(count) == 0
     }
 }
@@ -75,7 +97,8 @@ impl Year {
         let hosts = [Host::new(&store, &key).await, Host::new(&store, &key).await];
         let files = |site: u64| (0..FILES).map(|file| (format!("f{file}"), file + site * 3)).collect();
         let sites = (0..).zip(SITES).map(|(number, site)| (site.to_owned(), files(number))).collect();
-        Self { ledger: Ledger::new(&store), store, hosts, sites, random: Random(seed), held: None, seed }
+        let (app, ledger, random) = (App::new(midnight(0), &SITES), Ledger::new(&store), Random(seed));
+        Self { store, key, app, ledger, hosts, sites, random, held: None, mistake: None, seed }
     }
 
     fn names(&self) -> Vec<String> {
@@ -99,7 +122,10 @@ impl Year {
             }
             self.work(night, now).await;
             self.undelete().await;
+            self.mistake(night).await;
+            self.erase(now).await;
             self.check(night, now).await;
+            self.day(night).await;
         }
         self.rest().await;
         self.ledger.counts()
@@ -113,6 +139,70 @@ impl Year {
                 content.insert(format!("f{file}"), variant);
             }
         }
+    }
+
+    /// Between two nights: the database is written to, and followed.
+    async fn day(&mut self, night: i64) {
+        let mut hours: Vec<u64> = (0..VISITS).map(|_| 1 + self.random.below(22)).collect();
+        hours.sort_unstable();
+        for hour in hours {
+            let now = Timestamp(midnight(night).0 + hour as i64 * HOUR);
+            self.app.work(now, &mut self.random);
+            self.store.set_clock(now);
+            self.visit(now).await;
+        }
+        self.app.work(midnight(night + 1), &mut self.random);
+    }
+
+    fn a_visit(&mut self) -> Visit {
+        let compacts = match self.random.below(6) {
+            0 | 1 => Compacts::Due,
+            2 => Compacts::Range { behind: self.random.below(30), count: 1 + self.random.below(12) },
+            _ => Compacts::No,
+        };
+        Visit { segment: 1 + self.random.below(4) as usize, begins_anew: self.random.one_in(120), compacts }
+    }
+
+    /// One host captures, or both at once; who dies of it does so till the next time.
+    async fn visit(&mut self, now: Timestamp) {
+        let (visit, other, chosen) = (self.a_visit(), self.a_visit(), self.random.below(8));
+        for host in &self.hosts {
+            if self.random.one_in(8) {
+                let failure = if self.random.one_in(2) { Failure::KillBefore } else { Failure::KillAfter };
+                host.faults.at_next(1 + self.random.below(25) as usize, failure);
+            } else if self.random.one_in(6) {
+                host.faults.at_next(1 + self.random.below(25) as usize, Failure::Unclear);
+            }
+        }
+        let [first, second] = &self.hosts;
+        let truth = (&self.app, &self.ledger);
+        let ended = match chosen {
+            0 => {
+                let both = (capture(first, truth, now, visit), capture(second, truth, now, other));
+                let (one, other) = futures_util::future::join(both.0, both.1).await;
+                [one, other]
+            }
+            1..=4 => [capture(first, truth, now, visit).await, Ok(())],
+            _ => [Ok(()), capture(second, truth, now, visit).await],
+        };
+        self.ended(ended, &format!("at {now}"));
+    }
+
+    /// Whoever died may work again; true: somebody did.
+    fn ended(&self, ended: [Result<(), Error>; 2], when: &str) -> bool {
+        let mut died = false;
+        for (host, ended) in self.hosts.iter().zip(ended) {
+            match ended {
+                Ok(()) => {}
+                Err(_) if host.faults.is_killed() => {
+                    self.ledger.count(|counts| counts.crashes += 1);
+                    died = true;
+                }
+                Err(error) => panic!("year {}, {when}: {error}", self.seed),
+            }
+            host.faults.heal();
+        }
+        died
     }
 
     /// The daemons' night, and again where they died of it.
@@ -133,6 +223,7 @@ impl Year {
         }
         let prunes = self.random.one_in(2);
         loop {
+            let (visit, captures) = (self.a_visit(), self.random.one_in(3));
             let [first, second] = &self.hosts;
             let other = async {
                 match are_two {
@@ -140,19 +231,16 @@ impl Year {
                     false => Ok(()),
                 }
             };
-            let ended = futures_util::future::join(self.one_host(first, prunes, false, now), other).await;
-            let mut died = false;
-            for (host, ended) in self.hosts.iter().zip([ended.0, ended.1]) {
-                match ended {
-                    Ok(()) => {}
-                    Err(_) if host.faults.is_killed() => {
-                        self.ledger.count(|counts| counts.crashes += 1);
-                        died = true;
-                    }
-                    Err(error) => panic!("year {}, night {night}: {error}", self.seed),
+            // While they do, one of them captures.
+            let follows = async {
+                match captures {
+                    true => capture(first, (&self.app, &self.ledger), now, visit).await,
+                    false => Ok(()),
                 }
-                host.faults.heal();
-            }
+            };
+            let first = async { self.one_host(first, prunes, false, now).await };
+            let (first, other, followed) = futures_util::future::join3(first, other, follows).await;
+            let died = self.ended([first.and(followed), other], &format!("night {night}"));
             // Some start again in the same night, others in the next.
             if !died || self.random.one_in(2) {
                 return;
@@ -169,65 +257,8 @@ impl Year {
                 other => other?,
             }
         }
-        host.back_up_all(&self.sites, &self.ledger, now).await?;
+        host.back_up_all(&self.sites, (&self.app, &self.ledger), now).await?;
         if prunes && !is_early { host.tidy(&self.names(), &self.ledger, now).await } else { Ok(()) }
-    }
-
-    async fn undelete(&mut self) {
-        if !self.random.one_in(12) {
-            return;
-        }
-        let mut site = self.hosts[0].open(SITES[self.random.below(2) as usize]).await.unwrap();
-        if let Some(record) = site.state().forgotten.last().cloned() {
-            let event = CommitEvent::Undeleted { snapshots: vec![record.id] };
-            site.commit(&lifeboat_engine::this_process(), |_, _| Ok(event.clone())).await.unwrap();
-        }
-    }
-
-    async fn hold_or_release(&mut self, night: i64) {
-        if let Some((site, hold, till)) = self.held.take_if(|(_, _, till)| *till <= night) {
-            let mut site = self.hosts[0].open(&site).await.unwrap();
-            let event = CommitEvent::HoldReleased { hold: hold.id };
-            site.commit(&lifeboat_engine::this_process(), |_, _| Ok(event.clone())).await.unwrap();
-            assert_eq!(till, night);
-        } else if self.held.is_none() && self.random.one_in(50) {
-            let name = SITES[self.random.below(2) as usize];
-            let (id, placed_at) = (HoldId((night as u64).to_be_bytes()), midnight(night));
-            let hold = Hold { id, reason: HoldReason::Asked, note: "legal".into(), placed_at };
-            let mut site = self.hosts[0].open(name).await.unwrap();
-            let event = CommitEvent::HoldPlaced(hold.clone());
-            site.commit(&lifeboat_engine::this_process(), |_, _| Ok(event.clone())).await.unwrap();
-            self.held = Some((name.to_owned(), hold, night + 10));
-        }
-    }
-
-    /// The store is as it was a commit ago: it is found out, and nothing is done to it.
-    async fn lose_the_newest_commit(&self, now: Timestamp) {
-        let [host, _] = &self.hosts;
-        let site = host.open(SITES[0]).await.unwrap();
-        let name = ObjectName::new(names::commit(&site.handle(), site.head().generation)).unwrap();
-        let body = self.store.get(&name).await.unwrap();
-        self.store.delete(&name).await.unwrap();
-        let before = self.store.objects();
-        let backup = host.back_up_all(&self.sites, &self.ledger, now).await;
-        assert!(matches!(backup, Err(Error::RolledBack { .. })), "{backup:?}");
-        let prune = host.tidy(&self.names(), &self.ledger, now).await;
-        let is_found_out = matches!(prune, Err(Error::RolledBack { .. } | Error::Clock { .. }));
-        assert!(is_found_out, "{prune:?}");
-        assert_eq!(self.store.objects(), before, "something was done to a store that lost commits");
-        self.store.replace(&name, body);
-    }
-
-    /// Neither clock is believed that is a year past the newest run.
-    async fn jump_both_clocks(&mut self, now: Timestamp) {
-        let ahead = Timestamp(now.0 + 365 * DAY);
-        self.store.set_clock(ahead);
-        let [host, _] = &self.hosts;
-        let before = self.store.objects();
-        let refused = host.tidy(&self.names(), &self.ledger, ahead).await;
-        assert!(matches!(refused, Err(Error::Clock { .. })), "{refused:?}");
-        assert_eq!(self.store.objects(), before);
-        self.store.set_clock(now);
     }
 
     async fn check(&mut self, night: i64, now: Timestamp) {
@@ -241,6 +272,37 @@ impl Year {
                 self.ledger.check_restores(&self.hosts[0], site, is_chosen, &context).await;
             }
         }
+        let chosen = self.random.below(SITES.len() as u64) as usize;
+        for (_, site) in (0..).zip(SITES).filter(|(number, _)| is_full() || *number == chosen) {
+            self.check_moments(site, now, &context).await;
+        }
+        let segments = segments::check(&self.store, &self.hosts[0], &context).await;
+        self.ledger.count(|counts| counts.segments_max = counts.segments_max.max(segments));
+    }
+
+    /// The window's first moment, the newest, and some between; of a site that is held, since its window then.
+    async fn check_moments(&mut self, site: &str, now: Timestamp, context: &str) {
+        // Its points are forgotten, and nobody has found out yet.
+        let is_mistaken = self.mistake.as_ref().is_some_and(|mistake| mistake.site == site);
+        if is_mistaken {
+            return;
+        }
+        let held_at = self.held.as_ref().filter(|(held, ..)| held == site).map(|(_, hold, _)| hold.placed_at);
+        let begins = held_at.unwrap_or(now).0 - WINDOW;
+        let Some(till) = self.ledger.sealed_last().filter(|till| till.0 > begins) else { return };
+        let between = |random: &mut Random| Timestamp(begins + random.below((till.0 - begins) as u64) as i64);
+        let moments = match self.random.below(4) {
+            0 => vec![Timestamp(begins), between(&mut self.random)],
+            1 => vec![till],
+            2 => vec![between(&mut self.random)],
+            // Beyond the window nothing is promised.
+            _ => vec![Timestamp(begins - self.random.below(8 * DAY as u64) as i64)],
+        };
+        let is_promised = |at: &Timestamp| at.0 >= begins;
+        let (promised, beyond): (Vec<_>, Vec<_>) = moments.into_iter().partition(is_promised);
+        let truth = (&self.app, &self.ledger);
+        moments::check(&self.hosts[0], truth, site, (&promised, true), context).await;
+        moments::check(&self.hosts[0], truth, site, (&beyond, false), context).await;
     }
 
     /// Quiet nights, in which nothing is changed or forgotten any more.
@@ -249,21 +311,27 @@ impl Year {
             host.ahead = 0;
         }
         self.hold_or_release(i64::MAX / 2).await;
+        self.mistake(i64::MAX / 2).await;
         let context = format!("year {}, at its end", self.seed);
         for night in NIGHTS..NIGHTS + QUIET_NIGHTS {
             let now = midnight(night);
             self.store.set_clock(now);
+            self.app.settle(now);
             let [host, _] = &self.hosts;
-            host.back_up_all(&self.sites, &self.ledger, now).await.unwrap();
+            let visit = Visit { segment: 1, begins_anew: false, compacts: Compacts::No };
+            capture(host, (&self.app, &self.ledger), now, visit).await.unwrap();
+            host.back_up_all(&self.sites, (&self.app, &self.ledger), now).await.unwrap();
             host.tidy(&self.names(), &self.ledger, now).await.unwrap();
             for site in SITES {
                 self.ledger.check(host, site, now, &context).await;
             }
         }
+        let now = midnight(NIGHTS + QUIET_NIGHTS - 1);
         for site in SITES {
             self.ledger.check_restores(&self.hosts[0], site, |_, _| true, &context).await;
-            self.ledger.check_rest(&self.hosts[0], site, &context).await;
+            self.ledger.check_rest(&self.hosts[0], site, now, &context).await;
         }
+        segments::check_rest(&self.store, &self.hosts[0], now, &context).await;
     }
 }
 
@@ -276,7 +344,13 @@ fn a_year_of_nights_loses_no_point_and_leaves_nothing_behind() {
         let counts = runtime.block_on(async { Year::new(seed).await.run().await });
         println!("year {seed}: {NIGHTS} nights, {} sites, {counts:?}, {:?} so far", SITES.len(), began.elapsed());
         assert!(counts.objects_max < OBJECTS_MAX, "year {seed}: there is more than the rules keep: {counts:?}");
-        let happened = [counts.points, counts.forgotten, counts.undeleted, counts.condemned, counts.deleted];
-        assert!(happened.iter().all(|count| *count > 0) && counts.crashes > 10, "year {seed}: {counts:?}");
+        assert!(counts.segments_max < SEGMENTS_MAX, "year {seed}: more of the log than a window needs: {counts:?}");
+        let happened = [
+            [counts.points, counts.forgotten, counts.undeleted, counts.condemned, counts.deleted],
+            [counts.epochs, counts.compactions, counts.fenced, counts.log_condemned, counts.log_deleted],
+            [counts.moments, counts.refused, counts.erasures, counts.unreadable, counts.mistakes],
+        ];
+        let mut happened = happened.iter().flatten();
+        assert!(happened.all(|count| *count > 0) && counts.crashes > 10, "year {seed}: {counts:?}");
     }
 }

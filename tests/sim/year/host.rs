@@ -1,47 +1,47 @@
 //! A host with a daemon on it: what it does in a night, by the repository's own verbs.
 //!
-//!   back up each site ─▶ record the run ─▶ ask the clocks ─▶ forget by the rules ─▶ prune
+//!   back up each site ─▶ record the run ─▶ tidy
 //!
 //! Its content is made up, its way to the bucket is the one that production has, over a store that fails on command.
+//! What is not here: forgetting and pruning (`tidy`), and following changes (`capture`).
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use jiff::tz::TimeZone;
-use lifeboat_control::retention::{KeepRules, PointFacts, SiteFacts, decide};
-use lifeboat_engine::HeadMemory;
+use lifeboat_engine::{Engine, Fleet, HeadMemory};
 use lifeboat_format::SecretKey;
 use lifeboat_model::{
-    CommitEvent, Entry, EntryKind, EntryMetadata, EntryPath, FileTime, Forgotten, Mark, ObjectId, PartIdentity,
-    PartRecord, PartStatus, Position, Run, RunNumber, SiteState, SnapshotId, SourceKind, SourceName, StateError,
-    Timestamp,
+    Entry, EntryKind, EntryMetadata, EntryPath, FileTime, Mark, ObjectId, PartIdentity, PartRecord, PartStatus,
+    Position, Run, RunNumber, SnapshotId, SnapshotRecord, SourceKind, SourceName, Timestamp, Visibility,
 };
 use lifeboat_repo::{
-    Error, FetchControl, FetchLimits, FreshExtent, Ingest, IngestOptions, ManifestPart, NewPart, NewSnapshot,
-    PruneRules, Pruned, Repository, Site, StoredContent, TrustedNow, Wanted,
+    Error, FetchControl, FetchLimits, FreshExtent, Ingest, IngestOptions, KnownLog, ManifestPart, NewPart, NewSnapshot,
+    Repository, Site, StoredContent, Wanted,
 };
+use lifeboat_source::postgres::describe::{ColumnDefinition, TableDefinition};
 use lifeboat_store::{Limits, MemoryStore, OpenOptions, RetryPolicy, wrap};
 use lifeboat_testkit::fault_store::{FaultStore, Faults};
 use lifeboat_testkit::memory::MapMemory;
-use lifeboat_testkit::world::{noise, site_id};
+use lifeboat_testkit::world::{engine_of, noise, site_id};
 
-use super::ledger::Ledger;
-
-pub const DAY: i64 = 86_400_000_000;
-/// Till then a forgotten point can be taken back.
-const UNDELETE: i64 = 3 * DAY;
-pub const RULES: PruneRules =
-    PruneRules { grace: Duration::from_secs(2 * 86_400), unnamed: Duration::from_secs(86_400) };
+use super::WINDOW;
+use super::app::{App, Rows, SYSTEM, View, copied, source, table};
+use super::ledger::{Held, Ledger};
+use super::moments::{KnownBase, sum_of};
 
 /// Which of the contents there are each file of a site has.
 pub type Content = BTreeMap<String, u64>;
 
 pub struct Host {
     pub repository: Repository,
+    /// Over the same repository and memory.
+    pub engine: Engine,
     pub faults: Arc<Faults>,
-    pub memory: MapMemory,
+    pub memory: Arc<MapMemory>,
+    /// What its capturer remembers of the log.
+    known_log: Mutex<Option<KnownLog>>,
     /// By how much its clock is ahead of the truth.
     pub ahead: i64,
 }
@@ -54,7 +54,13 @@ impl Host {
         let retry = RetryPolicy { delay_first: quick, delay_max: quick, ..RetryPolicy::default() };
         let options = OpenOptions { limits: Limits::default(), retry, ..OpenOptions::default() };
         let repository = Repository::open(wrap(failing, &options).store, key).await.unwrap();
-        Self { repository, faults, memory: MapMemory::default(), ahead: 0 }
+        let memory = Arc::new(MapMemory::default());
+        let engine = Engine { memory: memory.clone(), ..engine_of(Fleet::new(Vec::new()), repository.clone()) };
+        Self { repository, engine, faults, memory, known_log: Mutex::new(None), ahead: 0 }
+    }
+
+    pub fn known_log(&self) -> MutexGuard<'_, Option<KnownLog>> {
+        self.known_log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opened with what is remembered of it: a bucket that has lost something is not believed.
@@ -68,11 +74,13 @@ impl Host {
     pub async fn back_up_all(
         &self,
         sites: &BTreeMap<String, Content>,
-        ledger: &Ledger,
+        (app, ledger): (&App, &Ledger),
         now: Timestamp,
     ) -> Result<(), Error> {
+        let view = app.view();
         for (site, content) in sites {
-            self.back_up(site, content, ledger, now).await?;
+            let held = Held { files: content.clone(), rows: view.rows[site].clone() };
+            self.back_up(site, (&held, &view), ledger, now).await?;
         }
         let finished = Timestamp(now.0 + self.ahead);
         loop {
@@ -92,47 +100,37 @@ impl Host {
         }
     }
 
-    async fn back_up(&self, site: &str, content: &Content, ledger: &Ledger, now: Timestamp) -> Result<(), Error> {
+    async fn back_up(
+        &self,
+        site: &str,
+        (held, view): (&Held, &View),
+        ledger: &Ledger,
+        now: Timestamp,
+    ) -> Result<(), Error> {
         loop {
             let mut open = self.open(site).await?;
-            if open.state().latest().is_some_and(|latest| ledger.holds(latest.id, content)) {
+            let is_same = |latest: &SnapshotRecord| ledger.holds(latest.id, held) && !is_old(latest, &open, now);
+            if open.state().latest().is_some_and(is_same) {
                 return Ok(());
             }
             // A daemon reads and cuts on threads of its own; here what it has is small, and all of it packed.
             let options = IngestOptions { workers: 1, uploads_max: 2, inline: false, reuse: true };
             let ingest = Ingest::start(&open, options).await?;
-            let new = new_snapshot(&ingest, ledger.next_id(), content, now)?;
-            ledger.expect(new.id, content);
+            let new = new_snapshot(&ingest, ledger.next_id(), (held, view), now)?;
+            let base = KnownBase { at: now, sees: Visibility::parse(&view.snapshot).unwrap() };
+            ledger.expect(new.id, held);
             let prepared = ingest.finish(&open, new).await?;
             let writer = lifeboat_engine::this_process();
             match open.publish(&writer, &prepared, |_, _| Ok(prepared.record.clone())).await {
                 Err(Error::CondemnedMeanwhile { .. }) => ledger.count(|counts| counts.began_anew += 1),
                 Err(error) => return Err(error),
                 Ok(_) => {
+                    ledger.published(site, base);
                     self.memory.note_site(&open);
                     return open.compact_index(&writer).await;
                 }
             }
         }
-    }
-
-    /// What it does with its time beside backups.
-    pub async fn tidy(&self, sites: &[String], ledger: &Ledger, now: Timestamp) -> Result<(), Error> {
-        let clock = self.repository.trusted_now(Timestamp(now.0 + self.ahead)).await?;
-        for site in sites {
-            let mut open = self.open(site).await?;
-            forget(&mut open, &clock).await?;
-            let pruned = match open.prune(&RULES, &clock, &lifeboat_engine::this_process()).await {
-                Err(Error::State(StateError::Held(_))) => Pruned::default(),
-                other => other?,
-            };
-            self.memory.note_site(&open);
-            ledger.count(|counts| {
-                counts.condemned += pruned.condemned;
-                counts.deleted += pruned.deleted;
-            });
-        }
-        Ok(())
     }
 
     /// Reads a point whole.
@@ -157,40 +155,11 @@ impl Host {
     }
 }
 
-/// Forgets what no rule keeps.
-async fn forget(site: &mut Site, clock: &TrustedNow) -> Result<(), Error> {
-    let decided = |state: &SiteState| {
-        let facts = |record: &lifeboat_model::SnapshotRecord| PointFacts {
-            id: record.id,
-            at: record.cut_till,
-            mark: record.mark,
-            is_scan: record.is_scan,
-            restore: record.restore,
-            bases: Default::default(),
-        };
-        let points: Vec<PointFacts> = state.snapshots.iter().map(facts).collect();
-        let site = SiteFacts { is_held: !state.holds.is_empty(), ..SiteFacts::default() };
-        let rules = KeepRules {
-            daily: 7,
-            weekly: 4,
-            monthly: 6,
-            window: Duration::from_secs(3 * 86_400),
-            ..KeepRules::default()
-        };
-        let decisions = decide(&points, site, (&rules, &TimeZone::UTC), clock.now);
-        decisions.into_iter().filter(|one| !one.is_kept()).map(|one| one.id).collect::<Vec<_>>()
-    };
-    let forgotten = Forgotten { at: clock.later, till: Timestamp(clock.later.0 + UNDELETE) };
-    let writer = lifeboat_engine::this_process();
-    let committed = site.commit(&writer, |state, _| match decided(state) {
-        none if none.is_empty() => Err(Error::Cancelled),
-        snapshots => Ok(CommitEvent::Forgot { snapshots, forgotten, reason: "no rule keeps it".into() }),
-    });
-    match committed.await {
-        // A killed store says the same: then the next operation says it again.
-        Ok(_) | Err(Error::Cancelled | Error::State(StateError::Held(_))) => Ok(()),
-        Err(error) => Err(error),
-    }
+/// Of a site that does not change a snapshot is published anew as a base, at an age that differs from site to site: as
+/// the engine's backups do.
+fn is_old(newest: &SnapshotRecord, site: &Site, now: Timestamp) -> bool {
+    let age_max = WINDOW / 4 * (1 + i64::from(site.handle().0[0] % 2));
+    now.0 - newest.cut_from.0 > age_max
 }
 
 /// What a file has whose content is this one; it begins with its number.
@@ -200,18 +169,19 @@ fn body(variant: u64) -> Vec<u8> {
     bytes
 }
 
-fn new_snapshot(ingest: &Ingest, id: SnapshotId, content: &Content, now: Timestamp) -> Result<NewSnapshot, Error> {
-    let time = FileTime { seconds: 1, nanoseconds: 2 };
-    let mut entries = Vec::new();
-    for (path, variant) in content {
+fn new_snapshot(
+    ingest: &Ingest,
+    id: SnapshotId,
+    (held, view): (&Held, &View),
+    now: Timestamp,
+) -> Result<NewSnapshot, Error> {
+    let mut files = Vec::new();
+    for (path, variant) in &held.files {
         let bytes = body(*variant);
-        let (size, xattrs) = (bytes.len() as u64, Vec::new());
-        let metadata =
-            EntryMetadata { mode: 0o644, uid: 0, gid: 0, modified: time, changed: time, inode: 1, size, xattrs };
-        let path = EntryPath::new(path.as_str()).unwrap();
-        let entry = Entry { path, kind: EntryKind::File, metadata, extents: Vec::new() };
-        entries.push((entry, StoredContent::Fresh(vec![FreshExtent::Chunk(ingest.submit(&bytes)?)])));
+        let content = StoredContent::Fresh(vec![FreshExtent::Chunk(ingest.submit(&bytes)?)]);
+        files.push((entry(path, EntryKind::File, bytes.len()), content));
     }
+    let rows = table_of(ingest, &held.rows)?;
     Ok(NewSnapshot {
         id,
         mark: Mark::Good,
@@ -222,11 +192,56 @@ fn new_snapshot(ingest: &Ingest, id: SnapshotId, content: &Content, now: Timesta
         restore: None,
         moment: None,
         is_scan: false,
-        parts: vec![NewPart { part: part(now), entries }],
+        parts: vec![
+            NewPart { part: part(now), entries: files },
+            NewPart { part: part_of_app(now, view), entries: vec![rows] },
+        ],
     })
 }
 
-/// The one part that a site has.
+fn entry(path: &str, kind: EntryKind, size: usize) -> Entry {
+    let time = FileTime { seconds: 1, nanoseconds: 2 };
+    let (size, xattrs) = (size as u64, Vec::new());
+    let metadata = EntryMetadata { mode: 0o644, uid: 0, gid: 0, modified: time, changed: time, inode: 1, size, xattrs };
+    Entry { path: EntryPath::new(path).unwrap(), kind, metadata, extents: Vec::new() }
+}
+
+/// A site's rows, as a backup of a PostgreSQL has them.
+fn table_of(ingest: &Ingest, rows: &Rows) -> Result<(Entry, StoredContent), Error> {
+    let table = table();
+    let column = |column: &lifeboat_model::ChangedColumn| ColumnDefinition {
+        name: column.name.clone(),
+        type_name: column.type_name.clone(),
+        not_null: true,
+        is_identity: false,
+        number: None,
+    };
+    let definition = TableDefinition {
+        name: table.name.clone(),
+        columns: table.columns.iter().map(column).collect(),
+        primary_key: vec!["id".into()],
+        order: "t.id".into(),
+        rule: None,
+    };
+    let text = copied(rows);
+    let kind = EntryKind::Table { rows: rows.len() as u64, digest: sum_of(rows), definition: definition.to_json() };
+    let extents = match text.is_empty() {
+        true => Vec::new(),
+        false => vec![FreshExtent::Chunk(ingest.submit(text.as_bytes())?)],
+    };
+    Ok((entry(&table.name, kind, text.len()), StoredContent::Fresh(extents)))
+}
+
+/// The part of a site that is rows.
+fn part_of_app(now: Timestamp, View { lsn, snapshot, .. }: &View) -> ManifestPart {
+    let record = PartRecord { source: source(), kind: SourceKind::Postgres, ..part(now).record };
+    let identity =
+        PartIdentity { machine: format!("postgresql {SYSTEM}"), filesystem: String::new(), path: "app".into() };
+    let position = Position(format!("lsn={lsn}, timeline=1, snapshot={snapshot}"));
+    ManifestPart { record, identity, position, problems: vec![], left_out: vec![] }
+}
+
+/// The part of a site that is files.
 pub fn part(now: Timestamp) -> ManifestPart {
     let record = PartRecord {
         source: SourceName::new("files").unwrap(),

@@ -4,11 +4,16 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lifeboat_format::names::{self, ParsedName};
-use lifeboat_model::{ObjectId, SiteState, SnapshotId, SnapshotRecord, Timestamp};
+use lifeboat_model::{
+    Epoch, EpochId, ObjectId, SiteObjects, SiteState, SnapshotId, SnapshotRecord, Timestamp, Visibility,
+};
 use lifeboat_repo::Site;
 use lifeboat_store::{MemoryStore, Store};
 
+use super::app::Rows;
 use super::host::{Content, Host};
+use super::moments::{KnownBase, KnownEpoch, is_restorable};
+use super::tidy::RULES;
 
 /// What a year came to.
 #[derive(Debug, Default, Clone, Copy)]
@@ -24,6 +29,29 @@ pub struct Counts {
     pub restores: u64,
     /// Of one site at a time, commits left aside.
     pub objects_max: u64,
+    pub epochs: u64,
+    pub compactions: u64,
+    /// Of two that captured at once.
+    pub fenced: u64,
+    pub log_condemned: u64,
+    pub log_deleted: u64,
+    /// Of all epochs at a time, long ones too.
+    pub segments_max: u64,
+    /// Moments between nights that were given, and that were refused.
+    pub moments: u64,
+    pub refused: u64,
+    pub erasures: u64,
+    /// Blocks of the log that were tried after an erasure.
+    pub unreadable: u64,
+    /// All points of a site forgotten by mistake, and brought back.
+    pub mistakes: u64,
+}
+
+/// What a site had when a snapshot was cut.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Held {
+    pub files: Content,
+    pub rows: Rows,
 }
 
 pub struct Ledger {
@@ -36,7 +64,9 @@ pub struct Ledger {
 struct Inner {
     counts: Counts,
     ids: u64,
-    contents: HashMap<SnapshotId, Content>,
+    contents: HashMap<SnapshotId, Held>,
+    epochs: BTreeMap<EpochId, KnownEpoch>,
+    bases: BTreeMap<String, Vec<KnownBase>>,
     /// As the site was after the last night.
     last: BTreeMap<String, SiteState>,
     packs_of: HashMap<ObjectId, Vec<ObjectId>>,
@@ -62,12 +92,51 @@ impl Ledger {
     }
 
     /// A point that may come to be.
-    pub fn expect(&self, id: SnapshotId, content: &Content) {
-        self.lock().contents.insert(id, content.clone());
+    pub fn expect(&self, id: SnapshotId, held: &Held) {
+        self.lock().contents.insert(id, held.clone());
     }
 
-    pub fn holds(&self, id: SnapshotId, content: &Content) -> bool {
-        self.lock().contents.get(&id) == Some(content)
+    pub fn holds(&self, id: SnapshotId, held: &Held) -> bool {
+        self.lock().contents.get(&id) == Some(held)
+    }
+
+    pub fn published(&self, site: &str, base: KnownBase) {
+        self.lock().bases.entry(site.to_owned()).or_default().push(base);
+    }
+
+    /// Nothing of before is there any more.
+    pub fn erased(&self, site: &str) {
+        let mut inner = self.lock();
+        inner.last.remove(site);
+        inner.bases.remove(site);
+        inner.counts.erasures += 1;
+    }
+
+    pub fn epoch_begun(&self, epoch: &Epoch) {
+        let (begun_at, snapshot) = (epoch.facts.begun_at, Visibility::parse(&epoch.facts.snapshot).unwrap());
+        let mut inner = self.lock();
+        inner.counts.epochs += 1;
+        inner.epochs.insert(epoch.id, KnownEpoch { begun_at, snapshot, sealed_till: None });
+    }
+
+    /// A segment is durable.
+    pub fn sealed(&self, epoch: &Epoch, at: Timestamp) {
+        // Whoever began it may have died of that: then nobody knows that it is there.
+        if let Some(known) = self.lock().epochs.get_mut(&epoch.id) {
+            known.sealed_till = Some(at);
+        }
+    }
+
+    /// Whether a moment is restorable by what was captured and published.
+    pub fn is_restorable(&self, site: &str, at: Timestamp) -> bool {
+        let inner = self.lock();
+        let bases = inner.bases.get(site).map(Vec::as_slice).unwrap_or_default();
+        is_restorable(at, inner.epochs.values(), bases)
+    }
+
+    /// When something was sealed the last time.
+    pub fn sealed_last(&self) -> Option<Timestamp> {
+        self.lock().epochs.values().filter_map(|epoch| epoch.sealed_till).max()
     }
 
     /// After each night: no point went that was not forgotten for as long as it can be taken back, nothing went of a site that
@@ -126,17 +195,28 @@ impl Ledger {
         let records: Vec<_> = open.state().snapshots.iter().chain(&open.state().forgotten).cloned().collect();
         for (at, record) in records.iter().enumerate().filter(|(at, _)| chosen(*at, records.len())) {
             let got = host.read(&open, record.id).await;
-            assert!(self.holds(record.id, &got), "{context}: {site} {at}: other content: {got:?}");
+            let has_it = self.lock().contents.get(&record.id).is_some_and(|held| held.files == got);
+            assert!(has_it, "{context}: {site} {at}: other content: {got:?}");
             self.count(|counts| counts.restores += 1);
         }
     }
 
-    /// In the end: nothing waits, and what is there is named.
-    pub async fn check_rest(&self, host: &Host, site: &str, context: &str) {
+    /// In the end: nothing waits longer than it must, and what is there is named.
+    pub async fn check_rest(&self, host: &Host, site: &str, now: Timestamp, context: &str) {
         let open = host.open(site).await.unwrap();
         let state = open.state().clone();
-        assert!(state.forgotten.is_empty() && state.condemned.is_empty(), "{context}: {:?}", state.condemned);
-        let (named, found) = (self.named(&open, &state).await, objects_of(&self.store, &open).await);
+        let late: Vec<_> =
+            state.forgotten.iter().filter(|one| one.forgotten.is_none_or(|mark| mark.till < now)).collect();
+        assert!(late.is_empty(), "{context}: {site} has what was forgotten long ago: {late:?}");
+        // Bases are taken anew in quiet nights too, and older ones go.
+        let waits = |at: Timestamp| at.0 + RULES.grace.as_micros() as i64 >= now.0;
+        let late: Vec<_> = state.condemned.iter().filter(|condemned| !waits(condemned.at)).collect();
+        assert!(late.is_empty(), "{context}: {site} has what was condemned long ago: {late:?}");
+        let mut named = self.named(&open, &state).await;
+        for SiteObjects { manifests, indexes, packs } in state.condemned.iter().map(|one| &one.objects) {
+            named.extend(manifests.iter().chain(indexes).chain(packs));
+        }
+        let found = objects_of(&self.store, &open).await;
         let extra: Vec<_> = found.difference(&named).collect();
         assert!(extra.is_empty(), "{context}: {site} has what nothing names: {extra:?}");
     }
