@@ -4,11 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifeboat_engine::{
-    Certainty, CheckRequest, DamageRequest, Engine, LogNeeds, check_logs, find_damage, list, prune_log, windows,
+    Certainty, CheckRequest, DamageRequest, Engine, LogNeeds, SiteBackup, SiteOutcome, check_logs, find_damage, list,
+    prune_log, windows,
 };
 use lifeboat_format::SecretKey;
 use lifeboat_model::{
-    EpochId, Fault, Faulty, PointInTime, RunNumber, SegmentNumber, SiteId, SnapshotRecord, Timestamp,
+    EpochId, Fault, Faulty, PointInTime, RunNumber, SegmentNumber, SiteId, SnapshotId, SnapshotRecord, Timestamp,
 };
 use lifeboat_repo::{CheckDepth, EpochPruned, PruneRules, Repository, TrustedNow};
 use lifeboat_store::{MemoryStore, Store};
@@ -72,6 +73,13 @@ async fn copy_of(world: &World) -> Engine {
     world.engine_over(copy).await
 }
 
+fn published(backup: &SiteBackup) -> SnapshotId {
+    match &backup.outcome {
+        SiteOutcome::Published(record) | SiteOutcome::Unchanged(record) => record.id,
+        other => panic!("{other:?}"),
+    }
+}
+
 async fn refused(engine: &Engine, site: &SiteId, at: Timestamp) -> String {
     let error = list(engine, site, &PointInTime::Time(at), None, None).await.map(drop).unwrap_err();
     assert_eq!(error.fault(), Fault::Operator, "{error}");
@@ -124,7 +132,12 @@ async fn a_pruned_log_gives_every_moment_that_it_is_kept_for_and_no_other() {
 
     // By the time alone, segments would go that a base does not see all of: such a base is none any more.
     let other = copy_of(&world).await;
-    let by_time = prune(&other, &LogNeeds { bases: vec![], ..needs.clone() }, 0, 5).await.unwrap();
+    // Who asks none at all lets go of nothing.
+    let asks_none = LogNeeds { bases: vec![], ..needs.clone() };
+    assert!(prune(&other, &asks_none, 0, 5).await.is_none());
+    let later = backup_all(&other).await.unwrap();
+    let asked = later.sites.iter().map(|one| (one.site.clone(), published(one))).collect();
+    let by_time = prune(&other, &LogNeeds { bases: asked, ..needs.clone() }, 0, 5).await.unwrap();
     assert!(by_time.condemned > 0 && first_kept(&other).await > held_at.next());
     refused(&other, &sites[1], moment).await;
 

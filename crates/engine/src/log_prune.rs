@@ -29,7 +29,8 @@ pub struct LogNeeds {
     pub since: Timestamp,
     /// Clocks of hosts differ by less, and a cut takes no longer.
     pub doubt: Duration,
-    /// Those of them that were cut no later than that: what these do not see, no later one needs from before.
+    /// The first of them, and those that were cut no later than that behind it: what these do not see, no later one needs
+    /// from before. None: there is no such snapshot, and what one that is under way does not see nobody can say.
     pub bases: Vec<(SiteId, SnapshotId)>,
 }
 
@@ -81,12 +82,16 @@ async fn begin_of(
     }
     let before = needs.since.saturating_sub(needs.doubt);
     let next = log.epochs.iter().find(|other| other.id > epoch.id);
+    let is_rows = epoch.facts.kind == SourceKind::Postgres;
+    if is_rows && needs.bases.is_empty() && is_followed(log, &kept, (last, before)).await? {
+        return Ok(None);
+    }
     let mut first = match next.is_some_and(|next| next.facts.begun_at <= before) {
         true => last,
         // The one before it says that nothing earlier matters.
         false => first_sealed_since(&log.log, &kept, (SegmentNumber(last), before)).await?.0.saturating_sub(1),
     };
-    if first > kept.first().0 && epoch.facts.kind == SourceKind::Postgres {
+    if first > kept.first().0 && is_rows {
         let asked = needs.bases.iter().map(|base| first_needed(engine, (log, epoch, &kept), base, last));
         let mut asked = std::pin::pin!(futures_util::stream::iter(asked).buffer_unordered(BASES_AT_ONCE));
         while let Some(needed) = asked.try_next().await? {
@@ -95,6 +100,12 @@ async fn begin_of(
     }
     let begin = LogBegin { first: SegmentNumber(first), bases_since: needs.since };
     Ok((begin.first > kept.first()).then_some(begin))
+}
+
+/// Whether an epoch was followed at a time, or since: a snapshot of then may go on in it.
+async fn is_followed(log: &SourceLog, kept: &LogState, (last, at): (u64, Timestamp)) -> Result<bool, Error> {
+    let newest = log.footer(kept.epoch, last).await?;
+    Ok(newest.is_none_or(|(_, footer)| footer.sealed_at >= at))
 }
 
 /// The first segment that may have a change which a snapshot does not see; `None`: no change goes on top of it.

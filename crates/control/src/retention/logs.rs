@@ -102,7 +102,9 @@ impl LogDemands {
         for (record, source) in forgotten().flat_map(|record| sources(record).map(move |source| (record, source))) {
             self.logs.entry(source.clone()).or_default().forgotten.push((record.cut_from, state.site.clone()));
         }
-        for record in bases().filter(|record| record.cut_from <= doubt).chain(forgotten()) {
+        // Where nobody has an older one, the first of these is asked.
+        let next = bases().filter(|record| record.cut_from > doubt).min_by_key(|record| record.cut_from);
+        for record in bases().filter(|record| record.cut_from <= doubt).chain(next).chain(forgotten()) {
             for source in sources(record) {
                 let base = (record.cut_from, state.site.clone(), record.id);
                 self.logs.entry(source.clone()).or_default().bases.push(base);
@@ -132,9 +134,10 @@ impl LogDemands {
         let oldest = log.and_then(|log| log.oldest.clone()).into_iter().chain(can_come_back);
         let oldest = oldest.filter(|(oldest, _)| *oldest < window_begins).min_by_key(|(oldest, _)| *oldest);
         let (since, kept_for) = oldest.unwrap_or((window_begins, KeptFor::Window));
-        let doubt = Timestamp(since.0.saturating_add(micros(DOUBT)));
-        let is_asked = |(cut_from, ..): &&(Timestamp, SiteId, SnapshotId)| (since..=doubt).contains(cut_from);
-        let bases = log.into_iter().flat_map(|log| &log.bases).filter(is_asked);
+        let bases = || log.into_iter().flat_map(|log| &log.bases).filter(|(cut_from, ..)| *cut_from >= since);
+        let first = bases().map(|(cut_from, ..)| *cut_from).min();
+        let doubt = first.map(|first| Timestamp(first.0.saturating_add(micros(DOUBT))));
+        let bases = bases().filter(|(cut_from, ..)| doubt.is_some_and(|doubt| *cut_from <= doubt));
         let bases = bases.map(|(_, site, snapshot)| (site.clone(), *snapshot)).collect();
         (LogNeeds { since, doubt: DOUBT, bases }, kept_for)
     }

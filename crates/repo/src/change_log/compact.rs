@@ -73,10 +73,15 @@ impl ChangeLog {
         let longs = &state.long_segments;
         let first = longs.last().map_or(state.first().0, |long| long.last.0.saturating_add(1));
         let first = first.max(newest.number.0.saturating_sub(LOOK_BACK_MAX));
-        let plain = match first <= newest.number.0 {
+        let mut plain = match first <= newest.number.0 {
             true => self.plain_segments(epoch, first, newest.number.0).await?,
             false => Vec::new(),
         };
+        if let Some(last) = plain.last()
+            && self.is_end(last).await?
+        {
+            plain.pop();
+        }
         let oldest = match plain.first() {
             Some(oldest) => Some(self.footer(oldest).await?.sealed_at),
             None => None,
@@ -86,6 +91,12 @@ impl ChangeLog {
         let longs: Vec<Item> =
             longs.iter().map(|long| Item { first: long.first, last: long.last, len: long.len }).collect();
         Ok(plan::due(&longs, &plain, oldest.map(|oldest| now.since(oldest))))
+    }
+
+    /// Whether a segment ends its epoch: it says nothing of the source, not even till when the log lacks nothing. Joined
+    /// with others it would take that from them.
+    async fn is_end(&self, segment: &ListedSegment) -> Result<bool, Error> {
+        Ok(self.footer(segment).await?.followed_by.is_some())
     }
 
     /// Writes a range of segments again as one. What is too large for one is halved until it fits.
@@ -99,6 +110,11 @@ impl ChangeLog {
     ) -> Result<Option<Compacted>, Error> {
         self.check_whole()?;
         let (first, mut last) = (*range.start(), *range.end());
+        if let Some(segment) = self.segments(epoch, last..=last).await?.first()
+            && self.is_end(segment).await?
+        {
+            last = SegmentNumber(last.0 - 1);
+        }
         loop {
             let wanted = LongSegment { id: ObjectId([0; ObjectId::LEN]), len: 0, first, last };
             let state = self.log_state(epoch).await?;

@@ -443,3 +443,22 @@ async fn a_new_epoch_ends_the_one_before_and_whoever_still_writes_there_stops() 
     let ended = log.newest_segment(EpochId(1)).await.unwrap().unwrap();
     assert_eq!(log.footer(&ended).await.unwrap().followed_by, Some(EpochId(2)));
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_end_of_an_epoch_is_never_part_of_a_long_segment() {
+    let (_, _, repository) = new_repository().await;
+    let log = new_log(&repository, 4, &["acme"], 10).await;
+    log.begin_epoch(facts(300), &writer()).await.unwrap();
+    let all = SegmentNumber(1)..=SegmentNumber(5);
+    let long = log.compact(EpochId(1), all.clone(), &writer()).await.unwrap().unwrap().long;
+    assert_eq!((long.first, long.last), (SegmentNumber(1), SegmentNumber(4)));
+    // Till when the log lacks nothing is still there to be read.
+    let read = log.segments(EpochId(1), all).await.unwrap();
+    let footers: Vec<_> = log.footers(read).await.unwrap().map_ok(|(_, footer)| footer).try_collect().await.unwrap();
+    assert_eq!(footers.iter().map(|footer| footer.followed_by).collect::<Vec<_>>(), [None, Some(EpochId(2))]);
+    assert!(log.compact(EpochId(1), SegmentNumber(4)..=SegmentNumber(5), &writer()).await.unwrap().is_none());
+    let old = Timestamp(Timestamp::now().0 + 86_400_000_000);
+    assert!(
+        ChangeLog::open(&repository, &source()).await.unwrap().compact_due(old, &writer()).await.unwrap().is_none()
+    );
+}

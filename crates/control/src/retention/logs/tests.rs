@@ -93,6 +93,11 @@ fn a_log_is_kept_from_the_newest_base_before_the_window_of_who_needs_most() {
     check(&[], 93, None);
     let (shared, _) = needs(&[(&a, false), (&b, false)]);
     assert_eq!(shared.bases, [(a.site.clone(), a.snapshots[1].id)], "that of day 90 alone is in question");
+    // Where none is so old, the first ones behind it are asked, however much later they were cut.
+    let (c, d) = (site("c", &[95, 99]), site("d", &[97]));
+    let (later, _) = needs(&[(&c, false), (&d, false)]);
+    assert_eq!((later.since, later.bases), (day(93), vec![(c.site.clone(), c.snapshots[0].id)]));
+    assert_eq!(needs(&[]).0.bases, []);
     // Whatever the window: a backup that no commit names yet may be two days old.
     assert_eq!(of_window(&[(&site("new", &[98]), false)], Duration::ZERO).0.since, day(98));
     assert_eq!(of_window(&[(&site("new", &[99]), false)], Duration::ZERO).0.since, day(98));
