@@ -310,8 +310,8 @@ impl Year {
         for host in &mut self.hosts {
             host.ahead = 0;
         }
-        self.hold_or_release(i64::MAX / 2).await;
-        self.mistake(i64::MAX / 2).await;
+        self.release().await;
+        self.find_out().await;
         let context = format!("year {}, at its end", self.seed);
         for night in NIGHTS..NIGHTS + QUIET_NIGHTS {
             let now = midnight(night);
@@ -338,19 +338,23 @@ impl Year {
 #[test]
 fn a_year_of_nights_loses_no_point_and_leaves_nothing_behind() {
     let years = if is_full() { YEARS_FULL } else { YEARS };
-    let began = Instant::now();
+    let (began, mut happened) = (Instant::now(), [0; 6]);
     for seed in KEPT.iter().copied().chain(1..=years) {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
         let counts = runtime.block_on(async { Year::new(seed).await.run().await });
         println!("year {seed}: {NIGHTS} nights, {} sites, {counts:?}, {:?} so far", SITES.len(), began.elapsed());
         assert!(counts.objects_max < OBJECTS_MAX, "year {seed}: there is more than the rules keep: {counts:?}");
         assert!(counts.segments_max < SEGMENTS_MAX, "year {seed}: more of the log than a window needs: {counts:?}");
-        let happened = [
-            [counts.points, counts.forgotten, counts.undeleted, counts.condemned, counts.deleted],
-            [counts.epochs, counts.compactions, counts.fenced, counts.log_condemned, counts.log_deleted],
-            [counts.moments, counts.refused, counts.erasures, counts.unreadable, counts.mistakes],
+        let often = [
+            [counts.points, counts.forgotten, counts.condemned, counts.deleted],
+            [counts.epochs, counts.compactions, counts.log_condemned, counts.log_deleted],
         ];
-        let mut happened = happened.iter().flatten();
-        assert!(happened.all(|count| *count > 0) && counts.crashes > 10, "year {seed}: {counts:?}");
+        let is_usual = often.iter().flatten().all(|count| *count > 0) && counts.moments > 0 && counts.crashes > 10;
+        assert!(is_usual, "year {seed}: {counts:?}");
+        // A year may lack one of these.
+        let rare =
+            [counts.undeleted, counts.fenced, counts.refused, counts.erasures, counts.unreadable, counts.mistakes];
+        happened.iter_mut().zip(rare).for_each(|(all, of_year)| *all += of_year);
     }
+    assert!(!is_full() || happened.iter().all(|count| *count > 0), "{happened:?}");
 }

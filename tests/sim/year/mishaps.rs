@@ -49,9 +49,9 @@ impl Year {
     }
 
     pub async fn hold_or_release(&mut self, night: i64) {
-        if let Some((site, hold, till)) = self.held.take_if(|(_, _, till)| *till <= night) {
-            self.commit(&site, CommitEvent::HoldReleased { hold: hold.id }).await;
-            assert!(till <= night);
+        let is_over = self.held.as_ref().is_some_and(|(_, _, till)| *till <= night);
+        if is_over {
+            self.release().await;
         } else if self.held.is_none() && self.random.one_in(50) {
             let name = self.a_site();
             let (id, placed_at) = (HoldId((night as u64).to_be_bytes()), midnight(night));
@@ -61,13 +61,28 @@ impl Year {
         }
     }
 
+    pub async fn release(&mut self) {
+        if let Some((site, hold, _)) = self.held.take() {
+            self.commit(&site, CommitEvent::HoldReleased { hold: hold.id }).await;
+        }
+    }
+
     fn is_held(&self, site: &str) -> bool {
         self.held.as_ref().is_some_and(|(held, ..)| held == site)
     }
 
     /// All points of a site are forgotten, and brought back a night or two later: all its moments are there again.
     pub async fn mistake(&mut self, night: i64) {
-        if let Some(Mistake { site, points, .. }) = self.mistake.take_if(|mistake| mistake.found_out <= night) {
+        if self.mistake.as_ref().is_some_and(|mistake| mistake.found_out <= night) {
+            self.find_out().await;
+        } else if self.mistake.is_none() && self.random.one_in(40) {
+            self.make_a_mistake(night).await;
+        }
+    }
+
+    /// The mistake is found out, if there is one.
+    pub async fn find_out(&mut self) {
+        if let Some(Mistake { site, points, .. }) = self.mistake.take() {
             let state = self.hosts[0].open(&site).await.unwrap().state().clone();
             let is_there = |id: &SnapshotId| state.forgotten.iter().any(|record| record.id == *id);
             let snapshots: Vec<SnapshotId> = points.into_iter().filter(is_there).collect();
@@ -75,19 +90,21 @@ impl Year {
                 self.commit(&site, CommitEvent::Undeleted { snapshots }).await;
                 self.ledger.count(|counts| counts.mistakes += 1);
             }
-        } else if self.mistake.is_none() && self.random.one_in(40) {
-            let (name, found_out) = (self.a_site(), night + 1 + self.random.below(2) as i64);
-            let state = self.hosts[0].open(name).await.unwrap().state().clone();
-            let points: Vec<SnapshotId> = state.snapshots.iter().map(|record| record.id).collect();
-            if points.is_empty() || self.is_held(name) {
-                return;
-            }
-            let now = midnight(night);
-            let forgotten = Forgotten { at: now, till: Timestamp(now.0 + UNDELETE) };
-            let (snapshots, reason) = (points.clone(), "the wrong one".to_owned());
-            self.commit(name, CommitEvent::Forgot { snapshots, forgotten, reason }).await;
-            self.mistake = Some(Mistake { site: name.to_owned(), points, found_out });
         }
+    }
+
+    async fn make_a_mistake(&mut self, night: i64) {
+        let (name, found_out) = (self.a_site(), night + 1 + self.random.below(2) as i64);
+        let state = self.hosts[0].open(name).await.unwrap().state().clone();
+        let points: Vec<SnapshotId> = state.snapshots.iter().map(|record| record.id).collect();
+        if points.is_empty() || self.is_held(name) {
+            return;
+        }
+        let now = midnight(night);
+        let forgotten = Forgotten { at: now, till: Timestamp(now.0 + UNDELETE) };
+        let (snapshots, reason) = (points.clone(), "the wrong one".to_owned());
+        self.commit(name, CommitEvent::Forgot { snapshots, forgotten, reason }).await;
+        self.mistake = Some(Mistake { site: name.to_owned(), points, found_out });
     }
 
     /// A site is erased, by a command that may have to be run twice, and begins anew: nothing of before can be read.
