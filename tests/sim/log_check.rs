@@ -17,12 +17,12 @@ use crate::change_log::{draft, facts, new_log, open, sites, writer};
 
 const ALL: CheckDepth = CheckDepth::ReadData { percent: 100, turn: 0 };
 
-/// Three segments and the end of an epoch, all written again as two long ones; and two segments of the next.
+/// Four segments, written again as two long ones, and the end of an epoch; and two segments of the next.
 async fn two_epochs() -> (Arc<MemoryStore>, SecretKey) {
-    let (store, master) = new_log(2).await;
+    let (store, master) = new_log(3).await;
     let log = open(store.clone(), &master).await.unwrap();
     let mut first = log.appender().await.unwrap().unwrap();
-    first.append(unrouted(103), Lsn(103)).await.unwrap();
+    first.append(unrouted(104), Lsn(104)).await.unwrap();
     let mut second = log.begin_epoch(facts(), &writer()).await.unwrap();
     second.append(draft(201, "second"), Lsn(201)).await.unwrap();
     second.append(draft(202, "second"), Lsn(202)).await.unwrap();
@@ -69,9 +69,9 @@ async fn a_whole_log_is_whole_and_all_of_it_is_read() {
     let (store, master) = two_epochs().await;
     let report = check(store.clone(), &master, &[]).await;
     assert_eq!(report.findings, []);
-    assert_eq!((report.epochs, report.segments, report.objects), (2, 8, 12));
+    assert_eq!((report.epochs, report.segments, report.objects), (2, 9, 13));
     let once = 2 + 1; // two sites, and the shared block
-    assert_eq!(report.blocks_read, (5 + 2) * once + 2, "five segments, two long ones, and of each one is unrouted");
+    assert_eq!(report.blocks_read, (6 + 2) * once + 2, "six segments, two long ones, and of each one is unrouted");
     let all: usize = log_objects(&store).iter().map(|(_, len)| len).sum();
     assert!(report.bytes_read as usize > all / 2, "{} of {all}", report.bytes_read);
 }
