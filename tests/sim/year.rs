@@ -20,6 +20,7 @@ use lifeboat_testkit::fault_store::Failure;
 
 mod app;
 mod capture;
+mod erased;
 mod host;
 mod ledger;
 mod mishaps;

@@ -30,6 +30,7 @@ mod prove;
 mod rows;
 mod scan;
 mod structure;
+mod unneeded;
 pub(crate) mod windows;
 mod without;
 

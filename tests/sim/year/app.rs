@@ -130,7 +130,22 @@ impl App {
             }
         }
         inner.end_till(till);
-        inner.now = till;
+        inner.write_on(till);
+    }
+
+    /// One transaction that writes a row of a site.
+    pub fn write(&self, site: &str, (row, value): (u64, u64), ends_at: Timestamp) {
+        let mut inner = self.lock();
+        let id = TransactionId(inner.next);
+        inner.next += 1;
+        inner.open.push(Open { id, ends_at, written: vec![(site.to_owned(), row, Some(value))] });
+    }
+
+    /// Lets time pass, in which nobody begins anything.
+    pub fn wait(&self, till: Timestamp) {
+        let mut inner = self.lock();
+        inner.end_till(till);
+        inner.write_on(till);
     }
 
     /// Ends all that is open, and nothing waits any more.
@@ -138,7 +153,7 @@ impl App {
         let mut inner = self.lock();
         inner.open.iter_mut().for_each(|open| open.ends_at = open.ends_at.min(now));
         inner.end_till(now);
-        inner.now = now;
+        inner.write_on(now);
     }
 
     /// What a backup that is cut now sees.
@@ -169,6 +184,13 @@ impl App {
         (inner.committed[from..].to_vec(), inner.lsn)
     }
 
+    /// What has changed a site, is in the log, and is not seen yet: a base that is cut meanwhile needs it from there.
+    pub fn unseen_of(&self, site: &str) -> Vec<TransactionId> {
+        let inner = self.lock();
+        let changes = |one: &&Committed| one.written.iter().any(|(of, ..)| of == site);
+        inner.committed[inner.seen..].iter().filter(changes).map(|one| one.head.id).collect()
+    }
+
     /// What a site had at a moment.
     pub fn rows_at(&self, site: &str, at: Timestamp) -> Rows {
         self.lock().history[site].range(..=at).next_back().map(|(_, rows)| rows.clone()).unwrap_or_default()
@@ -180,6 +202,11 @@ impl App {
 }
 
 impl Inner {
+    /// A server writes to its log though nobody writes to it.
+    fn write_on(&mut self, now: Timestamp) {
+        (self.lsn, self.now) = (Lsn(self.lsn.0 + 1), now);
+    }
+
     fn moment(&self, till: Timestamp, random: &mut Random) -> i64 {
         let between = (till.0 - self.now.0).max(1);
         self.now.0 + 1 + random.below(between as u64) as i64

@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lifeboat_format::names::{self, ParsedName};
 use lifeboat_model::{
-    Epoch, EpochId, ObjectId, SiteObjects, SiteState, SnapshotId, SnapshotRecord, Timestamp, Visibility,
+    Epoch, EpochId, ObjectId, SiteObjects, SiteState, SnapshotId, SnapshotRecord, Timestamp, TransactionId, Visibility,
 };
 use lifeboat_repo::Site;
 use lifeboat_store::{MemoryStore, Store};
@@ -67,6 +67,8 @@ struct Inner {
     contents: HashMap<SnapshotId, Held>,
     epochs: BTreeMap<EpochId, KnownEpoch>,
     bases: BTreeMap<String, Vec<KnownBase>>,
+    /// Transactions that a base after the site's erasure may have needed from before.
+    erased: BTreeMap<String, Vec<TransactionId>>,
     /// As the site was after the last night.
     last: BTreeMap<String, SiteState>,
     packs_of: HashMap<ObjectId, Vec<ObjectId>>,
@@ -105,8 +107,9 @@ impl Ledger {
     }
 
     /// Nothing of before is there any more.
-    pub fn erased(&self, site: &str) {
+    pub fn erased(&self, site: &str, unseen: Vec<TransactionId>) {
         let mut inner = self.lock();
+        inner.erased.entry(site.to_owned()).or_default().extend(unseen);
         inner.last.remove(site);
         inner.bases.remove(site);
         inner.counts.erasures += 1;
@@ -131,7 +134,8 @@ impl Ledger {
     pub fn is_restorable(&self, site: &str, at: Timestamp) -> bool {
         let inner = self.lock();
         let bases = inner.bases.get(site).map(Vec::as_slice).unwrap_or_default();
-        is_restorable(at, inner.epochs.values(), bases)
+        let erased = inner.erased.get(site).map(Vec::as_slice).unwrap_or_default();
+        is_restorable(at, inner.epochs.values(), (bases, erased))
     }
 
     /// When something was sealed the last time.

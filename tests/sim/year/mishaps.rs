@@ -139,7 +139,7 @@ impl Year {
                 Err(error) => panic!("year {}: {error}", self.seed),
             }
         }
-        self.ledger.erased(name);
+        self.ledger.erased(name, self.app.unseen_of(name));
         self.mistake.take_if(|mistake| mistake.site == name);
         // A process that captures learns of it when it begins anew.
         for host in &self.hosts {

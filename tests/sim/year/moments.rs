@@ -39,9 +39,14 @@ impl KnownBase {
 }
 
 /// Whether a moment is restorable by what was captured and published.
-pub fn is_restorable<'k>(at: Timestamp, epochs: impl IntoIterator<Item = &'k KnownEpoch>, bases: &[KnownBase]) -> bool {
+pub fn is_restorable<'k>(
+    at: Timestamp,
+    epochs: impl IntoIterator<Item = &'k KnownEpoch>,
+    (bases, erased): (&[KnownBase], &[TransactionId]),
+) -> bool {
     let is_in = |epoch: &&KnownEpoch| epoch.begun_at <= at && epoch.sealed_till.is_some_and(|till| at <= till);
-    let has_base = |epoch: &KnownEpoch| bases.iter().any(|base| base.at <= at && base.joins(epoch));
+    let newest = |epoch: &KnownEpoch| bases.iter().rev().find(|base| base.at <= at && base.joins(epoch)).cloned();
+    let has_base = |epoch: &KnownEpoch| newest(epoch).is_some_and(|base| erased.iter().all(|id| base.sees.sees(*id)));
     epochs.into_iter().filter(is_in).any(has_base)
 }
 
@@ -69,8 +74,8 @@ pub async fn check(
                 ledger.count(|counts| counts.moments += 1);
             }
             Ok(None) => assert!(!is_wanted, "{asked}: a snapshot was given as it is"),
-            // Between a base and a moment soon after an erasure may stand a block that nobody can open any more.
-            Err(lifeboat_engine::Error::Repo(lifeboat_repo::Error::Erased { .. })) => {
+            // What waited for a standby when the site was erased is in no base, and in a block that nobody can open any more.
+            Err(lifeboat_engine::Error::Repo(lifeboat_repo::Error::Erased { .. })) if !is_wanted => {
                 ledger.count(|counts| counts.refused += 1);
             }
             Err(error) if is_told => panic!("{asked}: {error}, {:?}", error.hint()),

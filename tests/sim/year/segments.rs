@@ -8,14 +8,14 @@ use lifeboat_model::{CondemnedSegments, EpochId, LogState, ObjectId, SegmentNumb
 use lifeboat_repo::ChangeLog;
 use lifeboat_store::{MemoryStore, Store};
 
-use super::DAY;
 use super::app::source;
 use super::host::Host;
-use super::tidy::{DAILY, RULES, UNDELETE};
+use super::tidy::{RULES, UNDELETE};
+use super::{DAY, WINDOW};
 
-/// How old the oldest base may be that the log is kept for. Seven days are kept that have a point, and a site that rests has
-/// one every other day; one that was just forgotten can come back, and would need what goes on top of it.
-const AGE_MAX: i64 = 2 * DAILY as i64 * DAY + UNDELETE + 2 * DAY;
+/// How old the oldest base may be that the log is kept for: a window and the time between two bases, and while one that was
+/// needed when it was forgotten can come back.
+const AGE_MAX: i64 = WINDOW + WINDOW / 2 + UNDELETE + 2 * DAY;
 
 /// Objects of an epoch, as the store has them.
 struct There {

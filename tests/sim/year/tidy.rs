@@ -17,7 +17,6 @@ use super::{DAY, WINDOW};
 
 /// Till then a forgotten point can be taken back.
 pub const UNDELETE: i64 = 3 * DAY;
-pub const DAILY: u32 = 7;
 pub const RULES: PruneRules =
     PruneRules { grace: Duration::from_secs(2 * 86_400), unnamed: Duration::from_secs(86_400) };
 const KEPT_FOR: Duration = Duration::from_micros(WINDOW as u64);
@@ -69,7 +68,7 @@ pub fn of_repository(error: lifeboat_engine::Error) -> Error {
 async fn forget(site: &mut Site, epochs: &Epochs, clock: &TrustedNow) -> Result<(), Error> {
     let decided = |state: &SiteState| {
         let (points, facts) = retention::facts(state, epochs);
-        let rules = KeepRules { daily: DAILY, weekly: 4, monthly: 6, window: KEPT_FOR, ..KeepRules::default() };
+        let rules = KeepRules { daily: 7, weekly: 4, monthly: 6, window: KEPT_FOR, ..KeepRules::default() };
         let decisions = retention::decide(&points, facts, (&rules, &TimeZone::UTC), clock.now);
         decisions.into_iter().filter(|one| !one.is_kept()).map(|one| one.id).collect::<Vec<_>>()
     };

@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A site that is held keeps what it needed when it was held. One that is gone, and whose loss was meant, needs nothing once
-//! its last moments are out of the window. A point that is forgotten and can come back needs what it needed, so that a window that
-//! was made too small by mistake costs nothing for a while. A log shared by all is kept for the one that needs most of it.
+//! its last moments are out of the window. A point that is forgotten and can come back needs what it needed when it was
+//! forgotten: one that was out of the window by then, nothing. A log shared by all is kept for the one that needs most of it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -22,6 +22,9 @@ const DOUBT: Duration = Duration::from_secs(2 * 3_600);
 /// A site that is gone may have gone so long after its last base: those of a site that is there are no further apart, and
 /// backups that fail are told of long before.
 const GONE_AFTER: Duration = Duration::from_secs(7 * 86_400);
+
+/// A mark is dated by the later of two clocks, which is believed so far past the newest run.
+const MARKED_LATE_MAX: Duration = Duration::from_secs(86_400);
 
 /// What one site tells of the logs it is in.
 #[derive(Debug, Clone, Copy)]
@@ -98,7 +101,15 @@ impl LogDemands {
         }
         let doubt = Timestamp(begins.0.saturating_add(micros(DOUBT)));
         let can_come_back = |record: &&SnapshotRecord| record.forgotten.is_some_and(|mark| mark.till > self.now);
-        let forgotten = || state.forgotten.iter().filter(|record| is_base(record)).filter(can_come_back);
+        let may_be = || bases().chain(state.forgotten.iter().filter(|record| is_base(record)).filter(can_come_back));
+        // Else each night one more that calendar rules drop would go on keeping the log, and it never became shorter.
+        let was_needed = |record: &&SnapshotRecord| {
+            let Some(mark) = record.forgotten else { return false };
+            let needed_from = needed_from.min(mark.at.saturating_sub(window + MARKED_LATE_MAX));
+            let first = may_be().map(|record| record.cut_till).filter(|cut_till| *cut_till <= needed_from).max();
+            record.cut_till > needed_from || Some(record.cut_till) == first
+        };
+        let forgotten = || may_be().filter(was_needed);
         for (record, source) in forgotten().flat_map(|record| sources(record).map(move |source| (record, source))) {
             self.logs.entry(source.clone()).or_default().forgotten.push((record.cut_from, state.site.clone()));
         }

@@ -19,6 +19,7 @@ use lifeboat_source::postgres::{PostgresSource, TableName};
 use super::locate::{Base, PartCut};
 use super::scan::TableEvent;
 use super::structure::amendments;
+use super::unneeded::unneeded_till;
 use super::without::Skipped;
 use super::{Replayed, ReplayedPart};
 use crate::fleet::AnySource;
@@ -79,8 +80,20 @@ pub(super) async fn replace_part(
 pub(super) async fn replay(engine: &Engine, site: &Site, cut: &PartCut) -> Result<Done, Error> {
     let base_entries = cut.base.manifest.entries(site, cut.base.part).await?;
     let mut work = Work::new(engine, site, cut, &base_entries)?;
-    let read = cut.log.log.read_blocks(cut.scan.blocks.clone(), |head, change| work.take(head, change));
-    read.await??;
+    let mut blocks = cut.scan.blocks.clone();
+    loop {
+        match cut.log.log.read_blocks(blocks.clone(), |head, change| work.take(head, change)).await {
+            // Those before it were taken.
+            Err(lifeboat_repo::Error::Erased { site, object }) => match unneeded_till(cut, &blocks, &object).await? {
+                Some(till) => drop(blocks.drain(..till)),
+                None => return Err(lifeboat_repo::Error::Erased { site, object }.into()),
+            },
+            other => {
+                other??;
+                break;
+            }
+        };
+    }
     tokio::task::block_in_place(|| work.finish())
 }
 

@@ -148,7 +148,8 @@ fn a_point_that_can_come_back_finds_its_log_unless_that_was_gone_before() {
         let is = matches!(kept_for, KeptFor::Forgotten { .. });
         assert_eq!((needs.since, is), (day(since), is_for_it), "{bases_since:?}");
     };
-    check(None, 10, true);
+    // On day 98 the window began on day 91: that of day 30 was the newest before it, and that of day 10 nothing any more.
+    check(None, 30, true);
     check(Some(11), 30, true);
     check(Some(31), 93, false);
     let (needs, _) = demands.needs(&source("app"), UNNAMED, Some(day(30)));
