@@ -26,6 +26,7 @@ mod ledger;
 mod mishaps;
 mod moments;
 mod segments;
+mod stalled;
 mod tidy;
 
 use app::App;

@@ -141,6 +141,11 @@ impl App {
         inner.open.push(Open { id, ends_at, written: vec![(site.to_owned(), row, Some(value))] });
     }
 
+    /// The standby does not answer: till then nobody sees what is committed.
+    pub fn stall(&self, till: Timestamp) {
+        self.lock().stalled_till = till;
+    }
+
     /// Lets time pass, in which nobody begins anything.
     pub fn wait(&self, till: Timestamp) {
         let mut inner = self.lock();

@@ -59,6 +59,9 @@ impl SourceLog {
     }
 
     /// The first segment that may have a change which a base does not see. `None`: it may be one that is kept no more.
+    ///
+    /// Only a segment whose transactions the base sees all says that nothing earlier matters. One without transactions does
+    /// not: while a standby does not answer, nobody sees what was committed last, and then nobody writes on.
     pub async fn first_after(
         &self,
         kept: &LogState,
@@ -69,10 +72,14 @@ impl SourceLog {
         let first = self.first_reaching(kept, base.lsn, last).await?;
         let (mut number, xmin) = (first, base.xmin());
         while number > begin {
+            if let Some(first) = self.idle_before(kept, number).await {
+                number = first.max(begin);
+                continue;
+            }
             let before: Vec<u64> = (begin..number).rev().take(AT_ONCE).collect();
             for (at, found) in before.iter().zip(self.footers(epoch, &before).await) {
                 let Some((_, before)) = found? else { return Ok(Some(number)) };
-                let is_unseen = before.span.bounds.is_some_and(|bounds| bounds.highest >= xmin);
+                let is_unseen = before.span.bounds.is_none_or(|bounds| bounds.highest >= xmin);
                 let is_near = before.sealed_at.0.saturating_add(LOOK_BACK_MICROS) >= cut_from.0;
                 if !is_unseen && !is_near {
                     return Ok(Some(number));
@@ -81,6 +88,15 @@ impl SourceLog {
             }
         }
         Ok((begin == 1).then_some(number))
+    }
+
+    /// Where a long segment without any transaction begins, if one ends just before a number: the footers of hours in one.
+    async fn idle_before(&self, kept: &LogState, number: u64) -> Option<u64> {
+        let long = kept.long_segments.iter().find(|long| long.last.0.checked_add(1) == Some(number))?;
+        let segment = ListedSegment { epoch: kept.epoch, number: long.last, len: long.len, long: Some(*long) };
+        // Where it cannot be read, those that it stands for can.
+        let footer = self.log.footer(&segment).await.ok()?;
+        footer.span.bounds.is_none().then_some(long.first.0)
     }
 
     /// The first segment that is complete up to a position; `last` if none is. Several are looked at at once, in as many
