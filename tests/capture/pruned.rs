@@ -128,7 +128,7 @@ async fn a_pruned_log_gives_every_moment_that_it_is_kept_for_and_no_other() {
     }
     let since = bases.iter().map(|(_, base)| base.cut_from).min().unwrap();
     let asked = bases.iter().map(|(site, base)| (site.clone(), base.id)).collect();
-    let needs = LogNeeds { since, doubt: Duration::from_secs(1), bases: asked };
+    let needs = LogNeeds { since, doubt: Duration::from_secs(1), bases: asked, undelete: Duration::ZERO };
 
     // By the time alone, segments would go that a base does not see all of: such a base is none any more.
     let other = copy_of(&world).await;

@@ -1,4 +1,4 @@
-//! The vectors of change logs that are pruned: segments that are condemned, and deleted.
+//! The vectors of change logs that are pruned: segments that are marked, condemned, and deleted.
 //!
 //! A reader of before refuses these events as those of a newer version. Behind them it skips where what is kept begins, and
 //! finds missing what it looks for before that.
@@ -12,8 +12,10 @@ use crate::vectors::{Folder, Vector, repository_keys};
 pub fn all() -> Vec<Vector> {
     let deleted = LogState { condemned: Vec::new(), ..state() };
     vec![
-        commit("log-commit-condemned.bin", LogEvent::Condemned(condemnation()), state()),
-        commit("log-commit-deleted.bin", LogEvent::Deleted { till: LogCommitNumber(3) }, deleted),
+        commit((Folder::LogPruning, "log-commit-condemned.bin"), LogEvent::Condemned(condemnation()), state()),
+        commit((Folder::LogPruning, "log-commit-deleted.bin"), LogEvent::Deleted { till: LogCommitNumber(3) }, deleted),
+        commit((Folder::LogMarks, "log-commit-marked.bin"), LogEvent::Marked(marks()[1]), marked()),
+        commit((Folder::LogMarks, "log-commit-ripe.bin"), LogEvent::Condemned(condemnation()), ripe()),
     ]
 }
 
@@ -41,10 +43,24 @@ fn state() -> LogState {
     }
 }
 
-fn commit(name: &'static str, event: LogEvent, state: LogState) -> Vector {
+/// The first is where the condemned ones end.
+fn marks() -> [LogMark; 2] {
+    let second = LogBegin { first: SegmentNumber(131), bases_since: Timestamp(NOON.0 + 86_400_000_000) };
+    [LogMark { begins: begins(), at: Timestamp(NOON.0 + 2) }, LogMark { begins: second, at: Timestamp(NOON.0 + 3) }]
+}
+
+fn marked() -> LogState {
+    LogState { marks: marks().to_vec(), ..sample::log_commit().state }
+}
+
+fn ripe() -> LogState {
+    LogState { marks: marks()[1..].to_vec(), ..state() }
+}
+
+fn commit((folder, name): (Folder, &'static str), event: LogEvent, state: LogState) -> Vector {
     let commit = LogCommit { event, state, ..sample::log_commit() };
     Vector::new(
-        Folder::LogPruning,
+        folder,
         name,
         move || encode_log_commit(repository_keys().object_keys(), &commit),
         |bytes| {
@@ -64,9 +80,13 @@ fn the_vectors_of_pruned_logs_hold_what_is_new() {
     has(0, format!("{:?}", condemnation()), 1);
     has(0, format!("{:?}", state()), 1);
     has(1, "Deleted { till: LogCommitNumber(3) }".to_owned(), 1);
-    has(1, format!("begins: {:?}, condemned: []", Some(begins())), 1);
-    assert_eq!(
-        sample::log_commit().state.after(&LogEvent::Condemned(condemnation()), LogCommitNumber(3)),
-        Some(state())
-    );
+    has(1, format!("begins: {:?}, marks: [], condemned: []", Some(begins())), 1);
+    has(2, format!("event: {:?}", LogEvent::Marked(marks()[1])), 1);
+    has(2, format!("{:?}", marked()), 1);
+    has(3, format!("{:?}", ripe()), 1);
+    let (before, number) = (sample::log_commit().state, LogCommitNumber(3));
+    assert_eq!(before.after(&LogEvent::Condemned(condemnation()), number), Some(state()));
+    assert_eq!(marked().after(&LogEvent::Condemned(condemnation()), number), Some(ripe()));
+    let first = LogState { marks: marks()[..1].to_vec(), ..before };
+    assert_eq!(first.after(&LogEvent::Marked(marks()[1]), number), Some(marked()));
 }

@@ -375,6 +375,17 @@ def log_pruning(repo):
     assert event == [2, number] and 4 not in state and state[3][0] == first
     print("v1-log-pruning", first, len(waits[5]))
 
+    folder = Path(__file__).parent / "vectors" / "v1-log-marks"
+    for name in ["marked", "ripe"]:
+        commit = Object.whole(repo.own, LOG_COMMIT, (folder / f"log-commit-{name}.bin").read_bytes())
+        said[name] = [commit.body(BODY, *commit.trailer()[:2])[key] for key in (4, 5)]
+    event, marked = said["marked"]
+    assert event == [3, marked[5][-1]] and 3 not in marked
+    event, ripe = said["ripe"]
+    assert event[0] == 1 and event[1][0] == ripe[3] == marked[5][0][0], "the first mark is ripe"
+    assert ripe[5] == marked[5][1:]
+    print("v1-log-marks", [mark[0][0] for mark in marked[5]])
+
 
 def audit(repo):
     """Three entries of the audit log, each of which names the one before; the last is of a version to come."""

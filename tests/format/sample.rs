@@ -503,6 +503,7 @@ pub fn log_commit() -> LogCommit {
             epoch: EpochId(2),
             long_segments: vec![long(0xc7, 1, 100), long(0xc8, 101, 200)],
             begins: None,
+            marks: Vec::new(),
             condemned: Vec::new(),
         },
     }

@@ -32,11 +32,13 @@ pub enum Folder {
     Audit,
     /// What pruning change logs has added since.
     LogPruning,
+    /// What marking segments has added since.
+    LogMarks,
 }
 
 impl Folder {
-    pub const ALL: [Self; 6] =
-        [Self::V1, Self::Recoveries, Self::Drills, Self::Lifecycle, Self::Audit, Self::LogPruning];
+    pub const ALL: [Self; 7] =
+        [Self::V1, Self::Recoveries, Self::Drills, Self::Lifecycle, Self::Audit, Self::LogPruning, Self::LogMarks];
 
     pub fn path(self) -> PathBuf {
         let name = match self {
@@ -46,6 +48,7 @@ impl Folder {
             Self::Lifecycle => "v1-lifecycle",
             Self::Audit => "v1-audit",
             Self::LogPruning => "v1-log-pruning",
+            Self::LogMarks => "v1-log-marks",
         };
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/format/vectors").join(name)
     }

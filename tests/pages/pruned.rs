@@ -19,7 +19,7 @@ impl World {
     async fn prune(&self, since: Timestamp) {
         let engine = self.engine().await;
         let rules = PruneRules { grace: Duration::from_secs(86_400), unnamed: Duration::from_secs(86_400) };
-        let needs = LogNeeds { since, doubt: Duration::ZERO, bases: vec![] };
+        let needs = LogNeeds { since, doubt: Duration::ZERO, bases: vec![], undelete: Duration::ZERO };
         for (day, run) in [(0, 1), (2, 2)] {
             let now = Timestamp(Timestamp::now().0 + day * DAY);
             let clock = TrustedNow { now, later: now, run: RunNumber(run) };

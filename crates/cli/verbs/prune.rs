@@ -59,8 +59,9 @@ pub(super) async fn prune(args: &PruneArgs, open: &Open, context: &Context) -> R
 
 async fn sites(args: &PruneArgs, open: &Open, begun: &Begun, context: &Context) -> Result<Outcome, CliError> {
     let (mut all, mut failed) = (Vec::new(), Vec::new());
-    let (room, demands) =
-        (Semaphore::new(SITES_MAX), Mutex::new(LogDemands::new(begun.clock.now, open.config.policy.keep.window)));
+    let policy = &open.config.policy;
+    let demands = LogDemands::new(begun.clock.now, (policy.keep.window, policy.undelete));
+    let (room, demands) = (Semaphore::new(SITES_MAX), Mutex::new(demands));
     let shared = Shared { begun, room: &room, demands: &demands };
     let pruned = begun.sites.iter().map(async |id| (id, prune_site(open, id, args.yes, &shared).await));
     let mut pruned = stream::iter(pruned).buffered(SITES_MAX);
@@ -99,8 +100,9 @@ async fn prune_site(
     Shared { begun, room, demands }: &Shared<'_>,
 ) -> Result<SitePruned, lifeboat_engine::Error> {
     let mut site = open.engine.site(id).await?;
-    let (window, is_gone) = (open.config.policy_of(id).keep.window, begun.gone.contains(id));
-    let demand = LogDemand { state: site.state(), window, is_gone };
+    let policy = open.config.policy_of(id);
+    let (window, undelete, is_gone) = (policy.keep.window, policy.undelete, begun.gone.contains(id));
+    let demand = LogDemand { state: site.state(), window, undelete, is_gone };
     demands.lock().unwrap_or_else(PoisonError::into_inner).add(&demand);
     // A site's index is in memory while it is looked at: of a large one there is no other beside it.
     let chunks: u64 = site.state().indexes.iter().map(|index| index.chunks).sum();

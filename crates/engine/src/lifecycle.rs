@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use lifeboat_model::{CommitEvent, Forgotten, Hold, HoldId, HoldReason, SnapshotId, StateError, Timestamp};
+use lifeboat_model::{CommitEvent, Forgotten, Hold, HoldId, HoldReason, SnapshotId, StateError};
 use lifeboat_repo::{Erased, PruneRules, Pruned, Site, TrustedNow};
 
 use crate::backup::new_hold;
@@ -19,8 +19,7 @@ pub async fn forget(
     clock: &TrustedNow,
 ) -> Result<Forgotten, Error> {
     engine.check_cancelled()?;
-    let micros = i64::try_from(undelete.as_micros()).unwrap_or(i64::MAX);
-    let forgotten = Forgotten { at: clock.later, till: Timestamp(clock.later.0.saturating_add(micros)) };
+    let forgotten = Forgotten { at: clock.later, till: clock.later.saturating_add(undelete) };
     let event = CommitEvent::Forgot { snapshots, forgotten, reason: reason.to_owned() };
     site.commit(&this_process(), |_, _| Ok(event.clone())).await?;
     engine.memory.note_site(site);

@@ -1,6 +1,6 @@
 //! Pruning change logs: where what is kept of each epoch begins.
 //!
-//!   what the sites need ─▶ sealed before it, by two hours ─▶ and by no base of that time unseen ─▶ begin ─▶ condemned, deleted
+//!   what the sites need ─▶ sealed before it, by two hours ─▶ and by no base of that time unseen ─▶ begin ─▶ marked, condemned, deleted
 //!
 //! A base needs more than what was sealed since it was cut: whatever it does not see, which a transaction that was open for
 //! long may have begun long before. So each that is in question is asked, as a restore asks it.
@@ -10,10 +10,8 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
-use lifeboat_model::{
-    Epoch, EpochId, LogBegin, LogState, SegmentNumber, SiteId, SnapshotId, SourceKind, SourceName, Timestamp,
-};
-use lifeboat_repo::{EpochPruned, PruneRules, TrustedNow};
+use lifeboat_model::{Epoch, LogBegin, LogState, SegmentNumber, SiteId, SnapshotId, SourceKind, SourceName, Timestamp};
+use lifeboat_repo::{EpochPruned, LogWanted, PruneRules, TrustedNow};
 
 use crate::moment::locate::base_of;
 use crate::moment::log::{SourceLog, first_sealed_since};
@@ -32,16 +30,8 @@ pub struct LogNeeds {
     /// The first of them, and those that were cut no later than that behind it: what these do not see, no later one needs
     /// from before. None: there is no such snapshot, and what one that is under way does not see nobody can say.
     pub bases: Vec<(SiteId, SnapshotId)>,
-}
-
-/// Since when snapshots were cut that a source's log still goes on top of; `None`: nothing of it was let go of.
-pub async fn log_kept_since(engine: &Engine, source: &SourceName) -> Result<Option<Timestamp>, Error> {
-    let log = engine.change_log(source).await?;
-    let mut since = None;
-    for id in (1..=log.newest().map_or(0, |newest| newest.epoch.0)).map(EpochId) {
-        since = since.max(log.kept(id).await?.begins.map(|begins| begins.bases_since));
-    }
-    Ok(since)
+    /// What is not needed is condemned when it was not needed for so long.
+    pub undelete: Duration,
 }
 
 /// Prunes every epoch of a source's log, or says what that would do. Epochs that nothing is to be done to are left out.
@@ -65,16 +55,16 @@ pub async fn prune_log(
             }
         });
     }
-    done.retain(|one| !one.plan.is_nothing() || one.plan.waits.objects > 0);
+    done.retain(|one| !one.plan.is_nothing() || (one.plan.waits + one.plan.marked).objects > 0);
     Ok(done)
 }
 
-/// Where what is kept of an epoch is to begin; `None`: where it does.
+/// Where what is kept of an epoch is to begin; `None`: nobody can tell, or it cannot begin later.
 async fn begin_of(
     engine: &Engine,
     (log, epoch): (&SourceLog, &Epoch),
     needs: &LogNeeds,
-) -> Result<Option<LogBegin>, Error> {
+) -> Result<Option<LogWanted>, Error> {
     let kept = log.log.log_state(epoch.id).await?;
     let last = log.last_number(epoch.id).await?;
     if last <= kept.first().0 {
@@ -98,8 +88,8 @@ async fn begin_of(
             first = needed.map_or(first, |needed| first.min(needed.saturating_sub(1)));
         }
     }
-    let begin = LogBegin { first: SegmentNumber(first), bases_since: needs.since };
-    Ok((begin.first > kept.first()).then_some(begin))
+    let begins = LogBegin { first: SegmentNumber(first).max(kept.first()), bases_since: needs.since };
+    Ok(Some(LogWanted { begins, undelete: needs.undelete }))
 }
 
 /// Whether an epoch was followed at a time, or since: a snapshot of then may go on in it.

@@ -42,7 +42,9 @@ pub use id::{
     RestoreId, RowKeyHash, RunNumber, SegmentNumber, SiteHandle, SiteId, SnapshotId, SourceName,
 };
 pub use lifecycle::{Condemnation, Condemned, Forgotten, Shred, Shredded, SiteObjects};
-pub use log_state::{CondemnedSegments, LogBegin, LogCommit, LogCondemnation, LogEvent, LogState, LongSegment};
+pub use log_state::{
+    CondemnedSegments, LogBegin, LogCommit, LogCondemnation, LogEvent, LogMark, LogState, LongSegment,
+};
 pub use pages::{ChangedPage, FileState, FileStep, PageHash, PageSum, PagesChange};
 pub use path::{EntryPath, PathError};
 pub use point::{Mark, PointInTime, PointParseError, PointState};

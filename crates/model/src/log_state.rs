@@ -1,7 +1,8 @@
-//! What becomes of an epoch's segments: written again as one, condemned, deleted.
+//! What becomes of an epoch's segments: written again as one, marked, condemned, deleted.
 //!
 //!   1 2 3 4 5 6 7 8 9 …        segments as they were appended
 //!   [ 1 – 4 ] [ 5 – 8 ]        long segments, which stand for several
+//!             │   └▶ marked    what is before it is needed no more, and there for who thinks better of it
 //!             └▶ begins        what is before it is condemned: first read by nobody, then deleted
 //!
 //! Each is a commit of the epoch's own sequence, which carries the state after it, as for sites.
@@ -31,6 +32,8 @@ pub enum LogEvent {
     /// A range of segments was written again as one.
     Compacted(LongSegment),
     Condemned(LogCondemnation),
+    /// What is before it is needed no more, and from it on everything is: marks behind it are taken back.
+    Marked(LogMark),
     /// What commits up to this one have condemned is gone.
     Deleted {
         till: LogCommitNumber,
@@ -46,6 +49,8 @@ pub struct LogState {
     pub long_segments: Vec<LongSegment>,
     /// `None`: with its first segment.
     pub begins: Option<LogBegin>,
+    /// Where it is to begin later: as of points, what is needed no more is marked first. Ascending, all behind `first`.
+    pub marks: Vec<LogMark>,
     /// Oldest first.
     pub condemned: Vec<CondemnedSegments>,
 }
@@ -65,6 +70,15 @@ pub struct LogBegin {
     pub first: SegmentNumber,
     /// Changes go on top of snapshots that were cut since. Of earlier ones some of what they do not see is gone.
     pub bases_since: Timestamp,
+}
+
+/// Since when segments are needed no more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogMark {
+    /// Those before it.
+    pub begins: LogBegin,
+    /// By the later of the clocks.
+    pub at: Timestamp,
 }
 
 /// What a commit condemns: from then on nobody may begin to read it.
@@ -96,7 +110,7 @@ pub struct CondemnedSegments {
 impl LogState {
     /// Before any commit.
     pub fn new(source: SourceName, epoch: EpochId) -> Self {
-        Self { source, epoch, long_segments: Vec::new(), begins: None, condemned: Vec::new() }
+        Self { source, epoch, long_segments: Vec::new(), begins: None, marks: Vec::new(), condemned: Vec::new() }
     }
 
     /// The first segment that may be read.
@@ -114,6 +128,7 @@ impl LogState {
         match event {
             LogEvent::Compacted(long) => self.compacted(long),
             LogEvent::Condemned(what) => self.condemn(what, number),
+            LogEvent::Marked(mark) => self.mark(mark),
             LogEvent::Deleted { till } => {
                 let mut after = self.clone();
                 after.condemned.retain(|condemned| condemned.commit > *till);
@@ -125,7 +140,7 @@ impl LogState {
     /// As a version leaves it that knows of no pruning, when it writes a commit.
     #[must_use]
     pub fn without_pruning(&self) -> Self {
-        Self { begins: None, condemned: Vec::new(), ..self.clone() }
+        Self { begins: None, marks: Vec::new(), condemned: Vec::new(), ..self.clone() }
     }
 
     /// None where it would stand for a part of what another stands for already, or for the same.
@@ -163,7 +178,18 @@ impl LogState {
         longs.dedup();
         let mut condemned = self.condemned.clone();
         condemned.push(CondemnedSegments { commit: number, at: what.at, run: what.run, from, till, longs });
-        Some(Self { long_segments: stay, begins: what.begins.or(self.begins), condemned, ..self.clone() })
+        let marks = self.marks.iter().copied().filter(|mark| mark.begins.first > till).collect();
+        Some(Self { long_segments: stay, begins: what.begins.or(self.begins), marks, condemned, ..self.clone() })
+    }
+
+    /// None where it says nothing new.
+    fn mark(&self, mark: &LogMark) -> Option<Self> {
+        let first = mark.begins.first;
+        let mut marks: Vec<LogMark> = self.marks.iter().copied().filter(|one| one.begins.first <= first).collect();
+        if first > marks.last().map_or(self.first(), |last| last.begins.first) {
+            marks.push(*mark);
+        }
+        (marks != self.marks).then(|| Self { marks, ..self.clone() })
     }
 }
 

@@ -40,7 +40,7 @@ pub use compact::Compacted;
 pub use draft::{SegmentDraft, Unrouted};
 pub use facts::SegmentFacts;
 pub use once::ReadOnce;
-pub use prune::{EpochPrune, EpochPruned, Going};
+pub use prune::{EpochPrune, EpochPruned, Going, LogWanted};
 
 /// The change log of one source; cheap to clone.
 #[derive(Clone)]

@@ -33,8 +33,8 @@ mod upload;
 pub use audit::{Appended, AuditFinding, AuditHead, AuditReader, AuditReport, SeenAudit};
 pub use change_log::{
     Appender, ChangeLog, Compacted, EpochPrune, EpochPruned, FooterMemory, Going, KnownLog, ListedSegment,
-    LogCheckReport, LogFinding, LogReadStats, NewestEpoch, NoFooterMemory, ReadOnce, SegmentBlock, SegmentDraft,
-    SegmentFacts, Unrouted,
+    LogCheckReport, LogFinding, LogReadStats, LogWanted, NewestEpoch, NoFooterMemory, ReadOnce, SegmentBlock,
+    SegmentDraft, SegmentFacts, Unrouted,
 };
 pub use check::{CheckDepth, CheckReport, Finding};
 pub use chunker::Chunker;

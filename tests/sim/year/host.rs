@@ -44,6 +44,8 @@ pub struct Host {
     known_log: Mutex<Option<KnownLog>>,
     /// By how much its clock is ahead of the truth.
     pub ahead: i64,
+    /// What its configuration says, in microseconds.
+    pub window: i64,
 }
 
 impl Host {
@@ -56,11 +58,15 @@ impl Host {
         let repository = Repository::open(wrap(failing, &options).store, key).await.unwrap();
         let memory = Arc::new(MapMemory::default());
         let engine = Engine { memory: memory.clone(), ..engine_of(Fleet::new(Vec::new()), repository.clone()) };
-        Self { repository, engine, faults, memory, known_log: Mutex::new(None), ahead: 0 }
+        Self { repository, engine, faults, memory, known_log: Mutex::new(None), ahead: 0, window: WINDOW }
     }
 
     pub fn known_log(&self) -> MutexGuard<'_, Option<KnownLog>> {
         self.known_log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn window(&self) -> Duration {
+        Duration::from_micros(self.window as u64)
     }
 
     /// Opened with what is remembered of it: a bucket that has lost something is not believed.

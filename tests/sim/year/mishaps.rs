@@ -32,7 +32,7 @@ impl Year {
         SITES[self.random.below(SITES.len() as u64) as usize]
     }
 
-    async fn commit(&self, site: &str, event: CommitEvent) {
+    pub async fn commit(&self, site: &str, event: CommitEvent) {
         let mut site = self.hosts[0].open(site).await.unwrap();
         site.commit(&lifeboat_engine::this_process(), |_, _| Ok(event.clone())).await.unwrap();
     }

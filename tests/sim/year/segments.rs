@@ -13,8 +13,8 @@ use super::host::Host;
 use super::tidy::{RULES, UNDELETE};
 use super::{DAY, WINDOW};
 
-/// How old the oldest base may be that the log is kept for: a window and the time between two bases, and while one that was
-/// needed when it was forgotten can come back.
+/// How old the oldest base may be that the log is kept for: a window and the time between two bases, and while what is needed
+/// no more can be had.
 const AGE_MAX: i64 = WINDOW + WINDOW / 2 + UNDELETE + 2 * DAY;
 
 /// Objects of an epoch, as the store has them.

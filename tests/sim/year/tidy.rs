@@ -6,20 +6,20 @@ use std::time::Duration;
 
 use jiff::tz::TimeZone;
 use lifeboat_control::retention::{self, Epochs, KeepRules, LogDemand, LogDemands};
-use lifeboat_engine::{HeadMemory, log_kept_since, prune_log};
+use lifeboat_engine::{HeadMemory, prune_log};
 use lifeboat_model::{CommitEvent, Forgotten, SiteState, StateError, Timestamp};
 use lifeboat_repo::{Error, PruneRules, Pruned, Site, TrustedNow};
 
+use super::DAY;
 use super::app::source;
 use super::host::Host;
 use super::ledger::Ledger;
-use super::{DAY, WINDOW};
 
 /// Till then a forgotten point can be taken back.
 pub const UNDELETE: i64 = 3 * DAY;
 pub const RULES: PruneRules =
     PruneRules { grace: Duration::from_secs(2 * 86_400), unnamed: Duration::from_secs(86_400) };
-const KEPT_FOR: Duration = Duration::from_micros(WINDOW as u64);
+const HAD_FOR: Duration = Duration::from_micros(UNDELETE as u64);
 
 impl Host {
     /// Forgets and prunes.
@@ -27,11 +27,11 @@ impl Host {
         let clock = self.repository.trusted_now(Timestamp(now.0 + self.ahead)).await?;
         let seen = lifeboat_engine::epochs(&self.engine, &source()).await.map_err(of_repository)?;
         let epochs = Epochs::from([(source(), seen)]);
-        let mut demands = LogDemands::new(clock.now, KEPT_FOR);
+        let mut demands = LogDemands::new(clock.now, (self.window(), HAD_FOR));
         for site in sites {
             let mut open = self.open(site).await?;
-            forget(&mut open, &epochs, &clock).await?;
-            demands.add(&LogDemand { state: open.state(), window: KEPT_FOR, is_gone: false });
+            forget(&mut open, &epochs, (&clock, self.window())).await?;
+            demands.add(&LogDemand { state: open.state(), window: self.window(), undelete: HAD_FOR, is_gone: false });
             let pruned = match open.prune(&RULES, &clock, &lifeboat_engine::this_process()).await {
                 Err(Error::State(StateError::Held(_))) => Pruned::default(),
                 other => other?,
@@ -42,8 +42,7 @@ impl Host {
                 counts.deleted += pruned.deleted;
             });
         }
-        let kept_since = log_kept_since(&self.engine, &source()).await.map_err(of_repository)?;
-        let (needs, _) = demands.needs(&source(), RULES.unnamed, kept_since);
+        let (needs, _) = demands.needs(&source(), RULES.unnamed);
         let pruned = prune_log(&self.engine, &source(), &needs, (&RULES, &clock), true).await;
         for one in pruned.map_err(of_repository)? {
             ledger.count(|counts| {
@@ -65,10 +64,10 @@ pub fn of_repository(error: lifeboat_engine::Error) -> Error {
 }
 
 /// Forgets what no rule keeps.
-async fn forget(site: &mut Site, epochs: &Epochs, clock: &TrustedNow) -> Result<(), Error> {
+async fn forget(site: &mut Site, epochs: &Epochs, (clock, window): (&TrustedNow, Duration)) -> Result<(), Error> {
     let decided = |state: &SiteState| {
         let (points, facts) = retention::facts(state, epochs);
-        let rules = KeepRules { daily: 7, weekly: 4, monthly: 6, window: KEPT_FOR, ..KeepRules::default() };
+        let rules = KeepRules { daily: 7, weekly: 4, monthly: 6, window, ..KeepRules::default() };
         let decisions = retention::decide(&points, facts, (&rules, &TimeZone::UTC), clock.now);
         decisions.into_iter().filter(|one| !one.is_kept()).map(|one| one.id).collect::<Vec<_>>()
     };

@@ -3,7 +3,7 @@
 //! All sites share a source's log, so that all must have been looked at before any of it goes.
 
 use lifeboat_control::retention::{KeptFor, LogDemands};
-use lifeboat_engine::{LogNeeds, log_kept_since, prune_log};
+use lifeboat_engine::{LogNeeds, prune_log};
 use lifeboat_model::{Fault, Faulty, SourceName, Timestamp};
 use lifeboat_repo::{EpochPruned, Going};
 use serde_json::{Value, json};
@@ -43,8 +43,7 @@ pub(super) async fn prune(
     let rules = &open.config.prune.rules;
     let mut done = Vec::new();
     for source in open.engine.repository.captured_sources().await? {
-        let kept_since = log_kept_since(&open.engine, &source).await?;
-        let (needs, kept_for) = demands.needs(&source, rules.unnamed, kept_since);
+        let (needs, kept_for) = demands.needs(&source, rules.unnamed);
         let left_alone = match (is_whole, demands.open_restore(&source)) {
             (false, _) => Some("not every site could be looked at".to_owned()),
             (true, Some(site)) => Some(format!("{site} is being restored")),
@@ -82,6 +81,10 @@ impl LogPruned {
         self.epochs.iter().fold(Going::default(), |sum, one| sum + one.plan.waits)
     }
 
+    fn marked(&self) -> Going {
+        self.epochs.iter().fold(Going::default(), |sum, one| sum + one.plan.marked)
+    }
+
     /// For whom it is kept so long, or why it was left alone.
     fn why(&self) -> String {
         match (&self.left_alone, &self.kept_for) {
@@ -89,7 +92,6 @@ impl LogPruned {
             (None, KeptFor::Window) => "the window".to_owned(),
             (None, KeptFor::Site { site, is_held: true }) => format!("{site}, which is held"),
             (None, KeptFor::Site { site, is_held: false }) => site.to_string(),
-            (None, KeptFor::Forgotten { site }) => format!("{site}, whose forgotten points can come back"),
         }
     }
 }
@@ -112,6 +114,7 @@ pub(super) fn tell(logs: &[LogPruned], context: &Context) {
         ("CONDEMN", Align::Right),
         ("SIZE", Align::Right),
         ("WAITING", Align::Right),
+        ("MARKED", Align::Right),
         ("NEEDED SINCE", Align::Left),
         ("FOR", Align::Left),
     ]);
@@ -125,6 +128,7 @@ pub(super) fn tell(logs: &[LogPruned], context: &Context) {
             count(condemns.objects),
             bytes(condemns.bytes),
             count(log.waits().objects),
+            count(log.marked().objects),
             log.kept_since.to_string(),
             log.why(),
         ]);
@@ -144,6 +148,8 @@ fn to_json(log: &LogPruned) -> Value {
         "to_condemn_bytes": condemns.bytes,
         "waiting": log.waits().objects,
         "waiting_bytes": log.waits().bytes,
+        "marked": log.marked().objects,
+        "marked_bytes": log.marked().bytes,
         "needed_since": log.kept_since.to_string(),
         "needed_for": log.why(),
         "deleted": deleted,

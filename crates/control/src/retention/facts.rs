@@ -48,9 +48,9 @@ fn bases(record: &SnapshotRecord, epochs: &Epochs) -> BTreeSet<String> {
         let is_kept = |seen: &EpochSeen| seen.begins.is_none_or(|begins| record.cut_from >= begins.bases_since);
         let joins = all.iter().zip(ends).filter(|(seen, _)| is_kept(seen)).filter_map(move |(seen, end)| {
             let begun = seen.epoch.facts.begun_at;
-            let is_sure = at >= Timestamp(begun.0.saturating_add(micros(DOUBT))) && end.is_none_or(|end| at < end);
+            let is_sure = at >= begun.saturating_add(DOUBT) && end.is_none_or(|end| at < end);
             // A file's snapshot of before the epoch joins it too, where nothing was written in between.
-            let may = !is_sure && end.is_none_or(|end| at < Timestamp(end.0.saturating_add(micros(DOUBT))));
+            let may = !is_sure && end.is_none_or(|end| at < end.saturating_add(DOUBT));
             match (is_sure, may) {
                 (true, _) => Some(format!("{source}, epoch {}", seen.epoch.id)),
                 (false, true) => Some(format!("{source}, perhaps epoch {}", seen.epoch.id)),
@@ -60,8 +60,4 @@ fn bases(record: &SnapshotRecord, epochs: &Epochs) -> BTreeSet<String> {
         joins.collect::<Vec<_>>()
     };
     record.parts.iter().flat_map(|part| of_part(&part.source, part.cut_till)).collect()
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

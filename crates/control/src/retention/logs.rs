@@ -8,8 +8,8 @@
 //! ```
 //!
 //! A site that is held keeps what it needed when it was held. One that is gone, and whose loss was meant, needs nothing once
-//! its last moments are out of the window. A point that is forgotten and can come back needs what it needed when it was
-//! forgotten: one that was out of the window by then, nothing. A log shared by all is kept for the one that needs most of it.
+//! its last moments are out of the window. A log shared by all is kept for the one that needs most of it. What is forgotten needs
+//! nothing: what a log needs no more stays for the undelete time, as points do.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,15 +23,14 @@ const DOUBT: Duration = Duration::from_secs(2 * 3_600);
 /// backups that fail are told of long before.
 const GONE_AFTER: Duration = Duration::from_secs(7 * 86_400);
 
-/// A mark is dated by the later of two clocks, which is believed so far past the newest run.
-const MARKED_LATE_MAX: Duration = Duration::from_secs(86_400);
-
 /// What one site tells of the logs it is in.
 #[derive(Debug, Clone, Copy)]
 pub struct LogDemand<'s> {
     pub state: &'s SiteState,
     /// Every moment of it is restorable.
     pub window: Duration,
+    /// How long what is let go of can still be had.
+    pub undelete: Duration,
     /// No source lists it, and that is meant.
     pub is_gone: bool,
 }
@@ -42,6 +41,8 @@ pub struct LogDemands {
     now: Timestamp,
     /// Of the site whose window is longest.
     window: Duration,
+    /// Of the site that has most time to think better of it.
+    undelete: Duration,
     logs: BTreeMap<SourceName, Log>,
 }
 
@@ -49,8 +50,6 @@ pub struct LogDemands {
 struct Log {
     oldest: Option<(Timestamp, KeptFor)>,
     bases: Vec<(Timestamp, SiteId, SnapshotId)>,
-    /// Forgotten, and can come back.
-    forgotten: Vec<(Timestamp, SiteId)>,
     /// It is being restored.
     open: Option<SiteId>,
 }
@@ -59,26 +58,19 @@ struct Log {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum KeptFor {
     Window,
-    Site {
-        site: SiteId,
-        is_held: bool,
-    },
-    /// Points of the site that can be brought back.
-    Forgotten {
-        site: SiteId,
-    },
+    Site { site: SiteId, is_held: bool },
 }
 
 impl LogDemands {
-    /// `window`: of sites that were never backed up.
-    pub fn new(now: Timestamp, window: Duration) -> Self {
-        Self { now, window, logs: BTreeMap::new() }
+    /// `window`, `undelete`: of sites that were never backed up.
+    pub fn new(now: Timestamp, (window, undelete): (Duration, Duration)) -> Self {
+        Self { now, window, undelete, logs: BTreeMap::new() }
     }
 
     /// Takes what one site needs.
     pub fn add(&mut self, demand: &LogDemand<'_>) {
-        let LogDemand { state, window, is_gone } = *demand;
-        self.window = self.window.max(window);
+        let LogDemand { state, window, undelete, is_gone } = *demand;
+        (self.window, self.undelete) = (self.window.max(window), self.undelete.max(undelete));
         let begins = self.now.saturating_sub(window);
         let held_at = state.holds.iter().map(|hold| hold.placed_at).min();
         let needed_from = held_at.map_or(begins, |held_at| held_at.saturating_sub(window).min(begins));
@@ -99,23 +91,10 @@ impl LogDemands {
                 }
             }
         }
-        let doubt = Timestamp(begins.0.saturating_add(micros(DOUBT)));
-        let can_come_back = |record: &&SnapshotRecord| record.forgotten.is_some_and(|mark| mark.till > self.now);
-        let may_be = || bases().chain(state.forgotten.iter().filter(|record| is_base(record)).filter(can_come_back));
-        // Else each night one more that calendar rules drop would go on keeping the log, and it never became shorter.
-        let was_needed = |record: &&SnapshotRecord| {
-            let Some(mark) = record.forgotten else { return false };
-            let needed_from = needed_from.min(mark.at.saturating_sub(window + MARKED_LATE_MAX));
-            let first = may_be().map(|record| record.cut_till).filter(|cut_till| *cut_till <= needed_from).max();
-            record.cut_till > needed_from || Some(record.cut_till) == first
-        };
-        let forgotten = || may_be().filter(was_needed);
-        for (record, source) in forgotten().flat_map(|record| sources(record).map(move |source| (record, source))) {
-            self.logs.entry(source.clone()).or_default().forgotten.push((record.cut_from, state.site.clone()));
-        }
+        let doubt = begins.saturating_add(DOUBT);
         // Where nobody has an older one, the first of these is asked.
         let next = bases().filter(|record| record.cut_from > doubt).min_by_key(|record| record.cut_from);
-        for record in bases().filter(|record| record.cut_from <= doubt).chain(next).chain(forgotten()) {
+        for record in bases().filter(|record| record.cut_from <= doubt).chain(next) {
             for source in sources(record) {
                 let base = (record.cut_from, state.site.clone(), record.id);
                 self.logs.entry(source.clone()).or_default().bases.push(base);
@@ -133,24 +112,18 @@ impl LogDemands {
         self.logs.get(source).and_then(|log| log.open.as_ref())
     }
 
-    /// What is needed of a source's log, and for whom. `unnamed`: how long a backup may take that no commit names yet;
-    /// `bases_since`: what is older has lost its log already.
-    pub fn needs(&self, source: &SourceName, unnamed: Duration, bases_since: Option<Timestamp>) -> (LogNeeds, KeptFor) {
+    /// What is needed of a source's log, and for whom. `unnamed`: how long a backup may take that no commit names yet.
+    pub fn needs(&self, source: &SourceName, unnamed: Duration) -> (LogNeeds, KeptFor) {
         let window_begins = self.now.saturating_sub(self.window.max(unnamed));
         let log = self.logs.get(source);
-        let can_come_back = log.into_iter().flat_map(|log| &log.forgotten);
-        let can_come_back = can_come_back.filter(|(cut_from, _)| bases_since.is_none_or(|since| *cut_from >= since));
-        let can_come_back = can_come_back.min_by_key(|(cut_from, _)| *cut_from);
-        let can_come_back = can_come_back.map(|(at, site)| (*at, KeptFor::Forgotten { site: site.clone() }));
-        let oldest = log.and_then(|log| log.oldest.clone()).into_iter().chain(can_come_back);
-        let oldest = oldest.filter(|(oldest, _)| *oldest < window_begins).min_by_key(|(oldest, _)| *oldest);
+        let oldest = log.and_then(|log| log.oldest.clone()).filter(|(oldest, _)| *oldest < window_begins);
         let (since, kept_for) = oldest.unwrap_or((window_begins, KeptFor::Window));
         let bases = || log.into_iter().flat_map(|log| &log.bases).filter(|(cut_from, ..)| *cut_from >= since);
         let first = bases().map(|(cut_from, ..)| *cut_from).min();
-        let doubt = first.map(|first| Timestamp(first.0.saturating_add(micros(DOUBT))));
+        let doubt = first.map(|first| first.saturating_add(DOUBT));
         let bases = bases().filter(|(cut_from, ..)| doubt.is_some_and(|doubt| *cut_from <= doubt));
         let bases = bases.map(|(_, site, snapshot)| (site.clone(), *snapshot)).collect();
-        (LogNeeds { since, doubt: DOUBT, bases }, kept_for)
+        (LogNeeds { since, doubt: DOUBT, bases, undelete: self.undelete }, kept_for)
     }
 }
 
@@ -162,10 +135,6 @@ fn is_base(record: &SnapshotRecord) -> bool {
 fn sources(record: &SnapshotRecord) -> impl Iterator<Item = &SourceName> {
     let is_whole = |part: &&lifeboat_model::PartRecord| !matches!(part.status, PartStatus::Failed { .. });
     record.parts.iter().filter(is_whole).map(|part| &part.source)
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]

@@ -179,7 +179,7 @@ fn overdue(site: &DueSite, rpo: Duration, now: Timestamp) -> f64 {
 }
 
 fn after(at: Timestamp, pause: Duration) -> Timestamp {
-    Timestamp(at.0.saturating_add(i64::try_from(pause.as_micros()).unwrap_or(i64::MAX)))
+    at.saturating_add(pause)
 }
 
 fn earliest(a: Option<Timestamp>, b: Option<Timestamp>) -> Option<Timestamp> {

@@ -69,13 +69,8 @@ pub fn to_read(now: Timestamp, every: Duration, sites: &[ReadSite]) -> Reading {
             }
         }
     }
-    let oldest = sites.iter().filter_map(read_at).min().map(|at| at.0.saturating_add(micros(every)));
-    let paced = now.0.saturating_add(micros(wait));
-    reading.look_again_at =
-        (!sites.is_empty()).then(|| Timestamp(oldest.map_or(paced, |oldest| oldest.min(paced)).max(now.0)));
+    let oldest = sites.iter().filter_map(read_at).min().map(|at| at.saturating_add(every));
+    let paced = now.saturating_add(wait);
+    reading.look_again_at = (!sites.is_empty()).then(|| oldest.map_or(paced, |oldest| oldest.min(paced)).max(now));
     reading
-}
-
-fn micros(duration: Duration) -> i64 {
-    i64::try_from(duration.as_micros()).unwrap_or(i64::MAX)
 }

@@ -1,7 +1,7 @@
 //! What epochs, segments and log commits say of themselves.
 
 use lifeboat_model::{
-    BlockRef, CondemnedSegments, EpochId, EpochReason, LogBegin, LogCondemnation, LogEvent, LogNote, LogState,
+    BlockRef, CondemnedSegments, EpochId, EpochReason, LogBegin, LogCondemnation, LogEvent, LogMark, LogNote, LogState,
     LongSegment, ObjectPlace, SegmentSpan, SharedFacts, SharedKinds, SiteCount, SiteId, SourceName, SpanBounds,
     StructureChange, TransactionFacts, Truncation, UnroutedChange, UnroutedChanges, UnroutedRef,
 };
@@ -33,6 +33,7 @@ wire_array!(UnroutedChange { place, table, kind, key, change });
 
 wire_array!(LongSegment { id, len, first, last });
 wire_array!(LogBegin { first, bases_since });
+wire_array!(LogMark { begins, at });
 wire_map!(LogCondemnation { 0: begins, 1: leftovers, 2: at, 3: run });
 wire_map!(CondemnedSegments { 0: commit, 1: at, 2: run, 3: from, 4: till, 5: longs });
 
@@ -43,26 +44,30 @@ struct StoredLog {
     long_segments: Vec<LongSegment>,
     begins: Option<LogBegin>,
     condemned: Option<Vec<CondemnedSegments>>,
+    marks: Option<Vec<LogMark>>,
 }
 
-wire_map!(StoredLog { 0: source, 1: epoch, 2: long_segments, 3: begins, 4: condemned });
+wire_map!(StoredLog { 0: source, 1: epoch, 2: long_segments, 3: begins, 4: condemned, 5: marks });
 
 impl Wire for LogState {
     fn put(&self, out: &mut Out<'_>) {
-        let Self { source, epoch, long_segments, begins, condemned } = self.clone();
+        let Self { source, epoch, long_segments, begins, marks, condemned } = self.clone();
         let condemned = (!condemned.is_empty()).then_some(condemned);
-        StoredLog { source, epoch, long_segments, begins, condemned }.put(out);
+        let marks = (!marks.is_empty()).then_some(marks);
+        StoredLog { source, epoch, long_segments, begins, condemned, marks }.put(out);
     }
 
     fn take(input: &mut In<'_>) -> WireResult<Self> {
-        let StoredLog { source, epoch, long_segments, begins, condemned } = Wire::take(input)?;
-        Ok(Self { source, epoch, long_segments, begins, condemned: condemned.unwrap_or_default() })
+        let StoredLog { source, epoch, long_segments, begins, condemned, marks } = Wire::take(input)?;
+        let (marks, condemned) = (marks.unwrap_or_default(), condemned.unwrap_or_default());
+        Ok(Self { source, epoch, long_segments, begins, marks, condemned })
     }
 }
 
 wire_lists!(
     BlockRef,
     CondemnedSegments,
+    LogMark,
     LogNote,
     LongSegment,
     SiteCount,
@@ -82,6 +87,7 @@ impl Wire for LogEvent {
             Self::Compacted(segment) => put_variant(out, 0, &[segment]),
             Self::Condemned(what) => put_variant(out, 1, &[what]),
             Self::Deleted { till } => put_variant(out, 2, &[till]),
+            Self::Marked(mark) => put_variant(out, 3, &[mark]),
         }
     }
 
@@ -91,6 +97,7 @@ impl Wire for LogEvent {
             0 => Self::Compacted(variant.field(input)?),
             1 => Self::Condemned(variant.field(input)?),
             2 => Self::Deleted { till: variant.field(input)? },
+            3 => Self::Marked(variant.field(input)?),
             other => return cbor::unknown("log event", other.into()),
         };
         variant.end(input)?;

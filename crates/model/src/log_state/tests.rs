@@ -88,3 +88,20 @@ fn what_is_before_the_begin_is_condemned_and_nothing_comes_back() {
     refused(&deleted, LogEvent::Deleted { till: LogCommitNumber(8) });
     assert!(after.after(&LogEvent::Compacted(long(20, 29)), number).is_some());
 }
+
+#[test]
+fn marks_ascend_and_one_that_is_needed_again_is_none() {
+    let mark = |first: u64, at: i64| LogMark { begins: begin(first), at: Timestamp(at) };
+    let number = LogCommitNumber(8);
+    let marked = |state: &LogState, first: u64, at: i64| state.after(&LogEvent::Marked(mark(first, at)), number);
+    let first = marked(&state(&[]), 5, 1).unwrap();
+    let second = marked(&first, 9, 2).unwrap();
+    assert_eq!(second.marks, [mark(5, 1), mark(9, 2)]);
+    assert_eq!((marked(&second, 9, 3), marked(&state(&[]), 1, 3)), (None, None));
+    assert_eq!(marked(&second, 7, 3).unwrap().marks, [mark(5, 1), mark(7, 3)]);
+    assert_eq!(marked(&second, 5, 3).unwrap().marks, [mark(5, 1)]);
+    assert_eq!(marked(&second, 1, 3).unwrap().marks, []);
+    let condemned = second.after(&condemn(Some(5), &[]), number).unwrap();
+    assert_eq!((condemned.first(), condemned.marks.as_slice()), (SegmentNumber(5), &[mark(9, 2)][..]));
+    assert_eq!(condemned.without_pruning().marks, []);
+}

@@ -1,20 +1,23 @@
 //! Deleting what no moment needs any more of an epoch.
 //!
-//!   where it is to begin ─▶ commit "condemned" ─▶ grace, another run ─▶ delete ▸ commit "deleted"
+//!   where it is to begin ─▶ commit "marked" ─▶ undelete time ─▶ "condemned" ─▶ grace, another run ─▶ delete ▸ "deleted"
 //!
-//! As of sites: what is condemned is read by nobody who begins after it, and only that is deleted. The epoch's first object
-//! and its commits stay for ever.
+//! As of sites: what is marked is there till then for who makes the window longer again, or takes a point back; what is
+//! condemned is read by nobody who begins after it, and only that is deleted. The epoch's first object and its commits stay
+//! for ever.
 //!
-//! Invariant (log-only-the-condemned): a segment is deleted only when a commit has condemned it, a grace has passed by two
-//! clocks, and a run was recorded since.
+//! Invariant (log-only-the-condemned): a segment is condemned only when it was marked and not needed again for the undelete
+//! time, and deleted only when a grace has passed since by two clocks, and a run was recorded.
 //! What is not here: where an epoch is to begin (`lifeboat-engine`).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
 use lifeboat_format::names::{self, ParsedName};
 use lifeboat_model::{
-    CondemnedSegments, EpochId, LogBegin, LogCommitNumber, LogCondemnation, LogEvent, LogState, ObjectId,
+    CondemnedSegments, EpochId, LogBegin, LogCommitNumber, LogCondemnation, LogEvent, LogMark, LogState, ObjectId,
     SegmentNumber, Timestamp, WriterIdentity,
 };
 use lifeboat_store::{Listed, ObjectName};
@@ -26,8 +29,19 @@ use crate::{Error, PruneRules, TrustedNow};
 const LIST_NAMES_MAX: usize = 1_000;
 /// Objects deleted at once.
 const DELETES_MAX: usize = 16;
+/// Marks of an epoch, at the most: how long something stays over its time is known to so many parts of that time.
+const MARKS: u32 = 8;
 /// Segments that one commit condemns: days of them. The rest is condemned the next time.
 const SEGMENTS_MAX: u64 = 100_000;
+/// Of a commit that is only thought of.
+const UNKNOWN: LogCommitNumber = LogCommitNumber(u64::MAX);
+
+/// Where what is kept of an epoch is to begin, and how long what is before it can still be had.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogWanted {
+    pub begins: LogBegin,
+    pub undelete: Duration,
+}
 
 /// What pruning an epoch comes to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,11 +53,13 @@ pub struct EpochPrune {
     /// Condemned, and not to be deleted yet.
     pub waits: Going,
     pub condemns: Going,
+    /// Needed no more, and not to be condemned yet.
+    pub marked: Going,
     /// Where what is kept begins after it.
     pub begins: Option<LogBegin>,
     /// Long segments that stand for nothing any more, or never did.
     leftovers: Vec<ObjectId>,
-    wanted: Option<LogBegin>,
+    wanted: Option<LogWanted>,
 }
 
 /// Objects that go, and their bytes.
@@ -83,10 +99,14 @@ struct There {
 }
 
 impl There {
-    fn of(&self, condemned: &CondemnedSegments) -> Going {
-        let plain = self.segments.range(condemned.from..condemned.till.max(condemned.from)).map(|(_, len)| *len);
-        let longs = condemned.longs.iter().filter_map(|id| self.longs.get(id)).map(|listed| listed.len);
+    fn of<'i>(&self, range: Range<SegmentNumber>, longs: impl IntoIterator<Item = &'i ObjectId>) -> Going {
+        let plain = self.segments.range(range.start..range.end.max(range.start)).map(|(_, len)| *len);
+        let longs = longs.into_iter().filter_map(|id| self.longs.get(id)).map(|listed| listed.len);
         plain.chain(longs).fold(Going::default(), |sum, bytes| sum + Going { objects: 1, bytes })
+    }
+
+    fn condemned(&self, CondemnedSegments { from, till, longs, .. }: &CondemnedSegments) -> Going {
+        self.of(*from..*till, longs)
     }
 }
 
@@ -99,7 +119,7 @@ impl ChangeLog {
     pub async fn plan_prune(
         &self,
         epoch: EpochId,
-        wanted: Option<LogBegin>,
+        wanted: Option<LogWanted>,
         (rules, clock): (&PruneRules, &TrustedNow),
     ) -> Result<EpochPrune, Error> {
         Ok(self.survey(epoch, wanted, (rules, clock)).await?.0)
@@ -109,7 +129,7 @@ impl ChangeLog {
     pub async fn prune(
         &self,
         epoch: EpochId,
-        wanted: Option<LogBegin>,
+        wanted: Option<LogWanted>,
         (rules, clock): (&PruneRules, &TrustedNow),
         writer: &WriterIdentity,
     ) -> Result<EpochPruned, Error> {
@@ -120,6 +140,7 @@ impl ChangeLog {
             // Of two prunes at once one says so.
             self.commit_log(epoch, writer, |_| Some(LogEvent::Deleted { till })).await?;
         }
+        self.commit_log(epoch, writer, |state| marking(state, plan.wanted, clock)).await?;
         let condemn = |state: &LogState| condemnation(state, (plan.wanted, &plan.leftovers), clock);
         let is_condemned = plan.condemns.objects > 0 && self.commit_log(epoch, writer, condemn).await?;
         let condemned = if is_condemned { plan.condemns.objects } else { 0 };
@@ -129,14 +150,14 @@ impl ChangeLog {
     async fn survey(
         &self,
         epoch: EpochId,
-        wanted: Option<LogBegin>,
+        wanted: Option<LogWanted>,
         (rules, clock): (&PruneRules, &TrustedNow),
     ) -> Result<(EpochPrune, There), Error> {
         let wanted = match (wanted, self.newest_segment(epoch).await?) {
             // How far an epoch was followed says its last segment, and the one before it where that only ends it.
-            (Some(wanted), Some(newest)) => {
+            (Some(LogWanted { begins, undelete }), Some(newest)) => {
                 let last = SegmentNumber(newest.number.0.saturating_sub(1).max(1));
-                Some(LogBegin { first: wanted.first.min(last), ..wanted })
+                Some(LogWanted { begins: LogBegin { first: begins.first.min(last), ..begins }, undelete })
             }
             _ => None,
         };
@@ -149,21 +170,25 @@ impl ChangeLog {
         };
         let leftovers: Vec<ObjectId> =
             longs.iter().filter(|(id, listed)| is_leftover(id, listed)).map(|(id, _)| *id).collect();
+        let marked = marking(&state, wanted, clock).and_then(|event| state.after(&event, UNKNOWN));
+        let state = marked.unwrap_or(state);
         let event = condemnation(&state, (wanted, &leftovers), clock);
-        let after = event.and_then(|event| state.after(&event, LogCommitNumber(u64::MAX)));
-        let till = after.as_ref().unwrap_or(&state).first();
-        let there = There { segments: self.segments_before(epoch, till).await?, longs };
+        let after = event.and_then(|event| state.after(&event, UNKNOWN));
+        let kept = after.as_ref().unwrap_or(&state);
+        let marked = kept.marks.last().map_or(kept.first(), |newest| newest.begins.first);
+        let there = There { segments: self.segments_before(epoch, marked).await?, longs };
 
         let waits_since =
             |condemned: &CondemnedSegments| condemned_at.get(&condemned.commit).map(|at| condemned.at.max(*at));
         let is_ripe = |condemned: &&CondemnedSegments| rules.is_ripe(waits_since(condemned), condemned.run, clock);
         let delete: Vec<CondemnedSegments> = state.condemned.iter().take_while(is_ripe).cloned().collect();
-        let waits = sum(state.condemned.iter().skip(delete.len()).map(|condemned| there.of(condemned)));
-        let deletes = sum(delete.iter().map(|condemned| there.of(condemned)));
-        let condemns = after.as_ref().and_then(|after| after.condemned.last()).map(|last| there.of(last));
-        let begins = after.as_ref().unwrap_or(&state).begins;
+        let waits = sum(state.condemned.iter().skip(delete.len()).map(|condemned| there.condemned(condemned)));
+        let deletes = sum(delete.iter().map(|condemned| there.condemned(condemned)));
+        let condemns = after.as_ref().and_then(|after| after.condemned.last()).map(|last| there.condemned(last));
         let condemns = condemns.unwrap_or_default();
-        Ok((EpochPrune { epoch, delete, deletes, waits, condemns, begins, leftovers, wanted }, there))
+        let longs = kept.long_segments.iter().filter(|long| long.last < marked).map(|long| &long.id);
+        let (marked, begins) = (there.of(kept.first()..marked, longs), kept.begins);
+        Ok((EpochPrune { epoch, delete, deletes, waits, condemns, marked, begins, leftovers, wanted }, there))
     }
 
     /// When the commits came that have condemned what waits, by the store's clock.
@@ -247,11 +272,29 @@ impl ChangeLog {
     }
 }
 
+/// What is to be marked. What is needed again is so at once; else there is a mark more when the newest is some time old.
+fn marking(state: &LogState, wanted: Option<LogWanted>, clock: &TrustedNow) -> Option<LogEvent> {
+    let LogWanted { begins, undelete } = wanted?;
+    let is_needed_again = |newest: &LogMark| newest.begins.first > begins.first;
+    let is_old = |newest: &LogMark| newest.at.saturating_add(undelete / MARKS) <= clock.later;
+    let is_due = state.marks.last().is_none_or(|newest| is_needed_again(newest) || is_old(newest));
+    is_due.then_some(LogEvent::Marked(LogMark { begins, at: clock.later }))
+}
+
+/// Where what is kept begins: what was marked long enough ago, and is still needed no more.
+fn begins_now(state: &LogState, wanted: Option<LogWanted>, clock: &TrustedNow) -> Option<LogBegin> {
+    let LogWanted { begins, undelete } = wanted?;
+    let is_ripe = |mark: &&LogMark| mark.at.saturating_add(undelete) <= clock.now;
+    let LogMark { begins: marked, .. } = state.marks.iter().rev().find(is_ripe)?;
+    let (first, bases_since) = (marked.first.min(begins.first), marked.bases_since.min(begins.bases_since));
+    Some(LogBegin { first, bases_since })
+}
+
 /// What is condemned of a state. A long segment that reaches over where the epoch is to begin is kept whole, with what it
 /// stands for.
 fn condemnation(
     state: &LogState,
-    (wanted, leftovers): (Option<LogBegin>, &[ObjectId]),
+    (wanted, leftovers): (Option<LogWanted>, &[ObjectId]),
     clock: &TrustedNow,
 ) -> Option<LogEvent> {
     let first = |begins: LogBegin| {
@@ -259,7 +302,7 @@ fn condemnation(
         let reaches_over = state.long_segments.iter().find(|long| long.first < capped && capped <= long.last);
         reaches_over.map_or(capped, |long| long.first)
     };
-    let begins = wanted.map(|begins| LogBegin { first: first(begins), ..begins });
+    let begins = begins_now(state, wanted, clock).map(|begins| LogBegin { first: first(begins), ..begins });
     let begins = begins.filter(|begins| begins.first > state.first());
     let begins = begins.map(|begins| LogBegin {
         bases_since: state.begins.map_or(begins.bases_since, |before| begins.bases_since.max(before.bases_since)),

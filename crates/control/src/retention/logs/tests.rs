@@ -1,8 +1,8 @@
 //! How far back logs are needed: for the window, for who is held, and for nobody who is gone.
 
 use lifeboat_model::{
-    Forgotten, Generation, Hold, HoldId, HoldReason, KeyNumber, ManifestRef, ObjectId, PartRecord, PointState,
-    RestoreId, RestoreIntent, SourceKind, WriterIdentity,
+    Generation, Hold, HoldId, HoldReason, KeyNumber, ManifestRef, ObjectId, PartRecord, PointState, RestoreId,
+    RestoreIntent, SourceKind, WriterIdentity,
 };
 
 use super::*;
@@ -66,11 +66,11 @@ fn needs(demands: &[(&SiteState, bool)]) -> (LogNeeds, KeptFor) {
 }
 
 fn of_window(sites: &[(&SiteState, bool)], window: Duration) -> (LogNeeds, KeptFor) {
-    let mut demands = LogDemands::new(day(NOW), window);
+    let mut demands = LogDemands::new(day(NOW), (window, WEEK));
     for (state, is_gone) in sites {
-        demands.add(&LogDemand { state, window, is_gone: *is_gone });
+        demands.add(&LogDemand { state, window, undelete: 2 * WEEK, is_gone: *is_gone });
     }
-    demands.needs(&source("app"), UNNAMED, None)
+    demands.needs(&source("app"), UNNAMED)
 }
 
 #[track_caller]
@@ -136,24 +136,11 @@ fn a_held_site_keeps_what_it_needed_when_it_was_held_and_one_that_is_gone_nothin
 }
 
 #[test]
-fn a_point_that_can_come_back_finds_its_log_unless_that_was_gone_before() {
-    let mut state = site("a", &[96, 99]);
-    let till = |till: i64| Some(Forgotten { at: day(98), till: day(till) });
-    let forgotten = |cut: i64, end: i64| SnapshotRecord { forgotten: till(end), ..base(cut, &["app"]) };
-    state.forgotten = vec![forgotten(10, 105), forgotten(20, 99), forgotten(30, 105), forgotten(95, 105)];
-    let mut demands = LogDemands::new(day(NOW), WEEK);
-    demands.add(&LogDemand { state: &state, window: WEEK, is_gone: false });
-    let check = |bases_since: Option<i64>, since: i64, is_for_it: bool| {
-        let (needs, kept_for) = demands.needs(&source("app"), UNNAMED, bases_since.map(day));
-        let is = matches!(kept_for, KeptFor::Forgotten { .. });
-        assert_eq!((needs.since, is), (day(since), is_for_it), "{bases_since:?}");
-    };
-    // On day 98 the window began on day 91: that of day 30 was the newest before it, and that of day 10 nothing any more.
-    check(None, 30, true);
-    check(Some(11), 30, true);
-    check(Some(31), 93, false);
-    let (needs, _) = demands.needs(&source("app"), UNNAMED, Some(day(30)));
-    assert_eq!(needs.bases, [(state.site.clone(), state.forgotten[2].id)]);
+fn what_a_log_needs_no_more_stays_as_long_as_anybodys_points_do() {
+    let (needs, _) = needs(&[(&site("a", &[99]), false)]);
+    assert_eq!(needs.undelete, 2 * WEEK);
+    let nobodys = LogDemands::new(day(NOW), (WEEK, WEEK));
+    assert_eq!(nobodys.needs(&source("app"), UNNAMED).0.undelete, WEEK);
 }
 
 #[test]
@@ -171,10 +158,10 @@ fn a_log_is_left_alone_while_a_site_is_restored_that_may_be_made_from_it() {
         keeps_later: false,
     };
     open.intent = Some(intent);
-    let mut demands = LogDemands::new(day(NOW), WEEK);
-    demands.add(&LogDemand { state: &site("a", &[99]), window: WEEK, is_gone: false });
+    let mut demands = LogDemands::new(day(NOW), (WEEK, WEEK));
+    demands.add(&LogDemand { state: &site("a", &[99]), window: WEEK, undelete: WEEK, is_gone: false });
     assert_eq!(demands.open_restore(&source("app")), None);
-    demands.add(&LogDemand { state: &open, window: WEEK, is_gone: false });
+    demands.add(&LogDemand { state: &open, window: WEEK, undelete: WEEK, is_gone: false });
     assert_eq!(demands.open_restore(&source("app")), Some(&open.site));
     assert_eq!(demands.open_restore(&source("other")), None);
 }

@@ -22,11 +22,13 @@ fn clock(day: i64, run: u64) -> TrustedNow {
     TrustedNow { now, later: now, run: RunNumber(run) }
 }
 
-fn begin(first: u64) -> Option<LogBegin> {
-    Some(LogBegin { first: SegmentNumber(first), bases_since: Timestamp(first as i64) })
+/// Without time to think better of it.
+fn begin(first: u64) -> Option<LogWanted> {
+    let begins = LogBegin { first: SegmentNumber(first), bases_since: Timestamp(first as i64) };
+    Some(LogWanted { begins, undelete: Duration::ZERO })
 }
 
-async fn prune(log: &ChangeLog, begin: Option<LogBegin>, day: i64, run: u64) -> EpochPruned {
+async fn prune(log: &ChangeLog, begin: Option<LogWanted>, day: i64, run: u64) -> EpochPruned {
     log.prune(EPOCH, begin, (&RULES, &clock(day, run)), &writer()).await.unwrap()
 }
 
@@ -75,7 +77,7 @@ async fn what_is_before_the_begin_goes_after_a_grace_and_another_run_and_the_res
     assert_eq!(condemned.plan.begins, Some(LogBegin { first: SegmentNumber(4), bases_since: Timestamp(6) }));
     assert_eq!(commits(&log).await, (104..=112).collect::<Vec<_>>());
     is_clean(&log).await;
-    assert_eq!(all_names(store.as_ref()).await.difference(&before).count(), 1, "the commit alone is new");
+    assert_eq!(all_names(store.as_ref()).await.difference(&before).count(), 2, "its two commits alone are new");
 
     // Neither time alone nor a run alone deletes anything, and what waits is condemned once.
     assert_eq!(prune(&log, begin(6), 30, 9).await.deleted, 0);
@@ -96,6 +98,40 @@ async fn what_is_before_the_begin_goes_after_a_grace_and_another_run_and_the_res
     hour(4, 12).await;
     assert_eq!(commits(&log).await, (104..=113).collect::<Vec<_>>());
     is_clean(&log).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_needed_no_more_can_be_had_for_the_undelete_time_and_needed_again() {
+    let (_, _, repository) = new_repository().await;
+    let log = new_log(&repository, 12, &["acme"], 10).await;
+    let later = |first: u64| begin(first).map(|wanted| LogWanted { undelete: 8 * RULES.grace, ..wanted });
+    let check = async |(day, wanted): (i64, u64), (first, marked, marks): (u64, u64, &[u64])| {
+        let pruned = prune(&log, later(wanted), day, 9).await;
+        let kept = log.kept(EPOCH).await.unwrap();
+        let found: Vec<u64> = kept.marks.iter().map(|mark| mark.begins.first.0).collect();
+        let found = (kept.first().0, pruned.plan.marked.objects, found.as_slice());
+        assert_eq!(found, (first, marked, marks), "day {day}, wanted {wanted}");
+    };
+    check((0, 3), (1, 2, &[3])).await;
+    // Marks come a part of that time apart, and none twice.
+    check((0, 5), (1, 2, &[3])).await;
+    check((1, 5), (1, 4, &[3, 5])).await;
+    check((3, 5), (1, 4, &[3, 5])).await;
+    check((4, 8), (1, 7, &[3, 5, 8])).await;
+    // A window is made longer again: what is needed is marked no more, whatever was wanted in between.
+    check((5, 4), (1, 3, &[3, 4])).await;
+    check((7, 8), (1, 7, &[3, 4, 8])).await;
+    check((8, 8), (3, 5, &[4, 8])).await;
+    assert_eq!(log.kept(EPOCH).await.unwrap().begins.unwrap().bases_since, Timestamp(3));
+    // Ripe, and needed again.
+    check((13, 3), (3, 0, &[])).await;
+    check((14, 9), (3, 6, &[9])).await;
+    check((21, 9), (3, 6, &[9])).await;
+    check((23, 7), (3, 4, &[7])).await;
+    check((31, 9), (7, 2, &[9])).await;
+    is_clean(&log).await;
+    // Who cannot tell what is needed lets go of nothing, whatever is marked.
+    assert_eq!(prune(&log, None, 90, 9).await.condemned, 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
