@@ -41,10 +41,14 @@ pub struct Moment {
     /// Per site, how many states its database file had had.
     pub seen: BTreeMap<String, usize>,
     pub history: Arc<Mutex<BTreeMap<String, History>>>,
+    pub removed: Arc<Mutex<Removed>>,
 }
 
 /// Each state of a site's database file: since when, and which rows.
 pub type History = Vec<(Timestamp, Vec<i64>)>;
+
+/// When an attachment of a site was removed.
+pub type Removed = BTreeMap<PathBuf, Timestamp>;
 
 pub struct Fleet {
     database: String,
@@ -57,6 +61,7 @@ struct State {
     next: i64,
     rows: BTreeMap<String, Rows>,
     history: Arc<Mutex<BTreeMap<String, History>>>,
+    removed: Arc<Mutex<Removed>>,
 }
 
 /// The writers at work.
@@ -88,7 +93,8 @@ impl Fleet {
             CREATE TABLE tag (note_id bigint NOT NULL REFERENCES note ON DELETE CASCADE, name text NOT NULL,
                 PRIMARY KEY (note_id, name))";
         run_sql(database, tables).expect("tables");
-        let state = State { seed: Seed(seed), next: 1, rows: BTreeMap::new(), history: Arc::default() };
+        let (history, removed) = (Arc::default(), Arc::default());
+        let state = State { seed: Seed(seed), next: 1, rows: BTreeMap::new(), history, removed };
         let fleet = Self { database: database.to_owned(), srv: place.path("srv"), state: Arc::new(Mutex::new(state)) };
         SITES.iter().for_each(|site| bear(&fleet.srv, database, &fleet.state, site));
         fleet
@@ -166,7 +172,8 @@ impl Writing {
 impl State {
     fn moment(&self) -> Moment {
         let seen = lock(&self.history).iter().map(|(site, history)| (site.clone(), history.len())).collect();
-        Moment { at: now(), rows: self.rows.clone(), seen, history: Arc::clone(&self.history) }
+        let (history, removed) = (Arc::clone(&self.history), Arc::clone(&self.removed));
+        Moment { at: now(), rows: self.rows.clone(), seen, history, removed }
     }
 
     /// One transaction over one to three sites; one in twenty is rolled back.
@@ -253,7 +260,9 @@ impl Notes {
             self.stay.push(gone);
         }
         if self.stay.len() > FILES_STAY {
-            std::fs::remove_file(attachment(&self.files, self.stay.remove(0))).expect("a file less");
+            let gone = attachment(&self.files, self.stay.remove(0));
+            std::fs::remove_file(&gone).expect("a file less");
+            lock(&state.removed).insert(gone, now());
         }
     }
 

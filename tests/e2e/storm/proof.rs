@@ -14,6 +14,8 @@ use crate::daemon::Daemon;
 use crate::place::Place;
 
 const SOON: Duration = Duration::from_secs(120);
+/// Looks at files are five seconds apart; one that the store refuses is made again.
+const LOOK_MAX: Duration = Duration::from_secs(60);
 /// Commands at once: they wait for the store most of the time.
 const RESTORERS: usize = 4;
 
@@ -128,17 +130,28 @@ fn restore(place: &Place, site: &str, (moment, is_last): (&Moment, bool), done: 
         assert_eq!(text, content(site, *id), "{site} at {at}: {}", file.display());
     }
     if is_last {
-        // Files of a moment are those of the looks around it: what was removed since the one before may be there.
-        let given: BTreeSet<String> = names(&exported.join("files")).into_iter().collect();
-        let live = names(&place.path(&format!("srv/{site}/files")));
-        let lost: Vec<&String> = live.iter().filter(|name| !given.contains(*name)).collect();
-        assert!(lost.is_empty(), "{site}: files are lost: {lost:?}");
+        expect_files(&exported.join("files"), &place.path(&format!("srv/{site}/files")), moment);
     }
     let mut done = lock(done);
     done.count += 1;
     done.rows += moment.rows[site].len() + notes.len();
     done.files += notes.len();
     done.oldest_look = done.oldest_look.max(age);
+}
+
+/// Files of a moment are those of the looks around it: none is missing, and what is there beside was removed since the look
+/// before it.
+fn expect_files(given: &Path, live: &Path, moment: &Moment) {
+    let names = |dir: &Path| names(dir).into_iter().collect::<BTreeSet<String>>();
+    let (given, alive) = (names(given), names(live));
+    let lost: Vec<&String> = alive.difference(&given).collect();
+    assert!(lost.is_empty(), "{}: files are lost: {lost:?}", live.display());
+    let removed = lock(&moment.removed);
+    for extra in given.difference(&alive) {
+        let removed_at = removed.get(&live.join(extra)).unwrap_or_else(|| panic!("{extra} never was there"));
+        let age = Duration::from_micros((moment.at.0 - removed_at.0).unsigned_abs());
+        assert!(age < LOOK_MAX, "{}: {extra} was removed {age:?} before", live.display());
+    }
 }
 
 fn names(dir: &Path) -> Vec<String> {
