@@ -3,11 +3,13 @@
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
+use lifeboat_engine::{LogNeeds, SiteOutcome};
 use lifeboat_model::EpochReason;
 use lifeboat_testkit::postgres::{ClusterOptions, Postgres, query_text, run_sql};
 use lifeboat_testkit::world::backup_all;
 
-use crate::world::World;
+use crate::pruned::{hold_a_row, prune};
+use crate::world::{World, engine_over};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -87,4 +89,40 @@ async fn a_server_that_was_put_back_with_its_slot_is_found_out() {
     assert_eq!(why, EpochReason::Failover, "{note}");
     assert!(note.contains("put back to an earlier time"), "{note}");
     expect_same_as_database(&mut world, "put back").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_ran_while_a_standby_was_backed_up_is_not_taken_for_seen() {
+    const TEST: &str = "what_ran_while_a_standby_was_backed_up_is_not_taken_for_seen";
+    let Some(mut world) = World::new(TEST).await else { return };
+    world.catch_up().await;
+    backup_all(&world.engine).await.unwrap();
+    let options = ClusterOptions { standby_of: Some(world.server.url("postgres")), ..ClusterOptions::default() };
+    let Some(standby) = Postgres::start_or_skip(TEST, &options) else { return };
+    let (holder, held) = hold_a_row(&world.url, 12);
+    world.work(5, 20);
+    world.catch_up().await;
+    let position = query_text(&world.url, "SELECT pg_current_wal_lsn()::text").unwrap()[0][0].clone().unwrap();
+    let database = world.url.split('?').next().unwrap().rsplit('/').next().unwrap().to_owned();
+    let there = standby.url(&database);
+    wait_until(&there, &format!("SELECT (pg_last_wal_replay_lsn() >= '{position}')::text"));
+    let engine = engine_over(&there, world.store.clone(), &world.master).await;
+    let backed_up = backup_all(&engine).await.unwrap();
+    let of_standby = &backed_up.sites[1];
+    let url = world.url.clone();
+    tokio::task::spawn_blocking(move || holder.join().unwrap()).await.unwrap();
+    world.work(6, 20);
+    world.catch_up().await;
+    let replayed = world.all_replayed().await;
+    backup_all(&world.engine).await.unwrap();
+    world.expect_as_snapshots(&replayed, "over a standby's base").await;
+    let held_rows = query_text(&url, "SELECT count(*)::text FROM issues WHERE title = 'held'").unwrap();
+    assert_eq!(held_rows[0][0].as_deref(), Some("1"), "transaction {held}");
+
+    // A window may seem to stand on it, and stands on an older one: nobody can tell how much log that needs.
+    let SiteOutcome::Published(record) = &of_standby.outcome else { panic!("{of_standby:?}") };
+    let since = record.cut_from;
+    let bases = vec![(of_standby.site.clone(), record.id)];
+    let needs = LogNeeds { since, doubt: Duration::ZERO, bases, undelete: Duration::ZERO };
+    assert!(prune(&world.engine, &needs, 0, 5).await.is_none_or(|pruned| pruned.condemned == 0));
 }

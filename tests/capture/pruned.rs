@@ -29,7 +29,7 @@ async fn snapshots(engine: &Engine, site: &SiteId) -> Vec<SnapshotRecord> {
     engine.site(site).await.unwrap().state().snapshots.clone()
 }
 
-async fn prune(engine: &Engine, needs: &LogNeeds, day: i64, run: u64) -> Option<EpochPruned> {
+pub async fn prune(engine: &Engine, needs: &LogNeeds, day: i64, run: u64) -> Option<EpochPruned> {
     let now = Timestamp(Timestamp::now().0 + day * DAY);
     let clock = TrustedNow { now, later: now, run: RunNumber(run) };
     prune_log(engine, &app(), needs, (&RULES, &clock), true).await.unwrap().pop()
@@ -40,7 +40,7 @@ async fn first_kept(engine: &Engine) -> SegmentNumber {
 }
 
 /// Holds a row for so long, in a transaction of its own; gives its number once it has one.
-fn hold_a_row(url: &str, seconds: u64) -> (std::thread::JoinHandle<()>, u64) {
+pub fn hold_a_row(url: &str, seconds: u64) -> (std::thread::JoinHandle<()>, u64) {
     let url_of_thread = url.to_owned();
     let sql = format!(
         "BEGIN; UPDATE issues SET title = 'held' WHERE id = (SELECT min(id) FROM issues WHERE site_id = 'site-00002');

@@ -28,7 +28,7 @@ pub struct World {
     pub engine: Engine,
     pub index: Index,
     pub store: Arc<MemoryStore>,
-    master: SecretKey,
+    pub master: SecretKey,
 }
 
 /// Of each table, by name: how many rows, and what they are proven by.

@@ -13,7 +13,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use lifeboat_model::{Epoch, LogBegin, LogState, SegmentNumber, SiteId, SnapshotId, SourceKind, SourceName, Timestamp};
 use lifeboat_repo::{EpochPruned, LogWanted, PruneRules, TrustedNow};
 
-use crate::moment::locate::base_of;
+use crate::moment::locate::{base_of, is_of_standby};
 use crate::moment::log::{SourceLog, first_sealed_since};
 use crate::{Engine, Error, this_process};
 
@@ -109,6 +109,9 @@ async fn first_needed(
     let site = engine.site(id).await?;
     // Gone meanwhile: what remains is newer.
     let Some(record) = site.state().snapshot_or_forgotten(*snapshot) else { return Ok(None) };
-    let Some(base) = base_of(&site, record, log.source(), (epoch, kept.begins)).await? else { return Ok(None) };
+    let Some(base) = base_of(&site, record, log.source(), (epoch, kept.begins)).await? else {
+        // In its place stands an older base, whichever it is.
+        return Ok(is_of_standby(&site, record, log.source()).await?.then_some(kept.first().0));
+    };
     log.first_after(kept, (&base.place, record.cut_from), last).await
 }

@@ -324,6 +324,12 @@ pub(crate) async fn base_of(
     Ok(place.map(|place| Base { snapshot: record.id, place, manifest, part, read_till: record.cut_till }))
 }
 
+/// Whether a snapshot's part does not say what it sees, so that it is no base: it was read from a standby.
+pub(crate) async fn is_of_standby(site: &Site, record: &SnapshotRecord, source: &SourceName) -> Result<bool, Error> {
+    let manifest = site.manifest(&record.manifest).await?;
+    Ok(manifest.part(source).is_some_and(|(_, head)| BasePlace::of(&head.position.0, &head.identity.machine).is_none()))
+}
+
 /// Says which moments near the asked one there are.
 async fn refuse(site: &Site, (log, epoch): (&SourceLog, &Epoch), asked: &str, why: Refused) -> Result<Error, Error> {
     let (id, source) = (site.id(), log.source());

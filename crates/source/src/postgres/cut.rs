@@ -102,10 +102,9 @@ fn export(mut exporter: Session, catalogue: &Catalogue) -> Result<Option<Exporte
                     THEN (SELECT timeline_id FROM pg_catalog.pg_control_checkpoint()) \
                     ELSE ('x' || pg_catalog.left(pg_catalog.pg_walfile_name(pg_catalog.pg_current_wal_insert_lsn()), 8)\
                     )::bit(32)::int4 END";
-    let query = format!(
-        "SELECT pg_catalog.pg_export_snapshot(), ({lsn})::text, ({timeline}), \
-         pg_catalog.pg_current_snapshot()::text, {clock}"
-    );
+    // A standby lists none of the transactions that ran on the primary: by that list all of them were seen.
+    let seen = "CASE WHEN pg_catalog.pg_is_in_recovery() THEN '' ELSE pg_catalog.pg_current_snapshot()::text END";
+    let query = format!("SELECT pg_catalog.pg_export_snapshot(), ({lsn})::text, ({timeline}), {seen}, {clock}");
     let row = exporter.query_one(&query, &[]).map_err(|error| exporter.failed("cannot export a snapshot", &error))?;
     let timeline: i32 = row.get(2);
     let cut = Cut {

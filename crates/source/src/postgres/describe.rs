@@ -72,7 +72,7 @@ pub struct Cut {
     /// Where the log stood, read before the snapshot was taken; on a standby where replay stood.
     pub lsn: String,
     pub timeline: u32,
-    /// The snapshot: `xmin:xmax:xip,…` as `pg_current_snapshot()` prints it.
+    /// The snapshot: `xmin:xmax:xip,…` as `pg_current_snapshot()` prints it; empty of a standby, which cannot tell.
     pub snapshot: String,
     /// The server's clock, RFC 3339 in UTC.
     pub clock: String,
