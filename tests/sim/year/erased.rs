@@ -43,3 +43,35 @@ async fn what_is_erased_is_in_nobodys_way_though_a_transaction_was_open_meanwhil
     }
     assert_eq!(year.ledger.counts().moments, 6);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_erased_and_is_in_no_base_is_refused() {
+    let year = Year::new(1).await;
+    let [host, _] = &year.hosts;
+    let truth = (&year.app, &year.ledger);
+    let at = |hour: i64| Timestamp(midnight(0).0 + hour * HOUR);
+    let visit = Visit { segment: 1, begins_anew: false, compacts: Compacts::No };
+    capture(host, truth, at(0), visit).await.unwrap();
+    year.app.stall(at(8));
+    for hour in 1..=9 {
+        year.store.set_clock(at(hour));
+        if hour == 3 || hour == 7 {
+            year.app.write("acme", (hour as u64, 5), at(hour));
+        }
+        year.app.wait(at(hour));
+        capture(host, truth, at(hour), visit).await.unwrap();
+        if hour == 5 {
+            host.back_up_all(&year.sites, truth, at(hour)).await.unwrap();
+            let clock = host.repository.trusted_now(at(hour)).await.unwrap();
+            let mut acme = host.open("acme").await.unwrap();
+            lifecycle::erase(&host.engine, &mut acme, "asked for", &clock).await.unwrap();
+            year.ledger.erased("acme", year.app.unseen_of("acme"));
+        }
+        // What was committed at three waits for a standby till eight.
+        if hour == 6 {
+            host.back_up_all(&year.sites, truth, at(hour)).await.unwrap();
+        }
+    }
+    moments::check(host, truth, "acme", (&[at(8), at(9)], true), "erased and unseen").await;
+    assert_eq!((year.ledger.counts().moments, year.ledger.counts().refused), (0, 2));
+}
