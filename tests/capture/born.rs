@@ -12,18 +12,26 @@ async fn a_site_that_was_born_and_deleted_between_two_backups_is_restorable() {
     let Some(mut world) = World::new(TEST).await else { return };
     world.catch_up().await;
     backup_all(&world.engine).await.unwrap();
-    let born = "INSERT INTO sites (id, name, plan_id, country) SELECT 'newborn', 'New', plan_id, country FROM sites LIMIT 1; \
-        INSERT INTO labels (site_id, number, name) SELECT 'newborn', n, 'label ' || n FROM generate_series(1, 30) n";
-    run_sql(&world.url, born).unwrap();
+    expect_born(&mut world, "newborn").await;
+}
+
+/// A site is born, works, and is deleted, with no backup in between: it is restorable all the same.
+pub async fn expect_born(world: &mut World, name: &str) {
+    let born = format!(
+        "INSERT INTO sites (id, name, plan_id, country) SELECT '{name}', 'New', plan_id, country FROM sites LIMIT 1;
+        INSERT INTO labels (site_id, number, name) SELECT '{name}', n, 'label ' || n FROM generate_series(1, 30) n"
+    );
+    run_sql(&world.url, &born).unwrap();
     world.catch_up().await;
-    run_sql(&world.url, "UPDATE labels SET name = upper(name) WHERE site_id = 'newborn'").unwrap();
-    let gone = "BEGIN; DELETE FROM labels WHERE site_id = 'newborn'; DELETE FROM sites WHERE id = 'newborn'; COMMIT";
-    run_sql(&world.url, gone).unwrap();
+    run_sql(&world.url, &format!("UPDATE labels SET name = upper(name) WHERE site_id = '{name}'")).unwrap();
+    let gone =
+        format!("BEGIN; DELETE FROM labels WHERE site_id = '{name}'; DELETE FROM sites WHERE id = '{name}'; COMMIT");
+    run_sql(&world.url, &gone).unwrap();
     let newest =
         query_text(&world.url, "SELECT (pg_snapshot_xmax(pg_current_snapshot())::text::int8 - 1)::text").unwrap();
     world.catch_up().await;
     let id = TransactionId(newest[0][0].as_deref().unwrap().parse().unwrap());
-    let site = site_id("newborn");
+    let site = site_id(name);
     let rows = world.rows_at(&site, &PointInTime::Before(id)).await;
     assert_eq!((rows["public.labels"].0, rows["public.sites"].0), (30, 1), "{rows:?}");
     let state = world.engine.site(&site).await.unwrap();

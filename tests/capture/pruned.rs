@@ -4,12 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use lifeboat_engine::{
-    Certainty, CheckRequest, DamageRequest, Engine, LogNeeds, SiteBackup, SiteOutcome, check_logs, find_damage, list,
-    prune_log, windows,
+    Certainty, CheckRequest, DamageRequest, Engine, LogNeeds, NeededBase, SiteBackup, SiteOutcome, check_logs,
+    find_damage, list, prune_log, windows,
 };
 use lifeboat_format::SecretKey;
 use lifeboat_model::{
-    EpochId, Fault, Faulty, PointInTime, RunNumber, SegmentNumber, SiteId, SnapshotId, SnapshotRecord, Timestamp,
+    EpochId, Fault, Faulty, PointInTime, RunNumber, SegmentNumber, SiteId, SnapshotRecord, Timestamp,
 };
 use lifeboat_repo::{CheckDepth, EpochPruned, PruneRules, Repository, TrustedNow};
 use lifeboat_store::{MemoryStore, Store};
@@ -29,7 +29,7 @@ async fn snapshots(engine: &Engine, site: &SiteId) -> Vec<SnapshotRecord> {
     engine.site(site).await.unwrap().state().snapshots.clone()
 }
 
-pub async fn prune(engine: &Engine, needs: &LogNeeds, day: i64, run: u64) -> Option<EpochPruned> {
+async fn prune(engine: &Engine, needs: &LogNeeds, day: i64, run: u64) -> Option<EpochPruned> {
     let now = Timestamp(Timestamp::now().0 + day * DAY);
     let clock = TrustedNow { now, later: now, run: RunNumber(run) };
     prune_log(engine, &app(), needs, (&RULES, &clock), true).await.unwrap().pop()
@@ -73,9 +73,9 @@ async fn copy_of(world: &World) -> Engine {
     world.engine_over(copy).await
 }
 
-fn published(backup: &SiteBackup) -> SnapshotId {
+fn published(backup: &SiteBackup) -> SnapshotRecord {
     match &backup.outcome {
-        SiteOutcome::Published(record) | SiteOutcome::Unchanged(record) => record.id,
+        SiteOutcome::Published(record) | SiteOutcome::Unchanged(record) => (**record).clone(),
         other => panic!("{other:?}"),
     }
 }
@@ -127,7 +127,12 @@ async fn a_pruned_log_gives_every_moment_that_it_is_kept_for_and_no_other() {
         bases.push((site.clone(), all[1].clone()));
     }
     let since = bases.iter().map(|(_, base)| base.cut_from).min().unwrap();
-    let asked = bases.iter().map(|(site, base)| (site.clone(), base.id)).collect();
+    let needed = |site: &SiteId, base: &SnapshotRecord| NeededBase {
+        cut_from: base.cut_from,
+        site: site.clone(),
+        snapshot: base.id,
+    };
+    let asked = bases.iter().map(|(site, base)| needed(site, base)).collect();
     let needs = LogNeeds { since, doubt: Duration::from_secs(1), bases: asked, undelete: Duration::ZERO };
 
     // By the time alone, segments would go that a base does not see all of: such a base is none any more.
@@ -136,7 +141,7 @@ async fn a_pruned_log_gives_every_moment_that_it_is_kept_for_and_no_other() {
     let asks_none = LogNeeds { bases: vec![], ..needs.clone() };
     assert!(prune(&other, &asks_none, 0, 5).await.is_none());
     let later = backup_all(&other).await.unwrap();
-    let asked = later.sites.iter().map(|one| (one.site.clone(), published(one))).collect();
+    let asked = later.sites.iter().map(|one| needed(&one.site, &published(one))).collect();
     let by_time = prune(&other, &LogNeeds { bases: asked, ..needs.clone() }, 0, 5).await.unwrap();
     assert!(by_time.condemned > 0 && first_kept(&other).await > held_at.next());
     refused(&other, &sites[1], moment).await;
@@ -153,6 +158,8 @@ async fn a_pruned_log_gives_every_moment_that_it_is_kept_for_and_no_other() {
     let gone =
         world.engine.change_log(&app()).await.unwrap().segments(EPOCH, SegmentNumber(1)..=SegmentNumber(2)).await;
     assert!(gone.is_err(), "they were deleted");
+
+    crate::born::expect_born(&mut world, "born-late").await;
 
     // Capture goes on behind them, with what is known on its host.
     world.work(7, 20);

@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 
 use futures_util::stream::{self, StreamExt};
-use lifeboat_model::{Generation, RunOutcome, SiteId, Timestamp};
+use lifeboat_model::{Fault, Faulty, Generation, RunOutcome, SiteId, Timestamp};
 use lifeboat_repo::TrustedNow;
 use sha2::{Digest, Sha256};
 
@@ -20,6 +20,8 @@ pub(super) struct Begun {
     /// Sites that the newest run found in no source.
     pub gone: BTreeSet<SiteId>,
     pub clock: TrustedNow,
+    /// Sites that are in the bucket and cannot be opened: nobody knows what they need of what all share.
+    pub unknown: Vec<String>,
 }
 
 pub(super) async fn begin(open: &Open, asked: &[SiteId], context: &Context) -> Result<Begun, CliError> {
@@ -34,13 +36,26 @@ pub(super) async fn begin(open: &Open, asked: &[SiteId], context: &Context) -> R
         [] => known.sites().into_iter().cloned().collect(),
         asked => asked.to_vec(),
     };
+    let mut unknown = Vec::new();
+    if asked.is_empty() {
+        for found in open.engine.repository.sites_besides(&sites).await? {
+            match found {
+                Ok(site) => {
+                    open.engine.memory.note_site(&site);
+                    sites.push(site.id().clone());
+                }
+                Err(error) if error.fault() == Fault::Damage => unknown.push(error.to_string()),
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
     sites.sort();
     sites.dedup();
     let newest = newest_commits(open, &known, &sites).await?;
     let sites = newest.into_iter().filter(|(_, newest)| *newest > Generation(0)).map(|(site, _)| site).collect();
     let clock = open.engine.repository.trusted_now(Timestamp::now()).await?;
     let gone = known.seen.into_values().filter(|seen| seen.outcome == RunOutcome::Vanished);
-    Ok(Begun { sites, gone: gone.map(|seen| seen.site).collect(), clock })
+    Ok(Begun { sites, gone: gone.map(|seen| seen.site).collect(), clock, unknown })
 }
 
 /// The newest commit of each site; fewer than this host or the newest run has seen is damage.

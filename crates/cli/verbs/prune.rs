@@ -78,7 +78,11 @@ async fn sites(args: &PruneArgs, open: &Open, begun: &Begun, context: &Context) 
     let logs = match args.sites.is_empty() {
         true => {
             let demands = demands.into_inner().unwrap_or_else(PoisonError::into_inner);
-            let is_whole = failed.is_empty();
+            let is_whole = failed.is_empty() && begun.unknown.is_empty();
+            begun
+                .unknown
+                .iter()
+                .for_each(|error| context.output.warn(&format!("a site cannot be opened: {error}"), None));
             logs::prune(open, (&demands, is_whole), (begun, args.yes), &mut failed).await?
         }
         false => Vec::new(),

@@ -24,6 +24,7 @@ mod probe;
 mod read;
 mod scan;
 mod site;
+mod standby;
 
 pub(crate) use fingerprint::Fingerprinter;
 pub(crate) use probe::probe_part;
@@ -108,7 +109,8 @@ pub async fn backup(engine: &Engine, request: &BackupRequest) -> Result<BackupRe
     let started_at = Timestamp::now();
     let last = last_run(engine).await?;
     let last_sources = last.as_ref().map(|run| by_source(&run.sources)).unwrap_or_default();
-    let health = tokio::task::block_in_place(|| engine.fleet.look(&last_sources, request.accept_loss));
+    let mut health = tokio::task::block_in_place(|| engine.fleet.look(&last_sources, request.accept_loss));
+    standby::refuse(engine, &mut health).await?;
     let (sites, vanished) = match request.is_a_turn {
         true => turn(request, &health, last.as_ref()),
         false => select(engine, request, &health, last.as_ref())?,

@@ -52,7 +52,7 @@ pub use error::Error;
 pub use fleet::{AnySource, Fleet, SourceHealth};
 pub use hooks::Hooks;
 pub use http::{HttpAnswer, HttpRequest};
-pub use log_prune::{LogNeeds, prune_log};
+pub use log_prune::{LogNeeds, NeededBase, prune_log};
 pub use look::{DiffLine, EntryLine, Listing, cat, diff, list, nearest};
 pub use moment::{FileVersion, LogProof, Moment, Replayed, ReplayedFile, ReplayedPart, prove_log, replay_pages};
 pub use points::{Point, choose_point, points};

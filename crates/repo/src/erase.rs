@@ -142,7 +142,7 @@ impl Repository {
         }
     }
 
-    async fn list_all(&self, prefix: &str) -> Result<Vec<ObjectName>, Error> {
+    pub(crate) async fn list_all(&self, prefix: &str) -> Result<Vec<ObjectName>, Error> {
         let (mut all, mut after) = (Vec::new(), None);
         loop {
             let page = self.store().list(prefix, after.as_ref(), 1000).await?;

@@ -3,7 +3,7 @@
 //! Init writes the keys first and `lifeboat.json` last: it is the commit of init, and a killed init
 //! leaves nothing that `open` would take for a repository.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lifeboat_format::names::{self, ParsedName};
@@ -156,6 +156,18 @@ impl Repository {
         Ok(sites)
     }
 
+    /// Sites that have commits and are not among these, by their keys, a thousand of which are one request.
+    pub async fn sites_besides(&self, known: &[SiteId]) -> Result<Vec<Result<Site, Error>>, Error> {
+        let known: BTreeSet<SiteHandle> = known.iter().map(|site| self.handle_of(site)).collect();
+        let keys = self.list_all(names::KEYS_PREFIX).await?;
+        let handles = keys.iter().filter_map(|name| names::parse_key_number(name.as_str())).map(|(site, _)| site);
+        let mut sites = Vec::new();
+        for handle in handles.filter(|handle| !known.contains(handle)).collect::<BTreeSet<_>>() {
+            sites.extend(Site::open_handle(self.clone(), handle, None).await.transpose());
+        }
+        Ok(sites)
+    }
+
     /// The key of a site, from its first place or its second.
     pub(crate) async fn site_keys(&self, handle: SiteHandle, number: KeyNumber) -> Result<SiteKeys, Error> {
         let cached = self.cached_keys().get(&(handle, number)).cloned();
@@ -173,6 +185,11 @@ impl Repository {
         };
         self.cached_keys().insert((handle, number), keys.clone());
         Ok(keys)
+    }
+
+    /// Whether anything was ever sealed of a site.
+    pub async fn has_key(&self, id: &SiteId) -> Result<bool, Error> {
+        Ok(self.newest_key(self.handle_of(id)).await?.is_some())
     }
 
     /// The newest key of a site, made if it has none yet: for what is written of a site without its sequence.

@@ -91,7 +91,7 @@ impl LogPruned {
             (Some(why), _) => format!("left alone: {why}"),
             (None, KeptFor::Window) => "the window".to_owned(),
             (None, KeptFor::Site { site, is_held: true }) => format!("{site}, which is held"),
-            (None, KeptFor::Site { site, is_held: false }) => site.to_string(),
+            (None, KeptFor::Site { site, is_held: false }) => format!("the window of {site}"),
         }
     }
 }

@@ -14,8 +14,8 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lifeboat_engine::LogNeeds;
-use lifeboat_model::{Mark, PartStatus, SiteId, SiteState, SnapshotId, SnapshotRecord, SourceName, Timestamp};
+use lifeboat_engine::{LogNeeds, NeededBase};
+use lifeboat_model::{Mark, PartRecord, PartStatus, SiteId, SiteState, SnapshotRecord, SourceName, Timestamp};
 
 /// Clocks of hosts differ by less, and a cut takes no longer.
 const DOUBT: Duration = Duration::from_secs(2 * 3_600);
@@ -49,7 +49,7 @@ pub struct LogDemands {
 #[derive(Debug, Clone, Default)]
 struct Log {
     oldest: Option<(Timestamp, KeptFor)>,
-    bases: Vec<(Timestamp, SiteId, SnapshotId)>,
+    bases: Vec<NeededBase>,
     /// It is being restored.
     open: Option<SiteId>,
 }
@@ -91,12 +91,9 @@ impl LogDemands {
                 }
             }
         }
-        let doubt = begins.saturating_add(DOUBT);
-        // Where nobody has an older one, the first of these is asked.
-        let next = bases().filter(|record| record.cut_from > doubt).min_by_key(|record| record.cut_from);
-        for record in bases().filter(|record| record.cut_from <= doubt).chain(next) {
+        for record in bases() {
             for source in sources(record) {
-                let base = (record.cut_from, state.site.clone(), record.id);
+                let base = NeededBase { cut_from: record.cut_from, site: state.site.clone(), snapshot: record.id };
                 self.logs.entry(source.clone()).or_default().bases.push(base);
             }
         }
@@ -118,11 +115,9 @@ impl LogDemands {
         let log = self.logs.get(source);
         let oldest = log.and_then(|log| log.oldest.clone()).filter(|(oldest, _)| *oldest < window_begins);
         let (since, kept_for) = oldest.unwrap_or((window_begins, KeptFor::Window));
-        let bases = || log.into_iter().flat_map(|log| &log.bases).filter(|(cut_from, ..)| *cut_from >= since);
-        let first = bases().map(|(cut_from, ..)| *cut_from).min();
-        let doubt = first.map(|first| first.saturating_add(DOUBT));
-        let bases = bases().filter(|(cut_from, ..)| doubt.is_some_and(|doubt| *cut_from <= doubt));
-        let bases = bases.map(|(_, site, snapshot)| (site.clone(), *snapshot)).collect();
+        let bases = log.into_iter().flat_map(|log| &log.bases).filter(|base| base.cut_from >= since);
+        let mut bases: Vec<NeededBase> = bases.cloned().collect();
+        bases.sort_unstable();
         (LogNeeds { since, doubt: DOUBT, bases, undelete: self.undelete }, kept_for)
     }
 }
@@ -132,9 +127,14 @@ fn is_base(record: &SnapshotRecord) -> bool {
     !record.is_scan && matches!(record.mark, Mark::Good | Mark::Suspect)
 }
 
+/// Where its parts are bases. Of one that had nothing in a source no base is made; of one that was first seen in the log there
+/// is nothing else.
 fn sources(record: &SnapshotRecord) -> impl Iterator<Item = &SourceName> {
-    let is_whole = |part: &&lifeboat_model::PartRecord| !matches!(part.status, PartStatus::Failed { .. });
-    record.parts.iter().filter(is_whole).map(|part| &part.source)
+    let is_absent = |part: &PartRecord| matches!(part.status, PartStatus::Absent);
+    let is_birth = record.parts.iter().all(is_absent);
+    let is_failed = |part: &PartRecord| matches!(part.status, PartStatus::Failed { .. });
+    let is_there = move |part: &&PartRecord| !is_failed(part) && (is_birth || !is_absent(part));
+    record.parts.iter().filter(is_there).map(|part| &part.source)
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Sites that are first seen in the log: born while their source is followed, and perhaps gone again before any backup.
 //!
 //! Who sees a site's row in the root table inserted, of a site that the bucket knows nothing of, knows that there
-//! was nothing of it when the epoch began. An empty snapshot of that moment says so, and the changes go on top of it.
+//! was nothing of it till then, since the epoch began. An empty snapshot says so, and the changes go on top of it.
 //! It is suspect, so that it never is `latest`.
 
-use lifeboat_model::{Epoch, Generation, Mark, PartRecord, PartStatus, Position, SiteId, SnapshotId};
+use lifeboat_model::{Epoch, Generation, Mark, PartRecord, PartStatus, Position, SiteId, SnapshotId, Timestamp};
 use lifeboat_repo::{Ingest, ManifestPart, NewPart, NewSnapshot};
 use lifeboat_source::Source;
 use lifeboat_source::postgres::PostgresSource;
@@ -13,13 +13,22 @@ use crate::process::random_id;
 use crate::{Engine, Error, this_process};
 
 /// Publishes where a site's changes begin, unless it has points of its own.
-pub(super) async fn publish(engine: &Engine, source: &PostgresSource, epoch: &Epoch, id: &SiteId) -> Result<(), Error> {
+pub(super) async fn publish(
+    engine: &Engine,
+    source: &PostgresSource,
+    epoch: &Epoch,
+    (id, born_at): (&SiteId, Timestamp),
+) -> Result<(), Error> {
     if engine.repository.newest_generation(id).await? > Generation(0) {
         return Ok(());
     }
-    let mut site = engine.repository.site_for_backup(id, None).await?;
     let facts = &epoch.facts;
-    let at = facts.begun_at;
+    // Where changes were sealed before there was such a row, nobody here knows since when.
+    let at = match engine.repository.has_key(id).await? {
+        true => facts.begun_at,
+        false => born_at.max(facts.begun_at),
+    };
+    let mut site = engine.repository.site_for_backup(id, None).await?;
     let record = PartRecord {
         source: source.name().clone(),
         kind: source.kind(),
@@ -46,5 +55,6 @@ pub(super) async fn publish(engine: &Engine, source: &PostgresSource, epoch: &Ep
     };
     let prepared = Ingest::start(&site, engine.ingest).await?.finish(&site, new).await?;
     site.publish(&this_process(), &prepared, |_, _| Ok(prepared.record.clone())).await?;
+    engine.memory.note_site(&site);
     Ok(())
 }

@@ -1,6 +1,6 @@
 //! From what the stream says to segments: routed, collected, sealed, and never twice.
 
-use std::collections::{BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use lifeboat_model::{
     ChangeKind, ChangePlace, ChangedTable, ChangedValue, Lsn, RowChange, SegmentNumber, SiteId, Timestamp,
@@ -47,7 +47,8 @@ const ASKED_MAX: usize = 16;
 pub(super) struct State {
     pub draft: SegmentDraft,
     /// Sites whose own row was inserted.
-    born: BTreeSet<SiteId>,
+    /// When their first row came, by the server.
+    born: BTreeMap<SiteId, Timestamp>,
     /// The transaction that is open.
     head: Option<TransactionHead>,
     /// Every transaction whose commit is not after it has been taken.
@@ -93,7 +94,7 @@ impl State {
             partly: BTreeSet::new(),
             partly_told: BTreeSet::new(),
             draft: SegmentDraft::default(),
-            born: BTreeSet::new(),
+            born: BTreeMap::new(),
             head: None,
             // From where the stream begins: what the log has and the index lacks comes once more.
             taken_till: place.map_or(Lsn(0), |place| place.position).min(appender.complete_till()),
@@ -273,8 +274,8 @@ impl Writer<'_> {
         let is_cut = self.is_inside() || self.state.logged_till.is_some_and(|logged| logged.commit > complete_till);
         if !is_cut || self.has_news() {
             // Before their changes are in the log: what is there leads nowhere without it.
-            for site in std::mem::take(&mut self.state.born) {
-                let published = birth::publish(self.engine, self.source, self.appender.epoch(), &site);
+            for (site, at) in std::mem::take(&mut self.state.born) {
+                let published = birth::publish(self.engine, self.source, self.appender.epoch(), (&site, at));
                 tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(published))?;
             }
             let draft = std::mem::take(&mut self.state.draft);
@@ -359,7 +360,7 @@ impl Writer<'_> {
             if let (Some(site), RowChange::Insert { .. }) = (&site, &change)
                 && self.is_root(&table.name)
             {
-                self.state.born.insert(site.clone());
+                self.state.born.entry(site.clone()).or_insert(head.committed_at);
             }
             match &site {
                 Some(site) => {

@@ -54,8 +54,10 @@ pub(crate) struct Base {
     pub place: BasePlace,
     pub manifest: Manifest,
     pub part: usize,
-    /// When the snapshot was whole.
-    pub read_till: Timestamp,
+    /// When its reading began, and when the snapshot was whole.
+    pub read: (Timestamp, Timestamp),
+    /// Nothing was there before, and it is in its epoch's place: the site was first seen in the log.
+    pub is_birth: bool,
 }
 
 /// `None`: no source of the site was captured then, so that snapshots are all there is.
@@ -283,9 +285,7 @@ pub(super) async fn cut_part(
         if search.without.is_some_and(|id| base.place.sees(id)) {
             continue;
         }
-        let place = &base.place;
-        let base_read = (record.cut_from, record.cut_till);
-        let scan = Search { log: &log, site: site.id(), base: place, base_read, moment: search.moment };
+        let scan = Search { log: &log, site: site.id(), base: &base, moment: search.moment };
         match scan.run(engine, &kept).await? {
             Scanned::Found(scan) => {
                 let at = search.before.or(scan.last_commit);
@@ -321,13 +321,9 @@ pub(crate) async fn base_of(
     let manifest = site.manifest(&record.manifest).await?;
     let Some((part, head)) = manifest.part(source) else { return Ok(None) };
     let place = BasePlace::of(&head.position.0, &head.identity.machine).filter(|place| place.joins(epoch));
-    Ok(place.map(|place| Base { snapshot: record.id, place, manifest, part, read_till: record.cut_till }))
-}
-
-/// Whether a snapshot's part does not say what it sees, so that it is no base: it was read from a standby.
-pub(crate) async fn is_of_standby(site: &Site, record: &SnapshotRecord, source: &SourceName) -> Result<bool, Error> {
-    let manifest = site.manifest(&record.manifest).await?;
-    Ok(manifest.part(source).is_some_and(|(_, head)| BasePlace::of(&head.position.0, &head.identity.machine).is_none()))
+    let is_birth = matches!(head.record.status, lifeboat_model::PartStatus::Absent);
+    let read = (record.cut_from, record.cut_till);
+    Ok(place.map(|place| Base { snapshot: record.id, place, manifest, part, read, is_birth }))
 }
 
 /// Says which moments near the asked one there are.
@@ -343,7 +339,7 @@ async fn refuse(site: &Site, (log, epoch): (&SourceLog, &Epoch), asked: &str, wh
                 continue;
             }
             if let Some(base) = base_of(site, record, source, (epoch, begins)).await? {
-                return Ok(Some(base.read_till.max(epoch.facts.begun_at)));
+                return Ok(Some(base.read.1.max(epoch.facts.begun_at)));
             }
         }
         Ok(None)

@@ -1,14 +1,18 @@
 //! A captured source's log: its epochs, and where in one a search begins.
 
+use std::time::Duration;
+
 use lifeboat_model::{Epoch, EpochId, LogState, Lsn, SegmentFooter, SegmentNumber, SourceName, Timestamp};
 use lifeboat_repo::{ChangeLog, ListedSegment};
 
-use super::base::BasePlace;
+use super::locate::Base;
 use crate::{Engine, Error};
 
 /// A commit is in the log before others see it, and with synchronous replication that can take a while:
 /// so far before a base, by the capturer's clock, segments are looked at in any case.
 const LOOK_BACK_MICROS: i64 = 60 * 1_000_000;
+/// Clocks of hosts and servers differ by less.
+const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(2 * 3_600);
 /// Segments that are looked at at once while a search goes on: over a network each round trip is long.
 const AT_ONCE: usize = 8;
 
@@ -62,15 +66,15 @@ impl SourceLog {
     ///
     /// Only a segment whose transactions the base sees all says that nothing earlier matters. One without transactions does
     /// not: while a standby does not answer, nobody sees what was committed last, and then nobody writes on.
-    pub async fn first_after(
-        &self,
-        kept: &LogState,
-        (base, cut_from): (&BasePlace, Timestamp),
-        last: u64,
-    ) -> Result<Option<u64>, Error> {
+    pub async fn first_after(&self, kept: &LogState, base: &Base, last: u64) -> Result<Option<u64>, Error> {
+        let (cut_from, _) = base.read;
+        if base.is_birth {
+            let since = (SegmentNumber(last), cut_from.saturating_sub(CLOCKS_DIFFER_MAX));
+            return Ok(Some(first_sealed_since(&self.log, kept, since).await?.0));
+        }
         let (epoch, begin) = (kept.epoch, kept.first().0);
-        let first = self.first_reaching(kept, base.lsn, last).await?;
-        let (mut number, xmin) = (first, base.xmin());
+        let first = self.first_reaching(kept, base.place.lsn, last).await?;
+        let (mut number, xmin) = (first, base.place.xmin());
         while number > begin {
             if let Some(first) = self.idle_before(kept, number).await {
                 number = first.max(begin);

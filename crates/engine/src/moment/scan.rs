@@ -11,8 +11,8 @@ use lifeboat_model::{ChangePlace, LogState, SegmentFooter, SegmentNumber, Shared
 use lifeboat_repo::SegmentBlock;
 use lifeboat_source::postgres::capture::TableColumns;
 
-use super::base::BasePlace;
 use super::cut::{AfterEnd, Cut, Moment};
+use super::locate::Base;
 use super::log::SourceLog;
 use super::objects::OtherObjects;
 use crate::{Engine, Error};
@@ -79,9 +79,7 @@ pub(super) enum Scanned {
 pub(super) struct Search<'s> {
     pub log: &'s SourceLog,
     pub site: &'s SiteId,
-    pub base: &'s BasePlace,
-    /// When the base was read, by the clock of who read it.
-    pub base_read: (Timestamp, Timestamp),
+    pub base: &'s Base,
     pub moment: Moment,
 }
 
@@ -93,8 +91,8 @@ impl Search<'_> {
         if last == 0 {
             return Ok(Scanned::AfterEnd(AfterEnd(None)));
         }
-        let (base_from, base_till) = self.base_read;
-        let Some(first) = self.log.first_after(kept, (self.base, base_from), last).await? else {
+        let (_, base_till) = self.base.read;
+        let Some(first) = self.log.first_after(kept, self.base, last).await? else {
             return Ok(Scanned::LogIsGone);
         };
         let segments = self.log.log.segments_kept(kept, SegmentNumber(first)..=SegmentNumber(last)).await?;
@@ -107,7 +105,7 @@ impl Search<'_> {
             Ok::<_, lifeboat_repo::Error>((segment, footer, shared))
         });
         let mut read = std::pin::pin!(read.try_buffered(AHEAD_MAX));
-        let mut fold = Fold::new(self.moment, (self.site, self.base));
+        let mut fold = Fold::new(self.moment, (self.site, &self.base.place));
         while let Some((segment, footer, mut shared)) = read.try_next().await? {
             engine.check_cancelled()?;
             if shared.is_none() && fold.needs(&footer) {

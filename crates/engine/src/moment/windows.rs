@@ -53,7 +53,7 @@ pub(crate) async fn windows_of(
             continue;
         }
         let Some(base) = base_of(site, record, source, (epoch, seen.begins)).await? else { continue };
-        let from = base.read_till.max(begun);
+        let from = base.read.1.max(begun);
         if from > till {
             break;
         }
@@ -74,7 +74,7 @@ pub(crate) async fn windows_of(
         };
         // Until here it is taken for whole.
         windows.extend(unread.take().map(|window| Window { till: from, ..window }));
-        broken = match look(engine, site, (log, &base), (record, epoch.id, till)).await? {
+        broken = match look(engine, site, (log, &base), (epoch.id, till)).await? {
             Look::Whole => {
                 windows.push(window);
                 return Ok(joined(windows));
@@ -102,10 +102,9 @@ async fn look(
     engine: &Engine,
     site: &Site,
     (log, base): (&SourceLog, &Base),
-    (record, epoch, till): (&lifeboat_model::SnapshotRecord, lifeboat_model::EpochId, Timestamp),
+    (epoch, till): (lifeboat_model::EpochId, Timestamp),
 ) -> Result<Look, Error> {
-    let base_read = (record.cut_from, record.cut_till);
-    let search = Search { log, site: site.id(), base: &base.place, base_read, moment: Moment::Time(till) };
+    let search = Search { log, site: site.id(), base, moment: Moment::Time(till) };
     let kept = log.log.kept(epoch).await?;
     Ok(match search.run(engine, &kept).await? {
         Scanned::Found(scan) => scan.moved.map_or(Look::Whole, Look::Broken),

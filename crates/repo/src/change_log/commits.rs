@@ -12,6 +12,7 @@ use lifeboat_model::{
     EpochId, Fault, Faulty, LogCommit, LogCommitNumber, LogEvent, LogState, ObjectId, SegmentNumber, SourceName,
     Timestamp, WriterIdentity,
 };
+use lifeboat_store::ObjectName;
 
 use super::ChangeLog;
 use crate::upload::object_name;
@@ -79,8 +80,24 @@ impl ChangeLog {
         writer: &WriterIdentity,
         decide: impl Fn(&LogState) -> Option<LogEvent>,
     ) -> Result<bool, Error> {
+        self.commit_log_of(epoch, writer, (None, decide)).await
+    }
+
+    /// The same, if an object is there that the event names: whoever deletes it has committed first.
+    pub(super) async fn commit_log_of(
+        &self,
+        epoch: EpochId,
+        writer: &WriterIdentity,
+        (needed, decide): (Option<&ObjectName>, impl Fn(&LogState) -> Option<LogEvent>),
+    ) -> Result<bool, Error> {
         loop {
             let head = self.log_head(epoch).await?;
+            if let Some(name) = needed {
+                match self.repository.store().get_range(name, 0..1).await {
+                    Err(lifeboat_store::Error::NotFound { .. }) => return Ok(false),
+                    found => found?,
+                };
+            }
             let number = LogCommitNumber(head.number.0.saturating_add(1));
             let decided = decide(&head.state).and_then(|event| Some((head.state.after(&event, number)?, event)));
             let Some((state, event)) = decided else { return Ok(false) };
@@ -102,15 +119,24 @@ impl ChangeLog {
         }
     }
 
-    /// What an epoch's newest commit says; a damaged one says nothing, and all that is there is read as it was appended:
-    /// what it names is there a second time, and what it has let go of is found missing.
+    /// What an epoch's newest commit says that is not damaged. What later ones named is there a second time, and what they
+    /// have condemned nobody deletes behind a damaged one.
     pub async fn kept(&self, epoch: EpochId) -> Result<LogState, Error> {
-        match self.log_state(epoch).await {
-            Err(error) if error.fault() == Fault::Damage => {
-                tracing::warn!(%error, source = %self.source, "a log commit is damaged; plain segments are read instead");
-                Ok(LogState::new(self.source.clone(), epoch))
+        let error = match self.log_state(epoch).await {
+            Err(error) if error.fault() == Fault::Damage => error,
+            other => return other,
+        };
+        tracing::warn!(%error, source = %self.source, "a log commit is damaged; the one before it is gone by");
+        let (prefix, mut after) = (names::log_commits_prefix(&self.source, epoch), None);
+        while let Some(listed) = self.repository.store().list(&prefix, after.as_ref(), 1).await?.into_iter().next() {
+            if let Some(names::ParsedName::LogCommit(_, _, number)) = names::parse_object_name(listed.name.as_str()) {
+                match self.log_commit(epoch, number).await {
+                    Err(error) if error.fault() == Fault::Damage => {}
+                    other => return Ok(other?.0.state),
+                }
             }
-            other => other,
+            after = Some(listed.name);
         }
+        Ok(LogState::new(self.source.clone(), epoch))
     }
 }

@@ -148,7 +148,9 @@ impl ChangeLog {
         let long = LongSegment { id, len: body.len() as u64, first, last };
         let name = object_name(names::long_segment(&self.source, epoch, &id))?;
         self.create_own(&name, body, (epoch, last)).await?;
-        let is_published = self.commit_log(epoch, writer, |_| Some(LogEvent::Compacted(long))).await?;
+        // A host that slept for days finds it gone, as an upload that nobody named.
+        let publish = (Some(&name), |_: &lifeboat_model::LogState| Some(LogEvent::Compacted(long)));
+        let is_published = self.commit_log_of(epoch, writer, publish).await?;
         Ok(is_published.then_some(Compacted { epoch, long }))
     }
 

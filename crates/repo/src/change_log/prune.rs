@@ -6,8 +6,8 @@
 //! condemned is read by nobody who begins after it, and only that is deleted. The epoch's first object and its commits stay
 //! for ever.
 //!
-//! Invariant (log-only-the-condemned): a segment is condemned only when it was marked and not needed again for the undelete
-//! time, and deleted only when a grace has passed since by two clocks, and a run was recorded.
+//! Invariant (log-only-the-condemned): a segment is condemned only when it was marked for the undelete time, no prune has
+//! found it needed since, and this one does not either; and deleted only when a grace has passed since by two clocks, and a run was recorded.
 //! What is not here: where an epoch is to begin (`lifeboat-engine`).
 
 use std::collections::{BTreeMap, BTreeSet};

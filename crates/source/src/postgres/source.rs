@@ -90,6 +90,11 @@ impl PostgresSource {
         }))
     }
 
+    /// Whether the server follows another one.
+    pub fn is_standby(&self) -> Result<bool, Error> {
+        Ok(Catalogue::server(&mut self.server.connect()?)?.is_standby)
+    }
+
     /// Whether the site's schema or database is there; of sites that share tables always.
     pub fn has_place(&self, site: &SiteId) -> Result<bool, Error> {
         Ok(self.home(site)?.is_some_and(|home| home.exists))

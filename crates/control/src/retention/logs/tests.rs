@@ -2,7 +2,7 @@
 
 use lifeboat_model::{
     Generation, Hold, HoldId, HoldReason, KeyNumber, ManifestRef, ObjectId, PartRecord, PointState, RestoreId,
-    RestoreIntent, SourceKind, WriterIdentity,
+    RestoreIntent, SnapshotId, SourceKind, WriterIdentity,
 };
 
 use super::*;
@@ -92,11 +92,11 @@ fn a_log_is_kept_from_the_newest_base_before_the_window_of_who_needs_most() {
     check(&[(&site("new", &[98]), false)], 93, None);
     check(&[], 93, None);
     let (shared, _) = needs(&[(&a, false), (&b, false)]);
-    assert_eq!(shared.bases, [(a.site.clone(), a.snapshots[1].id)], "that of day 90 alone is in question");
-    // Where none is so old, the first ones behind it are asked, however much later they were cut.
+    let cuts = |needs: &LogNeeds| needs.bases.iter().map(|base| base.cut_from).collect::<Vec<_>>();
+    assert_eq!(cuts(&shared), [90, 91, 95, 98, 99].map(day), "the oldest that is needed, and all behind it, in order");
     let (c, d) = (site("c", &[95, 99]), site("d", &[97]));
     let (later, _) = needs(&[(&c, false), (&d, false)]);
-    assert_eq!((later.since, later.bases), (day(93), vec![(c.site.clone(), c.snapshots[0].id)]));
+    assert_eq!((later.since, cuts(&later)), (day(93), [95, 97, 99].map(day).to_vec()));
     assert_eq!(needs(&[]).0.bases, []);
     // Whatever the window: a backup that no commit names yet may be two days old.
     assert_eq!(of_window(&[(&site("new", &[98]), false)], Duration::ZERO).0.since, day(98));
@@ -110,6 +110,15 @@ fn what_no_change_goes_on_top_of_needs_no_log() {
     check(&[(&odd, false)], 80, Some(("odd", false)));
     odd.snapshots[0].is_scan = true;
     check(&[(&odd, false)], 93, None);
+    // A site that is in other sources alone, and one that was first seen in the log.
+    let mut elsewhere = site("elsewhere", &[80, 90]);
+    let absent = |record: &mut SnapshotRecord| record.parts[0].status = PartStatus::Absent;
+    elsewhere.snapshots.iter_mut().for_each(|record| record.parts.push(base(80, &["files"]).parts[0].clone()));
+    elsewhere.snapshots.iter_mut().for_each(absent);
+    check(&[(&elsewhere, false)], 93, None);
+    let mut born = site("born", &[90]);
+    absent(&mut born.snapshots[0]);
+    check(&[(&born, false)], 90, Some(("born", false)));
     // It is in this source no more: the base before the window tells so.
     let mut moved = site("moved", &[80]);
     moved.snapshots.push(base(90, &["other"]));

@@ -170,6 +170,10 @@ async fn long_segments_that_stand_for_nothing_go_once_they_are_old_and_are_never
     let late = log.commit_log(EPOCH, &late_writer, |_| Some(LogEvent::Compacted(unborn)));
     assert!(!late.await.unwrap(), "what was condemned stands for something again");
     assert_eq!(prune(&log, None, 5, 10).await.deleted, 2);
+    let name = object_name(names::long_segment(&source(), EPOCH, &unborn.id)).unwrap();
+    let other = lifeboat_model::LongSegment { first: SegmentNumber(7), last: SegmentNumber(9), ..unborn };
+    let publish = (Some(&name), |_: &LogState| Some(LogEvent::Compacted(other)));
+    assert!(!log.commit_log_of(EPOCH, &late_writer, publish).await.unwrap(), "what was deleted stands for something");
     let left: Vec<_> =
         all_names(store.as_ref()).await.into_iter().filter(|name| name.as_str().contains("/long/")).collect();
     assert_eq!(left.len(), 1);
@@ -193,6 +197,20 @@ async fn a_compaction_and_a_host_that_slept_meanwhile_find_out_and_lose_nothing(
     // Who asks for what is gone is told, and reads nothing else in its place.
     let asked = log.segments(EPOCH, SegmentNumber(2)..=SegmentNumber(7)).await;
     assert!(matches!(asked, Err(Error::Damaged { .. })), "{asked:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_log_commit_leaves_where_the_log_begins_to_the_one_before_it() {
+    let (store, _, repository) = new_repository().await;
+    let log = new_log(&repository, 9, &["acme"], 10).await;
+    prune(&log, begin(5), 0, 9).await;
+    prune(&log, begin(5), 2, 10).await;
+    let head = log.log_head(EPOCH).await.unwrap();
+    let name = object_name(names::log_commit(&source(), EPOCH, head.number)).unwrap();
+    store.delete(&name).await.unwrap();
+    store.create(&name, bytes::Bytes::from_static(b"not a commit")).await.unwrap();
+    assert_eq!(log.kept(EPOCH).await.unwrap().first(), SegmentNumber(5));
+    assert_eq!(commits(&log).await, [105, 106, 107, 108, 109]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
