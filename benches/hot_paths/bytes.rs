@@ -16,9 +16,9 @@ const PACK: ObjectId = ObjectId([7; 16]);
 /// A file, cut into chunks.
 #[divan::bench(args = KINDS)]
 fn chunk(bencher: Bencher<'_, '_>, kind: Kind) {
-    let (keys, content) = (samples::keys(), samples::content(kind, samples::scaled(16) << 20));
+    let (gear, content) = (samples::keys().gear_table(), samples::content(kind, samples::scaled(16) << 20));
     bencher.counter(BytesCount::of_slice(&content)).bench(|| {
-        let (chunker, mut rest, mut chunks) = (Chunker::new(keys.gear_table()), black_box(&content[..]), 0);
+        let (chunker, mut rest, mut chunks) = (Chunker::new(&gear), black_box(&content[..]), 0);
         while !rest.is_empty() {
             rest = &rest[chunker.cut(rest)..];
             chunks += 1;

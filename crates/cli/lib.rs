@@ -8,6 +8,7 @@
 //!
 //! What is not here: anything that another program would want to call (`lifeboat-engine`).
 
+mod arenas;
 pub mod args;
 mod audit;
 pub mod config;
@@ -51,6 +52,7 @@ use usage::Parsed;
 
 /// The whole program.
 pub fn main() -> ExitCode {
+    arenas::limit();
     log::catch_panics();
     let args: Vec<OsString> = std::env::args_os().collect();
     ExitCode::from(run(&args, Process::current()))

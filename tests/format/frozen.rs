@@ -11,7 +11,7 @@ use crate::vectors::{self, Folder};
 ///
 /// Kinds of objects that came later have a folder of their own: a reader of the day never opens them, and nothing of
 /// what it reads has changed.
-const FROZEN: [(Folder, &str, usize); 7] = [
+const FROZEN: [(Folder, &str, usize); 8] = [
     (Folder::V1, "a6ad85b66b8bacd299976d13f9d13d5a1f1dfb3c9d0cf2d2175297eed736a037", 27),
     (Folder::Recoveries, "64bd8cd0824cf7e7bf31b357a95249667ff8cdf1cfaa0c5c9b9bab7056e1caf7", 4),
     (Folder::Drills, "c470e827a34fe94cc163614af57122e4dd12104acaae0995f89c91a59c419f8c", 3),
@@ -19,6 +19,7 @@ const FROZEN: [(Folder, &str, usize); 7] = [
     (Folder::Audit, "fc09ba2c6e58532875d8dbf6b5d76c067e1f2015d9d548fb7cae841281cc046c", 3),
     (Folder::LogPruning, "14c6dac42ac4317556775d749efa5ce26c01a73a15d4fc33af97b77cf12bc1d3", 2),
     (Folder::LogMarks, "96106349170dcc936314e9f77ea8a86d6f3a0c3fce7552c3c1dae8b5c1cd57de", 2),
+    (Folder::LogHighest, "625dec7219c74c6493612adc8cbe4607413991d16421616e2959de67b527b526", 1),
 ];
 
 #[test]

@@ -16,6 +16,7 @@ mod drills;
 mod frozen;
 mod golden;
 mod lifecycle;
+mod log_highest;
 mod log_pruning;
 mod properties;
 mod recoveries;

@@ -298,6 +298,7 @@ def vectors():
     lifecycle(site, Site(counting(0x60), repo.handle("acme"), 2))
     audit(repo)
     log_pruning(repo)
+    log_highest(repo)
 
 
 def recoveries(repo, signing):
@@ -385,6 +386,14 @@ def log_pruning(repo):
     assert event[0] == 1 and event[1][0] == ripe[3] == marked[5][0][0], "the first mark is ripe"
     assert ripe[5] == marked[5][1:]
     print("v1-log-marks", [mark[0][0] for mark in marked[5]])
+
+
+def log_highest(repo):
+    """A segment in which nothing was committed, and the highest number up to its end."""
+    data = (Path(__file__).parent / "vectors" / "v1-log-highest" / "segment-idle.bin").read_bytes()
+    footer, *_ = segment(data, repo.own, None, ("app", 2, 3))
+    assert 2 not in footer[4] and footer[6] == []
+    print("v1-log-highest", footer[4][3])
 
 
 def audit(repo):

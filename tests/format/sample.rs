@@ -428,8 +428,8 @@ pub fn spans() -> [SegmentSpan; 2] {
     let first = SpanBounds::of(&one).with(&split);
     let second = SpanBounds::of(&split).with(&three);
     [
-        SegmentSpan { from: Lsn(0x0f00), complete_till: one.commit, bounds: Some(first) },
-        SegmentSpan { from: one.commit, complete_till: Lsn(0x3100), bounds: Some(second) },
+        SegmentSpan { from: Lsn(0x0f00), complete_till: one.commit, bounds: Some(first), highest: None },
+        SegmentSpan { from: one.commit, complete_till: Lsn(0x3100), bounds: Some(second), highest: None },
     ]
 }
 

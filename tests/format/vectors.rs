@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use lifeboat_format::*;
 use lifeboat_model::*;
 
-use crate::{audits, drills, lifecycle, log_pruning, recoveries, sample};
+use crate::{audits, drills, lifecycle, log_highest, log_pruning, recoveries, sample};
 
 pub const REPOSITORY: ObjectId = ObjectId([0xa0; 16]);
 pub const PACK: ObjectId = ObjectId([0xb0; 16]);
@@ -34,11 +34,21 @@ pub enum Folder {
     LogPruning,
     /// What marking segments has added since.
     LogMarks,
+    /// What the search in a log has added since.
+    LogHighest,
 }
 
 impl Folder {
-    pub const ALL: [Self; 7] =
-        [Self::V1, Self::Recoveries, Self::Drills, Self::Lifecycle, Self::Audit, Self::LogPruning, Self::LogMarks];
+    pub const ALL: [Self; 8] = [
+        Self::V1,
+        Self::Recoveries,
+        Self::Drills,
+        Self::Lifecycle,
+        Self::Audit,
+        Self::LogPruning,
+        Self::LogMarks,
+        Self::LogHighest,
+    ];
 
     pub fn path(self) -> PathBuf {
         let name = match self {
@@ -49,6 +59,7 @@ impl Folder {
             Self::Audit => "v1-audit",
             Self::LogPruning => "v1-log-pruning",
             Self::LogMarks => "v1-log-marks",
+            Self::LogHighest => "v1-log-highest",
         };
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/format/vectors").join(name)
     }
@@ -176,6 +187,7 @@ pub fn all() -> Vec<Vector> {
     vectors.extend(lifecycle::all());
     vectors.extend(audits::all());
     vectors.extend(log_pruning::all());
+    vectors.extend(log_highest::all());
     vectors
 }
 
@@ -225,7 +237,7 @@ fn segment(name: &str, number: u64) -> Vector {
     Vector::v1(name, move || make_segment(number), move |bytes| read_segment(&segment_name(number), bytes))
 }
 
-fn segment_name(number: u64) -> SegmentName {
+pub fn segment_name(number: u64) -> SegmentName {
     SegmentName { source: sample::log_source(), epoch: EpochId(2), number: SegmentNumber(number) }
 }
 
@@ -286,7 +298,7 @@ pub fn make_long_segment() -> Result<Vec<u8>> {
         name: segment_name(2),
         id: ObjectId([0x3f; 16]),
         previous: sample::epoch().nonce,
-        span: SegmentSpan { from: first.from, complete_till: last.complete_till, bounds },
+        span: SegmentSpan { from: first.from, complete_till: last.complete_till, bounds, highest: None },
         sealed_at: sample::NOON,
         followed_by: Some(EpochId(3)),
     };
@@ -328,7 +340,7 @@ fn make_segment_of_pages() -> Result<Vec<u8>> {
         name: segment_of_pages(),
         id: id(0x0f),
         previous: ObjectId([0xc1; 16]),
-        span: SegmentSpan { from: Lsn(0x0f00), complete_till: Lsn(0x9000), bounds },
+        span: SegmentSpan { from: Lsn(0x0f00), complete_till: Lsn(0x9000), bounds, highest: None },
         sealed_at: sample::NOON,
         followed_by: None,
     };

@@ -27,7 +27,8 @@ struct Derived {
     number: KeyNumber,
     chunk_id: Zeroizing<[u8; KEY_LEN]>,
     wrapping: LessSafeKey,
-    gear: [u64; 256],
+    /// Of which a table is made when content is cut: of most sites of a fleet none is on most nights.
+    secret: SecretKey,
 }
 
 impl SiteKeys {
@@ -38,7 +39,7 @@ impl SiteKeys {
             number,
             chunk_id: derive(b"lifeboat/chunk-id-key"),
             wrapping: crypto::aead_key(&derive(b"lifeboat/data-key-wrapping-key"))?,
-            gear: gear_table(secret, &site),
+            secret: secret.clone(),
         };
         Ok(Self { keys: Arc::new(keys), entropy })
     }
@@ -58,9 +59,9 @@ impl SiteKeys {
     }
 
     /// The secret table of content-defined chunking: equal files of two sites are cut at different
-    /// places, and chunk lengths give no content away.
-    pub fn gear_table(&self) -> &[u64; 256] {
-        &self.keys.gear
+    /// places, and chunk lengths give no content away. It is made each time.
+    pub fn gear_table(&self) -> Box<[u64; 256]> {
+        gear_table(&self.keys.secret, &self.keys.site)
     }
 
     /// The same keys, sealing with the same bytes for ever; see [`Entropy`].
@@ -105,10 +106,10 @@ impl SiteKeys {
 }
 
 /// 256 numbers of 64 bits, little-endian, from 2,048 bytes of HKDF output.
-fn gear_table(secret: &SecretKey, site: &SiteHandle) -> [u64; 256] {
+fn gear_table(secret: &SecretKey, site: &SiteHandle) -> Box<[u64; 256]> {
     let mut bytes = Zeroizing::new([0; 256 * 8]);
     crypto::derive_into(secret.as_bytes(), &site.0, b"lifeboat/gear-table", bytes.as_mut_slice());
-    let mut table = [0; 256];
+    let mut table = Box::new([0; 256]);
     for (number, bytes) in table.iter_mut().zip(bytes.as_chunks::<8>().0) {
         *number = u64::from_le_bytes(*bytes);
     }

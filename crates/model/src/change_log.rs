@@ -70,6 +70,9 @@ pub struct SegmentSpan {
     pub complete_till: Lsn,
     /// `None`: the segment holds no transaction, and only says that there was none.
     pub bounds: Option<SpanBounds>,
+    /// The highest number of a transaction in the epoch up to here; 0: there is none. `None`: it was written before this was
+    /// told.
+    pub highest: Option<TransactionId>,
 }
 
 /// Between which bounds the transactions of a segment lie, both included.

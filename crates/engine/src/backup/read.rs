@@ -21,7 +21,7 @@ pub(crate) struct PartIngest<'a> {
     pub engine: &'a Engine,
     pub site: &'a SiteId,
     ingest: &'a Ingest,
-    gear: &'a [u64; 256],
+    gear: Box<[u64; 256]>,
     /// What content is read into, kept from one entry to the next.
     buffer: Cell<Vec<u8>>,
 }
@@ -222,7 +222,7 @@ impl<'a> PartIngest<'a> {
     /// `size` is what the entry was listed with: a hint for memory, never believed.
     fn read_content(&self, content: &mut dyn Content, cutting: Cutting, size: u64) -> Result<ReadContent, Error> {
         let mut read = ReadContent { extents: Vec::new(), size: 0 };
-        let mut cutter = Cutter::new(self.gear, cutting, size, self.buffer.take());
+        let mut cutter = Cutter::new(&self.gear, cutting, size, self.buffer.take());
         loop {
             self.engine.check_cancelled()?;
             let outcome = content.read(cutter.room())?;

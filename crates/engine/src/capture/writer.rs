@@ -183,7 +183,10 @@ impl Writer<'_> {
     /// Takes the next thing that the stream says.
     pub fn take(&mut self, captured: Captured) -> Result<(), Error> {
         match captured {
-            Captured::Begin(head) => self.state.head = Some(head),
+            Captured::Begin(head) => {
+                self.state.draft.begin(head.id);
+                self.state.head = Some(head);
+            }
             Captured::Change { table, sequence, change, identity } => {
                 let head = self.head()?;
                 let needed = self.needed(&head, sequence);

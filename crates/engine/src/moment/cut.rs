@@ -113,7 +113,7 @@ mod tests {
             number: SegmentNumber(number),
             id: ObjectId([0; 16]),
             previous: ObjectId([0; 16]),
-            span: SegmentSpan { from: Lsn(0), complete_till: Lsn(complete_till), bounds: None },
+            span: SegmentSpan { from: Lsn(0), complete_till: Lsn(complete_till), bounds: None, highest: None },
             sealed_at: Timestamp(sealed_at),
             blocks: Vec::new(),
             shared: None,

@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use lifeboat_model::{Epoch, EpochId, LogState, Lsn, SegmentFooter, SegmentNumber, SourceName, Timestamp};
+use lifeboat_model::{Epoch, EpochId, LogState, SegmentFooter, SegmentNumber, SegmentSpan, SourceName, Timestamp};
 use lifeboat_repo::{ChangeLog, ListedSegment};
 
 use super::locate::Base;
 use crate::{Engine, Error};
 
-/// A commit is in the log before others see it, and with synchronous replication that can take a while:
-/// so far before a base, by the capturer's clock, segments are looked at in any case.
-const LOOK_BACK_MICROS: i64 = 60 * 1_000_000;
+/// So long before a base, by the capturer's clock, segments are looked at in any case: of a table that was made then, and was
+/// not followed yet when the base was cut, what came in between is in no change.
+const TABLE_JOINS_IN: Duration = Duration::from_secs(60);
 /// Clocks of hosts and servers differ by less.
 const CLOCKS_DIFFER_MAX: Duration = Duration::from_secs(2 * 3_600);
 /// Segments that are looked at at once while a search goes on: over a network each round trip is long.
@@ -64,48 +64,40 @@ impl SourceLog {
 
     /// The first segment that may have a change which a base does not see. `None`: it may be one that is kept no more.
     ///
-    /// Only a segment whose transactions the base sees all says that nothing earlier matters. One without transactions does
-    /// not: while a standby does not answer, nobody sees what was committed last, and then nobody writes on.
+    /// What a base does not see has a number that is not below its oldest running transaction's, or comes behind where the
+    /// base was cut. Each segment tells the highest number up to its end, so that these are halved: when it was sealed says
+    /// nothing, for a commit is in the log before others see it, with a synchronous standby hours before.
     pub async fn first_after(&self, kept: &LogState, base: &Base, last: u64) -> Result<Option<u64>, Error> {
-        let (cut_from, _) = base.read;
+        let (begin, (cut_from, _)) = (kept.first().0, base.read);
         if base.is_birth {
             let since = (SegmentNumber(last), cut_from.saturating_sub(CLOCKS_DIFFER_MAX));
             return Ok(Some(first_sealed_since(&self.log, kept, since).await?.0));
         }
-        let (epoch, begin) = (kept.epoch, kept.first().0);
-        let first = self.first_reaching(kept, base.place.lsn, last).await?;
-        let (mut number, xmin) = (first, base.place.xmin());
+        let (lsn, xmin) = (base.place.lsn, base.place.xmin());
+        let may_lack =
+            |span: &SegmentSpan| span.complete_till >= lsn || span.highest.is_none_or(|highest| highest >= xmin);
+        let first = self.first_with(kept, last, &may_lack).await?;
+        let mut number = first;
         while number > begin {
-            if let Some(first) = self.idle_before(kept, number).await {
-                number = first.max(begin);
-                continue;
-            }
             let before: Vec<u64> = (begin..number).rev().take(AT_ONCE).collect();
-            for (at, found) in before.iter().zip(self.footers(epoch, &before).await) {
-                let Some((_, before)) = found? else { return Ok(Some(number)) };
-                let is_unseen = before.span.bounds.is_none_or(|bounds| bounds.highest >= xmin);
-                let is_near = before.sealed_at.0.saturating_add(LOOK_BACK_MICROS) >= cut_from.0;
-                if !is_unseen && !is_near {
-                    return Ok(Some(number));
+            for (at, found) in before.iter().zip(self.footers(kept.epoch, &before).await) {
+                match found? {
+                    Some((_, footer)) if footer.sealed_at.saturating_add(TABLE_JOINS_IN) >= cut_from => number = *at,
+                    _ => return Ok(Some(number)),
                 }
-                number = *at;
             }
         }
-        Ok((begin == 1).then_some(number))
+        Ok((first > begin || begin == 1).then_some(number))
     }
 
-    /// Where a long segment without any transaction begins, if one ends just before a number: the footers of hours in one.
-    async fn idle_before(&self, kept: &LogState, number: u64) -> Option<u64> {
-        let long = kept.long_segments.iter().find(|long| long.last.0.checked_add(1) == Some(number))?;
-        let segment = ListedSegment { epoch: kept.epoch, number: long.last, len: long.len, long: Some(*long) };
-        // Where it cannot be read, those that it stands for can.
-        let footer = self.log.footer(&segment).await.ok()?;
-        footer.span.bounds.is_none().then_some(long.first.0)
-    }
-
-    /// The first segment that is complete up to a position; `last` if none is. Several are looked at at once, in as many
-    /// round trips as the number of segments has digits.
-    async fn first_reaching(&self, kept: &LogState, lsn: Lsn, last: u64) -> Result<u64, Error> {
+    /// The first segment of which something is true that is true of all behind it; `last` if of none. Several are looked at at
+    /// once, in as many round trips as the number of segments has digits.
+    async fn first_with(
+        &self,
+        kept: &LogState,
+        last: u64,
+        is_true: &(dyn Fn(&SegmentSpan) -> bool + Sync),
+    ) -> Result<u64, Error> {
         let (epoch, begin) = (kept.epoch, kept.first().0);
         let (mut from, mut till) = (begin, last.max(begin));
         while from < till {
@@ -117,7 +109,7 @@ impl SourceLog {
             let mut failed = None;
             for (number, found) in probes.iter().zip(self.footers(epoch, &probes).await) {
                 match found {
-                    Ok(Some((_, footer))) if footer.span.complete_till < lsn => from = number + 1,
+                    Ok(Some((_, footer))) if !is_true(&footer.span) => from = number + 1,
                     Ok(_) => {
                         till = *number;
                         break;

@@ -387,12 +387,13 @@ impl FooterBody {
     }
 
     fn check_span(&self) -> Checked {
-        let SegmentSpan { from, complete_till, bounds } = self.span;
+        let SegmentSpan { from, complete_till, bounds, highest } = self.span;
         let ordered = bounds.is_none_or(|bounds| {
             from < bounds.first_commit
                 && bounds.first_commit <= bounds.last_commit
                 && bounds.earliest <= bounds.latest
                 && bounds.lowest <= bounds.highest
+                && highest.is_none_or(|highest| bounds.highest <= highest)
         });
         match from <= complete_till && ordered {
             true => Ok(()),

@@ -124,7 +124,7 @@ fn segment(number: u64, blocks: &[SealedBlock]) -> (Vec<u8>, SegmentFooter) {
         name: name(number),
         id: ObjectId([number as u8; 16]),
         previous: ObjectId([0; 16]),
-        span: SegmentSpan { from: Lsn(4), complete_till: Lsn(6), bounds },
+        span: SegmentSpan { from: Lsn(4), complete_till: Lsn(6), bounds, highest: None },
         sealed_at: sample::NOON,
         followed_by: None,
     };
@@ -193,7 +193,7 @@ fn a_segment_no_reader_would_accept_is_not_written() {
     let (keys, _) = keys();
     let whole = |change: fn(&mut SegmentHead)| {
         let bounds = Some(SpanBounds::of(&head(5)));
-        let span = SegmentSpan { from: Lsn(4), complete_till: Lsn(6), bounds };
+        let span = SegmentSpan { from: Lsn(4), complete_till: Lsn(6), bounds, highest: None };
         let id = ObjectId([1; 16]);
         let mut head =
             SegmentHead { name: name(1), id, previous: id, span, sealed_at: sample::NOON, followed_by: None };

@@ -13,7 +13,7 @@ use crate::change_log::StandsFor;
 
 wire_codes!(EpochReason, "reason of an epoch" { 0: First, 1: SlotLost, 2: Failover, 3: TableRewritten, 4: Asked });
 
-wire_map!(SegmentSpan { 0: from, 1: complete_till, 2: bounds });
+wire_map!(SegmentSpan { 0: from, 1: complete_till, 2: bounds, 3: highest });
 wire_array!(SpanBounds { first_commit, last_commit, earliest, latest, lowest, highest });
 wire_array!(ObjectPlace { id, offset, len });
 wire_array!(StandsFor { first, last_id });

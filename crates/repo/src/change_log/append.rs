@@ -12,7 +12,7 @@ use lifeboat_format::{
 };
 use lifeboat_model::{
     Epoch, EpochFacts, EpochId, Fault, Faulty, Lsn, ObjectId, SegmentFooter, SegmentNumber, SegmentSpan, SiteHandle,
-    SiteId, Timestamp, WriterIdentity,
+    SiteId, Timestamp, TransactionId, WriterIdentity,
 };
 use lifeboat_store::ObjectName;
 
@@ -136,6 +136,11 @@ impl Appender {
         KnownLog { epoch: self.epoch.id, number, id }
     }
 
+    /// Of all transactions of the epoch so far; `None`: a version that did not tell it has written to it.
+    fn highest(&self) -> Option<TransactionId> {
+        self.newest.as_ref().map_or(Some(TransactionId(0)), |newest| newest.span.highest)
+    }
+
     fn has_ended(&self) -> bool {
         self.newest.as_ref().is_some_and(|newest| newest.followed_by.is_some())
     }
@@ -168,11 +173,17 @@ impl Appender {
         if self.has_ended() {
             return Err(Error::LogFenced { log: self.log.source.clone(), epoch: self.epoch.id, number });
         }
+        let span = SegmentSpan {
+            from: self.complete_till(),
+            complete_till,
+            bounds: draft.bounds,
+            highest: self.highest().map(|highest| highest.max(draft.highest())),
+        };
         let head = SegmentHead {
             name: SegmentName { source: self.log.source.clone(), epoch: self.epoch.id, number },
             id: ObjectId(random_id()?),
             previous: self.known().id,
-            span: SegmentSpan { from: self.complete_till(), complete_till, bounds: draft.bounds },
+            span,
             sealed_at,
             followed_by,
         };

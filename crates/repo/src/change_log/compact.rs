@@ -181,7 +181,7 @@ impl ChangeLog {
             name: SegmentName { source: self.source.clone(), epoch: last.footer.epoch, number: last.footer.number },
             id,
             previous: first.footer.previous,
-            span: SegmentSpan { from: first.footer.span.from, complete_till: last.footer.span.complete_till, bounds },
+            span: SegmentSpan { from: first.footer.span.from, bounds, ..last.footer.span },
             sealed_at: last.footer.sealed_at,
             followed_by: last.footer.followed_by,
         };

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use lifeboat_format::BlockWriter;
 use lifeboat_model::{
     ChangeCounts, ChangeKind, ChangePlace, ChangedTable, ChangedValue, LogNote, RowChange, RowKeyHash, SharedFacts,
-    SiteCount, SiteId, SpanBounds, StructureChange, TransactionFacts, TransactionHead, Truncation, UnroutedChange,
-    UnroutedChanges,
+    SiteCount, SiteId, SpanBounds, StructureChange, TransactionFacts, TransactionHead, TransactionId, Truncation,
+    UnroutedChange, UnroutedChanges,
 };
 
 use crate::Error;
@@ -30,6 +30,8 @@ pub struct SegmentDraft {
     pub(super) shared: SharedFacts,
     pub(super) unrouted: UnroutedChanges,
     pub(super) bounds: Option<SpanBounds>,
+    /// The highest number of those that have begun.
+    begun: Option<TransactionId>,
     sites: HashMap<SiteId, u32>,
     /// The one that was pushed last.
     site: u32,
@@ -63,6 +65,16 @@ impl SegmentDraft {
     /// Between which bounds its whole transactions lie; `None`: it has none.
     pub fn bounds(&self) -> Option<SpanBounds> {
         self.bounds
+    }
+
+    /// A transaction begins, of which something may come: what is told of its structure comes before its head.
+    pub fn begin(&mut self, id: TransactionId) {
+        self.begun = self.begun.max(Some(id));
+    }
+
+    /// The highest number of a transaction of which it has anything.
+    pub(super) fn highest(&self) -> TransactionId {
+        self.bounds.map(|bounds| bounds.highest).max(self.begun).unwrap_or(TransactionId(0))
     }
 
     /// Whether it holds nothing: no change, and no transaction either.

@@ -17,7 +17,7 @@ fn footer(complete_till: u64) -> SegmentFooter {
         number: SegmentNumber(1),
         id: ObjectId([0; 16]),
         previous: ObjectId([0; 16]),
-        span: SegmentSpan { from: Lsn(0), complete_till: Lsn(complete_till), bounds: None },
+        span: SegmentSpan { from: Lsn(0), complete_till: Lsn(complete_till), bounds: None, highest: None },
         sealed_at: Timestamp(complete_till as i64),
         blocks: Vec::new(),
         shared: None,

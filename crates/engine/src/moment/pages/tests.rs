@@ -11,7 +11,7 @@ fn span(from: u64, first: Option<u64>, till: u64) -> SegmentSpan {
         let commit = Lsn(first * SECOND);
         SpanBounds::of(&TransactionHead { id: TransactionId(first), commit, committed_at: Timestamp(0) })
     });
-    SegmentSpan { from: Lsn(from * SECOND), complete_till: Lsn(till * SECOND), bounds }
+    SegmentSpan { from: Lsn(from * SECOND), complete_till: Lsn(till * SECOND), bounds, highest: None }
 }
 
 #[test]

@@ -21,7 +21,7 @@ fn span() -> SegmentSpan {
         Some(bounds.map_or_else(|| SpanBounds::of(&head), |bounds| bounds.with(&head)))
     });
     let SpanBounds { first_commit, last_commit, .. } = bounds.unwrap();
-    SegmentSpan { from: Lsn(first_commit.0 - 1), complete_till: last_commit, bounds }
+    SegmentSpan { from: Lsn(first_commit.0 - 1), complete_till: last_commit, bounds, highest: None }
 }
 
 fn written(span: SegmentSpan, says: bool) -> Vec<u8> {
