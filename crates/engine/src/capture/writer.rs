@@ -183,10 +183,7 @@ impl Writer<'_> {
     /// Takes the next thing that the stream says.
     pub fn take(&mut self, captured: Captured) -> Result<(), Error> {
         match captured {
-            Captured::Begin(head) => {
-                self.state.draft.begin(head.id);
-                self.state.head = Some(head);
-            }
+            Captured::Begin(head) => self.begin(head),
             Captured::Change { table, sequence, change, identity } => {
                 let head = self.head()?;
                 let needed = self.needed(&head, sequence);
@@ -251,6 +248,11 @@ impl Writer<'_> {
             }
         }
         Ok(())
+    }
+
+    fn begin(&mut self, head: TransactionHead) {
+        self.state.draft.begin(head.id);
+        self.state.head = Some(head);
     }
 
     fn note_structure(&mut self, place: ChangePlace, change: StructureChange) {
