@@ -3,7 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use lifeboat_engine::{BackupRequest, LogNeeds, Moment, Policy, SiteBackup, SiteOutcome, backup, prune_log};
+use lifeboat_engine::{
+    BackupRequest, Certainty, LogNeeds, Moment, Policy, SiteBackup, SiteOutcome, backup, prune_log, windows,
+};
 use lifeboat_model::{EpochId, Fault, Faulty, RunNumber, SegmentNumber, Timestamp};
 use lifeboat_repo::{ChangeLog, PruneRules, TrustedNow};
 use lifeboat_testkit::memory::MapMemory;
@@ -119,4 +121,24 @@ async fn of_a_site_that_rests_a_base_is_taken_anew_before_it_is_old_where_it_is_
     assert!(published(none).await && published(none).await);
     assert!(!published(week).await);
     world.expect_as_live("resting", "on a base that was taken anew").await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_snapshot_that_the_log_has_not_come_to_hides_none_of_the_moments_before_it() {
+    let world = World::new().await;
+    let busy = world.begin("busy", "WAL", (1, 5));
+    backup_all(&world.engine().await).await.unwrap();
+    world.catch_up().await;
+    history::step(&busy, 1, 6);
+    world.catch_up().await;
+    let told = async || {
+        let (engine, id) = (world.engine().await, site_id("busy"));
+        let site = engine.site(&id).await.unwrap();
+        let parts = windows(&engine, &site, &[notes()], Certainty::Ends).await.unwrap();
+        parts[0].windows.first().map(|window| (window.from, window.till))
+    };
+    let before = told().await;
+    assert!(before.is_some());
+    backup_all(&world.engine().await).await.unwrap();
+    assert_eq!(told().await, before);
 }

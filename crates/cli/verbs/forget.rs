@@ -75,12 +75,18 @@ pub(super) async fn forget(args: &ForgetArgs, open: &Open, context: &Context) ->
     }
     let counted: u64 = plan.iter().map(|site| site.counted).sum();
     let is_beyond = counted * 100 > points * u64::from(open.config.prune.forget_limit);
+    let sites: Vec<&str> = args.sites.iter().map(SiteId::as_str).collect();
+    let whom = if args.all { "--all".to_owned() } else { sites.join(" ") };
     if is_beyond && args.approval.yes && args.expect.is_none() {
         return Err(CliError::operator(format!(
-            "so many points at once are not forgotten with nobody looking: would be=`{counted}`, of=`{points}`, limit=`{} %`",
+            "so many points at once are not forgotten with nobody looking: would be=`{counted}`, of=`{points}`, limit=`{} %` \
+             (undos and looks at files are not counted)",
             open.config.prune.forget_limit
         ))
-        .with_hint(format!("look at the plan with --dry-run, then approve it with `--plan {hash}` or `--expect {dropped}`")));
+        .with_hint(format!(
+            "look at it with `lifeboat forget {whom} --dry-run`, then approve it with `lifeboat forget {whom} --plan {hash}`, \
+             or whatever it is by then with `--expect {dropped} --yes`"
+        )));
     }
     let takes_newest = plan.iter().find(|site| site.takes_newest);
     let subject = takes_newest.map_or_else(String::new, |site| site.site.to_string());

@@ -168,10 +168,11 @@ fn tell(
     let deleted = sum(|one| one.deleted) + of_logs.deleted;
     let condemned = sum(|one| one.condemned) + of_logs.condemned;
     let sites = plural(all.len() as u64, "site");
+    let whom: String = args.sites.iter().map(|site| format!("{site} ")).collect();
     output.line(match args.yes {
         true => format!("{sites}: {} deleted, {} condemned.", plural(deleted, "object"), count(condemned)),
         false => format!(
-            "{sites}: {} would be deleted, {} condemned. Nothing was changed: `lifeboat prune --yes` does it.",
+            "{sites}: {} would be deleted, {} condemned. Nothing was changed: `lifeboat prune {whom}--yes` does it.",
             bytes(sum(|one| one.plan.delete_bytes) + of_logs.deletes.bytes),
             bytes(sum(|one| one.plan.condemn_bytes) + of_logs.condemns.bytes),
         ),

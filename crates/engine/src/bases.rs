@@ -146,8 +146,8 @@ pub(crate) async fn windows_in(
     for seen in epochs {
         let of_epoch = match (seen.epoch.facts.kind, seen.till) {
             (SourceKind::Sqlite, Some(till)) => {
-                let first =
-                    first_base(site, source, (&seen.epoch, seen.begins)).await?.filter(|(_, from)| *from <= till);
+                // A newer one is none yet while the log has not come as far.
+                let first = bases_of_file(site, source, (&seen.epoch, seen.begins)).find(|(_, from)| *from <= till);
                 let window = |(record, from): (&SnapshotRecord, Timestamp)| Window {
                     epoch: seen.epoch.id,
                     from,
@@ -174,8 +174,7 @@ async fn first_base<'s>(
     let is_kept = |record: &SnapshotRecord| begins.is_none_or(|begins| record.cut_from >= begins.bases_since);
     let is_whole = |record: &SnapshotRecord| matches!(record.mark, Mark::Good | Mark::Suspect);
     if epoch.facts.kind == SourceKind::Sqlite {
-        let usable = site.state().snapshots.iter().filter(|record| is_whole(record) && is_kept(record));
-        return Ok(first_base_of_file(usable, source, epoch));
+        return Ok(bases_of_file(site, source, (epoch, begins)).next());
     }
     let is_usable = |record: &&SnapshotRecord| is_whole(record) && is_kept(record) && record.cut_till >= since;
     for record in site.state().snapshots.iter().filter(is_usable) {
@@ -188,20 +187,25 @@ async fn first_base<'s>(
     Ok(None)
 }
 
-/// A snapshot of a file joins by content: the last one before the epoch, if nothing was written until then; else the
-/// first one since.
-fn first_base_of_file<'s>(
-    usable: impl Iterator<Item = &'s SnapshotRecord>,
+/// A snapshot of a file joins by content: the first one since the epoch began, for sure; else the last one before, if nothing
+/// was written until then.
+fn bases_of_file<'s>(
+    site: &'s Site,
     source: &SourceName,
-    epoch: &Epoch,
-) -> Option<(&'s SnapshotRecord, Timestamp)> {
+    (epoch, begins): (&Epoch, Option<LogBegin>),
+) -> impl Iterator<Item = (&'s SnapshotRecord, Timestamp)> {
     let begun = epoch.facts.begun_at;
-    let parts = usable.filter_map(|record| {
+    let is_usable = |record: &&SnapshotRecord| {
+        let is_kept = begins.is_none_or(|begins| record.cut_from >= begins.bases_since);
+        is_kept && matches!(record.mark, Mark::Good | Mark::Suspect)
+    };
+    let parts = site.state().snapshots.iter().filter(is_usable).filter_map(|record| {
         let part = record.parts.iter().find(|part| part.source == *source)?;
         (part.status == PartStatus::Complete).then_some((record, part.cut_till))
     });
     let (before, since): (Vec<_>, Vec<_>) = parts.partition(|(_, cut_till)| *cut_till < begun);
-    since.into_iter().next().or(before.into_iter().next_back()).map(|(record, till)| (record, till.max(begun)))
+    let (first, last) = (since.into_iter().next(), before.into_iter().next_back());
+    first.into_iter().chain(last).map(move |(record, till)| (record, till.max(begun)))
 }
 
 /// Whether a site has a snapshot that the epoch's changes go on top of.
