@@ -119,6 +119,7 @@ async fn what_is_needed_no_more_can_be_had_for_the_undelete_time_and_needed_agai
     check((3, 5), (1, 4, &[3, 5])).await;
     check((4, 8), (1, 7, &[3, 5, 8])).await;
     // A window is made longer again: what is needed is marked no more, whatever was wanted in between.
+    check((4, 4), (1, 3, &[3, 4])).await;
     check((5, 4), (1, 3, &[3, 4])).await;
     check((7, 8), (1, 7, &[3, 4, 8])).await;
     check((8, 8), (3, 5, &[4, 8])).await;
