@@ -181,7 +181,7 @@ async fn expect_kept(
         let rows = rows_of(&world.engine, site, &PointInTime::Time(moment)).await;
         expect_same(&rows, &read_snapshot(oracle, site, &PointInTime::Latest).await, &format!("{site}, then"));
         let hint = refused(&world.engine, site, early).await;
-        assert!(hint.contains("kept no longer") && hint.contains("--snapshot"), "{hint}");
+        assert!(hint.contains("kept no longer") && hint.contains("--at snapshot:ID"), "{hint}");
         // As snapshots the old ones are what they were.
         read_snapshot(&world.engine, site, &PointInTime::Snapshot(all[0].id)).await;
         let open = world.engine.site(site).await.unwrap();

@@ -308,11 +308,6 @@ impl Writer<'_> {
         Ok(after(position))
     }
 
-    /// Whether it is the table that has a row for each site.
-    fn is_root(&self, table: &str) -> bool {
-        self.source.config().root.as_ref().is_some_and(|root| root.as_str() == table)
-    }
-
     /// What is durable now.
     pub fn sealed(&self) -> CaptureNews {
         let sealed_at = self.appender.newest().map_or(self.appender.epoch().facts.begun_at, |newest| newest.sealed_at);
@@ -363,13 +358,13 @@ impl Writer<'_> {
                 self.state.draft.note(place, PARTLY.to_owned(), table.name.clone().into_bytes());
             }
             if let (Some(site), RowChange::Insert { .. }) = (&site, &change)
-                && self.is_root(&table.name)
+                && self.router.is_root(&table.name)
             {
                 self.state.born.entry(site.clone()).or_insert(head.committed_at);
             }
             match &site {
                 Some(site) => {
-                    let is_root = self.is_root(&table.name);
+                    let is_root = self.router.is_root(&table.name);
                     self.state.losses.note(site, &change, is_root, head);
                     match self.state.draft.push(site, (head, sequence), &table, &change) {
                         Err(error) if error.is_too_large() => self.leave_out(place, site, (&table.name, &error)),

@@ -361,7 +361,7 @@ async fn refuse(site: &Site, (log, epoch): (&SourceLog, &Epoch), asked: &str, wh
         Refused::NoBase => match (first_base(Some(epoch)).await?, log.log.kept(epoch.id).await?.begins) {
             (Some(first), Some(_)) => format!(
                 "the change log of `{source}` is kept no longer; the nearest restorable time after it is {first}, and \
-                 `lifeboat points {id}` lists snapshots of before: `--snapshot` takes one as it is"
+                 `lifeboat points {id}` lists snapshots of before: `--at snapshot:ID` takes one as it is"
             ),
             (Some(first), None) => format!(
                 "changes of `{source}` lead somewhere only from a snapshot on; the nearest restorable time after it is \

@@ -58,7 +58,7 @@ pub fn pooled_config(url: &str) -> PostgresConfig {
         not_sites: Vec::new(),
         pg_dump: None,
         tenant_column: Some("site_id".to_owned()),
-        root: Some(TableName::quoted("public.sites")),
+        root: Some(TableName::quoted("sites")), // as the example has it: without its schema
         shared: ["public.countries", "public.plans"].map(TableName::quoted).to_vec(),
         ignored: Vec::new(),
         tables: BTreeMap::new(),

@@ -31,6 +31,8 @@ pub(super) struct Reference {
 pub(super) enum Rules {
     /// Sites share their tables.
     ByClass {
+        /// The table that has a row for each site, as the catalogue names it.
+        root: Option<String>,
         tables: BTreeMap<String, Rule>,
         /// By which columns others refer to a table's rows.
         referred: BTreeMap<String, Vec<Vec<String>>>,
@@ -57,8 +59,11 @@ impl Router {
             column.map_or_else(|| quoted.clone(), |column| column.name.clone())
         };
         let (mut tables, mut referred) = (BTreeMap::new(), BTreeMap::<String, Vec<Vec<String>>>::new());
-        let mut numbers = BTreeMap::new();
+        let (mut numbers, mut root) = (BTreeMap::new(), None);
         for (table, class) in classes.iter() {
+            if matches!(class, Class::Root { .. }) {
+                root = Some(table.as_str().to_owned());
+            }
             let reference = |step: &Step| Reference {
                 child: step.child_columns.iter().map(|name| plain(table, name)).collect(),
                 parent: step.parent.as_str().to_owned(),
@@ -83,14 +88,14 @@ impl Router {
             numbers.insert(table.as_str().to_owned(), number);
             tables.insert(table.as_str().to_owned(), rule);
         }
-        Self::new(Rules::ByClass { tables, referred, numbers })
+        Self::new(Rules::ByClass { root, tables, referred, numbers })
     }
 
     /// What an index that is filled by these rules counts on, by table: its name, its number, whose its rows are,
     /// and by which columns they are looked up. As text, to be compared; the number comes first.
     pub fn counted_on(&self) -> BTreeMap<String, String> {
         let (tables, referred, numbers) = match &self.rules {
-            Rules::ByClass { tables, referred, numbers } => (tables, referred, numbers),
+            Rules::ByClass { tables, referred, numbers, .. } => (tables, referred, numbers),
             Rules::BySchema { numbers, .. } => {
                 return numbers.iter().map(|(table, number)| (table.clone(), number.to_string())).collect();
             }
@@ -122,6 +127,11 @@ impl Router {
             Some(Rule::One(site)) => Some(site.clone()),
             _ => None,
         }
+    }
+
+    /// Whether it is the table that has a row for each site.
+    pub fn is_root(&self, table: &str) -> bool {
+        matches!(&self.rules, Rules::ByClass { root: Some(root), .. } if root == table)
     }
 
     /// Whether each site has its tables to itself.

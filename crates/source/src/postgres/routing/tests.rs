@@ -42,7 +42,7 @@ impl World {
         ]);
         let by_id = || vec![vec!["id".to_owned()]];
         let referred = BTreeMap::from([("issues".to_owned(), by_id()), ("comments".to_owned(), by_id())]);
-        let router = Router::new(Rules::ByClass { tables, referred, numbers: BTreeMap::new() });
+        let router = Router::new(Rules::ByClass { root: None, tables, referred, numbers: BTreeMap::new() });
         Self { router, index: MemoryIndex::default(), sequence: 0 }
     }
 
@@ -155,6 +155,7 @@ fn a_child_before_its_parent_waits_for_the_end_and_everything_keeps_its_order() 
 fn without_a_key_the_row_before_says_whose_it_was() {
     let mut world = World::new();
     world.router = Router::new(Rules::ByClass {
+        root: None,
         numbers: BTreeMap::new(),
         tables: BTreeMap::from([("log".to_owned(), Rule::Tenant("site".into()))]),
         referred: BTreeMap::new(),
