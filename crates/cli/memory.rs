@@ -219,7 +219,7 @@ fn standing(state: &SiteState) -> Standing {
     let good = || whole().filter(|record| record.mark == Mark::Good);
     Standing {
         first_at: good().map(|record| record.cut_till).min(),
-        newest: whole().next_back().map(|record| NewestSnapshot {
+        newest: whole().rfind(|record| !record.is_birth()).map(|record| NewestSnapshot {
             at: record.cut_till,
             mark: record.mark,
             reason: record.mark_reason.clone(),

@@ -5,6 +5,7 @@ use lifeboat_engine::{
     CheckRequest, LogCheck, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget, SiteCheck, check, check_logs,
 };
 use lifeboat_engine::{Engine, Error, plan_restore, prove_log};
+use lifeboat_format::names;
 use lifeboat_model::{AuditAction, Fault, Faulty, PointInTime, SiteId, SourceName, Timestamp, worst_exit_code};
 use lifeboat_repo::{CheckDepth, CheckReport, Finding, LogCheckReport, LogFinding};
 use serde_json::json;
@@ -207,13 +208,22 @@ fn tell_logs(logs: &[LogCheck], output: &Output, failed: &mut Vec<Failed>) -> (u
 
 pub(super) fn log_damage(finding: &LogFinding) -> Failed {
     let offset = finding.offset.map(|offset| format!(", offset=`{offset}`")).unwrap_or_default();
+    let is_commit = matches!(names::parse_object_name(&finding.object), Some(names::ParsedName::LogCommit(..)));
     Failed {
         site: finding.site.as_ref().map(ToString::to_string),
         message: format!("{}: object=`{}`{offset}", finding.detail, finding.object),
         hint: Some(
-            "bring the object back from the store's own versions or copies; moments before it, and from the next \
-             `lifeboat backup --all` on, are not touched by it"
-                .to_owned(),
+            match is_commit {
+                true => {
+                    "bring the object back from the store's own versions or copies: it spoils no moment, but till then \
+                         nothing of this part of the log is written again as one or pruned"
+                }
+                false => {
+                    "bring the object back from the store's own versions or copies; moments before it, and from the \
+                          next `lifeboat backup --all` on, are not touched by it"
+                }
+            }
+            .to_owned(),
         ),
         exit_code: exit::DAMAGE,
     }

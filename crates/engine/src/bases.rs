@@ -163,11 +163,13 @@ pub(crate) async fn windows_in(
     Ok(windows)
 }
 
-/// The oldest snapshot of a site that the epoch's changes go on top of, and when that part was read.
+/// The oldest snapshot of a site that the epoch's changes go on top of, and when that part was read. `or_birth`: one of
+/// nothing counts, from which every moment can be had, and none once the log is pruned.
 async fn first_base<'s>(
     site: &'s Site,
     source: &SourceName,
     (epoch, begins): (&Epoch, Option<LogBegin>),
+    or_birth: bool,
 ) -> Result<Option<(&'s SnapshotRecord, Timestamp)>, Error> {
     // What was cut long before the epoch began cannot join it, nor what is older than what is kept; the rest is asked.
     let since = epoch.facts.begun_at.saturating_sub(CLOCKS_DIFFER_MAX);
@@ -176,7 +178,9 @@ async fn first_base<'s>(
     if epoch.facts.kind == SourceKind::Sqlite {
         return Ok(bases_of_file(site, source, (epoch, begins)).next());
     }
-    let is_usable = |record: &&SnapshotRecord| is_whole(record) && is_kept(record) && record.cut_till >= since;
+    let is_usable = |record: &&SnapshotRecord| {
+        is_whole(record) && is_kept(record) && record.cut_till >= since && (or_birth || !record.is_birth())
+    };
     for record in site.state().snapshots.iter().filter(is_usable) {
         let manifest = site.manifest(&record.manifest).await?;
         let Some((_, part)) = manifest.part(source) else { continue };
@@ -213,16 +217,26 @@ pub async fn has_base(
     engine: &Engine,
     id: &SiteId,
     source: &SourceName,
-    (epoch, begins): (&Epoch, Option<LogBegin>),
+    epoch: (&Epoch, Option<LogBegin>),
+) -> Result<bool, Error> {
+    has_base_of(engine, id, (source, epoch), true).await
+}
+
+async fn has_base_of(
+    engine: &Engine,
+    id: &SiteId,
+    (source, epoch): (&SourceName, (&Epoch, Option<LogBegin>)),
+    or_birth: bool,
 ) -> Result<bool, Error> {
     match engine.repository.site(id, engine.memory.known_head(id)).await? {
-        Some(site) => Ok(first_base(&site, source, (epoch, begins)).await?.is_some()),
+        Some(site) => Ok(first_base(&site, source, epoch, or_birth).await?.is_some()),
         None => Ok(false),
     }
 }
 
 /// The sites of a source that have no base in its newest epoch: nothing of what is captured of them can be
-/// put back. `proven` are those that were found to have one; they are not asked again.
+/// put back, or only from the log's own word that nothing was there before. `proven` are those that were found to have
+/// one; they are not asked again.
 pub async fn sites_without_base(
     engine: &Engine,
     source: &SourceName,
@@ -240,7 +254,7 @@ pub async fn sites_without_base(
         let epoch = &epoch;
         async move {
             engine.check_cancelled()?;
-            let has_base = has_base(engine, &id, source, (epoch, begins)).await?;
+            let has_base = has_base_of(engine, &id, (source, (epoch, begins)), false).await?;
             Ok::<_, Error>((id, has_base))
         }
     });

@@ -30,6 +30,10 @@ pub fn choose_point<'s>(state: &'s SiteState, at: &PointInTime) -> Result<&'s Sn
             site: site.clone(),
             asked: "latest".into(),
             hint: match state.snapshots.iter().rev().find(|record| record.mark != Mark::Undo && !record.is_scan) {
+                Some(record) if record.is_birth() => format!(
+                    "it was first seen in the change log, and was never backed up; `lifeboat points {site}` lists the moments \
+                     that it can be put back to with --at"
+                ),
                 Some(record) => format!(
                     "no point of this site is good; the newest one can be asked for by name: --at snapshot:{}",
                     record.id

@@ -36,6 +36,13 @@ pub struct SnapshotRecord {
     pub forgotten: Option<Forgotten>,
 }
 
+impl SnapshotRecord {
+    /// Whether it only says that nothing was there yet: the site was first seen in the change log.
+    pub fn is_birth(&self) -> bool {
+        self.mark == Mark::Suspect && self.parts.iter().all(|part| part.status == PartStatus::Absent)
+    }
+}
+
 /// One part of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PartRecord {

@@ -130,8 +130,8 @@ fn is_base(record: &SnapshotRecord) -> bool {
 /// Where its parts are bases. Of one that had nothing in a source no base is made; of one that was first seen in the log there
 /// is nothing else.
 fn sources(record: &SnapshotRecord) -> impl Iterator<Item = &SourceName> {
+    let is_birth = record.is_birth();
     let is_absent = |part: &PartRecord| matches!(part.status, PartStatus::Absent);
-    let is_birth = record.parts.iter().all(is_absent);
     let is_failed = |part: &PartRecord| matches!(part.status, PartStatus::Failed { .. });
     let is_there = move |part: &&PartRecord| !is_failed(part) && (is_birth || !is_absent(part));
     record.parts.iter().filter(is_there).map(|part| &part.source)

@@ -118,6 +118,8 @@ fn what_no_change_goes_on_top_of_needs_no_log() {
     check(&[(&elsewhere, false)], 93, None);
     let mut born = site("born", &[90]);
     absent(&mut born.snapshots[0]);
+    check(&[(&born, false)], 93, None);
+    born.snapshots[0].mark = Mark::Suspect;
     check(&[(&born, false)], 90, Some(("born", false)));
     // It is in this source no more: the base before the window tells so.
     let mut moved = site("moved", &[80]);
