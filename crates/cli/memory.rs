@@ -244,6 +244,10 @@ impl HeadMemory for CatalogMemory {
         self.or_warn(head).flatten().map(known)
     }
 
+    fn sites(&self) -> Vec<SiteId> {
+        self.rows().into_iter().filter(|row| row.summary.has_points()).map(|row| row.site).collect()
+    }
+
     fn note_site(&self, site: &Site) {
         // A site that was never committed to has no head to remember.
         if site.written_at().is_none() {

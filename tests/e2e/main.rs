@@ -7,6 +7,7 @@ mod attachments;
 mod audited;
 mod bad_input;
 mod bench;
+mod born;
 mod daemon;
 mod demo_postgres;
 mod find_damage;

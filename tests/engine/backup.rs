@@ -5,6 +5,7 @@ use std::sync::Arc;
 use lifeboat_engine::{BackupRequest, SiteOutcome, backup};
 use lifeboat_model::{HoldReason, Mark};
 use lifeboat_store::{MemoryStore, Store};
+use lifeboat_testkit::memory::MapMemory;
 use lifeboat_testkit::world::{World, backup_all, site_id};
 
 async fn world() -> (Arc<dyn Store>, World) {
@@ -58,6 +59,28 @@ async fn a_site_that_shrank_is_suspect_and_its_points_are_held() {
     let accepted = backup(&engine, &BackupRequest { accept_loss: true, ..BackupRequest::default() }).await.unwrap();
     assert_eq!(marks(&accepted)[0].1, "unchanged Good");
     assert!(engine.site(&site_id("acme")).await.unwrap().state().holds.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_that_is_gone_is_never_published_as_one_of_nothing() {
+    let (store, world) = world().await;
+    for number in 0..6 {
+        world.make_site(&format!("s{number}"), number, 10);
+    }
+    let engine = world.engine_with(store, Arc::new(MapMemory::default())).await.unwrap();
+    backup_all(&engine).await.unwrap();
+    std::fs::remove_dir_all(world.site_dir("s3")).unwrap();
+    let asked = |accept_loss| BackupRequest { sites: vec![site_id("s3")], accept_loss, ..BackupRequest::default() };
+    let is_accepted = |report: &lifeboat_engine::BackupReport| match report.sites[0].outcome {
+        SiteOutcome::Vanished { is_accepted } => is_accepted,
+        _ => panic!("{:?}", marks(report)),
+    };
+    for (accept_loss, holds) in [(false, 1), (true, 0), (false, 0)] {
+        let report = backup(&engine, &asked(accept_loss)).await.unwrap();
+        assert_eq!(is_accepted(&report), holds == 0);
+        let site = engine.site(&site_id("s3")).await.unwrap();
+        assert_eq!((site.state().snapshots.len(), site.state().holds.len()), (1, holds));
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -58,7 +58,7 @@ fn a_site_that_is_gone_from_its_sources_is_not_as_promised_until_the_loss_is_acc
     };
     gone("Gone by mistake: `lifeboat restore initech`.");
     home.fails(&["backup", "--all"], 3, "no source lists the site any more; its points are held");
-    gone("On purpose: `lifeboat backup --all --accept-loss`");
+    gone("On purpose: `lifeboat backup initech --accept-loss`");
     // Another host, which has no sources, believes the newest run.
     let (config, watches) = (home.path("lifeboat.toml"), home.path("watches.toml"));
     let text = std::fs::read_to_string(&config).unwrap();

@@ -185,7 +185,7 @@ pub(super) fn failure(site: &SiteBackup) -> Option<Failed> {
         SiteOutcome::Vanished { is_accepted: false } => told(
             "no source lists the site any more; its points are held".into(),
             format!(
-                "deleted by mistake: `lifeboat restore {}`; on purpose: `lifeboat backup --all --accept-loss`, once",
+                "deleted by mistake: `lifeboat restore {0}`; on purpose: `lifeboat backup {0} --accept-loss`, once",
                 site.site
             ),
             exit::PARTLY,

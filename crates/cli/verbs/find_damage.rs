@@ -163,7 +163,12 @@ fn tell_people(report: &DamageReport, request: &DamageRequest, (output, shows_al
             output.say(format!("log of {}: a gap till {} (epoch {epoch} begins)", log.source, seconds(*at)));
         }
     }
-    if report.logs.is_empty() && report.failed.is_empty() {
+    for source in &report.of_files {
+        output.say(format!(
+            "{source}: what was removed inside its files no log tells; runs tell what vanished or shrank."
+        ));
+    }
+    if report.logs.is_empty() && report.of_files.is_empty() && report.failed.is_empty() {
         let what = request.source.as_ref().map_or("no source is".to_owned(), |source| format!("{source} is not"));
         output.say(format!("{what} captured: there is no change log. What follows is from runs alone."));
     }
@@ -185,10 +190,10 @@ fn nothing_found(report: &DamageReport, request: &DamageRequest) -> Vec<String> 
     let since = seconds(request.since);
     let runs = plural(report.runs_looked, "run");
     match (report.logs.is_empty(), report.runs_looked) {
-        (true, 0) => vec![format!("Nobody has looked since {since}: there is no run and no change log.")],
+        (true, 0) => vec![format!("Nobody has looked since {since}: no run and no server's log.")],
         (true, _) => vec![
             format!("No site vanished or shrank beyond its limit since {since}."),
-            format!("{runs} compared: what was changed inside a site only a capture can tell."),
+            format!("{runs} compared: what was removed in a site only a server's log can tell."),
         ],
         (false, 0) => vec![format!("Nothing that is captured was removed or rewritten since {since}.")],
         (false, _) => vec![

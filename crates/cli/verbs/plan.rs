@@ -3,7 +3,7 @@
 use lifeboat_engine::{
     Change, Replayed, RestorePlan, RestorePoint, RestoreRequest, RestoreTarget, RowsCounted, RowsLimit,
 };
-use lifeboat_model::Timestamp;
+use lifeboat_model::{PointInTime, Timestamp};
 use serde_json::{Value, json};
 
 use crate::Context;
@@ -107,6 +107,11 @@ fn show_head(plan: &RestorePlan, (verb, now): (&str, Timestamp), request: &Resto
     output.line(format!("{verb} {}, to {} ({})", plan.site, plan.at, ago(plan.at, now)));
     let reason = plan.mark_reason.as_ref().map(|reason| format!(": {reason}")).unwrap_or_default();
     output.line(format!("  snapshot  {} ({}{reason})", plan.snapshot, words::mark(plan.mark)));
+    if let (RestorePoint::At(PointInTime::Time(asked)), None) = (&request.point, &plan.replayed)
+        && *asked != plan.at
+    {
+        output.line(format!("  asked     {asked}: no change log reaches it, this is the newest good point before it"));
+    }
     if let Some(replayed) = &plan.replayed {
         output.line(format!("  moment    {}", replayed.moment));
         for part in &replayed.parts {

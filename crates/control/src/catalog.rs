@@ -108,6 +108,13 @@ pub struct SiteSummary {
     pub standing: Option<Standing>,
 }
 
+impl SiteSummary {
+    /// Whether it has points of its own: what a restore kept, to undo it, is none.
+    pub fn has_points(&self) -> bool {
+        self.good + self.incomplete + self.suspect > 0
+    }
+}
+
 /// A site as its newest commit says.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SiteHead {

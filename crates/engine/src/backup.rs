@@ -109,11 +109,13 @@ pub async fn backup(engine: &Engine, request: &BackupRequest) -> Result<BackupRe
     let started_at = Timestamp::now();
     let last = last_run(engine).await?;
     let last_sources = last.as_ref().map(|run| by_source(&run.sources)).unwrap_or_default();
+    // Before the sources are asked: what is born after that is listed, and one that is not is gone.
+    let known = known_sites(engine, last.as_ref());
     let mut health = tokio::task::block_in_place(|| engine.fleet.look(&last_sources, request.accept_loss));
     standby::refuse(engine, &mut health).await?;
     let (sites, vanished) = match request.is_a_turn {
-        true => turn(request, &health, last.as_ref()),
-        false => select(engine, request, &health, last.as_ref())?,
+        true => turn(request, &health, &known),
+        false => select(engine, request, &health, &known)?,
     };
 
     let asked = Asked { request, health: &health, bases: OldBases::look(engine).await? };
@@ -219,20 +221,27 @@ fn by_source(sources: &[RunSource]) -> BTreeMap<SourceName, RunSource> {
     sources.iter().map(|source| (source.source.clone(), source.clone())).collect()
 }
 
-/// The sites to back up, and those that are gone from healthy sources since the last run.
+/// The sites of the last run and those that this host has points of, as one that was born in the change log; and whether
+/// the last run found each gone.
+fn known_sites(engine: &Engine, last: Option<&Run>) -> BTreeMap<SiteId, bool> {
+    let has_points = engine.memory.sites().into_iter().map(|site| (site, false));
+    let of_run = last.iter().flat_map(|run| &run.sites);
+    has_points.chain(of_run.map(|seen| (seen.site.clone(), seen.outcome == RunOutcome::Vanished))).collect()
+}
+
+/// The sites to back up, and those that are gone from healthy sources.
 fn select(
     engine: &Engine,
     request: &BackupRequest,
     health: &[SourceHealth],
-    last: Option<&Run>,
+    known: &BTreeMap<SiteId, bool>,
 ) -> Result<(Vec<SiteId>, Vec<SiteId>), Error> {
     let listed = all_sites(health);
+    // With a source down nobody can say that a site is gone.
+    let all_well = health.iter().all(|source| source.failure.is_none());
     if request.sites.is_empty() {
-        let all_well = health.iter().all(|source| source.failure.is_none());
-        let before: BTreeSet<SiteId> =
-            last.map(|run| run.sites.iter().map(|site| site.site.clone()).collect()).unwrap_or_default();
-        // With a source down nobody can say that a site is gone.
-        let vanished = if all_well { before.difference(&listed).cloned().collect() } else { Vec::new() };
+        let is_gone = |site: &&SiteId| all_well && !listed.contains(*site);
+        let vanished = known.keys().filter(is_gone).cloned().collect();
         return Ok((listed.into_iter().collect(), vanished));
     }
     if health.iter().all(|source| source.failure.is_some())
@@ -250,12 +259,16 @@ fn select(
             return Err(Error::NoSuchSite { site: site.clone(), hint: nearest_hint(site, &listed) });
         }
     }
-    let unique: BTreeSet<&SiteId> = request.sites.iter().collect();
-    Ok((unique.into_iter().cloned().collect(), Vec::new()))
+    let unique: BTreeSet<SiteId> = request.sites.iter().cloned().collect();
+    Ok(unique.into_iter().partition(|site| !all_well || listed.contains(site)))
 }
 
 /// Of those whose turn it is, the ones that are there; and all that are gone, for the first time or whose turn it is.
-fn turn(request: &BackupRequest, health: &[SourceHealth], last: Option<&Run>) -> (Vec<SiteId>, Vec<SiteId>) {
+fn turn(
+    request: &BackupRequest,
+    health: &[SourceHealth],
+    known: &BTreeMap<SiteId, bool>,
+) -> (Vec<SiteId>, Vec<SiteId>) {
     let listed = all_sites(health);
     let asked: BTreeSet<SiteId> = request.sites.iter().cloned().collect();
     let here = asked.intersection(&listed).cloned().collect();
@@ -263,8 +276,7 @@ fn turn(request: &BackupRequest, health: &[SourceHealth], last: Option<&Run>) ->
     if health.iter().any(|source| source.failure.is_some()) {
         return (here, Vec::new());
     }
-    let was_there = |site: &&RunSite| site.outcome != RunOutcome::Vanished;
-    let before = last.iter().flat_map(|run| &run.sites).filter(was_there).map(|seen| &seen.site);
+    let before = known.iter().filter(|(_, was_gone)| !**was_gone).map(|(site, _)| site);
     let gone: BTreeSet<&SiteId> = before.chain(&asked).filter(|site| !listed.contains(*site)).collect();
     (here, gone.into_iter().cloned().collect())
 }

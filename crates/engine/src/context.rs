@@ -70,6 +70,8 @@ impl Default for Policy {
 /// a store that loses its newest commits.
 pub trait HeadMemory: Send + Sync {
     fn known_head(&self, site: &SiteId) -> Option<KnownHead>;
+    /// The sites that it knows points of.
+    fn sites(&self) -> Vec<SiteId>;
     fn note_site(&self, site: &Site);
     /// What the sources looked like when `note_fingerprint` was last called for the site.
     fn fingerprint(&self, site: &SiteId) -> Option<Fingerprint>;
@@ -98,6 +100,9 @@ pub struct NoMemory;
 impl HeadMemory for NoMemory {
     fn known_head(&self, _site: &SiteId) -> Option<KnownHead> {
         None
+    }
+    fn sites(&self) -> Vec<SiteId> {
+        Vec::new()
     }
     fn note_site(&self, _site: &Site) {}
     fn fingerprint(&self, _site: &SiteId) -> Option<Fingerprint> {

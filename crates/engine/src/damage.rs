@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
-use lifeboat_model::{Epoch, EpochId, Generation, SiteId, SourceName, Timestamp, TransactionHead};
+use lifeboat_model::{Epoch, EpochId, Generation, SiteId, SourceKind, SourceName, Timestamp, TransactionHead};
 use lifeboat_repo::{ChangeLog, ListedSegment};
 
 use crate::fleet::AnySource;
@@ -45,6 +45,8 @@ pub struct DamageRequest {
 #[derive(Debug, Default)]
 pub struct DamageReport {
     pub logs: Vec<LogLooked>,
+    /// Captured databases in files: their logs tell which pages were written, and not what was taken.
+    pub of_files: Vec<SourceName>,
     /// Worst first.
     pub incidents: Vec<Incident>,
     /// Sites that vanished, shrank or were not seen, by site.
@@ -104,10 +106,11 @@ pub async fn find_damage(engine: &Engine, request: &DamageRequest) -> Result<Dam
     for source in chosen {
         engine.check_cancelled()?;
         match look_at_log(engine, &source, request.since).await {
-            Ok((looked, incidents)) => {
+            Ok(Some((looked, incidents))) => {
                 report.logs.push(looked);
                 report.incidents.extend(incidents);
             }
+            Ok(None) => report.of_files.push(source),
             Err(Error::Cancelled) => return Err(Error::Cancelled),
             Err(error) => report.failed.push((source, error)),
         }
@@ -118,15 +121,20 @@ pub async fn find_damage(engine: &Engine, request: &DamageRequest) -> Result<Dam
     Ok(report)
 }
 
+/// `None`: a log of pages.
 async fn look_at_log(
     engine: &Engine,
     source: &SourceName,
     since: Timestamp,
-) -> Result<(LogLooked, Vec<Incident>), Error> {
+) -> Result<Option<(LogLooked, Vec<Incident>)>, Error> {
     let log = engine.change_log(source).await?;
+    let epochs = epochs_since(&log, since).await?;
+    if epochs.last().is_some_and(|newest| newest.facts.kind == SourceKind::Sqlite) {
+        return Ok(None);
+    }
     let mut looked = LogLooked { source: source.clone(), segments: 0, transactions: 0, till: None, gaps: Vec::new() };
     let mut collector = Collector::new(since);
-    for epoch in epochs_since(&log, since).await? {
+    for epoch in epochs {
         if epoch.id > EpochId(1) && epoch.facts.begun_at >= since {
             looked.gaps.push((epoch.id, epoch.facts.begun_at));
         }
@@ -143,7 +151,7 @@ async fn look_at_log(
     looked.transactions = collector.transactions();
     let (mut suspects, notes) = collector.finish();
     tell_owners(engine, source, &mut suspects).await?;
-    Ok((looked, incident::incidents(source, suspects, &notes)))
+    Ok(Some((looked, incident::incidents(source, suspects, &notes))))
 }
 
 /// Where each site has its tables to itself, what befell them is that site's. One that the bucket knows nothing of is

@@ -40,6 +40,10 @@ impl HeadMemory for MapMemory {
         self.lock().heads.get(site).copied()
     }
 
+    fn sites(&self) -> Vec<SiteId> {
+        self.lock().heads.keys().cloned().collect()
+    }
+
     fn note_site(&self, site: &Site) {
         let head = site.head();
         let mut known = self.lock();

@@ -40,8 +40,7 @@ pub enum Gone {
 /// Whether the site is gone: at once, not only when a run has found it so. A host without sources believes the
 /// newest run.
 async fn gone(line: &Line, known: &Known, open: &Open) -> Result<Option<Gone>, CliError> {
-    let has_points = |summary: &SiteSummary| summary.good + summary.incomplete + summary.suspect > 0;
-    if !line.sources.is_empty() || !line.summary.as_ref().is_some_and(has_points) {
+    if !line.sources.is_empty() || !line.summary.as_ref().is_some_and(SiteSummary::has_points) {
         return Ok(None);
     }
     if line.has_failed_source {

@@ -110,12 +110,12 @@ fn nothing_found_says_no_more_than_was_looked_at() {
         assert!(text.lines().all(|line| line.chars().count() <= WIDTH), "{text}");
     };
     const CAPTURED: &str = "Nothing that is captured was removed or rewritten since 1970-01-01T00:00:00Z.\n";
-    check(&[], 0, "Nobody has looked since 1970-01-01T00:00:00Z: there is no run and no change log.\n");
+    check(&[], 0, "Nobody has looked since 1970-01-01T00:00:00Z: no run and no server's log.\n");
     check(
         &[],
         1_300,
         "No site vanished or shrank beyond its limit since 1970-01-01T00:00:00Z.\n\
-         1,300 runs compared: what was changed inside a site only a capture can tell.\n",
+         1,300 runs compared: what was removed in a site only a server's log can tell.\n",
     );
     check(std::slice::from_ref(&log), 0, CAPTURED);
     check(std::slice::from_ref(&log), 1, &format!("{CAPTURED}No site vanished or shrank beyond its limit in 1 run.\n"));

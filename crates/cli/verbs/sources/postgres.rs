@@ -63,7 +63,11 @@ fn tell(name: &str, place: &str, found: &Inspection, context: &Context) {
     let server = &found.server;
     output.line(format!("{name} (postgres)  {place}"));
     let sites = found.sites.map_or_else(|| "unknown".to_owned(), count);
-    let standby = if server.is_standby { ", a standby: no restore can go there" } else { "" };
+    let standby = if server.is_standby {
+        ", a standby: no restore can go there, and nothing that is captured is backed up from it"
+    } else {
+        ""
+    };
     output.line(format!(
         "  database {} on PostgreSQL {}{standby}, as role {}; {sites} sites",
         server.database,

@@ -50,7 +50,7 @@ pub fn tell(found: &Assessment, alarms: &[AlarmNote], (tells_all, config): (bool
     if let Some(gone) = found.sites.iter().find(|site| site.gone == Some(Gone::Alarm)) {
         let site = &gone.line.site;
         output.say(format!(
-            "Gone by mistake: `lifeboat restore {site}`. On purpose: `lifeboat backup --all --accept-loss`, once."
+            "Gone by mistake: `lifeboat restore {site}`. On purpose: `lifeboat backup {site} --accept-loss`, once."
         ));
     }
 }

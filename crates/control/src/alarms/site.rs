@@ -51,7 +51,7 @@ fn of(
 fn vanished(facts: &SiteFacts) -> Option<Alarm> {
     let what = (AlarmKind::SiteVanished, Severity::Critical);
     let hint = format!(
-        "gone by mistake: `lifeboat restore {}`; on purpose: `lifeboat backup --all --accept-loss`, once",
+        "gone by mistake: `lifeboat restore {0}`; on purpose: `lifeboat backup {0} --accept-loss`, once",
         facts.site
     );
     (facts.listed == Listed::Vanished)

@@ -123,6 +123,8 @@ async fn judge(
     };
     let rows = match (known, site.state().latest()) {
         (Some(rows), _) => rows,
+        // One that was born and is gone again, before any backup saw it.
+        (None, None) if is_gone => 0,
         (None, None) => return Ok(Judged::default()),
         (None, Some(record)) => {
             let manifest = site.manifest(&record.manifest).await?;

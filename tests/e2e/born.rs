@@ -1,0 +1,69 @@
+//! A customer who came and went between two backups: only the change log has seen her.
+
+use lifeboat_testkit::postgres::{ClusterOptions, Postgres, query_text, run_sql};
+
+use crate::place::Place;
+
+const TABLES: &str = "CREATE TABLE sites (id text PRIMARY KEY);
+    INSERT INTO sites SELECT 'site-' || n FROM generate_series(1, 9) n;
+    CREATE TABLE note (id int PRIMARY KEY, site_id text NOT NULL REFERENCES sites, body text);
+    INSERT INTO note SELECT n, 'site-' || n % 9 + 1, 'note ' || n FROM generate_series(1, 90) n";
+const COMES: &str = "INSERT INTO sites VALUES ('hal');
+    INSERT INTO note SELECT 100 + n, 'hal', 'daisy ' || n FROM generate_series(1, 40) n";
+const GOES: &str = "DELETE FROM note WHERE site_id = 'hal'; DELETE FROM sites WHERE id = 'hal'";
+
+#[test]
+fn one_who_came_and_went_between_two_backups_comes_back_or_is_meant_to_be_gone() {
+    const TEST: &str = "one_who_came_and_went_between_two_backups_comes_back_or_is_meant_to_be_gone";
+    let options = ClusterOptions { settings: vec!["wal_level = logical".into()], ..ClusterOptions::default() };
+    let Some(cluster) = Postgres::start_or_skip(TEST, &options) else { return };
+    let url = cluster.fresh_database().expect("a database");
+    run_sql(&url, TABLES).expect("tables");
+    let place = Place::new(None, vec![("APP_URL".into(), url.clone())]);
+    let config = place.path("lifeboat.toml");
+    let text = std::fs::read_to_string(&config).expect("the configuration");
+    let (repository, _) = text.split_once("\n[sources.notes]").expect("sources");
+    let source = "[sources.app]\nkind = \"postgres\"\nurl = \"env:APP_URL\"\ntenancy = \"column\"\n\
+        tenant_column = \"site_id\"\nroot = \"sites\"\n[policies.all]\nsites = [\"*\"]\ncapture = true\n";
+    std::fs::write(&config, format!("{repository}\n{source}")).expect("the configuration");
+    let captured = || place.ok(&["capture", "--until-caught-up"]);
+    captured();
+    place.ok(&["backup", "--all"]);
+    run_sql(&url, COMES).expect("a customer");
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    let here = query_text(&url, "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')");
+    let here = here.expect("a moment")[0][0].clone().expect("a moment");
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    run_sql(&url, GOES).expect("nobody");
+    captured();
+
+    // Whoever looks is told at once, and led to a moment that is hers.
+    let status = place.run(&["status"]);
+    assert!(status.code == 4 && status.out.contains("gone from its sources"), "{status:?}");
+    assert!(status.out.contains("`lifeboat backup hal --accept-loss`"), "{status:?}");
+    let latest = place.run(&["restore", "hal", "--yes"]);
+    assert!(latest.code == 10 && latest.err.contains("`lifeboat points hal` lists the moments"), "{latest:?}");
+    place.ok(&["points", "hal"]);
+    let night = place.run(&["backup", "--all"]);
+    assert!(night.code == 3 && night.err.contains("no source lists the site any more"), "{night:?}");
+    place.ok(&["restore", "hal", "--at", &here, "--yes"]);
+    let rows = query_text(&url, "SELECT count(*)::text FROM note WHERE site_id = 'hal'").expect("rows");
+    assert_eq!(rows[0][0].as_deref(), Some("40"));
+    captured();
+
+    // Gone again, and on purpose: one word settles it, for her alone.
+    run_sql(&url, GOES).expect("nobody");
+    run_sql(&url, "DELETE FROM note WHERE site_id = 'site-1'; DELETE FROM sites WHERE id = 'site-1'").expect("nobody");
+    captured();
+    let accepted = place.ok(&["backup", "hal", "--accept-loss"]);
+    assert!(accepted.out.contains("1 vanished (1 accepted)"), "{accepted:?}");
+    let status = place.run(&["status", "--json"]);
+    let told = |site: &str, kind: &str| {
+        let is_it = |line: &&str| line.contains(&format!("\"{site}\"")) && line.contains(kind);
+        status.out.lines().filter(|line| line.contains("\"event\":\"alarm\"")).any(|line| is_it(&line))
+    };
+    assert!(!told("hal", "site_vanished") && told("site-1", "site_vanished"), "{status:?}");
+    place.run(&["backup", "--all", "--accept-loss"]);
+    place.ok(&["backup", "--all"]);
+    place.ok(&["status"]);
+}
