@@ -72,7 +72,7 @@ fn a_site_that_is_gone_from_its_sources_is_not_as_promised_until_the_loss_is_acc
     assert!(watched.stdout.contains("9 sites, 9 not as promised."), "{}", watched.stdout);
     // A run that could not see all sources forgets nobody.
     std::fs::rename(home.path("srv"), home.path("away")).unwrap();
-    home.fails(&["backup", "--all"], 10, "the source has failed");
+    home.fails(&["backup", "--all"], 10, "nothing is published from a source: source=`");
     let unsure = home.fails(&["status"], 4, "a source has failed");
     assert!(!unsure.stdout.contains("gone from its sources"), "{}", unsure.stdout);
     std::fs::rename(home.path("away"), home.path("srv")).unwrap();

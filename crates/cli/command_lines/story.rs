@@ -343,7 +343,7 @@ fn what_fails_in_one_site_is_data() {
     );
     home.fails(&["backup", "nobody"], 2, "no such site");
     std::fs::rename(home.path("srv"), home.path("gone")).unwrap();
-    home.fails(&["backup", "--all"], 10, "the source has failed");
+    home.fails(&["backup", "--all"], 10, "nothing is published from a source: source=`");
     home.fails(&["sources", "inspect"], 10, "notes");
     home.fails(&["sources", "inspect", "nots"], 2, "did you mean `notes`?");
 }

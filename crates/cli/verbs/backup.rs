@@ -63,9 +63,10 @@ fn tell(report: &BackupReport, args: &BackupArgs, context: &Context) -> Outcome 
         ("SNAPSHOT", Align::Left),
     ]);
     let few = report.sites.len() <= SHOWN_MAX;
+    let has_failed_source = report.sources.iter().any(|source| source.failure.is_some());
     for site in &report.sites {
         output.event("site", site_json(site));
-        failed.extend(failure(site));
+        failed.extend(failure(site, has_failed_source));
         let is_news = !matches!(site.outcome, SiteOutcome::Unchanged(_) | SiteOutcome::Vanished { is_accepted: true });
         if few || context.global.verbose > 0 || is_news {
             table.row(row(site));
@@ -105,7 +106,7 @@ fn is_accepted(site: &&SiteBackup) -> bool {
 /// A source from which nothing is published.
 pub(super) fn failed_source(source: &SourceHealth) -> Option<Failed> {
     let (reason, hint) = source.failure.as_ref()?;
-    let message = format!("the source has failed, nothing is published from it: source=`{}`, {reason}", source.source);
+    let message = format!("nothing is published from a source: source=`{}`, {reason}", source.source);
     Some(Failed { site: None, message, hint: Some(hint.clone()), exit_code: exit::OPERATOR })
 }
 
@@ -171,7 +172,7 @@ fn site_json(site: &SiteBackup) -> Value {
 }
 
 /// What is to be told of a site that has no good point of this run.
-pub(super) fn failure(site: &SiteBackup) -> Option<Failed> {
+pub(super) fn failure(site: &SiteBackup, has_failed_source: bool) -> Option<Failed> {
     let told = |message: String, hint: String, exit_code: u8| {
         Some(Failed { site: Some(site.site.to_string()), message, hint: Some(hint), exit_code })
     };
@@ -197,6 +198,11 @@ pub(super) fn failure(site: &SiteBackup) -> Option<Failed> {
                 Mark::Suspect => told(
                     format!("the snapshot is suspect, and the points before it are held: {reason}"),
                     "if the loss is meant, back it up once more with --accept-loss".into(),
+                    exit::PARTLY,
+                ),
+                Mark::Incomplete if has_failed_source => told(
+                    format!("the snapshot is incomplete: {reason}"),
+                    format!("mend the source that has failed, then `lifeboat backup {}`", site.site),
                     exit::PARTLY,
                 ),
                 Mark::Incomplete | Mark::Undo => told(

@@ -50,7 +50,7 @@ pub(super) async fn back_up(
         has_failed_source,
     };
     for site in &report.sites {
-        tell(job, site);
+        tell(job, site, has_failed_source);
         match verdict(site, has_failed_source) {
             Verdict::Done => came.done.push(site.site.clone()),
             Verdict::Failed { passes } => came.failed.push((site.site.clone(), passes)),
@@ -93,13 +93,13 @@ fn verdict(site: &SiteBackup, has_failed_source: bool) -> Verdict {
     }
 }
 
-fn tell(job: &str, site: &SiteBackup) {
+fn tell(job: &str, site: &SiteBackup, has_failed_source: bool) {
     if let SiteOutcome::Failed(error) = &site.outcome
         && error.fault() == Fault::Cancelled
     {
         return tracing::info!(job, site = %site.site, "stopped before it was backed up");
     }
-    if let Some(failed) = failure(site) {
+    if let Some(failed) = failure(site, has_failed_source) {
         return telling::failed(job, &failed);
     }
     match published(site) {
