@@ -37,7 +37,7 @@ impl Site {
     /// What there is to erase. Nothing needs to be readable.
     pub async fn erase_plan(&self) -> Result<ErasePlan, Error> {
         let found = self.found().await?.objects;
-        let mut plan = ErasePlan { keys: self.keys_below(self.state().key.next()).await?, ..ErasePlan::default() };
+        let mut plan = ErasePlan { keys: self.keys_below(self.next_key().await?).await?, ..ErasePlan::default() };
         for one in found {
             plan.bytes += one.len;
             match one.kind {
@@ -61,7 +61,7 @@ impl Site {
     pub async fn erase(&mut self, reason: &str, clock: &TrustedNow, writer: &WriterIdentity) -> Result<Erased, Error> {
         self.refresh().await?;
         let plan = self.erase_plan().await?;
-        let next = self.state().key.next();
+        let next = self.next_key().await?;
         let keys = self.repository.make_site_keys(self.handle(), next).await?;
         let before = std::mem::replace(&mut self.keys, keys);
         let newest = self.head().generation;
@@ -110,6 +110,13 @@ impl Site {
             Some(_) => self.keys_below(self.state().key).await,
             None => Ok(Vec::new()),
         }
+    }
+
+    /// A number that no key has, not even one that an erasure made which came to nothing: a capture may have sealed by that.
+    async fn next_key(&self) -> Result<KeyNumber, Error> {
+        let made = self.keys_below(KeyNumber(u32::MAX)).await?;
+        let newest = made.iter().filter_map(|name| names::parse_key_number(name)).map(|(_, number)| number).max();
+        Ok(newest.unwrap_or(self.state().key).max(self.state().key).next())
     }
 
     /// Both places of every key with a lower number.

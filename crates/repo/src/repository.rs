@@ -3,8 +3,9 @@
 //! Init writes the keys first and `lifeboat.json` last: it is the commit of init, and a killed init
 //! leaves nothing that `open` would take for a repository.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use lifeboat_format::names::{self, ParsedName};
 use lifeboat_format::{CredentialKind, RepositoryConfig, RepositoryKeys, SecretKey, SiteKeys};
@@ -25,8 +26,13 @@ struct Inner {
     store: Arc<dyn Store>,
     config: RepositoryConfig,
     keys: RepositoryKeys,
-    site_keys: Mutex<HashMap<(SiteHandle, KeyNumber), SiteKeys>>,
+    site_keys: Mutex<BTreeMap<(SiteHandle, KeyNumber), SiteKeys>>,
+    /// When the newest key of a site was asked for.
+    keys_asked: Mutex<HashMap<SiteHandle, Timestamp>>,
 }
+
+/// So long the newest key of a site is believed to be that, or up to twice as long: the sites are not all asked for at once.
+const KEY_BELIEVED_FOR: Duration = Duration::from_secs(3_600);
 
 /// What the caller remembers of a site's sequence: a store that has less has lost commits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -89,14 +95,24 @@ impl Repository {
             return Err(Error::Damaged { object: key_name.to_string(), detail });
         }
         let keys = RepositoryKeys::new(&root.root, config.repository)?;
-        Ok(Self { inner: Arc::new(Inner { store, config, keys, site_keys: Mutex::new(HashMap::new()) }) })
+        Ok(Self {
+            inner: Arc::new(Inner { store, config, keys, site_keys: Mutex::default(), keys_asked: Mutex::default() }),
+        })
     }
 
     /// The same repository through another way to its store.
     pub fn over(&self, store: Arc<dyn Store>) -> Self {
         let Inner { config, keys, .. } = self.inner.as_ref();
         let site_keys = Mutex::new(self.cached_keys().clone());
-        Self { inner: Arc::new(Inner { store, config: config.clone(), keys: keys.clone(), site_keys }) }
+        Self {
+            inner: Arc::new(Inner {
+                store,
+                config: config.clone(),
+                keys: keys.clone(),
+                site_keys,
+                keys_asked: Mutex::default(),
+            }),
+        }
     }
 
     pub fn store(&self) -> &Arc<dyn Store> {
@@ -194,22 +210,35 @@ impl Repository {
 
     /// The newest key of a site, made if it has none yet: for what is written of a site without its sequence.
     ///
-    /// It is asked for once: a process that goes on for ever learns of an erasure only when it begins anew.
-    pub(crate) async fn newest_site_keys(&self, handle: SiteHandle) -> Result<SiteKeys, Error> {
-        let cached =
-            self.cached_keys().iter().filter(|((site, _), _)| *site == handle).map(|((_, number), _)| *number).max();
-        if let Some(number) = cached {
-            return self.site_keys(handle, number).await;
+    /// It is asked for again after an hour or two, so that a process that goes on for ever learns of an erasure.
+    pub(crate) async fn newest_site_keys(&self, handle: SiteHandle, now: Timestamp) -> Result<SiteKeys, Error> {
+        let spread = KEY_BELIEVED_FOR * u32::from(handle.0[0]) / 256;
+        let asked_at = self.keys_asked().get(&handle).copied();
+        // Whoever opened the site since may have come by a newer one.
+        let of_site = (handle, KeyNumber(0))..=(handle, KeyNumber(u32::MAX));
+        let newest = self.cached_keys().range(of_site).next_back().map(|(_, keys)| keys.clone());
+        if let Some((asked_at, newest)) = asked_at.zip(newest)
+            && now.since(asked_at) < KEY_BELIEVED_FOR + spread
+        {
+            return Ok(newest);
         }
-        match self.newest_key(handle).await? {
-            Some(number) => self.site_keys(handle, number).await,
-            None => self.make_site_keys(handle, KeyNumber(1)).await,
-        }
+        let keys = match self.newest_key(handle).await? {
+            Some(number) => self.site_keys(handle, number).await?,
+            None => self.make_site_keys(handle, KeyNumber(1)).await?,
+        };
+        self.keys_asked().insert(handle, now);
+        Ok(keys)
+    }
+
+    /// Lets the newest key of a site be asked for when it is needed next.
+    pub fn doubt_key_of(&self, id: &SiteId) {
+        self.keys_asked().remove(&self.handle_of(id));
     }
 
     /// Lets go of a site's keys.
     pub(crate) fn forget_keys(&self, handle: SiteHandle) {
         self.cached_keys().retain(|(site, _), _| *site != handle);
+        self.keys_asked().remove(&handle);
     }
 
     /// Makes a key of a site, or takes the one that another process made just now.
@@ -243,7 +272,11 @@ impl Repository {
         self.inner.keys.open_site_key(handle, number, &body).map_err(Error::of_object(&name))
     }
 
-    fn cached_keys(&self) -> std::sync::MutexGuard<'_, HashMap<(SiteHandle, KeyNumber), SiteKeys>> {
+    fn keys_asked(&self) -> std::sync::MutexGuard<'_, HashMap<SiteHandle, Timestamp>> {
+        self.inner.keys_asked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cached_keys(&self) -> std::sync::MutexGuard<'_, BTreeMap<(SiteHandle, KeyNumber), SiteKeys>> {
         self.inner.site_keys.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -20,6 +20,8 @@ pub(super) async fn publish(
     (id, born_at): (&SiteId, Timestamp),
 ) -> Result<(), Error> {
     if engine.repository.newest_generation(id).await? > Generation(0) {
+        // Gone, erased, and back again: it goes on under a key of its own.
+        engine.repository.doubt_key_of(id);
         return Ok(());
     }
     let facts = &epoch.facts;

@@ -190,19 +190,19 @@ impl Appender {
         let name = object_name(names::segment(&head.name))?;
         let (mut draft, own) = (draft, self.log.repository.keys().object_keys());
         let blocks = draft.take_blocks();
-        let keys = self.keys_of(&blocks).await?;
+        let keys = self.keys_of(&blocks, sealed_at.max(Timestamp::now())).await?;
         let (bytes, footer) = tokio::task::block_in_place(|| seal((own, head), draft, blocks, keys))?;
         self.log.create_own(&name, bytes.into(), (self.epoch.id, number)).await?;
         Ok(self.newest.insert(footer))
     }
 
     /// The keys of every site that has a block, in their order.
-    async fn keys_of(&self, blocks: &[(SiteId, BlockWriter)]) -> Result<Vec<SiteKeys>, Error> {
+    async fn keys_of(&self, blocks: &[(SiteId, BlockWriter)], now: Timestamp) -> Result<Vec<SiteKeys>, Error> {
         let repository = &self.log.repository;
         let handles: Vec<SiteHandle> = blocks.iter().map(|(site, _)| repository.handle_of(site)).collect();
         let keys = handles.into_iter().map(|handle| {
             let repository = repository.clone();
-            async move { repository.newest_site_keys(handle).await }
+            async move { repository.newest_site_keys(handle, now).await }
         });
         futures_util::stream::iter(keys).buffered(KEY_REQUESTS_MAX).try_collect().await
     }

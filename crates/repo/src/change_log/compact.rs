@@ -15,12 +15,12 @@ use std::ops::RangeInclusive;
 
 use bytes::{Bytes, BytesMut};
 use lifeboat_format::{
-    BlockReader, Compressor, SealedBlock, SealingBlock, SegmentHead, SegmentName, SegmentTail, SegmentWriter, SiteKeys,
+    BlockReader, Compressor, SealedBlock, SealingBlock, SegmentHead, SegmentName, SegmentTail, SegmentWriter,
     decode_shared, decode_unrouted, names,
 };
 use lifeboat_model::{
-    EpochId, LogCommitNumber, LogEvent, LongSegment, ObjectId, ObjectPlace, SegmentFooter, SegmentNumber, SegmentSpan,
-    SiteId, SpanBounds, Timestamp, WriterIdentity,
+    EpochId, KeyNumber, LogCommitNumber, LogEvent, LongSegment, ObjectId, ObjectPlace, SegmentFooter, SegmentNumber,
+    SegmentSpan, SiteId, SpanBounds, Timestamp, WriterIdentity,
 };
 
 use super::{ChangeLog, ListedSegment};
@@ -191,8 +191,7 @@ impl ChangeLog {
             loaded.iter().flat_map(|one| &one.footer.blocks).map(|block| &block.site).collect();
         let mut compressor = Compressor::new()?;
         for site in sites {
-            let keys = self.repository.newest_site_keys(self.repository.handle_of(site)).await?;
-            if let Some(block) = self.join_blocks(site, loaded, (&keys, &mut compressor)).await? {
+            if let Some(block) = self.join_blocks(site, loaded, &mut compressor).await? {
                 writer.push_block(site, block)?;
             }
         }
@@ -201,22 +200,34 @@ impl ChangeLog {
         Ok(bytes.into())
     }
 
-    /// All of a site's changes as one block.
+    /// All of a site's changes as one block, sealed by the newest key that any of them has, and never by a newer one: of what
+    /// an erasure takes meanwhile nothing is left.
     async fn join_blocks(
         &self,
         site: &SiteId,
         loaded: &[Loaded],
-        (keys, compressor): (&SiteKeys, &mut Compressor),
+        compressor: &mut Compressor,
     ) -> Result<Option<SealedBlock>, Error> {
-        let mut joined = SealingBlock::new(keys, ObjectId(random_id()?))?;
+        let mut blocks = Vec::new();
         for one in loaded {
             let Some(block) = one.footer.block(site) else { continue };
-            let mut bytes = BytesMut::from(one.slice(&block.place));
-            let opened_by = match self.keys_of_block(&one.segment, block, &bytes).await {
+            match self.keys_of_block(&one.segment, block, one.slice(&block.place)).await {
                 // Nobody can read it any more: it need not be kept.
-                Err(Error::Erased { .. }) => continue,
-                other => other?,
-            };
+                Err(Error::Erased { .. }) => {}
+                opened_by => blocks.push((one, block, opened_by?)),
+            }
+        }
+        let Some(keys) = blocks.iter().map(|(.., keys)| keys).max_by_key(|keys| keys.number()).cloned() else {
+            return Ok(None);
+        };
+        if blocks.iter().any(|(.., opened_by)| opened_by.number() < keys.number()) {
+            // The older keys are about to be destroyed, unless what made the newest one came to nothing.
+            let valid = self.repository.site(site, None).await?.map_or(KeyNumber(1), |site| site.state().key);
+            blocks.retain(|(.., opened_by)| opened_by.number() >= valid);
+        }
+        let mut joined = SealingBlock::new(&keys, ObjectId(random_id()?))?;
+        for (one, block, opened_by) in blocks {
+            let mut bytes = BytesMut::from(one.slice(&block.place));
             let damaged = |error| self.damaged(&one.segment, &block.place, site.as_str(), error);
             tokio::task::block_in_place(|| {
                 let mut reader = BlockReader::new(&opened_by, block, &mut bytes).map_err(damaged)?;

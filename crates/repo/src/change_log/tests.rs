@@ -15,6 +15,8 @@ use lifeboat_store::{MemoryStore, Meter, ObjectName, Store};
 use super::*;
 use crate::tests::{new_repository, writer};
 
+mod erased;
+
 pub(super) fn source() -> SourceName {
     SourceName::new("app").unwrap()
 }
