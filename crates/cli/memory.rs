@@ -3,7 +3,7 @@
 //! A catalog that fails is told once and never stops a verb: the bucket has everything. What is lost
 //! until it works again is speed, and the notice of a bucket that loses its newest commits.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -100,6 +100,12 @@ impl CatalogMemory {
     pub fn note_audit(&self, head: AuditHead) {
         let noted = self.lock().note_audit(&audit_mark(head));
         self.or_warn(noted);
+    }
+
+    /// Since when sites that are new are seen.
+    pub fn new_sites(&self, sites: &BTreeSet<SiteId>) -> BTreeMap<SiteId, Timestamp> {
+        let noted = self.lock().new_sites(sites, Timestamp::now());
+        self.or_warn(noted).unwrap_or_default()
     }
 
     /// When each job of a daemon ended last.

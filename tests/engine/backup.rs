@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use lifeboat_engine::{BackupRequest, SiteOutcome, backup};
-use lifeboat_model::{HoldReason, Mark};
+use lifeboat_engine::{BackupRequest, RestorePoint, SiteOutcome, backup};
+use lifeboat_model::{HoldReason, Mark, PointInTime};
 use lifeboat_store::{MemoryStore, Store};
 use lifeboat_testkit::memory::MapMemory;
-use lifeboat_testkit::world::{World, backup_all, site_id};
+use lifeboat_testkit::world::{World, backup_all, restore_request, run_restore, site_id};
 
 async fn world() -> (Arc<dyn Store>, World) {
     let store: Arc<dyn Store> = Arc::new(MemoryStore::new());
@@ -81,6 +81,75 @@ async fn a_site_that_is_gone_is_never_published_as_one_of_nothing() {
         let site = engine.site(&site_id("s3")).await.unwrap();
         assert_eq!((site.state().snapshots.len(), site.state().holds.len()), (1, holds));
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_accepts_the_loss_of_one_site_takes_no_source_for_whole() {
+    let (store, world) = world().await;
+    for number in 0..6 {
+        world.make_site(&format!("s{number}"), number, 10);
+    }
+    let engine = world.engine_with(store, Arc::new(MapMemory::default())).await.unwrap();
+    backup_all(&engine).await.unwrap();
+    // The disk of the files is gone, and one site of both is.
+    std::fs::remove_file(world.site_dir("s0").join("notes.db")).unwrap();
+    for number in 0..6 {
+        std::fs::rename(
+            world.site_dir(&format!("s{number}")).join("files"),
+            world.site_dir(&format!("s{number}")).join("away"),
+        )
+        .unwrap();
+    }
+    for name in ["s0", "s1"] {
+        let request = BackupRequest { sites: vec![site_id(name)], accept_loss: true, ..BackupRequest::default() };
+        let report = backup(&engine, &request).await.unwrap();
+        assert!(report.sources.iter().any(|source| source.failure.is_some()), "{:?}", report.sources);
+        let told = marks(&report).remove(0).1;
+        match name {
+            "s0" => assert!(told.contains("no source that answers lists the site"), "{told}"),
+            _ => assert_eq!(told, "published Incomplete"),
+        }
+        let site = engine.site(&site_id(name)).await.unwrap();
+        assert_eq!(site.state().latest().unwrap().entries, site.state().snapshots[0].entries, "{name}");
+    }
+    let report = backup_all(&engine).await.unwrap();
+    assert!(report.sources.iter().any(|source| source.failure.is_some()), "the source has failed still");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_was_brought_back_and_goes_again_is_another_loss() {
+    let (store, world) = world().await;
+    for number in 0..6 {
+        world.make_site(&format!("s{number}"), number, 10);
+    }
+    let engine = world.engine(store).await.unwrap();
+    backup_all(&engine).await.unwrap();
+    let gone = || std::fs::remove_dir_all(world.site_dir("s3")).unwrap();
+    let accept = BackupRequest { sites: vec![site_id("s3")], accept_loss: true, ..BackupRequest::default() };
+    let is_told = async || {
+        let report = backup_all(&engine).await.unwrap();
+        let site = report.sites.iter().find(|site| site.site == site_id("s3")).unwrap();
+        matches!(site.outcome, SiteOutcome::Vanished { is_accepted: false })
+    };
+    gone();
+    backup(&engine, &accept).await.unwrap();
+    assert!(!is_told().await);
+    // By a restore, with no backup after it.
+    let request = restore_request("s3", RestorePoint::At(PointInTime::Latest));
+    run_restore(&engine, &request).await.unwrap();
+    gone();
+    assert!(is_told().await);
+    // By the application, and only another site is backed up meanwhile. What was held is released by whoever accepts it.
+    backup(&engine, &accept).await.unwrap();
+    world.make_site("s3", 3, 10);
+    let other = BackupRequest { sites: vec![site_id("s1")], ..BackupRequest::default() };
+    backup(&engine, &other).await.unwrap();
+    gone();
+    assert!(is_told().await);
+    // Back while it is held: a word on the live site is enough.
+    world.make_site("s3", 3, 10);
+    backup(&engine, &accept).await.unwrap();
+    assert!(engine.site(&site_id("s3")).await.unwrap().state().holds.is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -43,7 +43,8 @@ pub struct BackupArgs {
     /// is told, and the run ends with 3
     #[arg(long)]
     pub all: bool,
-    /// Sites that are gone and data that shrank are meant: no failure, now and from now on, and no longer held
+    /// Sites that are gone and data that shrank are meant: no failure, now and from now on, and no longer held. With
+    /// --all also what a source as a whole has lost, or its new mount
     #[arg(long)]
     pub accept_loss: bool,
 }

@@ -94,4 +94,31 @@ fn a_site_that_is_gone_from_its_sources_is_not_as_promised_until_the_loss_is_acc
     home.fails(&["backup", "--all"], 3, "no source lists the site any more");
     home.ok(&["restore", "initech", "--yes"]);
     home.ok(&["status"]);
+    // What was lost of a site before it went is part of what was accepted; a host that knows nothing takes the word, too.
+    std::fs::remove_file(home.path("srv/more-1/notes.db")).unwrap();
+    home.fails(&["backup", "more-1"], 3, "the snapshot is suspect");
+    std::fs::remove_dir_all(home.path("srv/more-1")).unwrap();
+    std::fs::remove_dir_all(home.path("lifeboat.catalog")).unwrap();
+    home.ok(&["backup", "more-1", "--accept-loss"]);
+    home.ok(&["status"]);
+    home.fails(&["backup", "nobody", "--accept-loss"], 2, "no such site");
+}
+
+#[test]
+fn a_new_customer_is_no_alarm_until_the_rpo_has_passed() {
+    let home = Home::new();
+    let never = home.fails(&["status"], 4, "");
+    assert!(never.stdout.contains("acme: it was never backed up"), "{}", never.stdout);
+    home.ok(&["backup", "--all"]);
+    home.ok(&["status"]);
+    std::fs::create_dir_all(home.path("srv/newcomer/files")).unwrap();
+    std::fs::copy(home.path("srv/acme/notes.db"), home.path("srv/newcomer/notes.db")).unwrap();
+    let new = home.ok(&["status", "--all"]);
+    assert!(new.stdout.contains("never backed up"), "{}", new.stdout);
+    let config = home.path("lifeboat.toml");
+    let text = std::fs::read_to_string(&config).unwrap();
+    std::fs::write(&config, format!("{text}\n[policies.strict]\nsites = [\"newcomer\"]\nrpo = \"1s\"\n")).unwrap();
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    let late = home.fails(&["status"], 4, "");
+    assert!(late.stdout.contains("newcomer: it was never backed up"), "{}", late.stdout);
 }

@@ -7,7 +7,7 @@
 //! host             ─▶ room on its disks                                                             ┘
 //! ```
 //!
-//! It looks, and changes nothing. The daemon calls [`assess`] once a cycle, and [`without_store`] when that fails.
+//! It looks, and changes nothing but the catalog's notes of what it saw. The daemon calls [`assess`] once a cycle, and [`without_store`] when that fails.
 //!
 //! What is not here: what is an alarm (`lifeboat-control`), how it looks (`status`).
 
@@ -89,6 +89,9 @@ pub(super) async fn assess(open: &Open, ask: Ask, context: &Context) -> Result<A
             Err(error) => return Err(error),
         }
     }
+    let new = sites.iter().filter(|status| status.is_new(&known)).map(|status| status.line.site.clone()).collect();
+    let new = open.memory.new_sites(&new);
+    site_facts.iter_mut().for_each(|facts| facts.new_since = new.get(&facts.site).copied());
     let facts = Facts {
         at: now,
         assessed: Assessed::All,

@@ -51,11 +51,13 @@ impl Remembered {
     }
 }
 
-/// Newest first. A run that did not look at a site says nothing of it.
+/// Newest first. A run that did not look at a site repeats what the one before it said.
 fn failures<'a>(runs: impl Iterator<Item = &'a Run>) -> BTreeMap<SiteId, (u64, String)> {
     let (mut failures, mut ended): (BTreeMap<SiteId, (u64, String)>, BTreeSet<&SiteId>) = Default::default();
+    let mut looks = BTreeSet::new();
     for site in runs.flat_map(|run| &run.sites) {
         match &site.outcome {
+            RunOutcome::Failed { .. } if !looks.insert((&site.site, site.seen_at)) => {}
             RunOutcome::Failed { reason } if !ended.contains(&site.site) => {
                 failures.entry(site.site.clone()).or_insert_with(|| (0, reason.clone())).0 += 1;
             }
@@ -75,7 +77,7 @@ mod tests {
 
     #[test]
     fn failures_are_counted_until_the_newest_run_in_which_the_site_came_through() {
-        let run = |outcomes: &[(&str, Option<&str>)]| Run {
+        let run = |at: i64, outcomes: &[(&str, Option<&str>)]| Run {
             number: RunNumber(1),
             nonce: ObjectId([0; 16]),
             started_at: Timestamp(0),
@@ -94,17 +96,18 @@ mod tests {
                     site: SiteId::new(*site).unwrap(),
                     generation: Generation(0),
                     snapshot: None,
-                    seen_at: Timestamp(0),
+                    seen_at: Timestamp(at),
                     outcome: failed
                         .map_or(RunOutcome::Unchanged, |reason| RunOutcome::Failed { reason: reason.into() }),
                 })
                 .collect(),
         };
         let runs = [
-            run(&[("a", Some("newest")), ("b", None), ("c", Some("x"))]),
-            run(&[("b", Some("y"))]),
-            run(&[("a", Some("older")), ("c", None)]),
-            run(&[("c", Some("z"))]),
+            run(4, &[("a", Some("newest")), ("b", None), ("c", Some("x"))]),
+            run(4, &[("c", Some("x"))]),
+            run(3, &[("b", Some("y"))]),
+            run(2, &[("a", Some("older")), ("c", None)]),
+            run(1, &[("c", Some("z"))]),
         ];
         let counted = failures(runs.iter());
         let told: Vec<(&str, u64, &str)> =

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use lifeboat_model::{
-    CommitEvent, Fault, Faulty, Hold, HoldId, HoldReason, Mark, ObjectId, PartProblem, PartRecord, PartStatus,
-    ProgressEvent, Run, RunNumber, RunOutcome, RunSite, RunSource, SiteId, SnapshotRecord, SourceName, Timestamp,
+    CommitEvent, Fault, Faulty, Hold, HoldId, HoldReason, Mark, ObjectId, PartRecord, PartStatus, ProgressEvent, Run,
+    RunNumber, RunOutcome, RunSite, RunSource, SiteId, SiteState, SnapshotRecord, SourceName, Timestamp,
 };
 
 use lifeboat_source::postgres::{ALTERED_MEANWHILE, CANNOT_LOCK};
@@ -23,6 +23,7 @@ mod line;
 mod probe;
 mod read;
 mod scan;
+mod select;
 mod site;
 mod standby;
 
@@ -33,10 +34,14 @@ pub(crate) use scan::{ScanMemory, Scanned, scan_sites};
 
 use bases::OldBases;
 use line::{Place, in_line};
+use select::{Known, Selected, not_sure};
 use site::back_up_site;
 
 /// A site whose tables were being altered is read again at the end of a run, after this.
 const MIGRATION_PAUSE: Duration = Duration::from_secs(15);
+
+/// What a run says of a site that was gone, is listed again, and was not asked for.
+const IS_BACK: &str = "it is back in its sources, and was not backed up since";
 
 /// What to back up.
 #[derive(Debug, Clone, Default)]
@@ -109,23 +114,24 @@ pub async fn backup(engine: &Engine, request: &BackupRequest) -> Result<BackupRe
     let started_at = Timestamp::now();
     let last = last_run(engine).await?;
     let last_sources = last.as_ref().map(|run| by_source(&run.sources)).unwrap_or_default();
-    // Before the sources are asked: what is born after that is listed, and one that is not is gone.
-    let known = known_sites(engine, last.as_ref());
-    let mut health = tokio::task::block_in_place(|| engine.fleet.look(&last_sources, request.accept_loss));
+    let known = Known::look(engine, request, last.as_ref()).await?;
+    // That a site's loss is meant says nothing of a source that lacks more: only who accepts all of it takes that as it is.
+    let accepts_all = request.accept_loss && request.sites.is_empty();
+    let mut health = tokio::task::block_in_place(|| engine.fleet.look(&last_sources, accepts_all));
     standby::refuse(engine, &mut health).await?;
-    let (sites, vanished) = match request.is_a_turn {
-        true => turn(request, &health, &known),
-        false => select(engine, request, &health, &known)?,
-    };
+    let selected = Selected::of(request, &health, &known)?;
 
     let asked = Asked { request, health: &health, bases: OldBases::look(engine).await? };
-    let (mut seen, mut done) = back_up_sites(engine, &sites, &asked);
-    for site in vanished {
+    let (mut seen, mut done) = back_up_sites(engine, &selected.here, &asked);
+    for site in selected.gone {
         let was = last.iter().flat_map(|run| &run.sites).find(|seen| seen.site == site);
         let outcome = settle_vanished(engine, &site, was, request).await.unwrap_or_else(SiteOutcome::Failed);
         seen.push(run_site(engine, &site, &outcome, Timestamp::now()));
         done.push(SiteBackup { site, outcome });
     }
+    // Of these nothing was found out.
+    let unsure = selected.unsure.into_iter();
+    done.extend(unsure.map(|site| SiteBackup { outcome: SiteOutcome::Failed(not_sure(&site, &health)), site }));
     let run = Run {
         number: RunNumber(0),
         nonce: ObjectId([0; 16]),
@@ -135,7 +141,8 @@ pub async fn backup(engine: &Engine, request: &BackupRequest) -> Result<BackupRe
         sources: sources_of(&health, &last_sources),
         sites: seen,
     };
-    Ok(BackupReport { run: record_run(engine, run, last).await?, sources: health, sites: done })
+    let run = record_run(engine, run, last, &all_sites(&health)).await?;
+    Ok(BackupReport { run, sources: health, sites: done })
 }
 
 /// What holds for every site of a run.
@@ -221,74 +228,6 @@ fn by_source(sources: &[RunSource]) -> BTreeMap<SourceName, RunSource> {
     sources.iter().map(|source| (source.source.clone(), source.clone())).collect()
 }
 
-/// The sites of the last run and those that this host has points of, as one that was born in the change log; and whether
-/// the last run found each gone.
-fn known_sites(engine: &Engine, last: Option<&Run>) -> BTreeMap<SiteId, bool> {
-    let has_points = engine.memory.sites().into_iter().map(|site| (site, false));
-    let of_run = last.iter().flat_map(|run| &run.sites);
-    has_points.chain(of_run.map(|seen| (seen.site.clone(), seen.outcome == RunOutcome::Vanished))).collect()
-}
-
-/// The sites to back up, and those that are gone from healthy sources.
-fn select(
-    engine: &Engine,
-    request: &BackupRequest,
-    health: &[SourceHealth],
-    known: &BTreeMap<SiteId, bool>,
-) -> Result<(Vec<SiteId>, Vec<SiteId>), Error> {
-    let listed = all_sites(health);
-    // With a source down nobody can say that a site is gone.
-    let all_well = health.iter().all(|source| source.failure.is_none());
-    if request.sites.is_empty() {
-        let is_gone = |site: &&SiteId| all_well && !listed.contains(*site);
-        let vanished = known.keys().filter(is_gone).cloned().collect();
-        return Ok((listed.into_iter().collect(), vanished));
-    }
-    if health.iter().all(|source| source.failure.is_some())
-        && let Some((detail, hint)) = health.iter().find_map(|source| source.failure.clone())
-    {
-        return Err(Error::Conflict { detail, hint });
-    }
-    for site in &request.sites {
-        if !listed.contains(site) && engine.memory.known_head(site).is_none() {
-            if let Some(missed) = health.iter().find_map(|source| source.missed_site(site)) {
-                let PartProblem { entry, reason } = &missed.problem;
-                let detail = format!("the site cannot be backed up: site=`{site}`, path=`{entry}`, {reason}");
-                return Err(Error::Conflict { detail, hint: missed.remedy.clone() });
-            }
-            return Err(Error::NoSuchSite { site: site.clone(), hint: nearest_hint(site, &listed) });
-        }
-    }
-    let unique: BTreeSet<SiteId> = request.sites.iter().cloned().collect();
-    Ok(unique.into_iter().partition(|site| !all_well || listed.contains(site)))
-}
-
-/// Of those whose turn it is, the ones that are there; and all that are gone, for the first time or whose turn it is.
-fn turn(
-    request: &BackupRequest,
-    health: &[SourceHealth],
-    known: &BTreeMap<SiteId, bool>,
-) -> (Vec<SiteId>, Vec<SiteId>) {
-    let listed = all_sites(health);
-    let asked: BTreeSet<SiteId> = request.sites.iter().cloned().collect();
-    let here = asked.intersection(&listed).cloned().collect();
-    // With a source down nobody can say that a site is gone.
-    if health.iter().any(|source| source.failure.is_some()) {
-        return (here, Vec::new());
-    }
-    let before = known.iter().filter(|(_, was_gone)| !**was_gone).map(|(site, _)| site);
-    let gone: BTreeSet<&SiteId> = before.chain(&asked).filter(|site| !listed.contains(*site)).collect();
-    (here, gone.into_iter().cloned().collect())
-}
-
-fn nearest_hint(site: &SiteId, listed: &BTreeSet<SiteId>) -> String {
-    let near = crate::look::nearest(site, listed.iter());
-    match near {
-        Some(near) => format!("did you mean `{near}`? `lifeboat sites` lists all of them"),
-        None => "no source lists it; `lifeboat sites` lists all of them".into(),
-    }
-}
-
 fn run_site(engine: &Engine, site: &SiteId, outcome: &SiteOutcome, seen_at: Timestamp) -> RunSite {
     let generation = engine.memory.known_head(site).map_or(lifeboat_model::Generation(0), |head| head.generation);
     let (generation, snapshot, outcome) = match outcome {
@@ -305,24 +244,36 @@ pub(crate) use site::hold_once;
 /// A run over a few sites, or over sources of which one had failed, or one that was stopped, repeats what the last one knew
 /// of the others: so the newest run alone tells how far every sequence had come, and a site that is deleted meanwhile is
 /// missed. Of two that looked at a site, who looked later counts.
-fn carry_over(seen: Vec<RunSite>, last: Option<Run>) -> Vec<RunSite> {
+fn carry_over(seen: Vec<RunSite>, last: Option<Run>, listed: &BTreeSet<SiteId>) -> Vec<RunSite> {
     let mut all: BTreeMap<SiteId, RunSite> = seen.into_iter().map(|site| (site.site.clone(), site)).collect();
-    for site in last.into_iter().flat_map(|run| run.sites) {
+    for mut site in last.into_iter().flat_map(|run| run.sites) {
         let is_older = |seen: &RunSite| seen.seen_at < site.seen_at && seen.generation <= site.generation;
         if all.get(&site.site).is_none_or(is_older) {
+            // Gone again later, it is another loss than the one that was accepted.
+            if site.outcome == RunOutcome::Vanished && listed.contains(&site.site) {
+                site.outcome = RunOutcome::Failed { reason: IS_BACK.to_owned() };
+            }
             all.insert(site.site.clone(), site);
         }
     }
     all.into_values().collect()
 }
 
-/// Whether somebody said that the loss of a site is meant (`--accept-loss`): a run found it vanished, and its points
-/// are not held for that. `seen`: what the newest run says of it.
+/// Whether somebody said that the loss of a site is meant (`--accept-loss`): a run found it vanished, its points are not
+/// held for that, and nothing was restored of it since. `seen`: what the newest run says of it.
 ///
 /// A run that finds a site gone holds its points before it is recorded; only accepting the loss releases them. A
-/// site that comes back and vanishes again was something else in the run between.
-pub fn is_loss_accepted(seen: Option<&RunOutcome>, holds: &[Hold]) -> bool {
-    seen == Some(&RunOutcome::Vanished) && !holds.iter().any(|hold| hold.reason == HoldReason::Vanished)
+/// site that comes back and vanishes again was something else in the run between, or was brought back by a restore.
+pub fn is_loss_accepted(seen: Option<&RunSite>, state: &SiteState) -> bool {
+    let Some(seen) = seen.filter(|seen| may_be_accepted(Some(seen))) else { return false };
+    let is_back = |record: &SnapshotRecord| record.restore.is_some() && record.cut_till > seen.seen_at;
+    let is_held = state.holds.iter().any(|hold| hold.reason == HoldReason::Vanished);
+    !is_held && !state.snapshots.iter().any(is_back)
+}
+
+/// The same as far as the newest run alone tells.
+pub fn may_be_accepted(seen: Option<&RunSite>) -> bool {
+    seen.is_some_and(|seen| seen.outcome == RunOutcome::Vanished)
 }
 
 /// Keeps the points of a site that nobody lists any more, or releases them where the loss is meant.
@@ -335,15 +286,14 @@ async fn settle_vanished(
     let Some(mut site) = engine.repository.site(id, engine.memory.known_head(id)).await? else {
         return Ok(SiteOutcome::Vanished { is_accepted: request.accept_loss });
     };
+    let is_accepted = request.accept_loss || is_loss_accepted(was, site.state());
     if request.accept_loss {
-        site::release_holds(&mut site, HoldReason::Vanished).await?;
-    } else if !is_loss_accepted(was.map(|was| &was.outcome), &site.state().holds) {
+        site::release_lost(&mut site).await?;
+    } else if !is_accepted {
         site::hold_once(&mut site, HoldReason::Vanished, "no source lists the site any more").await?;
-        engine.memory.note_site(&site);
-        return Ok(SiteOutcome::Vanished { is_accepted: false });
     }
     engine.memory.note_site(&site);
-    Ok(SiteOutcome::Vanished { is_accepted: true })
+    Ok(SiteOutcome::Vanished { is_accepted })
 }
 
 fn sources_of(health: &[SourceHealth], last: &BTreeMap<SourceName, RunSource>) -> Vec<RunSource> {
@@ -362,10 +312,15 @@ fn sources_of(health: &[SourceHealth], last: &BTreeMap<SourceName, RunSource>) -
 
 /// Records what was seen as the run after `last`; where another one is that by now, of this host or of another, after that
 /// one, and with what it knows.
-async fn record_run(engine: &Engine, seen: Run, mut last: Option<Run>) -> Result<RunNumber, Error> {
+async fn record_run(
+    engine: &Engine,
+    seen: Run,
+    mut last: Option<Run>,
+    listed: &BTreeSet<SiteId>,
+) -> Result<RunNumber, Error> {
     loop {
         let number = last.as_ref().map_or(RunNumber(0), |run| run.number).next();
-        let run = Run { number, sites: carry_over(seen.sites.clone(), last), ..seen.clone() };
+        let run = Run { number, sites: carry_over(seen.sites.clone(), last, listed), ..seen.clone() };
         if engine.repository.record_run(run.clone()).await? {
             engine.memory.note_run(&run);
             return Ok(number);

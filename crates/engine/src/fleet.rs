@@ -144,7 +144,7 @@ pub(crate) fn all_sites(health: &[SourceHealth]) -> BTreeSet<SiteId> {
 
 /// Whether a source has failed compared with the last run: a pure decision.
 fn judge(last: &RunSource, found: &Discovery) -> Option<(String, String)> {
-    let hint = "if this is meant, run the backup once with --accept-loss".to_owned();
+    let hint = "if it is meant as it is: `lifeboat backup --all --accept-loss`, once".to_owned();
     if let Some(root) = &last.root
         && (root.filesystem != found.root.filesystem && root.machine == found.root.machine)
     {
@@ -159,7 +159,7 @@ fn judge(last: &RunSource, found: &Discovery) -> Option<(String, String)> {
     // Exact for any number below 2^52.
     if lost as f64 > before as f64 * LOSS_LIMIT {
         let detail = format!("it lists {now} sites, the last run found {before}: more than a fifth vanished at once");
-        return Some((detail, hint));
+        return Some((detail, format!("is a disk not mounted, or a table cut? {hint}")));
     }
     None
 }

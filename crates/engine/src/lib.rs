@@ -29,7 +29,7 @@ mod recovery;
 mod restore;
 mod scanner;
 
-pub use backup::{BackupReport, BackupRequest, SiteBackup, SiteOutcome, backup, is_loss_accepted};
+pub use backup::{BackupReport, BackupRequest, SiteBackup, SiteOutcome, backup, is_loss_accepted, may_be_accepted};
 pub use bases::{
     CapturedPart, Certainty, EpochSeen, Window, epochs, has_base, newest_epoch, sites_without_base, windows,
 };

@@ -39,7 +39,8 @@ pub struct SnapshotRecord {
 impl SnapshotRecord {
     /// Whether it only says that nothing was there yet: the site was first seen in the change log.
     pub fn is_birth(&self) -> bool {
-        self.mark == Mark::Suspect && self.parts.iter().all(|part| part.status == PartStatus::Absent)
+        let is_of_nothing = self.parts.iter().all(|part| part.status == PartStatus::Absent);
+        self.mark == Mark::Suspect && self.parent.is_none() && is_of_nothing
     }
 }
 

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use lifeboat_control::alarms::{Listed, SiteFacts, Trouble};
 use lifeboat_control::{CheckSeen, SiteSummary};
-use lifeboat_engine::{has_base, is_loss_accepted};
-use lifeboat_model::{RunOutcome, SiteId, SourceName, Timestamp};
+use lifeboat_engine::{has_base, is_loss_accepted, may_be_accepted};
+use lifeboat_model::{SiteId, SourceName, Timestamp};
 
 use super::SourceStatus;
 use crate::CliError;
@@ -46,13 +46,12 @@ async fn gone(line: &Line, known: &Known, open: &Open) -> Result<Option<Gone>, C
     if line.has_failed_source {
         return Ok(Some(Gone::Perhaps));
     }
-    let outcome = known.remembered.seen.get(&line.site).map(|seen| &seen.outcome);
-    if !line.is_unlisted() && outcome != Some(&RunOutcome::Vanished) {
+    let seen = known.remembered.seen.get(&line.site);
+    if !line.is_unlisted() && !may_be_accepted(seen) {
         return Ok(None);
     }
-    // Without a hold it is accepted at best; the holds themselves are asked for only where it may be.
-    let may_be = is_loss_accepted(outcome, &[]);
-    let is_accepted = may_be && is_loss_accepted(outcome, &open.engine.site(&line.site).await?.state().holds);
+    // The site itself is asked only where it may be.
+    let is_accepted = may_be_accepted(seen) && is_loss_accepted(seen, open.engine.site(&line.site).await?.state());
     Ok(Some(if is_accepted { Gone::Accepted } else { Gone::Alarm }))
 }
 
@@ -101,6 +100,13 @@ impl SiteStatus {
     /// Of a site that no source lists there is nothing newer to be had.
     pub fn is_expected(&self) -> bool {
         self.gone.is_none() && !self.line.is_unlisted()
+    }
+
+    /// Whether it came after the newest run: nobody has looked at it yet.
+    pub fn is_new(&self, known: &Known) -> bool {
+        let remembered = &known.remembered;
+        let was_run = !remembered.sources.is_empty() && !remembered.seen.contains_key(&self.line.site);
+        was_run && self.line.summary.is_none() && !self.line.sources.is_empty()
     }
 
     pub fn is_late(&self, now: Timestamp) -> bool {
@@ -173,6 +179,7 @@ fn nothing_of(site: SiteId, config: &Config) -> SiteFacts {
         listed: Listed::Unknown,
         is_expected: false,
         summary: None,
+        new_since: None,
         restorable_till: None,
         oldest: None,
         without_base: Vec::new(),

@@ -49,8 +49,12 @@ pub fn tell(found: &Assessment, alarms: &[AlarmNote], (tells_all, config): (bool
     }
     if let Some(gone) = found.sites.iter().find(|site| site.gone == Some(Gone::Alarm)) {
         let site = &gone.line.site;
+        let at = match gone.line.summary.as_ref().is_some_and(|summary| summary.good > 0) {
+            true => "",
+            false => " --at TIME",
+        };
         output.say(format!(
-            "Gone by mistake: `lifeboat restore {site}`. On purpose: `lifeboat backup {site} --accept-loss`, once."
+            "Gone by mistake: `lifeboat restore {site}{at}`. On purpose: `lifeboat backup {site} --accept-loss`, once."
         ));
     }
 }

@@ -170,6 +170,8 @@ pub struct SiteFacts {
     pub is_expected: bool,
     /// `None`: never backed up.
     pub summary: Option<SiteSummary>,
+    /// Of one that is new, and was in no run yet: since when it is seen.
+    pub new_since: Option<Timestamp>,
     /// The newest moment that all of its parts can be put back to.
     pub restorable_till: Option<Timestamp>,
     /// The source whose part is the oldest there.
@@ -202,9 +204,9 @@ impl SiteFacts {
         proven.or_else(|| summary.standing.as_ref().and_then(|standing| standing.first_at))
     }
 
-    /// Whether it has a good point that is younger than was promised.
+    /// Whether it has a good point that is younger than was promised; whoever is new had nothing to lose before.
     pub fn is_within_rpo(&self, now: Timestamp) -> bool {
-        self.restorable_till.is_some_and(|till| now.since(till) <= self.rpo)
+        self.restorable_till.or(self.new_since).is_some_and(|till| now.since(till) <= self.rpo)
     }
 
     /// Whether its last drill was as fast as promised; `None`: no drill ever proved it.

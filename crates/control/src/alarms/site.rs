@@ -50,10 +50,13 @@ fn of(
 
 fn vanished(facts: &SiteFacts) -> Option<Alarm> {
     let what = (AlarmKind::SiteVanished, Severity::Critical);
-    let hint = format!(
-        "gone by mistake: `lifeboat restore {0}`; on purpose: `lifeboat backup {0} --accept-loss`, once",
-        facts.site
-    );
+    let site = &facts.site;
+    // Whom only the change log has seen has no newest point.
+    let back = match facts.summary.as_ref().is_some_and(|summary| summary.good > 0) {
+        true => format!("`lifeboat restore {site}`"),
+        false => format!("`lifeboat points {site}`, and `lifeboat restore {site} --at` one of its moments"),
+    };
+    let hint = format!("gone by mistake: {back}; on purpose: `lifeboat backup {site} --accept-loss`, once");
     (facts.listed == Listed::Vanished)
         .then(|| of(facts, what, None, "no source lists it any more; it has points", hint))
 }
@@ -141,6 +144,9 @@ fn drills(
 /// What is wrong with the newest snapshot itself.
 fn newest(facts: &SiteFacts, standing: &Standing) -> Option<Alarm> {
     let (site, newest) = (&facts.site, standing.newest.as_ref()?);
+    if facts.listed == Listed::Accepted {
+        return None; // what was lost of it before it went is part of what was accepted
+    }
     let reason = newest.reason.as_deref().unwrap_or("nobody said why");
     match newest.mark {
         Mark::Suspect => {

@@ -37,6 +37,7 @@ pub(crate) fn site(name: &str) -> SiteFacts {
             }),
             ..SiteSummary::default()
         }),
+        new_since: None,
         restorable_till: Some(ago(HOUR)),
         oldest: None,
         without_base: Vec::new(),
@@ -130,7 +131,11 @@ fn a_site_without_a_point_within_its_rpo_is_alarmed_of() {
     check(&of_site(|site| site.restorable_till = Some(ago(DAY))), &[]);
     check(&of_site(|site| site.restorable_till = Some(ago(DAY + 1))), OVERDUE);
     check(&of_site(|site| site.restorable_till = None), OVERDUE);
-    check(&of_site(|site| (site.summary, site.restorable_till) = (None, None)), OVERDUE);
+    let never =
+        |new_since| of_site(|site| (site.summary, site.restorable_till, site.new_since) = (None, None, new_since));
+    check(&never(None), OVERDUE);
+    check(&never(Some(ago(DAY))), &[]);
+    check(&never(Some(ago(DAY + 1))), OVERDUE);
     // Of one that no source lists any more there is nothing newer to be had: that is another alarm.
     let gone = |listed| {
         of_site(|site| {

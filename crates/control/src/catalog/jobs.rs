@@ -4,9 +4,9 @@
 //! so. What a job found is not here but where it is told; of a site that was read back, how much was damaged, and of a job
 //! that left something undone, what a person has to look at.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use lifeboat_model::{SiteHandle, Timestamp};
+use lifeboat_model::{SiteHandle, SiteId, Timestamp};
 use rusqlite::params;
 
 use super::Catalog;
@@ -62,6 +62,33 @@ impl Catalog {
             None => self.connection.execute("DELETE FROM job_trouble WHERE name = ?1", params![name]),
         };
         noted.map(|_| ()).map_err(|error| self.failed(error))
+    }
+
+    /// Since when sites that nobody has backed up yet are seen in their sources: now, where this is the first look. Others
+    /// are seen no longer.
+    pub fn new_sites(
+        &mut self,
+        sites: &BTreeSet<SiteId>,
+        now: Timestamp,
+    ) -> Result<BTreeMap<SiteId, Timestamp>, Error> {
+        let mut note = || -> rusqlite::Result<_> {
+            let transaction = self.connection.transaction()?;
+            let known: BTreeMap<String, i64> = {
+                let mut statement = transaction.prepare_cached("SELECT site, first_at FROM listed")?;
+                statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?
+            };
+            for gone in known.keys().filter(|known| !sites.iter().any(|site| site.as_str() == *known)) {
+                transaction.execute("DELETE FROM listed WHERE site = ?1", params![gone])?;
+            }
+            for new in sites.iter().filter(|site| !known.contains_key(site.as_str())) {
+                transaction
+                    .execute("INSERT INTO listed (site, first_at) VALUES (?1, ?2)", params![new.as_str(), now.0])?;
+            }
+            transaction.commit()?;
+            let first_at = |site: &SiteId| Timestamp(known.get(site.as_str()).map_or(now.0, |at| (*at).min(now.0)));
+            Ok(sites.iter().map(|site| (site.clone(), first_at(site))).collect())
+        };
+        note().map_err(|error| self.failed(error))
     }
 
     /// The sites that were read back from here.

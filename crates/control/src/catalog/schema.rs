@@ -49,9 +49,11 @@ const TOLD: &str = "CREATE TABLE IF NOT EXISTS told (
 const NOTIFIER: &str = "CREATE TABLE IF NOT EXISTS notifier (
   name TEXT PRIMARY KEY, sent INTEGER NOT NULL, failed INTEGER NOT NULL, failing_since INTEGER, reason TEXT
 ) WITHOUT ROWID, STRICT";
+const LISTED: &str =
+    "CREATE TABLE IF NOT EXISTS listed (site TEXT PRIMARY KEY, first_at INTEGER NOT NULL) WITHOUT ROWID, STRICT";
 /// Tables that came later: a catalog of before gets them when it is opened.
-const YOUNGER: [&str; 12] =
-    [WHOLE, FOOTER, PROVEN, AUDIT, JOB, JOB_TROUBLE, READ_BACK, STANDING, CHECKED, ALARM, TOLD, NOTIFIER];
+const YOUNGER: [&str; 13] =
+    [WHOLE, FOOTER, PROVEN, AUDIT, JOB, JOB_TROUBLE, READ_BACK, STANDING, CHECKED, ALARM, TOLD, NOTIFIER, LISTED];
 const TABLES: &str = "
 CREATE TABLE repository (identity TEXT NOT NULL);
 CREATE TABLE site (

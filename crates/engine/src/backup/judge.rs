@@ -78,7 +78,7 @@ pub(super) fn overlapped(state: &SiteState, seen: &[Commit]) -> Option<String> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use lifeboat_model::{
         Generation, ManifestRef, ObjectId, PointState, SnapshotId, SourceKind, SourceName, Timestamp,
     };
@@ -97,7 +97,7 @@ mod tests {
         }
     }
 
-    fn record(entries: u64, parts: Vec<PartRecord>) -> SnapshotRecord {
+    pub fn record(entries: u64, parts: Vec<PartRecord>) -> SnapshotRecord {
         SnapshotRecord {
             id: SnapshotId([1; 8]),
             generation: Generation(1),

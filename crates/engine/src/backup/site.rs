@@ -1,7 +1,7 @@
 //! One site of a backup: unchanged, or read and published.
 
 use lifeboat_model::{
-    CommitEvent, HoldReason, Mark, PartStatus, PointState, SiteId, SnapshotId, SnapshotRecord, Timestamp,
+    CommitEvent, Hold, HoldReason, Mark, PartStatus, PointState, SiteId, SnapshotId, SnapshotRecord, Timestamp,
 };
 use lifeboat_repo::{Ingest, Manifest, NewPart, NewSnapshot, Site, StoredContent};
 
@@ -31,7 +31,10 @@ pub(super) async fn back_up_site(
     };
     let then = engine.memory.fingerprint(id).filter(|then| !is_wanted_anew(&then.snapshot));
     let mut now = if then.is_some() { look()? } else { None };
-    if let Some(record) = remembered(engine, id, then.as_ref(), now).await? {
+    // Whoever accepts a loss may have holds to release.
+    if !request.accept_loss
+        && let Some(record) = remembered(engine, id, then.as_ref(), now).await?
+    {
         return Ok(SiteOutcome::Unchanged(Box::new(record)));
     }
     let mut site = engine.repository.site_for_backup(id, engine.memory.known_head(id)).await?;
@@ -138,14 +141,17 @@ async fn settle(site: &mut Site, record: &SnapshotRecord, request: &BackupReques
             Ok(CommitEvent::Marked { snapshot, mark: Mark::Good, reason: reason.clone() })
         })
         .await?;
-        release_holds(site, HoldReason::Shrank).await?;
+    }
+    if request.accept_loss {
+        release_lost(site).await?;
     }
     Ok(site.state().snapshot(record.id).cloned().unwrap_or_else(|| record.clone()))
 }
 
-/// Releases what was held for this reason: somebody says that the loss is meant.
-pub(super) async fn release_holds(site: &mut Site, reason: HoldReason) -> Result<(), Error> {
-    let holds = site.state().holds.iter().filter(|hold| hold.reason == reason).map(|hold| hold.id);
+/// Releases what was held because it was lost: somebody says that it is meant.
+pub(super) async fn release_lost(site: &mut Site) -> Result<(), Error> {
+    let is_for_loss = |hold: &&Hold| matches!(hold.reason, HoldReason::Shrank | HoldReason::Vanished);
+    let holds = site.state().holds.iter().filter(is_for_loss).map(|hold| hold.id);
     for hold in holds.collect::<Vec<_>>() {
         site.commit(&this_process(), |_, _| Ok(CommitEvent::HoldReleased { hold })).await?;
     }
@@ -242,7 +248,7 @@ async fn publish(
             let note = record.mark_reason.clone().unwrap_or_default();
             hold_once(site, HoldReason::Shrank, &note).await?;
         }
-        Mark::Good if request.accept_loss => release_holds(site, HoldReason::Shrank).await?,
+        Mark::Good if request.accept_loss => release_lost(site).await?,
         _ => {}
     }
     site.compact_index(&this_process()).await?;
