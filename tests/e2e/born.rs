@@ -67,3 +67,42 @@ fn one_who_came_and_went_between_two_backups_comes_back_or_is_meant_to_be_gone()
     place.ok(&["backup", "--all"]);
     place.ok(&["status"]);
 }
+
+#[test]
+fn so_it_is_with_a_customer_who_has_a_database_file() {
+    let place = Place::new(None, Vec::new());
+    let config = place.path("lifeboat.toml");
+    let text = std::fs::read_to_string(&config).expect("the configuration");
+    std::fs::write(&config, format!("{text}\n[policies.all]\nsites = [\"*\"]\ncapture = true\n")).expect("text");
+    (1..=9).for_each(|number| place.make_site(&format!("site-{number}")));
+    let captured = || place.ok(&["capture", "--until-caught-up"]);
+    captured();
+    place.ok(&["backup", "--all"]);
+    place.ok(&["status"]);
+    place.make_site("hal");
+    captured();
+    let now = || lifeboat_model::Timestamp::now().to_string();
+    let here = now();
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    let database = rusqlite::Connection::open(place.path("srv/hal/notes.db")).expect("a database");
+    database.execute("DELETE FROM note WHERE id > 10", []).expect("rows");
+    drop(database);
+    captured();
+    std::fs::remove_dir_all(place.path("srv/hal")).expect("a directory");
+    captured();
+
+    let status = place.run(&["status"]);
+    assert!(status.code == 4 && status.out.contains("gone from its sources"), "{status:?}");
+    let points = place.ok(&["points", "hal"]);
+    assert!(points.out.contains("notes: every moment from"), "{points:?}");
+    let night = place.run(&["backup", "--all"]);
+    assert!(night.code == 3 && night.err.contains("hal: no source lists the site any more"), "{night:?}");
+    place.ok(&["restore", "hal", "--at", &here, "--yes"]);
+    let database = rusqlite::Connection::open(place.path("srv/hal/notes.db")).expect("a database");
+    let rows: i64 = database.query_row("SELECT count(*) FROM note", [], |row| row.get(0)).expect("rows");
+    assert_eq!(rows, 300);
+    drop(database);
+    captured();
+    place.ok(&["backup", "hal", "--accept-loss"]);
+    place.ok(&["status"]);
+}

@@ -176,7 +176,8 @@ async fn first_base<'s>(
     let is_kept = |record: &SnapshotRecord| begins.is_none_or(|begins| record.cut_from >= begins.bases_since);
     let is_whole = |record: &SnapshotRecord| matches!(record.mark, Mark::Good | Mark::Suspect);
     if epoch.facts.kind == SourceKind::Sqlite {
-        return Ok(bases_of_file(site, source, (epoch, begins)).next());
+        let is_usable = |(record, _): &(&SnapshotRecord, Timestamp)| or_birth || !record.is_birth();
+        return Ok(bases_of_file(site, source, (epoch, begins)).find(is_usable));
     }
     let is_usable = |record: &&SnapshotRecord| {
         is_whole(record) && is_kept(record) && record.cut_till >= since && (or_birth || !record.is_birth())
@@ -192,7 +193,7 @@ async fn first_base<'s>(
 }
 
 /// A snapshot of a file joins by content: the first one since the epoch began, for sure; else the last one before, if nothing
-/// was written until then.
+/// was written until then. Of a file that came meanwhile the log has all pages.
 fn bases_of_file<'s>(
     site: &'s Site,
     source: &SourceName,
@@ -205,7 +206,7 @@ fn bases_of_file<'s>(
     };
     let parts = site.state().snapshots.iter().filter(is_usable).filter_map(|record| {
         let part = record.parts.iter().find(|part| part.source == *source)?;
-        (part.status == PartStatus::Complete).then_some((record, part.cut_till))
+        (part.status == PartStatus::Complete || record.is_birth()).then_some((record, part.cut_till))
     });
     let (before, since): (Vec<_>, Vec<_>) = parts.partition(|(_, cut_till)| *cut_till < begun);
     let (first, last) = (since.into_iter().next(), before.into_iter().next_back());

@@ -25,7 +25,7 @@ use lifeboat_source::postgres::routing::{IndexKey, RoutingIndex};
 use crate::fleet::AnySource;
 use crate::{Engine, Error, bases, this_process};
 
-mod birth;
+pub(crate) mod birth;
 mod counted;
 mod follow;
 mod judge;

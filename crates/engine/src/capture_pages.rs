@@ -231,7 +231,7 @@ async fn follow(
             failure = None;
             loop {
                 match tokio::task::block_in_place(|| writer.work(engine, source, &mut files, round))? {
-                    Work::Full => writer.flush_full().await?,
+                    Work::Full => writer.flush_full(engine, source).await?,
                     Work::Stopped => break,
                     Work::Done => {
                         writer.end_round(began.1);
@@ -248,7 +248,7 @@ async fn follow(
         writer.is_filled |= is_quiet && !is_stopped;
         let age = flushed.elapsed();
         if is_over || is_first || writer.is_due(request, age) || age >= idle_max {
-            writer.flush().await?;
+            writer.flush(engine, source).await?;
             (flushed, idle_max) = (Instant::now(), IDLE_SEGMENT_EVERY);
         }
         if is_over {

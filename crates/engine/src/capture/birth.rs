@@ -1,21 +1,20 @@
 //! Sites that are first seen in the log: born while their source is followed, and perhaps gone again before any backup.
 //!
-//! Who sees a site's row in the root table inserted, of a site that the bucket knows nothing of, knows that there
-//! was nothing of it till then, since the epoch began. An empty snapshot says so, and the changes go on top of it.
+//! Who sees a site's row in the root table inserted, or its database file appear, of a site that the bucket knows nothing
+//! of, knows that there was nothing of it till then, since the epoch began. An empty snapshot says so, and the changes go on top of it.
 //! It is suspect, so that it never is `latest`.
 
 use lifeboat_model::{Epoch, Generation, Mark, PartRecord, PartStatus, Position, SiteId, SnapshotId, Timestamp};
 use lifeboat_repo::{Ingest, ManifestPart, NewPart, NewSnapshot};
 use lifeboat_source::Source;
-use lifeboat_source::postgres::PostgresSource;
 
 use crate::process::random_id;
 use crate::{Engine, Error, this_process};
 
 /// Publishes where a site's changes begin, unless it has points of its own.
-pub(super) async fn publish(
+pub(crate) async fn publish(
     engine: &Engine,
-    source: &PostgresSource,
+    source: &dyn Source,
     epoch: &Epoch,
     (id, born_at): (&SiteId, Timestamp),
 ) -> Result<(), Error> {

@@ -13,6 +13,7 @@ use lifeboat_source::sqlite::capture::{FileStat, Finished, VersionReader};
 use super::files::{Files, Round, Tracked};
 use super::hashes::{Before, Hashes};
 use super::{FileUpdate, PageIndex, PagesPlace, PagesReport, PagesRequest, position_of};
+use crate::capture::birth;
 use crate::{Engine, Error};
 
 /// Pages of one change: a version of more is several changes.
@@ -35,6 +36,8 @@ pub(super) struct Writer<'w> {
     complete: Lsn,
     pub is_filled: bool,
     open: Option<OpenVersion>,
+    /// Sites whose file came, and is whole in the draft: when it was seen first.
+    born: BTreeMap<SiteId, Timestamp>,
     pub report: PagesReport,
 }
 
@@ -104,6 +107,7 @@ impl<'w> Writer<'w> {
             complete: last,
             is_filled,
             open: None,
+            born: BTreeMap::new(),
             report,
         }
     }
@@ -243,6 +247,9 @@ impl<'w> Writer<'w> {
             self.push(open, file, PagesChange { pages, step: Some(step) })?;
             self.complete = self.last;
             self.report.versions += 1;
+            if open.known.is_none() && !open.is_sight {
+                self.born.entry(open.site.clone()).or_insert(open.opened_at);
+            }
         }
         let update = self.pending.entry(open.site.clone()).or_default();
         update.chunks.extend(std::mem::take(&mut open.hashes).into_new());
@@ -303,19 +310,28 @@ impl<'w> Writer<'w> {
     }
 
     /// Seals what is collected. The hashes follow, unless a version is open whose beginning is in it.
-    pub async fn flush(&mut self) -> Result<(), Error> {
-        self.flush_before(true).await
+    pub async fn flush(&mut self, engine: &Engine, source: &SqliteSource) -> Result<(), Error> {
+        self.flush_before((engine, source), true).await
     }
 
     /// Seals what is collected because it is much. The hashes follow when they are due: of files that are written on and
     /// on, the next segment brings others.
-    pub async fn flush_full(&mut self) -> Result<(), Error> {
+    pub async fn flush_full(&mut self, engine: &Engine, source: &SqliteSource) -> Result<(), Error> {
         let waiting: usize = self.pending.values().map(|update| update.chunks.len()).sum();
         let is_due = waiting >= PENDING_MAX || self.hashes_written.elapsed() >= self.hashes_every;
-        self.flush_before(is_due).await
+        self.flush_before((engine, source), is_due).await
     }
 
-    async fn flush_before(&mut self, hashes_follow: bool) -> Result<(), Error> {
+    async fn flush_before(
+        &mut self,
+        (engine, source): (&Engine, &SqliteSource),
+        hashes_follow: bool,
+    ) -> Result<(), Error> {
+        // Before their pages are in the log: what is there leads nowhere without it.
+        for (site, at) in std::mem::take(&mut self.born) {
+            let published = birth::publish(engine, source, self.appender.epoch(), (&site, at));
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(published))?;
+        }
         let is_inside = self.open.as_ref().is_some_and(|open| open.head.is_some());
         let draft = std::mem::take(&mut self.draft);
         self.appender.append(draft, self.complete).await?;
