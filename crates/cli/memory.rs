@@ -102,9 +102,9 @@ impl CatalogMemory {
         self.or_warn(noted);
     }
 
-    /// Since when sites that are new are seen.
-    pub fn new_sites(&self, sites: &BTreeSet<SiteId>) -> BTreeMap<SiteId, Timestamp> {
-        let noted = self.lock().new_sites(sites, Timestamp::now());
+    /// Since when sites that are new are seen. `all_answer`: who is not among them is new no more.
+    pub fn new_sites(&self, sites: &BTreeSet<SiteId>, all_answer: bool) -> BTreeMap<SiteId, Timestamp> {
+        let noted = self.lock().new_sites(sites, all_answer, Timestamp::now());
         self.or_warn(noted).unwrap_or_default()
     }
 

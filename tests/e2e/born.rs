@@ -2,7 +2,11 @@
 
 use lifeboat_testkit::postgres::{ClusterOptions, Postgres, query_text, run_sql};
 
+use crate::attachments::capture;
 use crate::place::Place;
+
+/// A capture has looked, and what it found is durable.
+const SOON: std::time::Duration = std::time::Duration::from_secs(4);
 
 const TABLES: &str = "CREATE TABLE sites (id text PRIMARY KEY);
     INSERT INTO sites SELECT 'site-' || n FROM generate_series(1, 9) n;
@@ -23,19 +27,25 @@ fn one_who_came_and_went_between_two_backups_comes_back_or_is_meant_to_be_gone()
     let config = place.path("lifeboat.toml");
     let text = std::fs::read_to_string(&config).expect("the configuration");
     let (repository, _) = text.split_once("\n[sources.notes]").expect("sources");
+    (1..=9).for_each(|number| place.make_site(&format!("site-{number}")));
+    let notes =
+        format!("[sources.notes]\nkind = \"sqlite\"\npath = \"{}/{{site}}/notes.db\"\n", place.path("srv").display());
     let source = "[sources.app]\nkind = \"postgres\"\nurl = \"env:APP_URL\"\ntenancy = \"column\"\n\
-        tenant_column = \"site_id\"\nroot = \"sites\"\n[policies.all]\nsites = [\"*\"]\ncapture = true\n";
-    std::fs::write(&config, format!("{repository}\n{source}")).expect("the configuration");
+        tenant_column = \"site_id\"\nroot = \"sites\"\n[capture]\nflush = \"1s\"\n[policies.all]\nsites = [\"*\"]\ncapture = true\n";
+    std::fs::write(&config, format!("{repository}\n{source}{notes}")).expect("the configuration");
     let captured = || place.ok(&["capture", "--until-caught-up"]);
-    captured();
+    let running = capture(&place);
     place.ok(&["backup", "--all"]);
+    place.make_site("hal");
     run_sql(&url, COMES).expect("a customer");
-    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    std::thread::sleep(SOON);
     let here = query_text(&url, "SELECT to_char(now() AT TIME ZONE 'UTC', 'YYYY-MM-DD\"T\"HH24:MI:SS.US\"Z\"')");
     let here = here.expect("a moment")[0][0].clone().expect("a moment");
-    std::thread::sleep(std::time::Duration::from_millis(1_100));
+    std::thread::sleep(SOON);
     run_sql(&url, GOES).expect("nobody");
-    captured();
+    std::fs::remove_dir_all(place.path("srv/hal")).expect("a directory");
+    std::thread::sleep(SOON);
+    drop(running);
 
     // Whoever looks is told at once, and led to a moment that is hers.
     let status = place.run(&["status"]);
@@ -49,11 +59,15 @@ fn one_who_came_and_went_between_two_backups_comes_back_or_is_meant_to_be_gone()
     place.ok(&["restore", "hal", "--at", &here, "--yes"]);
     let rows = query_text(&url, "SELECT count(*)::text FROM note WHERE site_id = 'hal'").expect("rows");
     assert_eq!(rows[0][0].as_deref(), Some("40"));
+    assert_eq!(notes_of(&place, "hal"), 300, "of both sources, as they were");
     captured();
 
     // Gone again, and on purpose: one word settles it, for her alone.
     run_sql(&url, GOES).expect("nobody");
     run_sql(&url, "DELETE FROM note WHERE site_id = 'site-1'; DELETE FROM sites WHERE id = 'site-1'").expect("nobody");
+    for gone in ["hal", "site-1"] {
+        std::fs::remove_dir_all(place.path(&format!("srv/{gone}"))).expect("a directory");
+    }
     captured();
     let accepted = place.ok(&["backup", "hal", "--accept-loss"]);
     assert!(accepted.out.contains("1 vanished (1 accepted)"), "{accepted:?}");
@@ -75,13 +89,19 @@ fn so_it_is_with_a_customer_who_has_a_database_file() {
     let text = std::fs::read_to_string(&config).expect("the configuration");
     std::fs::write(&config, format!("{text}\n[policies.all]\nsites = [\"*\"]\ncapture = true\n")).expect("text");
     (1..=9).for_each(|number| place.make_site(&format!("site-{number}")));
+    let now = || lifeboat_model::Timestamp::now().to_string();
     let captured = || place.ok(&["capture", "--until-caught-up"]);
     captured();
     place.ok(&["backup", "--all"]);
     place.ok(&["status"]);
+    let before = now();
+    std::thread::sleep(std::time::Duration::from_millis(1_100));
     place.make_site("hal");
+    // More than a segment: it is sealed before the file is at its end.
+    let database = rusqlite::Connection::open(place.path("srv/hal/notes.db")).expect("a database");
+    database.execute("INSERT INTO note VALUES (1000, hex(randomblob(10000000)))", []).expect("a row");
+    drop(database);
     captured();
-    let now = || lifeboat_model::Timestamp::now().to_string();
     let here = now();
     std::thread::sleep(std::time::Duration::from_millis(1_100));
     let database = rusqlite::Connection::open(place.path("srv/hal/notes.db")).expect("a database");
@@ -94,15 +114,18 @@ fn so_it_is_with_a_customer_who_has_a_database_file() {
     let status = place.run(&["status"]);
     assert!(status.code == 4 && status.out.contains("gone from its sources"), "{status:?}");
     let points = place.ok(&["points", "hal"]);
-    assert!(points.out.contains("notes: every moment from"), "{points:?}");
+    let from = points.out.split_once("notes: every moment from ").expect("a window").1;
+    assert!(from.split(' ').next().expect("a time") > before.as_str(), "{points:?}, {before}");
     let night = place.run(&["backup", "--all"]);
     assert!(night.code == 3 && night.err.contains("hal: no source lists the site any more"), "{night:?}");
     place.ok(&["restore", "hal", "--at", &here, "--yes"]);
-    let database = rusqlite::Connection::open(place.path("srv/hal/notes.db")).expect("a database");
-    let rows: i64 = database.query_row("SELECT count(*) FROM note", [], |row| row.get(0)).expect("rows");
-    assert_eq!(rows, 300);
-    drop(database);
+    assert_eq!(notes_of(&place, "hal"), 301);
     captured();
     place.ok(&["backup", "hal", "--accept-loss"]);
     place.ok(&["status"]);
+}
+
+fn notes_of(place: &Place, site: &str) -> i64 {
+    let database = rusqlite::Connection::open(place.path(&format!("srv/{site}/notes.db"))).expect("a database");
+    database.query_row("SELECT count(*) FROM note", [], |row| row.get(0)).expect("rows")
 }

@@ -90,7 +90,8 @@ pub(super) async fn assess(open: &Open, ask: Ask, context: &Context) -> Result<A
         }
     }
     let new = sites.iter().filter(|status| status.is_new(&known)).map(|status| status.line.site.clone()).collect();
-    let new = open.memory.new_sites(&new);
+    let all_answer = known.looks.iter().all(|look| look.failure.is_none());
+    let new = open.memory.new_sites(&new, all_answer);
     site_facts.iter_mut().for_each(|facts| facts.new_since = new.get(&facts.site).copied());
     let facts = Facts {
         at: now,

@@ -1,7 +1,7 @@
 //! `lifeboat backup SITE… | --all`: snapshots; what failed is data, and the exit code says so.
 
 use lifeboat_engine::{BackupReport, BackupRequest, SiteBackup, SiteOutcome, SourceHealth, backup};
-use lifeboat_model::{AuditAction, Mark, SnapshotRecord, worst_exit_code};
+use lifeboat_model::{AuditAction, Mark, PartStatus, SnapshotRecord, worst_exit_code};
 use serde_json::{Value, json};
 
 use crate::args::BackupArgs;
@@ -171,6 +171,10 @@ fn site_json(site: &SiteBackup) -> Value {
     object
 }
 
+fn has_failed_part(record: &SnapshotRecord) -> bool {
+    record.parts.iter().any(|part| matches!(part.status, PartStatus::Failed { .. }))
+}
+
 /// What is to be told of a site that has no good point of this run.
 pub(super) fn failure(site: &SiteBackup, has_failed_source: bool) -> Option<Failed> {
     let told = |message: String, hint: String, exit_code: u8| {
@@ -200,7 +204,7 @@ pub(super) fn failure(site: &SiteBackup, has_failed_source: bool) -> Option<Fail
                     "if the loss is meant, back it up once more with --accept-loss".into(),
                     exit::PARTLY,
                 ),
-                Mark::Incomplete if has_failed_source => told(
+                Mark::Incomplete if has_failed_source && has_failed_part(record) => told(
                     format!("the snapshot is incomplete: {reason}"),
                     format!("mend the source that has failed, then `lifeboat backup {}`", site.site),
                     exit::PARTLY,

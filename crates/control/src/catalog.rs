@@ -113,6 +113,11 @@ impl SiteSummary {
     pub fn has_points(&self) -> bool {
         self.good + self.incomplete + self.suspect > 0
     }
+
+    /// Whether all that is known of it is that it was born in the change log: nobody has backed it up yet.
+    pub fn is_only_born(&self) -> bool {
+        self.has_points() && self.standing.as_ref().is_some_and(|standing| standing.newest.is_none())
+    }
 }
 
 /// A site as its newest commit says.

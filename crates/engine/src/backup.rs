@@ -114,6 +114,7 @@ pub async fn backup(engine: &Engine, request: &BackupRequest) -> Result<BackupRe
     let started_at = Timestamp::now();
     let last = last_run(engine).await?;
     let last_sources = last.as_ref().map(|run| by_source(&run.sources)).unwrap_or_default();
+    let looked_at = Timestamp::now();
     let known = Known::look(engine, request, last.as_ref()).await?;
     // That a site's loss is meant says nothing of a source that lacks more: only who accepts all of it takes that as it is.
     let accepts_all = request.accept_loss && request.sites.is_empty();
@@ -141,7 +142,7 @@ pub async fn backup(engine: &Engine, request: &BackupRequest) -> Result<BackupRe
         sources: sources_of(&health, &last_sources),
         sites: seen,
     };
-    let run = record_run(engine, run, last, &all_sites(&health)).await?;
+    let run = record_run(engine, run, last, (&all_sites(&health), looked_at)).await?;
     Ok(BackupReport { run, sources: health, sites: done })
 }
 
@@ -244,13 +245,18 @@ pub(crate) use site::hold_once;
 /// A run over a few sites, or over sources of which one had failed, or one that was stopped, repeats what the last one knew
 /// of the others: so the newest run alone tells how far every sequence had come, and a site that is deleted meanwhile is
 /// missed. Of two that looked at a site, who looked later counts.
-fn carry_over(seen: Vec<RunSite>, last: Option<Run>, listed: &BTreeSet<SiteId>) -> Vec<RunSite> {
+fn carry_over(
+    seen: Vec<RunSite>,
+    last: Option<Run>,
+    (listed, looked_at): (&BTreeSet<SiteId>, Timestamp),
+) -> Vec<RunSite> {
     let mut all: BTreeMap<SiteId, RunSite> = seen.into_iter().map(|site| (site.site.clone(), site)).collect();
     for mut site in last.into_iter().flat_map(|run| run.sites) {
         let is_older = |seen: &RunSite| seen.seen_at < site.seen_at && seen.generation <= site.generation;
         if all.get(&site.site).is_none_or(is_older) {
             // Gone again later, it is another loss than the one that was accepted.
-            if site.outcome == RunOutcome::Vanished && listed.contains(&site.site) {
+            let was_gone = site.outcome == RunOutcome::Vanished && site.seen_at < looked_at;
+            if was_gone && listed.contains(&site.site) {
                 site.outcome = RunOutcome::Failed { reason: IS_BACK.to_owned() };
             }
             all.insert(site.site.clone(), site);
@@ -316,7 +322,7 @@ async fn record_run(
     engine: &Engine,
     seen: Run,
     mut last: Option<Run>,
-    listed: &BTreeSet<SiteId>,
+    listed: (&BTreeSet<SiteId>, Timestamp),
 ) -> Result<RunNumber, Error> {
     loop {
         let number = last.as_ref().map_or(RunNumber(0), |run| run.number).next();

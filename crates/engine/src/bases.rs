@@ -176,8 +176,7 @@ async fn first_base<'s>(
     let is_kept = |record: &SnapshotRecord| begins.is_none_or(|begins| record.cut_from >= begins.bases_since);
     let is_whole = |record: &SnapshotRecord| matches!(record.mark, Mark::Good | Mark::Suspect);
     if epoch.facts.kind == SourceKind::Sqlite {
-        let is_usable = |(record, _): &(&SnapshotRecord, Timestamp)| or_birth || !record.is_birth();
-        return Ok(bases_of_file(site, source, (epoch, begins)).find(is_usable));
+        return Ok(bases_of_file(site, source, (epoch, begins)).next());
     }
     let is_usable = |record: &&SnapshotRecord| {
         is_whole(record) && is_kept(record) && record.cut_till >= since && (or_birth || !record.is_birth())
@@ -206,7 +205,8 @@ fn bases_of_file<'s>(
     };
     let parts = site.state().snapshots.iter().filter(is_usable).filter_map(|record| {
         let part = record.parts.iter().find(|part| part.source == *source)?;
-        (part.status == PartStatus::Complete || record.is_birth()).then_some((record, part.cut_till))
+        let is_born_here = record.is_birth() && part.cut_till >= begun;
+        (part.status == PartStatus::Complete || is_born_here).then_some((record, part.cut_till))
     });
     let (before, since): (Vec<_>, Vec<_>) = parts.partition(|(_, cut_till)| *cut_till < begun);
     let (first, last) = (since.into_iter().next(), before.into_iter().next_back());

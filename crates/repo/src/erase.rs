@@ -141,11 +141,17 @@ impl Repository {
         Ok(listed.iter().filter_map(|name| names::parse_key_number(name.as_str())).map(|(_, number)| number).max())
     }
 
-    /// Whether a key that cannot be had was destroyed on purpose.
+    /// Whether a key that cannot be had was destroyed on purpose: the site says so, which goes on under a newer one.
     pub(crate) async fn is_erased(&self, site: SiteHandle, number: KeyNumber, error: &Error) -> Result<bool, Error> {
-        match error.fault() {
-            lifeboat_model::Fault::Damage => Ok(self.newest_key(site).await?.is_some_and(|newest| newest > number)),
-            _ => Ok(false),
+        if error.fault() != lifeboat_model::Fault::Damage
+            || self.newest_key(site).await?.is_none_or(|newest| newest <= number)
+        {
+            return Ok(false);
+        }
+        match Site::open_handle(self.clone(), site, None).await {
+            Ok(site) => Ok(site.is_some_and(|site| site.state().key > number)),
+            Err(error) if error.fault() == lifeboat_model::Fault::Damage => Ok(false),
+            Err(error) => Err(error),
         }
     }
 

@@ -106,7 +106,8 @@ impl SiteStatus {
     pub fn is_new(&self, known: &Known) -> bool {
         let remembered = &known.remembered;
         let was_run = !remembered.sources.is_empty() && !remembered.seen.contains_key(&self.line.site);
-        was_run && self.line.summary.is_none() && !self.line.sources.is_empty()
+        let is_unread = self.line.summary.as_ref().is_none_or(SiteSummary::is_only_born);
+        was_run && is_unread && !self.line.sources.is_empty()
     }
 
     pub fn is_late(&self, now: Timestamp) -> bool {

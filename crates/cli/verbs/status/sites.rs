@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use lifeboat_control::SiteSummary;
 use lifeboat_control::alarms::{AlarmNote, SiteFacts};
 use lifeboat_model::{SiteId, SourceName, Timestamp};
 use serde_json::Value;
@@ -49,10 +50,8 @@ pub fn tell(found: &Assessment, alarms: &[AlarmNote], (tells_all, config): (bool
     }
     if let Some(gone) = found.sites.iter().find(|site| site.gone == Some(Gone::Alarm)) {
         let site = &gone.line.site;
-        let at = match gone.line.summary.as_ref().is_some_and(|summary| summary.good > 0) {
-            true => "",
-            false => " --at TIME",
-        };
+        let is_only_born = gone.line.summary.as_ref().is_some_and(SiteSummary::is_only_born);
+        let at = if is_only_born { " --at TIME" } else { "" };
         output.say(format!(
             "Gone by mistake: `lifeboat restore {site}{at}`. On purpose: `lifeboat backup {site} --accept-loss`, once."
         ));

@@ -52,9 +52,9 @@ fn vanished(facts: &SiteFacts) -> Option<Alarm> {
     let what = (AlarmKind::SiteVanished, Severity::Critical);
     let site = &facts.site;
     // Whom only the change log has seen has no newest point.
-    let back = match facts.summary.as_ref().is_some_and(|summary| summary.good > 0) {
-        true => format!("`lifeboat restore {site}`"),
-        false => format!("`lifeboat points {site}`, and `lifeboat restore {site} --at` one of its moments"),
+    let back = match facts.summary.as_ref().is_some_and(SiteSummary::is_only_born) {
+        true => format!("`lifeboat points {site}`, and `lifeboat restore {site} --at` one of its moments"),
+        false => format!("`lifeboat restore {site}`"),
     };
     let hint = format!("gone by mistake: {back}; on purpose: `lifeboat backup {site} --accept-loss`, once");
     (facts.listed == Listed::Vanished)

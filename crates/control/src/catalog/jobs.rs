@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use lifeboat_model::{SiteHandle, SiteId, Timestamp};
-use rusqlite::params;
+use rusqlite::{TransactionBehavior, params};
 
 use super::Catalog;
 use crate::Error;
@@ -64,25 +64,26 @@ impl Catalog {
         noted.map(|_| ()).map_err(|error| self.failed(error))
     }
 
-    /// Since when sites that nobody has backed up yet are seen in their sources: now, where this is the first look. Others
-    /// are seen no longer.
+    /// Since when sites that nobody has backed up yet are seen in their sources: now, where this is the first look.
+    /// `all_answer`: who is not among them is forgotten; else a source may hide them for a while.
     pub fn new_sites(
         &mut self,
         sites: &BTreeSet<SiteId>,
+        all_answer: bool,
         now: Timestamp,
     ) -> Result<BTreeMap<SiteId, Timestamp>, Error> {
         let mut note = || -> rusqlite::Result<_> {
-            let transaction = self.connection.transaction()?;
+            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             let known: BTreeMap<String, i64> = {
                 let mut statement = transaction.prepare_cached("SELECT site, first_at FROM listed")?;
                 statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?.collect::<rusqlite::Result<_>>()?
             };
-            for gone in known.keys().filter(|known| !sites.iter().any(|site| site.as_str() == *known)) {
+            let names: BTreeSet<&str> = sites.iter().map(SiteId::as_str).collect();
+            for gone in known.keys().filter(|known| all_answer && !names.contains(known.as_str())) {
                 transaction.execute("DELETE FROM listed WHERE site = ?1", params![gone])?;
             }
-            for new in sites.iter().filter(|site| !known.contains_key(site.as_str())) {
-                transaction
-                    .execute("INSERT INTO listed (site, first_at) VALUES (?1, ?2)", params![new.as_str(), now.0])?;
+            for new in names.iter().filter(|name| !known.contains_key(**name)) {
+                transaction.execute("INSERT INTO listed (site, first_at) VALUES (?1, ?2)", params![new, now.0])?;
             }
             transaction.commit()?;
             let first_at = |site: &SiteId| Timestamp(known.get(site.as_str()).map_or(now.0, |at| (*at).min(now.0)));

@@ -461,15 +461,18 @@ fn the_catalog_that_is_there_is_found_without_a_store() {
 fn a_site_is_new_since_the_first_look_until_it_is_new_no_more() {
     let directory = tempfile::tempdir().unwrap();
     let mut catalog = Catalog::open(directory.path(), "r").unwrap().catalog;
-    let mut check = |sites: &[&str], now: i64, want: &[i64]| {
+    let mut check = |sites: &[&str], all_answer: bool, now: i64, want: &[i64]| {
         let sites = sites.iter().map(|site| SiteId::new(*site).unwrap()).collect();
-        let found: Vec<i64> = catalog.new_sites(&sites, Timestamp(now)).unwrap().values().map(|at| at.0).collect();
-        assert_eq!(found, want);
+        let found = catalog.new_sites(&sites, all_answer, Timestamp(now)).unwrap();
+        assert_eq!(found.values().map(|at| at.0).collect::<Vec<i64>>(), want);
     };
-    check(&["a"], 10, &[10]);
-    check(&["a", "b"], 20, &[10, 20]);
-    check(&["b"], 30, &[20]);
-    check(&["a", "b"], 40, &[40, 20]);
+    check(&["a"], true, 10, &[10]);
+    check(&["a", "b"], true, 20, &[10, 20]);
+    check(&["b"], true, 30, &[20]);
+    check(&["a", "b"], true, 40, &[40, 20]);
+    // While a source is away, nobody is forgotten.
+    check(&["a"], false, 50, &[40]);
+    check(&["a", "b"], true, 60, &[40, 20]);
     // A clock that was ahead is not believed for ever.
-    check(&["a"], 15, &[15]);
+    check(&["a"], true, 15, &[15]);
 }

@@ -49,7 +49,14 @@ fn a_run_repeats_what_the_newest_one_knows_unless_it_looked_later_itself() {
         sites,
     };
     let check = |seen_now: Vec<RunSite>, last: Option<Run>, want: Vec<RunSite>| {
-        assert_eq!(carry_over(seen_now, last, &[SiteId::new("back").unwrap()].into()), want);
+        assert_eq!(
+            carry_over(
+                seen_now,
+                last,
+                (&["back", "later"].map(|site| SiteId::new(site).unwrap()).into(), Timestamp(15))
+            ),
+            want
+        );
     };
     check(vec![seen("b", 2, 20)], None, vec![seen("b", 2, 20)]);
     check(
@@ -61,8 +68,12 @@ fn a_run_repeats_what_the_newest_one_knows_unless_it_looked_later_itself() {
     check(vec![seen("b", 2, 20)], Some(run(vec![seen("b", 3, 25)])), vec![seen("b", 3, 25)]);
     // A clock that is ahead never makes a sequence look shorter than it is.
     check(vec![seen("b", 3, 20)], Some(run(vec![seen("b", 2, 99)])), vec![seen("b", 3, 20)]);
-    // Who was gone and is listed again is not gone any more, though nobody has read them yet.
-    let gone = |name: &str| super::tests::seen(name, (1, 9), RunOutcome::Vanished);
+    // Who was gone and is listed again is not gone any more, though nobody has read them yet; unless somebody found so later.
+    let gone = |name: &str, at| super::tests::seen(name, (1, at), RunOutcome::Vanished);
     let back = super::tests::seen("back", (1, 9), RunOutcome::Failed { reason: IS_BACK.into() });
-    check(Vec::new(), Some(run(vec![gone("away"), gone("back")])), vec![gone("away"), back]);
+    check(
+        Vec::new(),
+        Some(run(vec![gone("away", 9), gone("back", 9), gone("later", 20)])),
+        vec![gone("away", 9), back, gone("later", 20)],
+    );
 }

@@ -279,10 +279,9 @@ impl Writer<'_> {
         let is_cut = self.is_inside() || self.state.logged_till.is_some_and(|logged| logged.commit > complete_till);
         if !is_cut || self.has_news() {
             // Before their changes are in the log: what is there leads nowhere without it.
-            for (site, at) in std::mem::take(&mut self.state.born) {
-                let published = birth::publish(self.engine, self.source, self.appender.epoch(), (&site, at));
-                tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(published))?;
-            }
+            let born = std::mem::take(&mut self.state.born);
+            let published = birth::publish_all(self.engine, self.source, self.appender.epoch(), born);
+            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(published))?;
             let draft = std::mem::take(&mut self.state.draft);
             self.state.partly_told.clear();
             let sealed_at = self.known_till(&draft);

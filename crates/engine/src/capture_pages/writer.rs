@@ -128,7 +128,7 @@ impl<'w> Writer<'w> {
             } else if let Some(site) = round.gone.pop_front() {
                 self.take_gone(&site, files)?;
             } else if let Some((site, stat)) = round.due.pop_front() {
-                self.begin(source, (site, stat), files, round)?;
+                self.begin((engine, source), (site, stat), files, round)?;
             } else {
                 return Ok(Work::Done);
             }
@@ -140,7 +140,7 @@ impl<'w> Writer<'w> {
 
     fn begin(
         &mut self,
-        source: &SqliteSource,
+        (engine, source): (&Engine, &SqliteSource),
         (site, stat): (SiteId, FileStat),
         files: &mut Files,
         round: &mut Round,
@@ -159,6 +159,10 @@ impl<'w> Writer<'w> {
             }
         };
         self.report.full_reads += u64::from(reader.is_full());
+        if file.state.is_none() {
+            // Gone, erased, and back again: it goes on under a key of its own.
+            engine.repository.doubt_key_of(&site);
+        }
         self.open = Some(OpenVersion {
             is_sight: file.state.is_none() && !self.is_filled,
             site,
@@ -328,10 +332,8 @@ impl<'w> Writer<'w> {
         hashes_follow: bool,
     ) -> Result<(), Error> {
         // Before their pages are in the log: what is there leads nowhere without it.
-        for (site, at) in std::mem::take(&mut self.born) {
-            let published = birth::publish(engine, source, self.appender.epoch(), (&site, at));
-            tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(published))?;
-        }
+        let published = birth::publish_all(engine, source, self.appender.epoch(), std::mem::take(&mut self.born));
+        tokio::task::block_in_place(|| tokio::runtime::Handle::current().block_on(published))?;
         let is_inside = self.open.as_ref().is_some_and(|open| open.head.is_some());
         let draft = std::mem::take(&mut self.draft);
         self.appender.append(draft, self.complete).await?;

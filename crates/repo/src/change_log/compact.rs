@@ -200,8 +200,8 @@ impl ChangeLog {
         Ok(bytes.into())
     }
 
-    /// All of a site's changes as one block, sealed by the newest key that any of them has, and never by a newer one: of what
-    /// an erasure takes meanwhile nothing is left.
+    /// All of a site's changes as one block, sealed by the oldest key that any of them has and that is to stay: of what an
+    /// erasure takes meanwhile nothing is left.
     async fn join_blocks(
         &self,
         site: &SiteId,
@@ -217,14 +217,16 @@ impl ChangeLog {
                 opened_by => blocks.push((one, block, opened_by?)),
             }
         }
-        let Some(keys) = blocks.iter().map(|(.., keys)| keys).max_by_key(|keys| keys.number()).cloned() else {
-            return Ok(None);
-        };
-        if blocks.iter().any(|(.., opened_by)| opened_by.number() < keys.number()) {
-            // The older keys are about to be destroyed, unless what made the newest one came to nothing.
+        let numbers: BTreeSet<KeyNumber> = blocks.iter().map(|(.., opened_by)| opened_by.number()).collect();
+        if numbers.len() > 1 {
+            // What the state's key is older than is about to be destroyed. A newer one is of an erasure that came to nothing,
+            // or has not come yet: then all of it goes with the older one.
             let valid = self.repository.site(site, None).await?.map_or(KeyNumber(1), |site| site.state().key);
             blocks.retain(|(.., opened_by)| opened_by.number() >= valid);
         }
+        let Some(keys) = blocks.iter().map(|(.., keys)| keys).min_by_key(|keys| keys.number()).cloned() else {
+            return Ok(None);
+        };
         let mut joined = SealingBlock::new(&keys, ObjectId(random_id()?))?;
         for (one, block, opened_by) in blocks {
             let mut bytes = BytesMut::from(one.slice(&block.place));
