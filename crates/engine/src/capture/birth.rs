@@ -49,6 +49,8 @@ async fn publish(
     (id, born_at): (&SiteId, Timestamp),
 ) -> Result<(), Error> {
     loop {
+        // Asked before the site gets one: where rows were sealed before there was such a row, nobody here knows since when.
+        let has_key = engine.repository.has_key(id).await?;
         let mut site = match engine.repository.newest_generation(id).await? {
             Generation(0) => engine.repository.site_for_backup(id, None).await?,
             _ => {
@@ -59,11 +61,8 @@ async fn publish(
         };
         let Some(others) = born_elsewhere(&site, source) else { return Ok(()) };
         let others = others.cloned();
-        let at = born_at.max(epoch.facts.begun_at);
-        // Where rows were sealed before there was such a row, nobody here knows since when.
-        let is_vague =
-            others.is_none() && source.kind() == SourceKind::Postgres && engine.repository.has_key(id).await?;
-        let at = if is_vague { epoch.facts.begun_at } else { at };
+        let is_vague = has_key && others.is_none() && source.kind() == SourceKind::Postgres;
+        let at = if is_vague { epoch.facts.begun_at } else { born_at.max(epoch.facts.begun_at) };
         let seen = site.state().snapshots.len();
         let new = birth(&site, (source, epoch, at), others.as_ref()).await?;
         let prepared = Ingest::start(&site, engine.ingest).await?.finish(&site, new).await?;
