@@ -122,3 +122,21 @@ fn a_new_customer_is_no_alarm_until_the_rpo_has_passed() {
     let late = home.fails(&["status"], 4, "");
     assert!(late.stdout.contains("newcomer: it was never backed up"), "{}", late.stdout);
 }
+
+#[test]
+fn a_night_with_a_source_down_is_over_when_a_later_one_finds_all_as_it_was() {
+    let home = Home::new();
+    home.ok(&["backup", "--all"]);
+    let sites: Vec<_> = std::fs::read_dir(home.path("srv")).unwrap().map(|site| site.unwrap().path()).collect();
+    let move_all = |from: &str, to: &str| {
+        let there = sites.iter().filter(|site| site.join(from).exists());
+        there.for_each(|site| std::fs::rename(site.join(from), site.join(to)).unwrap());
+    };
+    move_all("notes.db", "away");
+    home.fails(&["backup", "--all"], 10, "mend the source that has failed, then `lifeboat backup acme`");
+    let down = home.fails(&["status"], 4, "");
+    assert!(down.stdout.contains("acme: its newest snapshot is incomplete"), "{}", down.stdout);
+    move_all("away", "notes.db");
+    home.ok(&["backup", "--all"]);
+    home.ok(&["status"]);
+}

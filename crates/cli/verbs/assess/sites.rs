@@ -5,7 +5,7 @@ use std::time::Duration;
 use lifeboat_control::alarms::{Listed, SiteFacts, Trouble};
 use lifeboat_control::{CheckSeen, SiteSummary};
 use lifeboat_engine::{has_base, is_loss_accepted, may_be_accepted};
-use lifeboat_model::{SiteId, SourceName, Timestamp};
+use lifeboat_model::{RunOutcome, SiteId, SourceName, Timestamp};
 
 use super::SourceStatus;
 use crate::CliError;
@@ -102,6 +102,13 @@ impl SiteStatus {
         self.gone.is_none() && !self.line.is_unlisted()
     }
 
+    /// When a run found it as its newest good snapshot has it: one that is incomplete was of before.
+    fn found_good_at(&self, known: &Known) -> Option<Timestamp> {
+        let seen = known.remembered.seen.get(&self.line.site)?;
+        let latest = self.line.summary.as_ref()?.latest?;
+        (seen.outcome == RunOutcome::Unchanged && seen.snapshot == Some(latest)).then_some(seen.seen_at)
+    }
+
     /// Whether it came after the newest run: nobody has looked at it yet.
     pub fn is_new(&self, known: &Known) -> bool {
         let remembered = &known.remembered;
@@ -127,6 +134,7 @@ impl SiteStatus {
             },
             is_expected: self.is_expected(),
             summary: self.line.summary.clone(),
+            found_good_at: self.found_good_at(known),
             restorable_till: self.restorable_till,
             oldest: self.oldest.clone(),
             without_base: self.without_base.clone(),
@@ -181,6 +189,7 @@ fn nothing_of(site: SiteId, config: &Config) -> SiteFacts {
         is_expected: false,
         summary: None,
         new_since: None,
+        found_good_at: None,
         restorable_till: None,
         oldest: None,
         without_base: Vec::new(),

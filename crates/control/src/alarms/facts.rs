@@ -172,6 +172,8 @@ pub struct SiteFacts {
     pub summary: Option<SiteSummary>,
     /// Of one that is new, and was in no run yet: since when it is seen.
     pub new_since: Option<Timestamp>,
+    /// When a run found it last as its newest good snapshot has it.
+    pub found_good_at: Option<Timestamp>,
     /// The newest moment that all of its parts can be put back to.
     pub restorable_till: Option<Timestamp>,
     /// The source whose part is the oldest there.

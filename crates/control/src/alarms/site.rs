@@ -144,8 +144,9 @@ fn drills(
 /// What is wrong with the newest snapshot itself.
 fn newest(facts: &SiteFacts, standing: &Standing) -> Option<Alarm> {
     let (site, newest) = (&facts.site, standing.newest.as_ref()?);
-    if facts.listed == Listed::Accepted {
-        return None; // what was lost of it before it went is part of what was accepted
+    // What was lost of it before it went is part of what was accepted; and it may have been found whole since.
+    if facts.listed == Listed::Accepted || facts.found_good_at.is_some_and(|at| at > newest.at) {
+        return None;
     }
     let reason = newest.reason.as_deref().unwrap_or("nobody said why");
     match newest.mark {

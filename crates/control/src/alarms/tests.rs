@@ -38,6 +38,7 @@ pub(crate) fn site(name: &str) -> SiteFacts {
             ..SiteSummary::default()
         }),
         new_since: None,
+        found_good_at: None,
         restorable_till: Some(ago(HOUR)),
         oldest: None,
         without_base: Vec::new(),
@@ -160,6 +161,12 @@ fn what_is_wrong_with_a_site_itself() {
     check(&newest(Mark::Suspect), &[("site_shrank/site:acme", Critical)]);
     check(&newest(Mark::Incomplete), &[("site_incomplete/site:acme", Warning)]);
     check(&newest(Mark::Good), &[]);
+    // A later run found all as the good one before has it.
+    let mut found = newest(Mark::Incomplete);
+    found.sites[0].found_good_at = Some(ago(HOUR / 2));
+    check(&found, &[]);
+    found.sites[0].found_good_at = Some(ago(2 * HOUR));
+    check(&found, &[("site_incomplete/site:acme", Warning)]);
     let failing = |times| of_site(|site| (site.failures, site.failure) = (times, Some("no space".into())));
     check(&failing(1), &[]);
     check(&failing(2), &[("backup_failing/site:acme", Warning)]);
