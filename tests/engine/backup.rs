@@ -14,6 +14,11 @@ async fn world() -> (Arc<dyn Store>, World) {
     (store, world)
 }
 
+/// So many that one may be gone, and its source is well.
+fn make_six(world: &World) {
+    (0..6).for_each(|number| world.make_site(&format!("s{number}"), number, 10));
+}
+
 fn marks(report: &lifeboat_engine::BackupReport) -> Vec<(String, String)> {
     let outcome = |outcome: &SiteOutcome| match outcome {
         SiteOutcome::Published(record) => format!("published {:?}", record.mark),
@@ -64,9 +69,7 @@ async fn a_site_that_shrank_is_suspect_and_its_points_are_held() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_that_is_gone_is_never_published_as_one_of_nothing() {
     let (store, world) = world().await;
-    for number in 0..6 {
-        world.make_site(&format!("s{number}"), number, 10);
-    }
+    make_six(&world);
     let engine = world.engine_with(store, Arc::new(MapMemory::default())).await.unwrap();
     backup_all(&engine).await.unwrap();
     std::fs::remove_dir_all(world.site_dir("s3")).unwrap();
@@ -86,9 +89,7 @@ async fn a_site_that_is_gone_is_never_published_as_one_of_nothing() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whoever_accepts_the_loss_of_one_site_takes_no_source_for_whole() {
     let (store, world) = world().await;
-    for number in 0..6 {
-        world.make_site(&format!("s{number}"), number, 10);
-    }
+    make_six(&world);
     let engine = world.engine_with(store, Arc::new(MapMemory::default())).await.unwrap();
     backup_all(&engine).await.unwrap();
     // The disk of the files is gone, and one site of both is.
@@ -119,9 +120,7 @@ async fn whoever_accepts_the_loss_of_one_site_takes_no_source_for_whole() {
 #[tokio::test(flavor = "multi_thread")]
 async fn who_was_brought_back_and_goes_again_is_another_loss() {
     let (store, world) = world().await;
-    for number in 0..6 {
-        world.make_site(&format!("s{number}"), number, 10);
-    }
+    make_six(&world);
     let engine = world.engine(store).await.unwrap();
     backup_all(&engine).await.unwrap();
     let gone = || std::fs::remove_dir_all(world.site_dir("s3")).unwrap();
@@ -155,9 +154,7 @@ async fn who_was_brought_back_and_goes_again_is_another_loss() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_source_that_lost_a_fifth_of_its_sites_publishes_nothing() {
     let (store, world) = world().await;
-    for number in 0..6 {
-        world.make_site(&format!("s{number}"), number, 10);
-    }
+    make_six(&world);
     let engine = world.engine(store).await.unwrap();
     backup_all(&engine).await.unwrap();
     for number in 0..2 {
