@@ -7,7 +7,8 @@
 //! host             ─▶ room on its disks                                                             ┘
 //! ```
 //!
-//! It looks, and changes nothing but the catalog's notes of what it saw. The daemon calls [`assess`] once a cycle, and [`without_store`] when that fails.
+//! It looks, and changes nothing but the catalog's notes of what it saw. The daemon calls [`assess`] once a cycle, and
+//! [`without_store`] when that fails.
 //!
 //! What is not here: what is an alarm (`lifeboat-control`), how it looks (`status`).
 

@@ -271,7 +271,7 @@ fn carry_over(
 /// A run that finds a site gone holds its points before it is recorded; only accepting the loss releases them. A
 /// site that comes back and vanishes again was something else in the run between, or was brought back by a restore.
 pub fn is_loss_accepted(seen: Option<&RunSite>, state: &SiteState) -> bool {
-    let Some(seen) = seen.filter(|seen| may_be_accepted(Some(seen))) else { return false };
+    let Some(seen) = seen.filter(|seen| seen.outcome == RunOutcome::Vanished) else { return false };
     let is_back = |record: &SnapshotRecord| record.restore.is_some() && record.cut_till > seen.seen_at;
     let is_held = state.holds.iter().any(|hold| hold.reason == HoldReason::Vanished);
     !is_held && !state.snapshots.iter().any(is_back)
